@@ -1,0 +1,102 @@
+"""`mmearth curate build`: the options, the progress bar and the summary of a whole build."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmearth.catalog import options
+from mmearth.catalog.errors import storage_errors
+
+if TYPE_CHECKING:
+    from mmearth.build import Progress, Summary
+
+
+@click.command("build")
+@click.argument("config", type=click.Path(dir_okay=False))
+@click.option("-o", "--out", required=True, type=click.Path(file_okay=False), help="The dataset.")
+@options.workers
+@click.option(
+    "--executor",
+    type=click.Choice(["processes", "threads"]),
+    default="processes",
+    show_default=True,
+    help="What the workers are.",
+)
+@click.option("--scheduler", help="Address of a Dask scheduler, tcp://…, instead of --executor.")
+@click.option("--fresh", is_flag=True, help="Forget what was collected in the directory before.")
+@options.as_json
+def command(
+    config: str,
+    out: str,
+    workers: int | None,
+    executor: str,
+    scheduler: str | None,
+    fresh: bool,
+    as_json: bool,
+) -> int:
+    """Build a dataset from CONFIG, or finish one that was interrupted.
+
+    Exits with 3 when some observations failed (see `mmearth curate failures`) and with 4 when
+    verification found problems; the dataset is made in both cases.
+    """
+    from mmearth.build import Options, build
+
+    how = Options(workers or os.cpu_count() or 1, executor, scheduler, fresh)
+    with storage_errors(f"build {out}"), _bars() as progress:
+        summary = build(Path(config), Path(out), how, progress)
+    if as_json:
+        options.echo_json({**asdict(summary), "exit_code": summary.exit_code})
+    _tell(summary)
+    return summary.exit_code
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """Yield a progress function: a bar on a terminal, a line a step elsewhere."""
+    from tqdm import tqdm
+
+    bar: tqdm[Any] | None = None
+
+    def progress(step: str, total: int | None) -> None:
+        nonlocal bar
+        if total is None:
+            if bar is not None:
+                bar.update()
+            return
+        if bar is not None:
+            bar.close()
+            bar = None
+        if step == "collect" and total and sys.stderr.isatty():
+            bar = tqdm(total=total, desc="collect", unit="tile", file=sys.stderr)
+        else:
+            click.echo(f"{step}: {total} tiles" if step == "collect" else f"{step} …", err=True)
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _tell(summary: Summary) -> None:
+    """Say on standard error what the build came to."""
+    for task, count in summary.samples.items():
+        splits = ", ".join(f"{name} {n}" for name, n in summary.tiles[task].items())
+        click.echo(f"{task}: {count} samples of {count + summary.dropped[task]} tiles ({splits})", err=True)
+    if summary.failures:
+        click.echo(
+            f"{summary.failures} observations failed: see `mmearth curate failures {summary.out}`, "
+            "then `mmearth curate retry` and build again",
+            err=True,
+        )
+    for problem in summary.problems:
+        click.echo(f"verify: {problem}", err=True)
+    click.echo(f"{summary.out} is complete: dataset hash {summary.dataset_hash}", err=True)

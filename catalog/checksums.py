@@ -1,0 +1,124 @@
+"""Checksums: SHA256SUMS over every published file, and dataset.json, which is written last.
+
+A dataset with dataset.json is complete. Its hash is the SHA-256 of SHA256SUMS.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
+from mmearth.catalog.schema import SCHEMA_VERSION
+
+SUMS = "SHA256SUMS"
+"""Name of the list of checksums, in the form that `sha256sum -c` reads."""
+DATASET = "dataset.json"
+"""Name of the file that makes a dataset complete."""
+PUBLISHED = (
+    "tiles.parquet",
+    "observations.parquet",
+    "README.md",
+    "croissant.json",
+    "manifests",
+    "shards",
+    "statistics",
+    "stac",
+    "store",
+)
+"""What a dataset publishes; anything else in its directory is not ours to judge."""
+
+
+def published_files(root: Path) -> list[str]:
+    """Return every published file but dataset.json and SHA256SUMS, sorted, relative to the root."""
+    found: list[str] = []
+    for name in PUBLISHED:
+        path = root / name
+        files = path.rglob("*") if path.is_dir() else [path]
+        found += [file.relative_to(root).as_posix() for file in files if file.is_file()]
+    return sorted(found)
+
+
+def seal(root: Path, card: DatasetCard, known: dict[str, str] | None = None) -> str:
+    """Write SHA256SUMS, then dataset.json; return the dataset's hash.
+
+    Args:
+        root: The dataset's directory.
+        card: Goes into dataset.json.
+        known: Checksums by relative path of files that were hashed while they were written.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    files = published_files(root)
+    sums = dict(known or {})
+    unknown = [name for name in files if name not in sums]
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
+        hashed = pool.map(lambda name: sha256_file(root / name), unknown)
+        sums.update(zip(unknown, hashed, strict=True))
+    text = "".join(f"{sums[name]}  {name}\n" for name in files).encode()
+    write_atomic(root / SUMS, text)
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        **card.to_json(),
+        "n_files": len(files),
+        "dataset_hash": sha256_bytes(text),
+    }
+    write_atomic(root / DATASET, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    return sha256_bytes(text)
+
+
+def unseal(root: Path) -> None:
+    """Say that a dataset is not complete, before anything in it changes."""
+    (root / DATASET).unlink(missing_ok=True)
+    (root / SUMS).unlink(missing_ok=True)
+
+
+def read_dataset(root: Path) -> dict[str, Any]:
+    """Return dataset.json.
+
+    Raises:
+        ConfigError: The directory holds no complete dataset.
+        FormatError: dataset.json is not ours or of another schema version.
+    """
+    path = root / DATASET
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise ConfigError(
+            f"{root} holds no complete dataset: there is no {DATASET}; build one with "
+            "`mmearth curate build CONFIG -o DIR`, or finish the build that was interrupted"
+        ) from exc
+    except ValueError as exc:
+        raise FormatError(f"{path} is not JSON ({exc}); run the build again") from exc
+    found = str(document.get("schema_version"))
+    if found.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise FormatError(
+            f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
+            "install the version that made it, or build again"
+        )
+    return document
+
+
+def read_sums(root: Path) -> dict[str, str]:
+    """Return the checksums of SHA256SUMS by relative path.
+
+    Raises:
+        FormatError: The file is missing or a line is not a checksum and a path.
+    """
+    path = root / SUMS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, UnicodeDecodeError) as exc:
+        raise FormatError(f"{path} is missing or unreadable; run the build again") from exc
+    sums: dict[str, str] = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name:
+            raise FormatError(f"{path}: {line!r} is not a checksum and a path; run the build again")
+        sums[name] = digest
+    return sums

@@ -1,0 +1,109 @@
+"""Every exception that mmearth raises on purpose, in one tree.
+
+    MMEarthError
+    ├── ConfigError (also ValueError)   the caller asked for something that cannot be
+    ├── StorageError                    the disk or directory refused: full, read-only
+    ├── SourceError                     a source did not give what was asked
+    │   ├── UnavailableError            try again: time-out, connection, server busy
+    │   ├── RefusedError                will not work until a person acts: sign-in, quota
+    │   └── NoDataError                 the source has nothing there: coverage, cloud, date
+    ├── DataError                       an array breaks its modality's or task's contract
+    └── FormatError                     a file is not what its schema says
+        └── IntegrityError              its bytes differ from their checksum
+
+Each is built from one sentence (what was found, what was expected, what to do) and nothing else, so
+that it survives pickling between worker processes. Where it happened goes into `add_note`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The operating system's codes for "no room": full disk, quota reached, file too large."""
+
+
+class MMEarthError(Exception):
+    """Anything that mmearth reports in one sentence instead of a traceback."""
+
+    exit_code = 1
+    """What the command line exits with when this error ends the run (docs/exit-codes.md)."""
+
+
+class ConfigError(MMEarthError, ValueError):
+    """The caller asked for something that cannot be: a wrong key, value, path or place."""
+
+    exit_code = 2
+
+
+class StorageError(MMEarthError):
+    """The disk or the directory refused to keep a file: full, read-only or not permitted."""
+
+    exit_code = 3
+
+
+class SourceError(MMEarthError):
+    """A source did not give what was asked."""
+
+    exit_code = 3
+
+
+class UnavailableError(SourceError):
+    """The source may answer later: time-out, lost connection, server busy."""
+
+
+class RefusedError(SourceError):
+    """The source will not answer until a person acts: sign-in, permission, quota."""
+
+    exit_code = 6
+
+
+class NoDataError(SourceError):
+    """The source works and has nothing at this place or date."""
+
+
+class DataError(MMEarthError):
+    """An array breaks its modality's or task's contract: shape, dtype, range or unit."""
+
+    exit_code = 3
+
+
+class FormatError(MMEarthError):
+    """A file is not what its schema says: version, columns or layout."""
+
+
+class IntegrityError(FormatError):
+    """A file's bytes differ from their checksum, or two published files contradict each other."""
+
+    exit_code = 4
+
+
+class MMEarthWarning(UserWarning):
+    """Something worth a person's attention that does not stop the work."""
+
+
+@contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Turn the operating system's refusals inside the block into one StorageError.
+
+    Args:
+        doing: What was going on, as it reads after "cannot": "write data/demo/tiles.parquet".
+
+    Raises:
+        StorageError: The disk is full or the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in FULL_DISK:
+            raise StorageError(
+                f"cannot {doing}: no space is left on the disk; free some and run the same "
+                "command again, it goes on where it stopped"
+            ) from exc
+        if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise StorageError(
+                f"cannot {doing}: {exc.strerror.lower()}; choose a directory you may write to"
+            ) from exc
+        raise

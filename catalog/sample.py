@@ -1,0 +1,93 @@
+"""What is seen at a place: one observation a modality, together a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from mmearth.catalog.errors import DataError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One modality (or one pixel-level target) over one tile."""
+
+    modality: str
+    """A key of MODALITIES, or of TASKS for a pixel-level target."""
+    array: NDArray[np.generic]
+    """(band, 128, 128), (band,) or, for a pixel-level target, (128, 128); no-data where absent."""
+    acquired: str | None = None
+    """`YYYY-MM-DD`, an interval `YYYY-MM-DD/YYYY-MM-DD`, `YYYY`, or None when it has no date."""
+    source: str = ""
+    """Which source made it, with its version: `synthetic 1`, `files`."""
+    source_ids: tuple[str, ...] = ()
+    """The images, files or features it was made from, sorted."""
+    stand_in: str | None = None
+    """Why another product stands in for the modality's own; None when it is its own."""
+
+    @property
+    def valid_fraction(self) -> float:
+        """Share of its values that are not no-data, 0 to 1."""
+        if self.modality in MODALITIES:
+            valid = MODALITIES[self.modality].valid(self.array)
+        else:
+            nodata = TASKS[self.modality].nodata
+            valid = np.asarray(self.array != np.asarray(nodata, self.array.dtype))
+        return int(np.count_nonzero(valid)) / valid.size
+
+    def check(self) -> None:
+        """Refuse an array that breaks the contract of its modality or task.
+
+        Raises:
+            DataError: See `Modality.check` and `Task.check`.
+        """
+        if self.modality in MODALITIES:
+            MODALITIES[self.modality].check(self.array)
+        else:
+            TASKS[self.modality].check(self.array)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A tile at a date with its observations and its target: what a model sees."""
+
+    tile: Tile
+    """The place."""
+    date: str
+    """The anchor date, `YYYY-MM-DD`."""
+    task: str
+    """A key of TASKS."""
+    split: str
+    """One of `splits.SPLITS`."""
+    target: NDArray[np.generic]
+    """Of the task's shape and dtype."""
+    observations: dict[str, Observation] = field(default_factory=dict)
+    """By modality; one that is not there was missing at its source."""
+
+    @property
+    def key(self) -> str:
+        """`<tile.id>_<yyyymmdd>`: the sample's name in shards and manifests."""
+        return sample_key(self.tile, self.date)
+
+    def check(self) -> None:
+        """Refuse a sample of which any array breaks its contract.
+
+        Raises:
+            DataError: See `Modality.check` and `Task.check`; the note names the sample.
+        """
+        try:
+            TASKS[self.task].check(self.target)
+            for observation in self.observations.values():
+                observation.check()
+        except DataError as exc:
+            exc.add_note(f"sample {self.key}, task {self.task}")
+            raise
+
+
+def sample_key(tile: Tile, date: str) -> str:
+    """Return the key of the sample at `tile` on the anchor date `YYYY-MM-DD`."""
+    return f"{tile.id}_{date.replace('-', '')}"

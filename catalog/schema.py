@@ -1,0 +1,186 @@
+"""Arrow schemas of the published tables, and their version in the Parquet footer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.files import atomic_path
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
+
+SCHEMA_VERSION = "1.0"
+"""Of every table here. The first number changes when an old reader would misread the new table."""
+VERSION_KEY = b"mmearth:schema_version"
+"""Where the version stands in the Parquet footer."""
+ROW_GROUP_ROWS = 122_880
+"""DuckDB's own row group; a smaller one costs pruning, a larger one costs parallelism."""
+
+STATES = ("done", "missing", "failed")
+"""Of an observation: on disk; absent at the source, for good; not obtained, worth a retry."""
+
+TILES = pa.schema(
+    [
+        ("task", pa.string()),
+        ("tile", pa.string()),  # Tile.id
+        ("epsg", pa.int32()),
+        ("left", pa.int32()),
+        ("top", pa.int32()),
+        ("lon", pa.float64()),
+        ("lat", pa.float64()),
+        ("cell", pa.string()),
+        ("date", pa.string()),  # YYYY-MM-DD asked for by the label or the configuration; null: any
+        ("split", pa.string()),
+        ("train_5", pa.bool_()),
+        ("train_50", pa.bool_()),
+        ("target", pa.float64()),  # tile-level regression; null for other tasks
+        ("species", pa.list_(pa.string())),  # multi-label; null for other tasks
+        ("label_id", pa.string()),
+    ]
+)
+"""`tiles.parquet`: one row a task and tile, what was planned. Sorted by (task, tile)."""
+
+OBSERVATIONS = pa.schema(
+    [
+        ("tile", pa.string()),
+        ("modality", pa.string()),  # a modality, or the name of a task with pixel-level targets
+        ("state", pa.string()),  # one of STATES
+        ("reason", pa.string()),  # why missing or failed; null when done
+        ("path", pa.string()),  # in the store, relative to the dataset's root; null unless done
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("acquired", pa.string()),
+        ("valid_fraction", pa.float64()),
+        ("source", pa.string()),
+        ("source_ids", pa.list_(pa.string())),
+        ("stand_in", pa.string()),
+    ]
+)
+"""`observations.parquet`: one row a tile and modality, collected or why not; sorted by both."""
+
+MEMBER = pa.struct(
+    [
+        ("present", pa.bool_()),
+        ("valid_fraction", pa.float64()),
+        ("byte_offset", pa.int64()),
+        ("byte_length", pa.int64()),
+        ("sha256", pa.string()),
+        ("source_ids", pa.list_(pa.string())),
+        ("acquired", pa.string()),
+        ("stand_in", pa.string()),
+    ]
+)
+"""One modality of one sample: where its bytes are in the shard, and where they came from."""
+
+TARGET_MEMBER = pa.struct(
+    [
+        ("valid_fraction", pa.float64()),
+        ("mean", pa.float64()),  # over labelled pixels, in the task's unit
+        ("byte_offset", pa.int64()),
+        ("byte_length", pa.int64()),
+        ("sha256", pa.string()),
+        ("source_ids", pa.list_(pa.string())),
+    ]
+)
+"""A pixel-level target of one sample."""
+
+CLASS_COLUMNS = ("biome", "ecoregion")
+"""Modalities whose own name is a plain column of class codes, so that `biome = 12` reads as SQL."""
+
+
+def member_column(modality: str) -> str:
+    """Return the manifest's struct column of a modality.
+
+    It is the modality's name, but for `biome` and `ecoregion`: their names are the class codes, and
+    their structs are `biome_observation` and `ecoregion_observation`.
+    """
+    return f"{modality}_observation" if modality in CLASS_COLUMNS else modality
+
+
+def manifest_path(task: str) -> str:
+    """Return where a task's manifest is, relative to the dataset's root."""
+    return f"manifests/{task}.parquet"
+
+
+def manifest_schema(task: str) -> pa.Schema:
+    """Return the schema of `manifests/<task>.parquet`: one row a sample.
+
+    Sorted by split, then by `hilbert`: an integer whose high bits are the place's index on a
+    Hilbert curve and whose low bits come from the key, so that both a box and a single key touch
+    few row groups.
+    """
+    columns: list[tuple[str, pa.DataType]] = [
+        ("key", pa.string()),
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("train_5", pa.bool_()),
+        ("train_50", pa.bool_()),
+        ("hilbert", pa.uint64()),
+        ("tile", pa.string()),
+        ("epsg", pa.int32()),
+        ("left", pa.int32()),
+        ("top", pa.int32()),
+        ("lon", pa.float64()),
+        ("lat", pa.float64()),
+        ("cell", pa.string()),
+        ("geometry", pa.binary()),  # WKB, EPSG:4326 in lon, lat order
+        ("date", pa.date32()),
+        ("biome", pa.int16()),
+        ("ecoregion", pa.int16()),
+        *_target_columns(task),
+        ("label_id", pa.string()),
+        ("shard", pa.string()),
+    ]
+    members = [(member_column(name), MEMBER) for name in MODALITIES]
+    return pa.schema([*columns, *members])
+
+
+def _target_columns(task: str) -> list[tuple[str, pa.DataType]]:
+    if TASKS[task].level == "pixel":
+        return [(task, TARGET_MEMBER)]
+    if TASKS[task].kind == "multilabel":
+        return [(task, pa.list_(pa.string()))]
+    return [("target", pa.float64())]
+
+
+def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
+    """Write a table with the schema's version in its footer, atomically and with the same bytes.
+
+    Raises:
+        StorageError: The disk is full or the directory cannot be written.
+    """
+    stamped = schema.with_metadata(
+        {**(schema.metadata or {}), VERSION_KEY: SCHEMA_VERSION.encode()}
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            table.select(schema.names).cast(stamped),
+            temporary,
+            compression="zstd",
+            row_group_size=ROW_GROUP_ROWS,
+        )
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table that mmearth wrote.
+
+    Raises:
+        FormatError: The file is missing, is not Parquet, or has another schema version.
+    """
+    try:
+        schema = pq.read_schema(path)
+    except FileNotFoundError as exc:
+        raise FormatError(
+            f"{path} is not there; expected a table that mmearth wrote: build it first"
+        ) from exc
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise FormatError(f"{path} is not a readable Parquet file ({exc}); build it again") from exc
+    found = (schema.metadata or {}).get(VERSION_KEY, b"none").decode()
+    if found.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise FormatError(
+            f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
+            "build the dataset again or install the version that made it"
+        )
+    return pq.read_table(path, columns=columns)

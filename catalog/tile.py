@@ -1,0 +1,247 @@
+"""Tiles: 128 × 128 pixels of 10 m, snapped to the 10 m grid of the place's own UTM zone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.modality import TILE_PX
+from numpy.typing import ArrayLike, NDArray
+from pyproj import Transformer
+from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+PIXEL_M = 10
+"""Side of a pixel in metres (MMEarth-Bench §3)."""
+TILE_M = TILE_PX * PIXEL_M
+"""Side of a tile in metres."""
+CELL_KM = 100.0
+"""Side of the cells used for geographic batches and splits, about, in kilometres."""
+EARTH_RADIUS_KM = 6371.0088
+"""Mean radius of the Earth, IUGG."""
+UTM_SOUTH, UTM_NORTH = -80.0, 84.0
+"""Where UTM ends; the poles beyond have another projection (UPS)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tile:
+    """A place: no date, no data."""
+
+    epsg: int
+    """EPSG code of the UTM zone: 32601–32660 north, 32701–32760 south."""
+    left: int
+    """Western edge in metres, a multiple of 10."""
+    top: int
+    """Northern edge in metres, a multiple of 10."""
+
+    @property
+    def id(self) -> str:
+        """`<epsg>_<left>_<top>`."""
+        return f"{self.epsg}_{self.left}_{self.top}"
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(left, bottom, right, top) in metres."""
+        return self.left, self.top - TILE_M, self.left + TILE_M, self.top
+
+    @property
+    def transform(self) -> tuple[float, float, float, float, float, float]:
+        """Affine (a, b, c, d, e, f): x = a·col + b·row + c, y = d·col + e·row + f."""
+        return float(PIXEL_M), 0.0, float(self.left), 0.0, -float(PIXEL_M), float(self.top)
+
+    @property
+    def lon(self) -> float:
+        """Longitude of the centre, degrees in [-180, 180)."""
+        return self._centre()[0]
+
+    @property
+    def lat(self) -> float:
+        """Latitude of the centre, degrees."""
+        return self._centre()[1]
+
+    @property
+    def geometry(self) -> BaseGeometry:
+        """Outline in longitude and latitude; in two parts where it crosses the antimeridian."""
+        left, bottom, right, top = self.bounds
+        xs = [left, right, right, left]
+        ys = [bottom, bottom, top, top]
+        lons, lats = _to_lonlat(self.epsg).transform(xs, ys)
+        return _split_at_antimeridian([round(v, 7) for v in lons], [round(v, 7) for v in lats])
+
+    @property
+    def cell(self) -> str:
+        """The ~100 km cell that holds the centre; see `cell_at`."""
+        return cell_at(*self._centre())
+
+    @classmethod
+    def at(cls, lon: float, lat: float) -> Tile:
+        """Return the tile centred on a place, to the nearest corner of the 10 m grid.
+
+        Raises:
+            ConfigError: The place is not on Earth or beyond UTM (north of 84°, south of 80° S).
+        """
+        return tiles_at([lon], [lat])[0]
+
+    @classmethod
+    def parse(cls, tile_id: str) -> Tile:
+        """Return the tile of an id.
+
+        Raises:
+            ConfigError: The id is not `<epsg>_<left>_<top>` on the grid.
+        """
+        try:
+            epsg, left, top = (int(part) for part in tile_id.split("_"))
+        except ValueError as exc:
+            raise ConfigError(
+                f"{tile_id!r} is not a tile id; expected one like 32633_500000_4649760"
+            ) from exc
+        if (
+            not (32601 <= epsg <= 32660 or 32701 <= epsg <= 32760)
+            or left % PIXEL_M
+            or top % PIXEL_M
+        ):
+            raise ConfigError(f"{tile_id!r} is not a tile id: its zone or 10 m grid is wrong")
+        return cls(epsg, left, top)
+
+    def _centre(self) -> tuple[float, float]:
+        lon, lat = _to_lonlat(self.epsg).transform(self.left + TILE_M / 2, self.top - TILE_M / 2)
+        # 1e-7 degrees is 1 cm: the same on every build of PROJ, where the last bit is not.
+        return round((lon + 180.0) % 360.0 - 180.0, 7), round(lat, 7)
+
+
+def tiles_at(lons: ArrayLike, lats: ArrayLike) -> list[Tile]:
+    """Return the tiles centred on many places, in their order.
+
+    Args:
+        lons: Degrees east, (n,); any turn of the globe is accepted.
+        lats: Degrees north, (n,).
+
+    Returns:
+        One tile a place.
+
+    Raises:
+        ConfigError: A place is not on Earth or beyond UTM; the sentence names the first.
+    """
+    lon = np.atleast_1d(np.asarray(lons, dtype=np.float64))
+    lat = np.atleast_1d(np.asarray(lats, dtype=np.float64))
+    epsg = utm_epsg(lon, lat)
+    left = np.empty(lon.shape, dtype=np.int64)
+    top = np.empty(lon.shape, dtype=np.int64)
+    for code in np.unique(epsg):
+        rows = epsg == code
+        x, y = _from_lonlat(int(code)).transform(lon[rows], lat[rows])
+        left[rows] = (np.floor(np.asarray(x) / PIXEL_M + 0.5) * PIXEL_M - TILE_M / 2).astype(
+            np.int64
+        )
+        top[rows] = (np.floor(np.asarray(y) / PIXEL_M + 0.5) * PIXEL_M + TILE_M / 2).astype(
+            np.int64
+        )
+    return [Tile(int(e), int(a), int(b)) for e, a, b in zip(epsg, left, top, strict=True)]
+
+
+def lonlat_bounds(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.float64]:
+    """Return (west, south, east, north) of many tiles in degrees, (n, 4).
+
+    A tile that crosses the antimeridian has an east beyond 180, so that west < east always.
+
+    Args:
+        tiles: The places.
+        margin_m: The square is grown by this much on every side first, in metres.
+    """
+    result = np.empty((len(tiles), 4))
+    epsg = np.array([tile.epsg for tile in tiles])
+    left = np.array([tile.left for tile in tiles], dtype=np.float64)
+    top = np.array([tile.top for tile in tiles], dtype=np.float64)
+    xs = left[:, None] + np.array([-margin_m, TILE_M + margin_m] * 2)  # (n, corner)
+    ys = top[:, None] + np.array([margin_m] * 2 + [-TILE_M - margin_m] * 2)
+    for code in np.unique(epsg):
+        rows = epsg == code
+        lon, lat = _to_lonlat(int(code)).transform(xs[rows], ys[rows])
+        lon = np.where(np.ptp(lon, axis=1, keepdims=True) > 180.0, lon % 360.0, lon)
+        box = (lon.min(axis=1), lat.min(axis=1), lon.max(axis=1), lat.max(axis=1))
+        result[rows] = np.round(np.column_stack(box), 7)
+    return result
+
+
+def centres(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return longitude and latitude of many tiles' centres, (n,) each, as `Tile.lon`, `Tile.lat`."""
+    epsg = np.array([tile.epsg for tile in tiles], dtype=np.int64)
+    x = np.array([tile.left for tile in tiles], dtype=np.float64) + TILE_M / 2
+    y = np.array([tile.top for tile in tiles], dtype=np.float64) - TILE_M / 2
+    lon, lat = np.empty_like(x), np.empty_like(y)
+    for code in np.unique(epsg):
+        rows = epsg == code
+        lon[rows], lat[rows] = _to_lonlat(int(code)).transform(x[rows], y[rows])
+    return np.round((lon + 180.0) % 360.0 - 180.0, 7), np.round(lat, 7)
+
+
+def utm_epsg(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the EPSG code of each place's UTM zone, with Norway's and Svalbard's exceptions.
+
+    Raises:
+        ConfigError: A place is not on Earth or beyond UTM.
+
+    Source:
+        MGRS zone exceptions: zone 32 widened over south-west Norway (56–64° N), zones 31, 33, 35
+        and 37 widened over Svalbard (72–84° N); NGA.SIG.0012.
+    """
+    bad = ~(np.isfinite(lon) & (np.abs(lat) <= 90.0))
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ConfigError(
+            f"place {lon[i]}, {lat[i]} is not on Earth; expected longitude, latitude in degrees"
+        )
+    polar = (lat < UTM_SOUTH) | (lat > UTM_NORTH)
+    if polar.any():
+        i = int(np.argmax(polar))
+        raise ConfigError(
+            f"place {lon[i]:g}, {lat[i]:g} is beyond UTM, which ends at 80° S and 84° N; "
+            "tiles need a UTM zone: leave this place out"
+        )
+    east = (lon + 180.0) % 360.0 - 180.0
+    zone = np.floor((east + 180.0) / 6.0).astype(np.int64) + 1
+    zone[(lat >= 56) & (lat < 64) & (east >= 3) & (east < 12)] = 32
+    svalbard = lat >= 72
+    for code, west, end in ((31, 0, 9), (33, 9, 21), (35, 21, 33), (37, 33, 42)):
+        zone[svalbard & (east >= west) & (east < end)] = code
+    return np.where(lat < 0, 32700, 32600) + zone
+
+
+def cell_at(lon: float, lat: float) -> str:
+    """Return the name of the ~100 km cell that holds a place: `<row>_<column>`.
+
+    Rows are bands of latitude of equal height; each is cut into as many columns as keep them
+    about as wide as high, so a cell covers much the same ground everywhere and none crosses the
+    antimeridian.
+    """
+    n_rows = round(math.pi * EARTH_RADIUS_KM / CELL_KM)
+    row = min(int((lat + 90.0) / 180.0 * n_rows), n_rows - 1)
+    middle = math.radians((row + 0.5) / n_rows * 180.0 - 90.0)
+    n_columns = max(1, round(2 * math.pi * EARTH_RADIUS_KM * math.cos(middle) / CELL_KM))
+    column = int(((lon + 180.0) % 360.0) / 360.0 * n_columns)
+    return f"{row}_{min(column, n_columns - 1)}"
+
+
+@cache
+def _to_lonlat(epsg: int) -> Transformer:
+    return Transformer.from_crs(epsg, 4326, always_xy=True)
+
+
+@cache
+def _from_lonlat(epsg: int) -> Transformer:
+    return Transformer.from_crs(4326, epsg, always_xy=True)
+
+
+def _split_at_antimeridian(lons: Sequence[float], lats: Sequence[float]) -> BaseGeometry:
+    """Return the polygon of four corners, cut at ±180° when it spans more than half the globe."""
+    if max(lons) - min(lons) < 180.0:
+        return Polygon(zip(lons, lats, strict=True))
+    east = Polygon([(lon % 360.0, lat) for lon, lat in zip(lons, lats, strict=True)])
+    west_half = east.intersection(Polygon([(0, -90), (180, -90), (180, 90), (0, 90)]))
+    east_half = east.intersection(Polygon([(180, -90), (360, -90), (360, 90), (180, 90)]))
+    shifted = Polygon([(x - 360.0, y) for x, y in east_half.exterior.coords])
+    return MultiPolygon([west_half, shifted])

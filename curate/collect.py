@@ -1,0 +1,131 @@
+"""One tile: ask the source, check, keep, and say what became of every modality."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmearth.catalog.errors import (
+    MMEarthError,
+    NoDataError,
+    RefusedError,
+    StorageError,
+    UnavailableError,
+)
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.store import observation_path, write_observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate.ledger import Record
+from mmearth.curate.source import Outcome, Source
+
+MAX_TRIES = 5
+"""How often a run asks again for what may pass, before it leaves it to the next run."""
+FIRST_PAUSE_S = 0.5
+"""Before the second try; each later pause is twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One visit to one tile."""
+
+    tile: Tile
+    """Where."""
+    wanted: tuple[str, ...]
+    """Modalities, and tasks with pixel-level targets, that are not settled yet."""
+    date: str | None
+    """The anchor date where it is known; else the source chooses."""
+    require: tuple[str, ...]
+    """Modalities without which the tile makes no sample, of those that are wanted."""
+
+
+def collect(job: Job, source: Source, root: Path, pause_s: float = FIRST_PAUSE_S) -> list[Record]:
+    """Visit a tile and keep what is there.
+
+    When a required modality is missing nothing else is kept: the tile will make no sample.
+
+    Args:
+        job: The visit.
+        source: Where observations come from.
+        root: The dataset's directory.
+        pause_s: Before the second try, in seconds.
+
+    Returns:
+        One record for each of `job.wanted`, in that order.
+
+    Raises:
+        RefusedError: The source wants a person to act: the whole run stops.
+        StorageError: The disk is full or refused: the whole run stops.
+    """
+    outcomes = _observe(job, source, pause_s)
+    for name in job.require:
+        outcome = outcomes[name]
+        if isinstance(outcome, MMEarthError):
+            return [_without(job, name, outcome, other, outcomes[other]) for other in job.wanted]
+    return [_keep(job, name, outcomes[name], root) for name in job.wanted]
+
+
+def _observe(job: Job, source: Source, pause_s: float) -> dict[str, Outcome]:
+    """Ask the source, again and again for what may pass."""
+    left: Sequence[str] = job.wanted
+    outcomes: dict[str, Outcome] = {}
+    for attempt in range(MAX_TRIES):
+        if attempt:
+            time.sleep(pause_s * 2 ** (attempt - 1))
+        try:
+            outcomes.update(source.observe(job.tile, left, job.date))
+        except UnavailableError as exc:
+            outcomes.update(dict.fromkeys(left, exc))
+        left = [name for name in left if isinstance(outcomes[name], UnavailableError)]
+        if not left:
+            break
+    return outcomes
+
+
+def _keep(job: Job, name: str, outcome: Outcome, root: Path) -> Record:
+    if isinstance(outcome, Observation):
+        try:
+            data = write_observation(root, job.tile, outcome)
+        except (RefusedError, StorageError):
+            raise
+        except MMEarthError as exc:
+            return _failed(job, name, exc)
+        return Record(
+            tile=job.tile.id,
+            modality=name,
+            state="done",
+            path=observation_path(job.tile, name),
+            bytes=len(data),
+            sha256=sha256_bytes(data),
+            acquired=outcome.acquired,
+            valid_fraction=outcome.valid_fraction,
+            source=outcome.source,
+            source_ids=tuple(sorted(outcome.source_ids)),
+            stand_in=outcome.stand_in,
+        )
+    return _failed(job, name, outcome)
+
+
+def _failed(job: Job, name: str, error: MMEarthError) -> Record:
+    """Return the record of an error: missing for good, failed for now, or failed for good."""
+    return Record(
+        tile=job.tile.id,
+        modality=name,
+        state="missing" if isinstance(error, NoDataError) else "failed",
+        permanent=not isinstance(error, UnavailableError),
+        kind=type(error).__name__,
+        reason="; ".join([str(error), *getattr(error, "__notes__", [])]),
+    )
+
+
+def _without(
+    job: Job, required: str, error: MMEarthError, name: str, outcome: Outcome
+) -> Record:
+    """Return the record of a modality whose tile lacks a required one."""
+    if name == required or isinstance(outcome, NoDataError):
+        return _failed(job, name, outcome if isinstance(outcome, MMEarthError) else error)
+    if isinstance(error, NoDataError):
+        return _failed(job, name, NoDataError(f"not kept: the tile has no {required}"))
+    return _failed(job, name, type(error)(f"not kept: {required} failed"))

@@ -1,0 +1,210 @@
+"""The configuration of a build: a YAML file, checked key by key before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.splits import BUFFER_M, RULES
+from mmearth.catalog.tasks import TASKS
+from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.curate.sources.synthetic.config import SyntheticConfig
+
+RECIPES = {"default": "default", "mmearth-bench-2026": "published"}
+"""Recipe → the split rule it uses (catalog/splits.py)."""
+SHARD_BYTES = 256 * 1024 * 1024
+"""Default size of a shard: few enough files for a network file system, small enough to cache."""
+
+
+class Strict(BaseModel):
+    """A part of the configuration: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelsPlaces(Strict):
+    """Places from the source's own label reader."""
+
+    count: int = Field(gt=0)
+    """How many places."""
+
+
+class RangesConfig(Strict):
+    """Polygons of species' ranges, one or more features a species."""
+
+    path: str
+    """Any vector file that GDAL reads, in any CRS."""
+    name: str = "sci_name"
+    """The field with the species' name; underscores count as blanks."""
+
+
+class PointsPlaces(Strict):
+    """Places from a table of points: CSV, Parquet, GeoParquet, GeoJSON or any GDAL vector file."""
+
+    path: str
+    """The file, relative to the configuration's directory."""
+    lon: str = "lon"
+    """Column of longitudes; ignored where the file has point geometries."""
+    lat: str = "lat"
+    """Column of latitudes; ignored where the file has point geometries."""
+    value: str | None = None
+    """Column of the target of a tile-level regression."""
+    species: str | None = None
+    """Column of species' names separated by `;`."""
+    ranges: RangesConfig | None = None
+    """Or the polygons that tell which species are present."""
+    date: str | None = None
+    """Column of dates, `YYYY-MM-DD`."""
+    id: str | None = None
+    """Column of identifiers."""
+
+
+class GridPlaces(Strict):
+    """Places on a regular grid inside polygons."""
+
+    path: str
+    """Vector file of the polygons."""
+    spacing_m: float = Field(gt=0)
+    """Distance between neighbouring places, in metres."""
+    limit: int | None = Field(default=None, gt=0)
+    """At most so many places, every n-th of them."""
+    ranges: RangesConfig | None = None
+    """Polygons that tell which species are present."""
+
+
+class SplitConfig(Strict):
+    """How a task's tiles are split."""
+
+    rule: str | None = None
+    """A key of `splits.RULES`; the recipe's unless given."""
+    buffer_m: float = Field(default=BUFFER_M, ge=0)
+    """Distance kept between train and the tests by the default rule, in metres."""
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, rule: str | None) -> str | None:
+        if rule is not None and rule not in RULES:
+            raise ValueError(f"expected one of {', '.join(RULES)}")
+        return rule
+
+
+class TaskConfig(Strict):
+    """Where a task's places come from: exactly one of the three."""
+
+    labels: LabelsPlaces | None = None
+    """The source's own labels."""
+    points: PointsPlaces | None = None
+    """A table of the user's."""
+    grid: GridPlaces | None = None
+    """A grid inside polygons, without labels of its own."""
+    split: SplitConfig = SplitConfig()
+    """How its tiles are split."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> TaskConfig:
+        given = [name for name in ("labels", "points", "grid") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of labels, points, grid; found {given or 'none'}")
+        return self
+
+
+class BuildConfig(Strict):
+    """All that decides a dataset."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Of the dataset: small letters, digits, dashes."""
+    title: str
+    """For people."""
+    description: str = ""
+    """What is in it and what it is for."""
+    version: str = "1.0.0"
+    """Of the data."""
+    licence: str = "other"
+    """Of the dataset as a whole, an SPDX identifier or `other`."""
+    recipe: Literal["default", "mmearth-bench-2026"] = "default"
+    """Which set of rules makes the data (docs/differences.md)."""
+    seed: int = 42
+    """Of the choice of places and of the splits."""
+    modalities: tuple[str, ...] = tuple(MODALITIES)
+    """What is collected."""
+    require: tuple[str, ...] = ("sentinel2",)
+    """Modalities without which a tile makes no sample."""
+    keep_store: bool = True
+    """Whether the GeoTIFFs stay beside the shards."""
+    shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)
+    """A shard is closed when it has grown beyond this."""
+    source: Annotated[SyntheticConfig | FilesConfig, Field(discriminator="kind")]
+    """Where observations come from."""
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    """By name; a key of TASKS."""
+
+    @field_validator("modalities", "require")
+    @classmethod
+    def _modalities(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in MODALITIES]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no modality; expected some of {', '.join(MODALITIES)}")
+        return tuple(name for name in MODALITIES if name in names)
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
+        unknown = [name for name in tasks if name not in TASKS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no task; expected some of {', '.join(TASKS)}")
+        return {name: tasks[name] for name in TASKS if name in tasks}
+
+    @model_validator(mode="after")
+    def _required_are_collected(self) -> BuildConfig:
+        absent = [name for name in self.require if name not in self.modalities]
+        if absent:
+            raise ValueError(f"require names {absent[0]}, which modalities leaves out")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all keys with their defaults: equal when two files mean the same."""
+        document = self.model_dump(mode="json")
+        return sha256_bytes(json.dumps(document, sort_keys=True).encode())
+
+
+def load_config(path: Path) -> BuildConfig:
+    """Read and check a configuration.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or a key is wrong; all wrong keys are named.
+    """
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as exc:
+        raise ConfigError(
+            f"there is no configuration {path}; examples/demo.yaml is one to start from"
+        ) from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds no keys; expected name, title, source, tasks …")
+    try:
+        return BuildConfig.model_validate(document)
+    except ValidationError as exc:
+        raise ConfigError(f"{path}: {'; '.join(_sentence(error) for error in exc.errors())}") from exc
+
+
+def _sentence(error: Any) -> str:
+    """Return one of pydantic's findings as `key: what was found and expected`."""
+    key = ".".join(str(part) for part in error["loc"]) or "the whole"
+    found = error.get("input")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; see docs/configuration.md for the known ones"
+    if error["type"] == "missing":
+        return f"{key}: this key is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
+    return f"{key}: {message}{shown}"

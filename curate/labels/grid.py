@@ -1,0 +1,70 @@
+"""Places on a regular grid inside polygons, as even on the sphere as latitude allows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from pyogrio.errors import DataSourceError
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.tile import EARTH_RADIUS_KM
+from mmearth.curate.config import GridPlaces
+from mmearth.curate.labels.ranges import species_in_ranges
+from mmearth.curate.source import Label
+
+
+def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
+    """Return places `spacing_m` apart inside the polygons, south to north and west to east.
+
+    Raises:
+        ConfigError: The file cannot be read, or no place lies inside.
+    """
+    area = read_polygons(base / config.path)
+    step = config.spacing_m / 1000.0 / EARTH_RADIUS_KM * 180.0 / math.pi
+    west, south, east, north = area.bounds
+    lons: list[float] = []
+    lats: list[float] = []
+    for row in range(math.floor(south / step), math.ceil(north / step) + 1):
+        lat = row * step
+        across = step / max(math.cos(math.radians(lat)), 1e-6)
+        columns = np.arange(math.floor(west / across), math.ceil(east / across) + 1) * across
+        inside = columns[shapely.contains_xy(area, columns, np.full(columns.shape, lat))]
+        lons.extend(inside.tolist())
+        lats.extend([lat] * inside.size)
+    if not lons:
+        raise ConfigError(
+            f"no place of a {config.spacing_m:g} m grid lies inside {config.path}; "
+            "make spacing_m smaller"
+        )
+    every = 1 if config.limit is None else -(-len(lons) // config.limit)
+    lons, lats = lons[::every], lats[::every]
+    species = None
+    if config.ranges is not None:
+        species = species_in_ranges(config.ranges, base, lons, lats)
+    return [
+        Label(round(lon, 7), round(lat, 7), None, None if species is None else species[i])
+        for i, (lon, lat) in enumerate(zip(lons, lats, strict=True))
+    ]
+
+
+def read_polygons(path: Path) -> shapely.Geometry:
+    """Return all polygons of a vector file as one geometry in longitude and latitude.
+
+    Raises:
+        ConfigError: The file cannot be read, names no CRS, or holds no polygon.
+    """
+    try:
+        frame = gpd.read_file(path)
+    except (OSError, DataSourceError) as exc:
+        raise ConfigError(f"{path} cannot be read as a vector file; expected polygons") from exc
+    if frame.crs is None:
+        raise ConfigError(f"{path} names no CRS; write it into the file")
+    area = shapely.union_all(frame.to_crs(4326).geometry.to_numpy())
+    if area.is_empty or area.area == 0:
+        raise ConfigError(f"{path} holds no polygon; expected an area to lay the grid on")
+    shapely.prepare(area)
+    return area

@@ -1,0 +1,126 @@
+"""Labelled places from a table of points."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from pyogrio.errors import DataSourceError
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.tasks import TASKS
+from mmearth.curate.config import PointsPlaces
+from mmearth.curate.labels.ranges import species_in_ranges
+from mmearth.curate.source import Label
+
+
+def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
+    """Return the labelled places of a table.
+
+    Rows without coordinates or, for a tile-level regression, without a value are left out.
+
+    Raises:
+        ConfigError: The file cannot be read, a column is missing, or no row is left.
+    """
+    path = base / config.path
+    frame = _read(path, config)
+    _check_columns(frame, config, path)
+    _check_target(task, config, path)
+    species = None
+    if config.ranges is not None:
+        species = species_in_ranges(config.ranges, base, frame["lon"], frame["lat"])
+    labels = []
+    for i, row in enumerate(frame.to_dict("records")):
+        label = _label(row, config, path)
+        if species is not None and label is not None:
+            label = Label(label.lon, label.lat, None, species[i], label.date, label.label_id)
+        if label is not None:
+            labels.append(label)
+    if not labels:
+        raise ConfigError(f"{path} has no usable row among {len(frame)}; check its columns and values")
+    return labels
+
+
+def _read(path: Path, config: PointsPlaces) -> pd.DataFrame:
+    """Return the table with its coordinates in the columns lon and lat."""
+    try:
+        if path.suffix.lower() == ".csv":
+            frame = pa.csv.read_csv(path).to_pandas()
+        elif path.suffix.lower() in {".parquet", ".geoparquet"}:
+            geo = b"geo" in (pq.read_schema(path).metadata or {})
+            frame = gpd.read_parquet(path) if geo else pq.read_table(path).to_pandas()
+        else:
+            frame = gpd.read_file(path)
+    except (OSError, pa.ArrowInvalid, DataSourceError) as exc:
+        raise ConfigError(
+            f"{path} cannot be read as a table of points ({' '.join(str(exc).split())}); expected "
+            "CSV, Parquet, GeoParquet, GeoJSON or another vector file"
+        ) from exc
+    if isinstance(frame, gpd.GeoDataFrame):
+        if frame.crs is None:
+            raise ConfigError(f"{path} names no CRS; write it into the file or give lon, lat columns")
+        points = frame.to_crs(4326).geometry
+        if not (points.geom_type == "Point").all():
+            raise ConfigError(f"{path} has geometries that are no points; use `grid:` for polygons")
+        return pd.DataFrame(frame.drop(columns=frame.geometry.name)).assign(lon=points.x, lat=points.y)
+    if config.lon in frame and config.lat in frame:
+        return frame.rename(columns={config.lon: "lon", config.lat: "lat"})
+    raise ConfigError(
+        f"{path} has the columns {', '.join(frame.columns)}; expected coordinates in "
+        f"{config.lon!r} and {config.lat!r}: name them with lon: and lat:"
+    )
+
+
+def _check_columns(frame: pd.DataFrame, config: PointsPlaces, path: Path) -> None:
+    for key in ("value", "species", "date", "id"):
+        column = getattr(config, key)
+        if column is not None and column not in frame:
+            raise ConfigError(
+                f"{path} has no column {column!r} for {key}:; its columns are "
+                f"{', '.join(map(str, frame.columns))}"
+            )
+
+
+def _check_target(task: str, config: PointsPlaces, path: Path) -> None:
+    spec = TASKS[task]
+    if spec.level == "tile" and spec.kind == "regression" and config.value is None:
+        raise ConfigError(f"tasks.{task}.points: value: must name the column of {path} with {task}")
+    if spec.kind == "multilabel" and config.species is None and config.ranges is None:
+        raise ConfigError(f"tasks.{task}.points: give species: (a column) or ranges: (polygons)")
+
+
+def _label(row: dict[Any, Any], config: PointsPlaces, path: Path) -> Label | None:
+    lon, lat = _number(row["lon"], path), _number(row["lat"], path)
+    value = _number(row[config.value], path) if config.value else None
+    if math.isnan(lon) or math.isnan(lat) or (value is not None and math.isnan(value)):
+        return None
+    species = None
+    if config.species is not None:
+        known = TASKS["species"].outputs
+        names = {name.strip().replace("_", " ") for name in str(row[config.species]).split(";")}
+        species = tuple(name for name in known if name in names)
+    date = _date(row[config.date], path) if config.date else None
+    return Label(lon, lat, value, species, date, str(row[config.id]) if config.id else None)
+
+
+def _number(value: Any, path: Path) -> float:
+    try:
+        return float("nan") if value is None else float(value)
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"{path} holds {value!r} where a number was expected") from exc
+
+
+def _date(value: Any, path: Path) -> str | None:
+    if value is None or value != value or value == "":
+        return None
+    try:
+        return datetime.date.fromisoformat(str(value)[:10]).isoformat()
+    except ValueError as exc:
+        raise ConfigError(f"{path} holds the date {value!r}; expected YYYY-MM-DD") from exc

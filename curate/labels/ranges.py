@@ -1,0 +1,60 @@
+"""Which species are present at a place: those whose range touches its tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from pyogrio.errors import DataSourceError
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import lonlat_bounds, tiles_at
+from mmearth.curate.config import RangesConfig
+
+
+def species_in_ranges(
+    config: RangesConfig, base: Path, lons: Iterable[float], lats: Iterable[float]
+) -> list[tuple[str, ...]]:
+    """Return the names of the species present at each place, in the task's order.
+
+    Args:
+        config: The polygons.
+        base: Directory that a relative path starts from.
+        lons: Degrees east, n of them.
+        lats: Degrees north, n of them.
+
+    Raises:
+        ConfigError: The file cannot be read, lacks the field, or none of its species is known.
+
+    Source:
+        MMEarth-Bench §3: a species is present where its range intersects the tile's 1.3 km box.
+    """
+    names, shapes = _read(base / config.path, config.name)
+    west, south, east, north = lonlat_bounds(tiles_at(list(lons), list(lats)), 10.0).T
+    boxes = shapely.box(west, south, east, north)
+    present: list[set[str]] = [set() for _ in boxes]
+    places, ranges = shapely.STRtree(shapes).query(boxes, predicate="intersects")
+    for place, found in zip(places.tolist(), ranges.tolist(), strict=True):
+        present[place].add(names[found])
+    known = TASKS["species"].outputs
+    return [tuple(name for name in known if name in here) for here in present]
+
+
+def _read(path: Path, field: str) -> tuple[list[str], np.ndarray]:
+    """Return names and polygons of the species that the task knows."""
+    try:
+        frame = gpd.read_file(path)
+    except (OSError, DataSourceError) as exc:
+        raise ConfigError(f"{path} cannot be read as a vector file of ranges") from exc
+    if field not in frame:
+        raise ConfigError(f"{path} has no field {field!r}; its fields are {', '.join(frame.columns)}")
+    frame = frame.to_crs(4326)
+    frame["_name"] = frame[field].astype(str).str.replace("_", " ").str.strip()
+    frame = frame[frame["_name"].isin(TASKS["species"].outputs)]
+    if frame.empty:
+        raise ConfigError(f"{path} has none of the task's 100 species in its field {field!r}")
+    return frame["_name"].tolist(), frame.geometry.to_numpy()

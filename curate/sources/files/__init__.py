@@ -1,0 +1,3 @@
+"""placeholder"""
+class Files:
+    def __init__(self, *a): raise SystemExit("x")

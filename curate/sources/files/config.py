@@ -1,0 +1,136 @@
+"""The configuration of the `files` source: which of the user's files hold which modality."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.modality import Resampling
+from mmearth.catalog.tasks import TASKS
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DateConfig(_Strict):
+    """Where a file's date is: exactly one of value, tag, name, json."""
+
+    value: datetime.date | None = None
+    """The date itself."""
+    tag: str | None = None
+    """A tag of the raster that begins with YYYY-MM-DD."""
+    name: str | None = None
+    """A regular expression on the path, with groups year, month and day."""
+    json_key: str | None = None
+    """A key of a JSON document beside the raster, whose value begins with YYYY-MM-DD."""
+    file: str | None = None
+    """For `tag` and `json_key`: pattern of the file to look in, in the raster's own directory."""
+
+    @model_validator(mode="after")
+    def _one(self) -> DateConfig:
+        given = [k for k in ("value", "tag", "name", "json_key") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of value, tag, name, json_key; found {given}")
+        if self.json_key is not None and self.file is None:
+            raise ValueError("json_key needs file: the pattern of the JSON document's name")
+        return self
+
+
+class Rasters(_Strict):
+    """Rasters that hold one modality, or a pixel-level target."""
+
+    path: str
+    """Path or pattern, relative to `root`; with `files`, a pattern of directories."""
+    product: str
+    """What it is: the modality's own collection, or another product with `stand_in`."""
+    stand_in: str | None = None
+    """Why another product may stand in for the modality's own."""
+    files: dict[str, str] | None = None
+    """Band → pattern of its own file in the directory, for products of one file a band."""
+    bands: dict[str, int | str] | None = None
+    """Band → number from 1 or description in the file; all bands in order unless given."""
+    variable: str | None = None
+    """Variable of a NetCDF file."""
+    months: bool = False
+    """Twelve bands are the months of a climatology (precipitation, temperature)."""
+    scale: float = 1.0
+    """File value × scale + offset = value in `unit`."""
+    offset: float = 0.0
+    """See `scale`."""
+    unit: str | None = None
+    """Of the scaled values; the band's own unit unless given."""
+    nodata: float | None = None
+    """Where the file does not declare its own."""
+    crs: str | None = None
+    """Where the file does not declare its own."""
+    resampling: Resampling | None = None
+    """The modality's own unless given."""
+    classes: dict[int, int] | None = None
+    """File code → our class code; codes that are not there are no data."""
+    derive_slope: bool = False
+    """Compute aster_gdem's slope from its elevation."""
+    date: DateConfig | None = None
+    """When it was acquired; undated unless given."""
+
+
+class Polygons(_Strict):
+    """Polygons that hold a class: the one that contains a tile's centre counts."""
+
+    path: str
+    """A vector file, relative to `root`."""
+    field: str
+    """The field with the class's name."""
+    product: str
+    """What it is: the modality's own collection, or another product with `stand_in`."""
+    stand_in: str | None = None
+    """Why another product may stand in for the modality's own."""
+
+
+class FilesConfig(_Strict):
+    """Rasters and vectors that the user has."""
+
+    kind: Literal["files"]
+    """Selects this source."""
+    root: str = "."
+    """Directory that all paths here start from, relative to the configuration's directory."""
+    rasters: dict[str, list[Rasters]] = Field(default_factory=dict)
+    """By modality, or task with pixel-level targets. Of several entries the first that has data at
+    a tile is used."""
+    polygons: dict[str, Polygons] = Field(default_factory=dict)
+    """By modality: biome, ecoregion."""
+
+    @field_validator("rasters")
+    @classmethod
+    def _rasters(cls, entries: dict[str, list[Rasters]]) -> dict[str, list[Rasters]]:
+        usable = {n for n, m in MODALITIES.items() if m.level == "pixel"}
+        usable |= {n for n, t in TASKS.items() if t.level == "pixel"}
+        usable |= {"precipitation", "temperature"}
+        for name, rasters in entries.items():
+            if name not in usable:
+                raise ValueError(f"{name!r} cannot come from rasters; expected {sorted(usable)}")
+            for raster in rasters:
+                _check_product(name, raster.product, raster.stand_in)
+        return entries
+
+    @field_validator("polygons")
+    @classmethod
+    def _polygons(cls, entries: dict[str, Polygons]) -> dict[str, Polygons]:
+        for name, entry in entries.items():
+            if name not in ("biome", "ecoregion"):
+                raise ValueError(f"{name!r} cannot come from polygons; expected biome or ecoregion")
+            _check_product(name, entry.product, entry.stand_in)
+        return entries
+
+
+def _check_product(name: str, product: str, stand_in: str | None) -> None:
+    """Refuse another product than the modality's own without a reason."""
+    if name not in MODALITIES or product == MODALITIES[name].collection or stand_in:
+        return
+    raise ValueError(
+        f"{name}: product {product!r} is not {MODALITIES[name].collection!r}; if it shall be used "
+        'all the same, say why with stand_in: "…"'
+    )

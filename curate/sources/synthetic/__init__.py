@@ -1,0 +1,225 @@
+"""A deterministic small Earth: the source that needs no network, no account and no files.
+
+The same seed gives the same bytes on any machine (see noise.py). Coasts are real; climate follows
+from place, biome from climate, land cover and canopy from biome, spectra and backscatter from land
+cover, and all labels from the same fields plus noise. So modalities inform labels, a model can
+learn, and regions differ: Africa's relations are shifted, there is something to adapt to. What is
+absent on the real Earth is absent here: clouds, one orbit, HH and HV, canopy maps, the sea.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError, NoDataError
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+from mmearth.curate import encode
+from mmearth.curate.source import Label, Outcome
+from mmearth.curate.sources.synthetic import labels as labelling
+from mmearth.curate.sources.synthetic import spectra
+from mmearth.curate.sources.synthetic.noise import Double, cos_deg, uniform
+from mmearth.curate.sources.synthetic.planet import Places, visit
+from mmearth.curate.sources.synthetic.surface import WATER, Surface, dynamic_world, survey
+
+VERSION = 1
+"""Goes up when the same seed would give other bytes."""
+
+# Shares of tiles in which something real is missing.
+_CLOUDED, _NO_ORBIT, _NO_DESCENDING, _NO_ASCENDING, _HH, _NO_CANOPY = 0.03, 0.03, 0.14, 0.22, 0.04, 0.03
+
+# The published seasons (MMEarth-Bench §3): 1 May to 29 September in the north; 1 November to
+# 30 December and 1 January to 30 March in the south, all of 2020; their first days in the year.
+_NORTH = tuple(range(122, 274))
+_SOUTH = (*range(1, 91), *range(306, 366))
+_MONTH_STARTS = (1, 32, 61, 92, 122, 153, 183, 214, 245, 275, 306, 336)  # of the leap year 2020
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """The synthetic Earth of one seed, as a Source."""
+
+    seed: int = 0
+    """Another seed, another Earth under the same coasts."""
+    name: str = field(default=f"synthetic {VERSION}", init=False)
+    """As it stands in provenance."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the version and the seed."""
+        return sha256_bytes(f"{self.name} seed {self.seed}".encode())
+
+    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+        """Observe modalities, and biomass, over one tile; see `Source.observe`."""
+        scene = Scene.at(tile, date, self.seed)
+        return {name: self._one(scene, name) for name in wanted}
+
+    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+        """Yield labelled places of a task; see `Source.labels`."""
+        if task not in TASKS:
+            raise ConfigError(f"{task!r} is no task; expected one of {', '.join(TASKS)}")
+        return labelling.labels(task, count, seed, self.seed)
+
+    def _one(self, scene: Scene, name: str) -> Outcome:
+        try:
+            array, acquired = _OBSERVERS[name](scene)
+        except NoDataError as missing:
+            return missing
+        except KeyError:
+            return NoDataError(f"{self.name} has no {name}")
+        if isinstance(array, Observation):
+            return array
+        source_id = f"synthetic/{self.seed}/{name}/{scene.tile.id}/{acquired or 'static'}"
+        observation = Observation(name, array, acquired, self.name, (source_id,))
+        if observation.valid_fraction == 0.0:
+            return NoDataError(f"no pixel of {name} is valid here")
+        return observation
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One tile on one date: all that its modalities are made from."""
+
+    tile: Tile
+    """Where."""
+    date: str
+    """The anchor date, `YYYY-MM-DD`."""
+    place: Places
+    """The planet at the tile's centre."""
+    surface: Surface
+    """What covers the tile."""
+    seed: int
+    """Of the planet."""
+    luck: Double
+    """Numbers in [0, 1) that decide what is missing, (8,)."""
+
+    @classmethod
+    def at(cls, tile: Tile, date: str | None, seed: int) -> Scene:
+        """Look at a tile; without a date one of the published season is chosen."""
+        place = visit(np.array([tile.lon]), np.array([tile.lat]), seed)
+        numbers = np.arange(8, dtype=np.int64)
+        luck = uniform(seed, 91, tile.epsg, tile.left, tile.top, numbers)
+        chosen = date or _date(float(place.lat[0]), float(luck[0]))
+        return cls(tile, chosen, place, survey(tile, place, seed), seed, luck)
+
+    @property
+    def month(self) -> int:
+        """Month of the anchor date, 1 to 12."""
+        return int(self.date[5:7])
+
+
+Observed = tuple[NDArray[np.generic] | Observation, str | None]
+"""An array and when it was acquired."""
+
+
+def _date(lat: float, luck: float) -> str:
+    days = _NORTH if lat >= 0 else _SOUTH
+    day = days[int(luck * len(days))]
+    month = sum(day >= start for start in _MONTH_STARTS)
+    return f"2020-{month:02d}-{day - _MONTH_STARTS[month - 1] + 1:02d}"
+
+
+def _sentinel2(scene: Scene) -> Observed:
+    if scene.luck[1] < _CLOUDED:
+        raise NoDataError("every Sentinel-2 scene of the season is cloudy here")
+    season = 0.5 + 0.5 * float(cos_deg(np.array([(scene.month - 7.0) * 30.0]))[0])
+    green = season if float(scene.place.lat[0]) >= 0 else 1.0 - season
+    array = spectra.reflectance(scene.surface, scene.place, scene.tile, green, scene.seed)
+    beyond = spectra.scene_edge(scene.tile, float(scene.luck[2]))
+    if beyond is not None:
+        array[:, beyond] = 65535
+    return array, scene.date
+
+
+def _sentinel1(scene: Scene) -> Observed:
+    luck = float(scene.luck[3])
+    if luck < _NO_ORBIT:
+        raise NoDataError("no Sentinel-1 scene of either orbit covers the place")
+    array = np.full(MODALITIES["sentinel1"].shape, -9999.0, dtype=np.float32)
+    if not _NO_DESCENDING <= luck < _NO_ASCENDING:
+        array[0], array[1] = spectra.backscatter(scene.surface, scene.tile, False, scene.seed)
+    if not _NO_ORBIT <= luck < _NO_DESCENDING:
+        array[4], array[5] = spectra.backscatter(scene.surface, scene.tile, True, scene.seed)
+    if scene.luck[4] < _HH:
+        # Polar and test acquisitions send and receive horizontally.
+        array[2], array[3] = array[1] + np.float32(5.0), array[1]
+        array[2:4][array[1:2].repeat(2, 0) < -9000.0] = -9999.0
+    return array, scene.date
+
+
+def _aster_gdem(scene: Scene) -> Observed:
+    surface = scene.surface
+    array = np.stack([surface.elevation_m, surface.slope_deg])
+    if int(scene.place.biome[0]) < 0 and float(scene.place.coast_km[0]) <= 0:
+        array[:] = -9999.0
+    return array, None
+
+
+def _eth_gch(scene: Scene) -> Observed:
+    surface = scene.surface
+    doubt = 1.5 + 0.16 * surface.canopy_m + 1.2 * surface.moisture
+    array = np.stack([surface.canopy_m, doubt]).astype(np.float32)
+    array[:, surface.cover == WATER] = 255.0
+    if scene.luck[5] < _NO_CANOPY:
+        array[:] = 255.0
+    return array, "2020"
+
+
+def _dynamic_world(scene: Scene) -> Observed:
+    label = dynamic_world(scene.surface, scene.tile, scene.seed)
+    return label[np.newaxis], scene.date[:4]
+
+
+def _esa_worldcover(scene: Scene) -> Observed:
+    return scene.surface.cover[np.newaxis].copy(), "2020"
+
+
+def _precipitation(scene: Scene) -> Observed:
+    rain = scene.place.rain_m[:, 0]
+    values = (rain[scene.month - 2], rain[scene.month - 1], float(scene.place.rain_year_m[0]))
+    return np.array([round(float(value), 6) for value in values]), scene.date[:7]
+
+
+def _temperature(scene: Scene) -> Observed:
+    means = scene.place.temperature_c[:, 0] + 273.15
+    daily = 4.0 + 4.0 / (1.0 + float(scene.place.rain_year_m[0]))  # drier air, wider swing
+    last, now = float(means[scene.month - 2]), float(means[scene.month - 1])
+    year = float(scene.place.warmth_c[0]) + 273.15
+    warmest, coldest = float(means.max()) + daily, float(means.min()) - daily
+    values = (last + daily, last, last - daily, now + daily, now, now - daily, warmest, year, coldest)
+    return np.array([round(value, 4) for value in values]), scene.date[:7]
+
+
+def _class(name: str, code: int) -> Observed:
+    if code < 0:
+        raise NoDataError(f"no {name}: the tile's centre is at sea or on ice")
+    return np.array([code], dtype=np.int16), None
+
+
+def _biomass(scene: Scene) -> Observed:
+    array = labelling.biomass(scene.surface, scene.place, scene.tile, scene.seed)
+    return array, "2020"
+
+
+_OBSERVERS: dict[str, Callable[[Scene], Observed]] = {
+    "sentinel2": _sentinel2,
+    "sentinel1": _sentinel1,
+    "aster_gdem": _aster_gdem,
+    "eth_gch": _eth_gch,
+    "dynamic_world": _dynamic_world,
+    "esa_worldcover": _esa_worldcover,
+    "precipitation": _precipitation,
+    "temperature": _temperature,
+    "geolocation": lambda scene: (encode.geolocation(scene.tile), None),
+    "month": lambda scene: (encode.month(scene.date), None),
+    "biome": lambda scene: _class("biome", int(scene.place.biome[0])),
+    "ecoregion": lambda scene: _class("ecoregion", int(scene.place.ecoregion[0])),
+    "biomass": _biomass,
+}

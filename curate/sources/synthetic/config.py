@@ -1,0 +1,18 @@
+"""The configuration of the `synthetic` source."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class SyntheticConfig(BaseModel):
+    """The embedded synthetic Earth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["synthetic"]
+    """Selects this source."""
+    seed: int = 0
+    """Of the planet."""

@@ -1,0 +1,167 @@
+"""Collected observations → shards, manifests and statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.files import remove_temporaries, write_atomic
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.statistics import TaskStatistics
+from mmearth.catalog.tasks import TASKS
+from mmearth.packaging.codec import encode
+from mmearth.packaging.inputs import Planned, load_sample, missing_reasons, read_inputs
+from mmearth.packaging.manifest import Row, manifest_row, write_manifest
+from mmearth.packaging.shard import ShardWriter, shard_name
+
+_TAR_OVERHEAD = 1024  # a header and half a block of padding a member, about
+_NPY_HEADER = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What packaging made."""
+
+    n_samples: dict[str, int]
+    """By task."""
+    dropped: dict[str, dict[str, str]]
+    """Task → tile → why it makes no sample."""
+    sums: dict[str, str]
+    """Checksums of the shards, by relative path."""
+    nbytes: int
+    """Of all shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """One shard, as its worker hands it back."""
+
+    rows: list[Row]
+    statistics: TaskStatistics
+    name: str
+    nbytes: int
+    sha256: str
+
+
+def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
+    """Pack every task of a collected dataset.
+
+    Shards that another build left behind are deleted; nothing else in the directory is touched.
+
+    Args:
+        root: Holds tiles.parquet, observations.parquet and the store.
+        card: Names the tasks, the required modalities and the size of a shard.
+        workers: Processes; the bytes do not depend on it.
+
+    Raises:
+        FormatError: A table or a file of the store is missing or damaged.
+        DataError: An array breaks its contract.
+        StorageError: The disk is full.
+    """
+    remove_temporaries(root / "shards")
+    n_samples, dropped, sums, nbytes = {}, {}, {}, 0
+    jobs: list[tuple[str, str, list[Planned]]] = []
+    for task in card.tasks:
+        inputs = read_inputs(root, task, card.require)
+        n_samples[task], dropped[task] = len(inputs.samples), inputs.dropped
+        jobs += [(task, *job) for job in _cut(task, inputs.samples, card.shard_bytes)]
+    rows: dict[str, list[Row]] = {task: [] for task in card.tasks}
+    statistics = {task: TaskStatistics(task) for task in card.tasks}
+    for (task, _, _), packed in zip(jobs, _pack_all(root, jobs, workers), strict=True):
+        rows[task] += packed.rows
+        statistics[task].merge(packed.statistics)
+        sums[packed.name] = packed.sha256
+        nbytes += packed.nbytes
+    for task in card.tasks:
+        write_manifest(root, task, rows[task])
+        text = json.dumps(statistics[task].to_json(), indent=1, ensure_ascii=False)
+        write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())
+    _remove_stale(root, card, sums)
+    return Built(n_samples, dropped, sums, nbytes)
+
+
+def _cut(
+    task: str, samples: list[Planned], shard_bytes: int
+) -> Iterator[tuple[str, list[Planned]]]:
+    """Yield (shard name, its samples): cut by size before anything is written.
+
+    So every shard can be written by another worker, and their names do not depend on who did it.
+    """
+    for split, group in groupby(samples, key=lambda sample: str(sample.tile["split"])):
+        number, size, inside = 0, 0, []
+        for sample in group:
+            if inside and size >= shard_bytes:
+                yield shard_name(task, split, number), inside
+                number, size, inside = number + 1, 0, []
+            inside.append(sample)
+            size += _sample_bytes(task, sample)
+        yield shard_name(task, split, number), inside
+
+
+def _sample_bytes(task: str, sample: Planned) -> int:
+    """Return about how many bytes a sample takes in a tar."""
+    present = [name for name, row in sample.observations.items() if row["state"] == "done"]
+    sizes = [MODALITIES[n].nbytes for n in present if n in MODALITIES and MODALITIES[n].level == "pixel"]
+    if TASKS[task].level == "pixel":
+        sizes.append(4 * TASKS[task].shape[0] * TASKS[task].shape[1])
+    return sum(size + _NPY_HEADER + _TAR_OVERHEAD for size in sizes) + 4 * _TAR_OVERHEAD
+
+
+def _pack_all(
+    root: Path, jobs: list[tuple[str, str, list[Planned]]], workers: int
+) -> Iterator[_Packed]:
+    """Yield the packed shards in the order of the jobs."""
+    work = partial(_pack, root)
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from pool.map(work, jobs)
+
+
+def _pack(root: Path, job: tuple[str, str, list[Planned]]) -> _Packed:
+    """Write one shard."""
+    task, name, samples = job
+    statistics, rows = TaskStatistics(task), []
+    writer = ShardWriter(root, name)
+    try:
+        for planned in samples:
+            sample = load_sample(root, task, planned)
+            ranges = writer.write(sample.key, encode(sample, missing_reasons(planned)))
+            rows.append(manifest_row(planned, sample, name, ranges))
+            if sample.split == "train":
+                arrays = {n: o.array for n, o in sample.observations.items()}
+                statistics.update(_subsets(planned), arrays, sample.target)
+    except BaseException:
+        writer.abandon()
+        raise
+    shard = writer.close()
+    return _Packed(rows, statistics, name, shard.nbytes, shard.sha256)
+
+
+def _subsets(planned: Planned) -> tuple[str, ...]:
+    tile = planned.tile
+    return ("train", *(name for name in ("train_50", "train_5") if tile[name]))
+
+
+def _remove_stale(root: Path, card: DatasetCard, sums: dict[str, str]) -> None:
+    """Delete shards, manifests and statistics that this build did not write."""
+    for path in (root / "shards").rglob("*.tar"):
+        if path.relative_to(root).as_posix() not in sums:
+            path.unlink()
+    manifests = {manifest_path(task) for task in card.tasks}
+    for path in (root / "manifests").glob("*.parquet"):
+        if path.relative_to(root).as_posix() not in manifests:
+            path.unlink()
+    for path in (root / "statistics").glob("*.json"):
+        if path.stem not in card.tasks:
+            path.unlink()

@@ -1,0 +1,104 @@
+"""Samples ↔ members of a tar: the only file that knows how members are named and written.
+
+A sample's members stand together, in this order: `<key>.json` with all that has no pixels, the
+pixel-level target, then the pixel-level modalities in the published order, so that Sentinel-2 and
+Sentinel-1, which are read together most, are neighbours and one ranged read gets both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Sample
+from mmearth.catalog.tasks import TASKS
+
+Members = dict[str, bytes]
+"""Member suffix (`json`, `sentinel2.npy`) → bytes, in the order of the tar."""
+
+
+def encode(sample: Sample, missing: Mapping[str, str]) -> Members:
+    """Return a sample's members.
+
+    Args:
+        sample: Checked by the caller.
+        missing: Modality → why it is not there.
+    """
+    members: Members = {"json": _json(sample, missing)}
+    if TASKS[sample.task].level == "pixel":
+        members[f"{sample.task}.npy"] = npy(sample.target)
+    for name, modality in MODALITIES.items():
+        if modality.level == "pixel" and name in sample.observations:
+            members[f"{name}.npy"] = npy(sample.observations[name].array)
+    return members
+
+
+def npy(array: NDArray[np.generic]) -> bytes:
+    """Return an array in NumPy's format 1.0: a header of 128 bytes, then the values in C order."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0))
+    return buffer.getvalue()
+
+
+def decode_npy(data: bytes | memoryview, name: str) -> NDArray[np.generic]:
+    """Return the array of an `.npy` member without copying it; it is read-only.
+
+    Raises:
+        FormatError: The bytes are not an array, or fewer than its header says.
+    """
+    stream = io.BytesIO(bytes(data[:256]))
+    try:
+        np.lib.format.read_magic(stream)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        flat = np.frombuffer(data, dtype=dtype, count=int(np.prod(shape)), offset=stream.tell())
+    except ValueError as exc:
+        raise FormatError(f"{name} is not a whole .npy array ({exc}); its shard is damaged") from exc
+    if fortran:
+        raise FormatError(f"{name} is in Fortran order; mmearth writes C order")
+    return flat.reshape(shape)
+
+
+def decode_tile_level(document: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Yield the tile-level modalities of a `<key>.json`: name and array (band,)."""
+    for name, values in document["modalities"].items():
+        yield name, np.asarray(values, dtype=MODALITIES[name].dtype)
+
+
+def decode_target(document: Mapping[str, Any]) -> NDArray[np.generic]:
+    """Return the tile-level target of a `<key>.json`, (n_outputs,)."""
+    task = TASKS[document["task"]]
+    if task.kind == "multilabel":
+        present = set(document["target"])
+        return np.array([name in present for name in task.outputs], dtype=task.dtype)
+    return np.array([document["target"]], dtype=task.dtype)
+
+
+def _json(sample: Sample, missing: Mapping[str, str]) -> bytes:
+    task = TASKS[sample.task]
+    target: Any = None
+    if task.kind == "multilabel":
+        target = [name for name, on in zip(task.outputs, sample.target, strict=True) if on]
+    elif task.level == "tile":
+        target = float(sample.target[0])
+    document = {
+        "key": sample.key,
+        "tile": sample.tile.id,
+        "date": sample.date,
+        "task": sample.task,
+        "split": sample.split,
+        "target": target,
+        "modalities": {
+            name: sample.observations[name].array.tolist()
+            for name, modality in MODALITIES.items()
+            if modality.level == "tile" and name in sample.observations
+        },
+        "missing": {name: missing[name] for name in MODALITIES if name in missing},
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,171 @@
+"""What packaging starts from: the planned tiles, the collected observations and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import FormatError, IntegrityError
+from mmearth.catalog.hilbert import row_key
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation, Sample, sample_key
+from mmearth.catalog.schema import read_table
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.store import read_observation
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+
+Row = dict[str, Any]
+"""A row of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One sample to be packed: its row of tiles.parquet and the rows of its observations."""
+
+    key: str
+    """Of the sample."""
+    date: str
+    """The anchor date."""
+    hilbert: int
+    """Its place in the manifest's order."""
+    tile: Row
+    """Of the schema TILES."""
+    observations: dict[str, Row]
+    """Of the schema OBSERVATIONS, by modality."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInputs:
+    """A task's samples in the order of its shards, and the tiles that make none."""
+
+    samples: list[Planned]
+    """Sorted by split, then along the Hilbert curve."""
+    dropped: dict[str, str]
+    """Tile → why it makes no sample."""
+
+
+def read_inputs(root: Path, task: str, require: tuple[str, ...]) -> TaskInputs:
+    """Return what a task is packed from.
+
+    Args:
+        root: The dataset's directory.
+        task: A key of TASKS.
+        require: Modalities that every sample must have.
+
+    Raises:
+        FormatError: A table is missing or of another version.
+    """
+    tiles = [row for row in read_table(root / "tiles.parquet").to_pylist() if row["task"] == task]
+    observed = _by_tile(root, {row["tile"] for row in tiles})
+    needed = [*require, *([task] if TASKS[task].level == "pixel" else [])]
+    dropped: dict[str, str] = {}
+    found = []
+    for row in tiles:
+        observations = observed.get(row["tile"], {})
+        lacking = [name for name in needed if _state(observations, name) != "done"]
+        date = _date(row, observations)
+        if lacking:
+            reason = observations.get(lacking[0], {}).get("reason") or "it was not collected"
+            dropped[row["tile"]] = f"no {lacking[0]}: {reason}"
+        elif date is None:
+            dropped[row["tile"]] = "no date: neither Sentinel-2 nor the label has one"
+        else:
+            found.append((row, observations, date))
+    return TaskInputs(_ordered(found), dropped)
+
+
+def load_sample(root: Path, task: str, planned: Planned) -> Sample:
+    """Read a sample's arrays from the store and check them.
+
+    Raises:
+        FormatError: A file of the store is missing or unreadable.
+        IntegrityError: A file of the store is not the one that was collected.
+        DataError: An array breaks its contract.
+    """
+    tile = Tile.parse(planned.tile["tile"])
+    observations = {
+        name: _load(root, tile, row)
+        for name, row in planned.observations.items()
+        if row["state"] == "done" and name in MODALITIES
+    }
+    sample = Sample(
+        tile=tile,
+        date=planned.date,
+        task=task,
+        split=planned.tile["split"],
+        target=_target(root, tile, task, planned),
+        observations={name: observations[name] for name in MODALITIES if name in observations},
+    )
+    sample.check()
+    return sample
+
+
+def missing_reasons(planned: Planned) -> dict[str, str]:
+    """Return modality → why a sample does not have it."""
+    return {
+        name: row["reason"] or row["state"]
+        for name, row in planned.observations.items()
+        if row["state"] != "done" and name in MODALITIES
+    }
+
+
+def _by_tile(root: Path, tiles: set[str]) -> dict[str, dict[str, Row]]:
+    result: dict[str, dict[str, Row]] = {}
+    for row in read_table(root / "observations.parquet").to_pylist():
+        if row["tile"] in tiles:
+            result.setdefault(row["tile"], {})[row["modality"]] = row
+    return result
+
+
+def _state(observations: dict[str, Row], name: str) -> str | None:
+    return observations[name]["state"] if name in observations else None
+
+
+def _date(tile: Row, observations: dict[str, Row]) -> str | None:
+    """Return the anchor date: Sentinel-2's, or the label's where there is no Sentinel-2."""
+    anchor = observations.get("sentinel2")
+    if anchor is not None and anchor["state"] == "done" and anchor["acquired"]:
+        return str(anchor["acquired"])
+    return None if tile["date"] is None else str(tile["date"])
+
+
+def _ordered(found: list[tuple[Row, dict[str, Row], str]]) -> list[Planned]:
+    if not found:
+        return []
+    keys = [sample_key(Tile.parse(row["tile"]), date) for row, _, date in found]
+    lon = np.array([row["lon"] for row, _, _ in found])
+    lat = np.array([row["lat"] for row, _, _ in found])
+    index = row_key(lon, lat, keys)
+    samples = [
+        Planned(key, date, int(number), row, observations)
+        for key, number, (row, observations, date) in zip(keys, index, found, strict=True)
+    ]
+    return sorted(samples, key=lambda s: (SPLITS.index(s.tile["split"]), s.hilbert, s.key))
+
+
+def _load(root: Path, tile: Tile, row: Row) -> Observation:
+    observation, digest = read_observation(root, tile, row["modality"])
+    if digest != row["sha256"]:
+        raise IntegrityError(
+            f"{root / row['path']} is not the file that was collected (sha256 {digest[:12]}…, expected "
+            f"{row['sha256'][:12]}…); delete it and run the build with --fresh"
+        )
+    return observation
+
+
+def _target(root: Path, tile: Tile, task: str, planned: Planned) -> NDArray[np.generic]:
+    spec = TASKS[task]
+    if spec.level == "pixel":
+        return _load(root, tile, planned.observations[task]).array
+    if spec.kind == "multilabel":
+        present = set(planned.tile["species"] or ())
+        return np.array([name in present for name in spec.outputs], dtype=spec.dtype)
+    if planned.tile["target"] is None:
+        raise FormatError(f"tiles.parquet has no target for tile {tile.id} of {task}; plan it again")
+    return np.array([planned.tile["target"]], dtype=spec.dtype)

@@ -1,0 +1,138 @@
+"""Shards: WebDataset tars that are the same bytes every time, with the place of every member."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import webdataset
+
+from mmearth.catalog.errors import storage_errors
+from mmearth.catalog.files import TEMPORARY, sha256_bytes
+from mmearth.packaging.codec import Members
+
+TAR_BLOCK = 512
+"""A tar's header and the padding of its members are in blocks of this many bytes (POSIX ustar)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRange:
+    """Where a member's own bytes are in its shard."""
+
+    offset: int
+    """Of its first byte, after the tar header."""
+    length: int
+    """In bytes, without the padding."""
+    sha256: str
+    """Of its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One finished tar."""
+
+    name: str
+    """Relative to the dataset's root."""
+    n_samples: int
+    """How many it holds."""
+    nbytes: int
+    """Length of the file."""
+    sha256: str
+    """Of the file."""
+
+
+def shard_name(task: str, split: str, number: int) -> str:
+    """Return `shards/<task>/<split>-000000.tar`."""
+    return f"shards/{task}/{split}-{number:06d}.tar"
+
+
+class ShardWriter:
+    """Writes one shard; the file appears under its name when `close` has returned."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        """Begin a shard.
+
+        Args:
+            root: The dataset's directory.
+            name: Of the shard, relative to it.
+
+        Raises:
+            StorageError: The directory cannot be written.
+        """
+        self._path = root / name
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}{TEMPORARY}")
+        self._name, self._n_samples = name, 0
+        with storage_errors(f"write {self._path}"):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = _HashingStream(self._temporary.open("wb", buffering=1 << 20))
+        # mtime, owner and mode are fixed, so that equal samples make equal bytes. The stream is
+        # ours to close: TarWriter flushes the end blocks of its tar into it.
+        self._tar: Any = webdataset.TarWriter(
+            cast(BinaryIO, self._stream), mtime=0, mode=0o644, user="mmearth", group="mmearth",
+            encoder=False,
+        )  # fmt: skip
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes written so far."""
+        return int(self._tar.tarstream.offset)
+
+    def write(self, key: str, members: Members) -> dict[str, MemberRange]:
+        """Add one sample; return the range of each member by its suffix.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        ranges: dict[str, MemberRange] = {}
+        with storage_errors(f"write {self._path}"):
+            for suffix, data in members.items():
+                # One call a member: given them all, TarWriter would sort them by name.
+                offset = self._tar.tarstream.offset + TAR_BLOCK
+                self._tar.write({"__key__": key, suffix: data})
+                ranges[suffix] = MemberRange(offset, len(data), sha256_bytes(data))
+        self._n_samples += 1
+        return ranges
+
+    def close(self) -> Shard:
+        """Finish the tar and rename it into place.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        with storage_errors(f"write {self._path}"):
+            self._tar.close()
+            self._stream.close()
+            os.replace(self._temporary, self._path)
+        digest = self._stream.sha256.hexdigest()
+        return Shard(self._name, self._n_samples, self._stream.position, digest)
+
+    def abandon(self) -> None:
+        """Drop the shard after an error."""
+        self._stream.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class _HashingStream:
+    """A file that knows its position and hashes what goes through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.position = 0
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self.position += len(data)
+        return self._stream.write(data)
+
+    def tell(self) -> int:
+        return self.position
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()

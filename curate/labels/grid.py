@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import shapely
-from pyogrio.errors import DataSourceError
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tile import EARTH_RADIUS_KM
 from mmearth.curate.config import GridPlaces
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.source import Label
+from mmearth.curate.vector import read_vector
 
 
 def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
@@ -57,13 +56,7 @@ def read_polygons(path: Path) -> shapely.Geometry:
     Raises:
         ConfigError: The file cannot be read, names no CRS, or holds no polygon.
     """
-    try:
-        frame = gpd.read_file(path)
-    except (OSError, DataSourceError) as exc:
-        raise ConfigError(f"{path} cannot be read as a vector file; expected polygons") from exc
-    if frame.crs is None:
-        raise ConfigError(f"{path} names no CRS; write it into the file")
-    area = shapely.union_all(frame.to_crs(4326).geometry.to_numpy())
+    area = shapely.union_all(read_vector(path).geometry.to_numpy())
     if area.is_empty or area.area == 0:
         raise ConfigError(f"{path} holds no polygon; expected an area to lay the grid on")
     shapely.prepare(area)

@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from pyogrio.errors import DataSourceError
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
 from mmearth.curate.config import PointsPlaces
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.source import Label
+from mmearth.curate.vector import read_vector
 
 
 def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
@@ -57,8 +57,8 @@ def _read(path: Path, config: PointsPlaces) -> pd.DataFrame:
             geo = b"geo" in (pq.read_schema(path).metadata or {})
             frame = gpd.read_parquet(path) if geo else pq.read_table(path).to_pandas()
         else:
-            frame = gpd.read_file(path)
-    except (OSError, pa.ArrowInvalid, DataSourceError) as exc:
+            frame = read_vector(path)
+    except (OSError, pa.ArrowInvalid) as exc:
         raise ConfigError(
             f"{path} cannot be read as a table of points ({' '.join(str(exc).split())}); expected "
             "CSV, Parquet, GeoParquet, GeoJSON or another vector file"

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import shapely
-from pyogrio.errors import DataSourceError
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.curate.config import RangesConfig
+from mmearth.curate.vector import read_vector
 
 
 def species_in_ranges(
@@ -46,13 +45,7 @@ def species_in_ranges(
 
 def _read(path: Path, field: str) -> tuple[list[str], np.ndarray]:
     """Return names and polygons of the species that the task knows."""
-    try:
-        frame = gpd.read_file(path)
-    except (OSError, DataSourceError) as exc:
-        raise ConfigError(f"{path} cannot be read as a vector file of ranges") from exc
-    if field not in frame:
-        raise ConfigError(f"{path} has no field {field!r}; its fields are {', '.join(frame.columns)}")
-    frame = frame.to_crs(4326)
+    frame = read_vector(path, field)
     frame["_name"] = frame[field].astype(str).str.replace("_", " ").str.strip()
     frame = frame[frame["_name"].isin(TASKS["species"].outputs)]
     if frame.empty:

@@ -1,3 +1,162 @@
-"""placeholder"""
+"""Rasters and vectors that the user has, as a source.
+
+Each modality has a list of entries; the first product, in the order of the configuration and then
+by path, that has a value under a tile makes its observation. What no file covers is missing; a file
+that cannot be used is a failure where nothing else covers the tile, never a silent gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from mmearth.catalog.ecoregions import biome_id, ecoregion_id
+from mmearth.catalog.errors import ConfigError, DataError, FormatError, MMEarthError, NoDataError
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate import encode
+from mmearth.curate.source import Label, Outcome
+from mmearth.curate.sources.files import observe
+from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.curate.sources.files.dates import acquired
+from mmearth.curate.sources.files.index import Index, Product, build_index, content_key
+from mmearth.curate.vector import read_vector
+
+_CLASS_IDS = {"biome": biome_id, "ecoregion": ecoregion_id}
+_NO_CLASS = "N/A"  # RESOLVE's biome of Rock and Ice
+
+
 class Files:
-    def __init__(self, *a): raise SystemExit("x")
+    """The user's files, as a Source."""
+
+    name = "files"
+    """As it stands in provenance."""
+
+    def __init__(self, config: FilesConfig, base: Path) -> None:
+        """Find the files.
+
+        Args:
+            config: Which files hold what.
+            base: Directory that `config.root` starts from.
+
+        Raises:
+            ConfigError: The root directory or a polygon file is missing.
+        """
+        self._config = config
+        self._root = (base / config.root).resolve()
+        if not self._root.is_dir():
+            raise ConfigError(f"source.root: {base / config.root} is no directory; correct root:")
+        self._indices = {
+            name: build_index(entries, self._root) for name, entries in config.rasters.items()
+        }
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each file that cannot be used, by modality."""
+        return [f"{n}: {text}" for n, index in self._indices.items() for text in index.broken]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the configuration and of what the files are."""
+        parts = [json.dumps(self._config.model_dump(mode="json"), sort_keys=True)]
+        for index in self._indices.values():
+            for product in index.products:
+                keys = [content_key(path) for path in product.rasters.values()]
+                parts.append(f"{product.name} {' '.join(keys)}")
+        for polygons in self._config.polygons.values():
+            parts.append(content_key(self._existing(polygons.path)))
+        return sha256_bytes("\n".join(parts).encode())
+
+    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+        """Refuse: places for files come from points or a grid; see `Source.labels`."""
+        raise ConfigError(f"tasks.{task}: the source `files` has no labels; give points: or grid:")
+
+    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+        """Observe modalities, and pixel-level targets, over one tile; see `Source.observe`."""
+        outcomes: dict[str, Outcome] = {}
+        # Sentinel-2 fixes the date that the others follow.
+        for name in sorted(wanted, key=lambda name: name != "sentinel2"):
+            try:
+                outcomes[name] = self._one(name, tile, date)
+            except MMEarthError as exc:
+                outcomes[name] = exc
+            found = outcomes[name]
+            if name == "sentinel2" and isinstance(found, Observation) and found.acquired:
+                date = found.acquired
+        return outcomes
+
+    def _one(self, name: str, tile: Tile, date: str | None) -> Observation:
+        if name == "geolocation":
+            return encode.geolocation(tile)
+        if name == "month":
+            if date is None:
+                raise NoDataError("no anchor date: neither Sentinel-2 nor the label has one")
+            return encode.month(date)
+        if name in self._config.polygons:
+            return self._class(name, tile)
+        if name not in self._indices:
+            raise NoDataError(f"the configuration names no file for {name}")
+        return self._from_rasters(name, tile, date)
+
+    def _from_rasters(self, name: str, tile: Tile, date: str | None) -> Observation:
+        index = self._indices[name]
+        for product in index.near(tile):
+            observation = self._read(name, product, tile, date)
+            if observation.valid_fraction > 0.0:
+                return observation
+        self._refuse_broken(name, index)
+        raise NoDataError(f"no file covers the tile with {name}")
+
+    def _refuse_broken(self, name: str, index: Index) -> None:
+        """Raise where a file that cannot be used might have covered the tile."""
+        if index.broken:
+            raise FormatError(index.broken[0])
+
+    def _read(self, name: str, product: Product, tile: Tile, date: str | None) -> Observation:
+        if name in MODALITIES and MODALITIES[name].level == "tile":
+            if date is None:
+                raise NoDataError(f"no anchor date to take the {name} of")
+            array = observe.climate(name, product, tile, int(date[5:7]))
+            when = date[:7]
+        else:
+            array, when = observe.pixels(name, product, tile), acquired(product)
+            if name == "sentinel2" and when is None:
+                raise ConfigError(f"{product.name}: sentinel2 fixes the anchor date; give date:")
+        entry = product.entry
+        return Observation(name, array, when, self.name, (product.name,), entry.stand_in)
+
+    def _class(self, name: str, tile: Tile) -> Observation:
+        """Return the class of the polygon that contains the tile's centre."""
+        entry = self._config.polygons[name]
+        names, tree = self._polygons[name]
+        hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
+        if not hits.size or names[int(hits.min())] == _NO_CLASS:
+            raise NoDataError(f"no polygon of {entry.path} with a {name} holds the tile's centre")
+        found = names[int(hits.min())]
+        try:
+            code = _CLASS_IDS[name](found)
+        except ConfigError as exc:
+            raise DataError(f"{entry.path}: {exc}") from exc
+        array = np.array([code], dtype=MODALITIES[name].dtype)
+        return Observation(name, array, None, self.name, (f"{entry.path}#{found}",), entry.stand_in)
+
+    @cached_property
+    def _polygons(self) -> dict[str, tuple[list[str], shapely.STRtree]]:
+        result = {}
+        for name, entry in self._config.polygons.items():
+            frame = read_vector(self._existing(entry.path), entry.field)
+            names = frame[entry.field].astype(str).tolist()
+            result[name] = (names, shapely.STRtree(frame.geometry.to_numpy()))
+        return result
+
+    def _existing(self, path: str) -> Path:
+        if not (self._root / path).is_file():
+            raise ConfigError(f"{self._root / path} is not there; correct source.polygons or root:")
+        return self._root / path

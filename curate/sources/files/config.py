@@ -56,7 +56,7 @@ class Rasters(_Strict):
     variable: str | None = None
     """Variable of a NetCDF file."""
     months: bool = False
-    """Twelve bands are the months of a climatology (precipitation, temperature)."""
+    """Its twelve bands are the months of a climatology: precipitation, or mean temperature."""
     scale: float = 1.0
     """File value × scale + offset = value in `unit`."""
     offset: float = 0.0
@@ -71,6 +71,8 @@ class Rasters(_Strict):
     """The modality's own unless given."""
     classes: dict[int, int] | None = None
     """File code → our class code; codes that are not there are no data."""
+    clamp: bool = False
+    """Bring values just outside the band's valid range to its nearer end (reflectance below 0)."""
     derive_slope: bool = False
     """Compute aster_gdem's slope from its elevation."""
     date: DateConfig | None = None

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mmearth.catalog.errors import ConfigError, NoDataError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
@@ -28,12 +26,17 @@ from mmearth.curate.sources.synthetic import spectra
 from mmearth.curate.sources.synthetic.noise import Double, cos_deg, uniform
 from mmearth.curate.sources.synthetic.planet import Places, visit
 from mmearth.curate.sources.synthetic.surface import WATER, Surface, dynamic_world, survey
+from numpy.typing import NDArray
 
 VERSION = 1
 """Goes up when the same seed would give other bytes."""
 
 # Shares of tiles in which something real is missing.
-_CLOUDED, _NO_ORBIT, _NO_DESCENDING, _NO_ASCENDING, _HH, _NO_CANOPY = 0.03, 0.03, 0.14, 0.22, 0.04, 0.03
+_CLOUDED, _HH, _NO_CANOPY = 0.03, 0.04, 0.03
+# Upper ends of the shares, one above the other: neither orbit, only ascending, only descending.
+_NO_ORBIT, _NO_DESCENDING, _NO_ASCENDING = 0.03, 0.14, 0.22
+# On a tile this near to the coast, in kilometres, water is the sea, where no relief was measured.
+_SEA_KM = 6.0
 
 # The published seasons (MMEarth-Bench §3): 1 May to 29 September in the north; 1 November to
 # 30 December and 1 January to 30 March in the south, all of 2020; their first days in the year.
@@ -68,12 +71,12 @@ class Synthetic:
         return labelling.labels(task, count, seed, self.seed)
 
     def _one(self, scene: Scene, name: str) -> Outcome:
+        if name not in _OBSERVERS:
+            return NoDataError(f"{self.name} has no {name}")
         try:
             array, acquired = _OBSERVERS[name](scene)
         except NoDataError as missing:
             return missing
-        except KeyError:
-            return NoDataError(f"{self.name} has no {name}")
         if isinstance(array, Observation):
             return array
         source_id = f"synthetic/{self.seed}/{name}/{scene.tile.id}/{acquired or 'static'}"
@@ -157,8 +160,8 @@ def _sentinel1(scene: Scene) -> Observed:
 def _aster_gdem(scene: Scene) -> Observed:
     surface = scene.surface
     array = np.stack([surface.elevation_m, surface.slope_deg])
-    if int(scene.place.biome[0]) < 0 and float(scene.place.coast_km[0]) <= 0:
-        array[:] = -9999.0
+    if float(scene.place.coast_km[0]) <= _SEA_KM:
+        array[:, surface.cover == WATER] = -9999.0
     return array, None
 
 
@@ -193,7 +196,8 @@ def _temperature(scene: Scene) -> Observed:
     last, now = float(means[scene.month - 2]), float(means[scene.month - 1])
     year = float(scene.place.warmth_c[0]) + 273.15
     warmest, coldest = float(means.max()) + daily, float(means.min()) - daily
-    values = (last + daily, last, last - daily, now + daily, now, now - daily, warmest, year, coldest)
+    months = (last + daily, last, last - daily, now + daily, now, now - daily)
+    values = (*months, warmest, year, coldest)
     return np.array([round(value, 4) for value in values]), scene.date[:7]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class SyntheticConfig(BaseModel):
@@ -14,5 +14,5 @@ class SyntheticConfig(BaseModel):
 
     kind: Literal["synthetic"]
     """Selects this source."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
     """Of the planet."""

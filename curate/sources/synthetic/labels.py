@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M, Tile, centres, tiles_at
 from mmearth.curate.source import Label
-from mmearth.curate.sources.synthetic.noise import Double, bell, cos_deg, grain, mix, sin_deg, uniform
+from mmearth.curate.sources.synthetic.noise import (
+    Double,
+    bell,
+    cos_deg,
+    grain,
+    mix,
+    sin_deg,
+    uniform,
+)
 from mmearth.curate.sources.synthetic.planet import ANTARCTICA, Places, visit
 from mmearth.curate.sources.synthetic.surface import Surface
+from numpy.typing import NDArray
 
 GEDI_LATITUDE = 51.6
 """GEDI flew on the Space Station: no footprint north or south of this."""
@@ -34,7 +41,7 @@ def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[n
     on_track = (across % 180 < 3) & (uniform(seed, 31, across // 180) < 0.8) & (rows % 6 == 0)
     height = surface.canopy_m
     # Wood grows with the 1.5th power of height; regions differ in wood density.
-    density = np.float32(0.95 * (1.0 + 0.35 * float(place.shift[0])))
+    density = np.float32(1.9 * (1.0 + 0.35 * float(place.shift[0])))
     wood = density * height * np.sqrt(height) * (0.7 + 0.5 * surface.vigour)
     noise = bell(grain(origin, TILE_PX, seed * 64 + 40))
     measured = wood * (1.0 + 0.18 * noise) + 1.5 + 0.8 * noise
@@ -46,7 +53,8 @@ def soil(task: str, places: Places, seed: int) -> Double:
     """Return a soil property at n places, (n,): g/kg, or pH."""
     cold = np.clip((18.0 - places.warmth_c) / 30.0, 0.0, 1.0)
     wet = np.clip(places.rain_year_m / 1.6, 0.0, 1.4)
-    noise = bell(mix(seed, 41, (places.lon * 1e5).astype(np.int64), (places.lat * 1e5).astype(np.int64)))
+    east, north = (places.lon * 1e5).astype(np.int64), (places.lat * 1e5).astype(np.int64)
+    noise = bell(mix(seed, 41, east, north))
     rich = places.fertility + 0.15 * places.shift
     carbon = 6.0 + 55.0 * cold * wet + 28.0 * wet * rich + 14.0 * rich * rich
     carbon = carbon * (1.0 + 0.25 * noise)
@@ -82,7 +90,9 @@ def species(places: Places, seed: int) -> NDArray[np.bool_]:
 
 
 def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label]:
-    """Yield labelled places on every continent but Antarctica, no biome more than its share.
+    """Yield labelled places on every continent but Antarctica, no biome far beyond its share.
+
+    The first n of more are the same as n asked for.
 
     Args:
         task: A key of TASKS.
@@ -92,7 +102,6 @@ def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label
     """
     names = TASKS["species"].outputs
     taken = np.zeros(14, dtype=np.int64)
-    most = -(-count * 2 // 14) + 1  # two even shares: rare biomes cannot fill theirs
     found = 0
     for start in range(0, 400 * _BATCH, _BATCH):
         places = _candidates(task, start, seed, planet_seed)
@@ -106,12 +115,14 @@ def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label
                 here = tuple(names[k] for k in np.flatnonzero(present[:, i]))
                 if not here:
                     continue
-            if taken[places.biome[i]] >= most:
+            # At most two even shares of 14: rare biomes cannot fill theirs.
+            if taken[places.biome[i]] * 7 > found + 7:
                 continue
             taken[places.biome[i]] += 1
             found += 1
             value = None if values is None else round(float(values[i]), 4)
-            yield Label(float(places.lon[i]), float(places.lat[i]), value, here, None, f"{task}-{found}")
+            lon, lat = float(places.lon[i]), float(places.lat[i])
+            yield Label(lon, lat, value, here, None, f"{task}-{found}")
 
 
 def _candidates(task: str, start: int, seed: int, planet_seed: int) -> Places:

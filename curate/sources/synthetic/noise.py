@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
-_M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_M1 = np.uint64(0x9E3779B97F4A7C15)
+_M2 = np.uint64(0xBF58476D1CE4E5B9)
+_M3 = np.uint64(0x94D049BB133111EB)
+_CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]).T[:, :, None]
+"""Steps from a cube's first corner to each of its eight, (axis, corner, 1)."""
 
 
 def mix(*parts: int | NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -43,7 +47,7 @@ def bell(bits: NDArray[np.uint64]) -> Float:
     for shift in (0, 16, 32, 48):
         total += ((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.int64)
     # Four uniforms have the variance 4/12 = 1/3.
-    return ((total.astype(np.float32) - np.float32(131070.0)) * np.float32(math.sqrt(3.0) / 65536.0))
+    return (total.astype(np.float32) - np.float32(131070.0)) * np.float32(math.sqrt(3.0) / 65536.0)
 
 
 def cos_deg(degrees: Double) -> Double:
@@ -88,15 +92,13 @@ def _lattice3(x: Double, seed: int) -> Double:
     corner = np.floor(x)
     part = x - corner
     part = part * part * (3.0 - 2.0 * part)
-    base = corner.astype(np.int64)
-    total = np.zeros(x.shape[1])
-    for dx in (0, 1):
-        for dy in (0, 1):
-            for dz in (0, 1):
-                weight = np.abs(1 - dx - part[0]) * np.abs(1 - dy - part[1])
-                weight = weight * np.abs(1 - dz - part[2])
-                total = total + weight * uniform(seed, base[0] + dx, base[1] + dy, base[2] + dz)
-    return total
+    at = corner.astype(np.int64)[:, None, :] + _CORNERS  # (axis, corner, n)
+    near = np.abs(1 - _CORNERS - part[:, None, :])
+    shares = near[0] * near[1] * near[2] * uniform(seed, at[0], at[1], at[2])
+    total = shares[0]
+    for share in shares[1:]:  # one after the other: np.sum may add in another order
+        total = total + share
+    return np.asarray(total)
 
 
 def field(origin: tuple[int, int], size: int, cell_px: int, seed: int) -> Float:

@@ -11,10 +11,9 @@ from functools import cache
 from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mmearth.catalog.ecoregions import ECOREGIONS
 from mmearth.curate.sources.synthetic.noise import Double, cos_deg, planet_noise, uniform
+from numpy.typing import NDArray
 
 _STEP_DEG = 0.25
 _UNIT_KM = 8.0
@@ -146,7 +145,7 @@ def _rain(
     # Warm months are wet but for the mid-latitude west coasts, where luck decides.
     summer = (warm - _ordered_mean(warm)) / (np.max(warm, axis=0) - np.min(warm, axis=0) + 4.0)
     monthly = year / 12.0 * (1.0 + 1.4 * summer * (2.0 * luck - 0.45))
-    return np.maximum(monthly, 0.0)
+    return np.asarray(np.maximum(monthly, 0.0))
 
 
 def _biome(
@@ -186,9 +185,7 @@ def _members() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
     return np.array([region.id for region in order]), starts, counts
 
 
-def _ecoregion(
-    lon: Double, lat: Double, biome: NDArray[np.int64], seed: int
-) -> NDArray[np.int64]:
+def _ecoregion(lon: Double, lat: Double, biome: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return one of the biome's ecoregions, the same one within about ten degrees."""
     ids, starts, counts = _members()
     known = np.maximum(biome, 0)
@@ -218,4 +215,4 @@ def _ordered_mean(months: Double) -> Double:
     total = months[0]
     for month in months[1:]:
         total = total + month
-    return total / 12.0
+    return np.asarray(total / 12.0)

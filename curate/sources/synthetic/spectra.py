@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import PIXEL_M, Tile
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, grain
 from mmearth.curate.sources.synthetic.planet import Places
-from mmearth.curate.sources.synthetic.surface import BARE, CROP, SNOW, WATER, Surface
+from mmearth.curate.sources.synthetic.surface import (
+    BARE,
+    BUILT,
+    CROP,
+    GRASS,
+    SHRUB,
+    SNOW,
+    WATER,
+    Surface,
+)
+from numpy.typing import NDArray
 
 # Reflectance × 10000 of green and of bare ground in the twelve bands, and of what is neither.
 _LEAVES = (260, 300, 520, 330, 800, 2150, 2700, 2850, 3050, 3050, 1500, 700)
@@ -50,19 +58,25 @@ def reflectance(
     leaf = np.clip(surface.vigour * np.float32(0.45 + 0.75 * green), 0.0, 1.0)
     leaf = np.where(np.isin(cover, (BARE, SNOW, WATER)), np.float32(0.35), leaf)
     texture = 0.86 + 0.28 * field(origin, TILE_PX, 3, seed * 16 + 13)
-    light = (surface.shade * texture).astype(np.float32)
+    # Roofs and streets differ from one to the next.
+    blocks = 0.6 + 0.8 * field(origin, TILE_PX, 2, seed * 16 + 15)
+    light = (surface.shade * np.where(cover == BUILT, blocks, texture)).astype(np.float32)
     # Tall canopies hide their own shadows: darker, most of all in the visible and short-wave bands.
     depth = np.clip(surface.canopy_m / np.float32(40.0), 0.0, 1.0)
     red = np.float32(1.0 + 0.25 * float(place.shift[0]))
+    # Wet soil is dark, and so is soil that is rich in organic matter.
     dark = 1.0 - 0.30 * np.clip(surface.moisture, 0.0, 1.0)
+    dark = (dark * (1.45 - 0.9 * float(place.fertility[0]))).astype(np.float32)
+    soil = np.isin(cover, (BARE, CROP, GRASS, SHRUB))
     result = np.empty((12, TILE_PX, TILE_PX), dtype=np.uint16)
     for band in range(12):
         first, second = _FIRST[cover, band], _SECOND[cover, band]
         value = (second + (first - second) * leaf) * light
         shadow = 0.50 if band in (0, 1, 2, 3, 10, 11) else 0.22
         value = value * (1.0 - np.float32(shadow) * depth)
-        if band in (3, 4, 10, 11):
-            value = np.where(np.isin(cover, (BARE, CROP)), value * red * dark, value)
+        if band in (1, 2, 3, 4, 10, 11):
+            hue = red if band in (3, 4) else np.float32(1.0)
+            value = np.where(soil, value * hue * dark, value)
         value = _blur(value.astype(np.float32), 2 if band in (0, 9) else 1)
         noise = bell(grain(origin, TILE_PX, seed * 64 + band)) * np.float32(12.0)
         result[band] = np.clip(np.floor(value + noise + 0.5), 1.0, 12000.0).astype(np.uint16)
@@ -73,15 +87,14 @@ def _blur(values: Float, times: int) -> Float:
     """Spread each pixel into its neighbours, 1-2-1 along both axes, as a sensor's optics do."""
     for _ in range(times):
         for axis in (0, 1):
-            before = np.concatenate((values.take([0], axis), values.take(range(127), axis)), axis)
-            after = np.concatenate((values.take(range(1, 128), axis), values.take([127], axis)), axis)
+            first, last = values.take([0], axis), values.take([TILE_PX - 1], axis)
+            before = np.concatenate((first, values.take(range(TILE_PX - 1), axis)), axis)
+            after = np.concatenate((values.take(range(1, TILE_PX), axis), last), axis)
             values = (before + values + values + after) * np.float32(0.25)
     return values
 
 
-def backscatter(
-    surface: Surface, tile: Tile, descending: bool, seed: int
-) -> tuple[Float, Float]:
+def backscatter(surface: Surface, tile: Tile, descending: bool, seed: int) -> tuple[Float, Float]:
     """Return VV and VH in dB, (128, 128) each, as one orbit sees them."""
     origin = (tile.left // PIXEL_M, -tile.top // PIXEL_M)
     side = np.float32(-6.0 if descending else 6.0)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import PIXEL_M, Tile
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, fractal, grain, uniform
 from mmearth.curate.sources.synthetic.planet import Places
+from numpy.typing import NDArray
 
 # Share of trees and of crops a biome carries, and the height of its tallest canopy in metres.
 _TREES = (0.72, 0.03, 0.22, 0.75, 0.32, 0.14, 0.62, 0.70, 0.12, 0.62, 0.50, 0.24, 0.88, 0.04)
@@ -132,6 +131,7 @@ def _cover(
     settled = field(origin, TILE_PX, 40, zone * 16 + 7) * fractal(
         origin, TILE_PX, (12, 5), zone * 16 + 8
     )
+    crowded = settled - 0.62 + 0.25 * min(farmed, 0.5)  # towns grow where fields are
     # Two valleys in three are dry: there the distance to the river is put out of reach.
     river = np.abs(fractal(origin, TILE_PX, (110, 40), zone * 16 + 9) - 0.5)
     river = river + 0.5 * np.maximum(0.0, 0.62 - field(origin, TILE_PX, 160, zone * 16 + 14))
@@ -143,7 +143,7 @@ def _cover(
         (sea, WATER),
         (river < 0.006 + 0.010 * min(rain, 1.5), WATER),
         (cold & (moisture > 0.62), SNOW),
-        ((settled > 0.53) & (slope < 12.0), BUILT),
+        ((crowded > 0.0) & (slope < 12.0), BUILT),
         (((biome == 3) & (trees > 0.35)), MANGROVE),
         (((biome == 2) & (moisture > 0.52)) | (river < 0.02 * rain * (biome in (0, 2))), WETLAND),
         ((country > 1.0 - farmed) & (slope < 10.0) & (parcels > 0.04), CROP),

@@ -1,0 +1,84 @@
+"""When a file of the user's was acquired."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.errors import RasterioError
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.curate.sources.files.config import DateConfig
+from mmearth.curate.sources.files.index import Product
+
+
+def acquired(product: Product) -> str | None:
+    """Return the date of a product, `YYYY-MM-DD`, or None where its entry has no date.
+
+    Raises:
+        ConfigError: The entry tells where the date is, and it is not there.
+    """
+    config = product.entry.date
+    if config is None:
+        return None
+    if config.value is not None:
+        return config.value.isoformat()
+    if config.name is not None:
+        return _from_name(product.name, config.name)
+    path = _file(product, config)
+    key = config.tag or config.json_key or ""
+    found = _tag(path, key) if config.tag else _json_value(path, key)
+    if found is None:
+        raise ConfigError(f"{path} has no {key!r} to read the date from; correct date:")
+    return _iso(str(found)[:10], f"{path} {key}")
+
+
+def _from_name(name: str, pattern: str) -> str:
+    found = re.search(pattern, name)
+    try:
+        groups = found.groupdict() if found else {}
+        return datetime.date(
+            int(groups["year"]), int(groups["month"]), int(groups["day"])
+        ).isoformat()
+    except (KeyError, ValueError) as exc:
+        raise ConfigError(
+            f"date.name {pattern!r} finds no date in {name!r}; expected groups year, month and day"
+        ) from exc
+
+
+def _file(product: Product, config: DateConfig) -> Path:
+    """Return the file that the date is in: the raster itself, or one beside it."""
+    if config.file is None:
+        return next(iter(product.rasters.values()))
+    directory = product.path if product.path.is_dir() else product.path.parent
+    matches = sorted(directory.glob(config.file))
+    if len(matches) != 1:
+        raise ConfigError(f"{directory} has {len(matches)} files {config.file} for date.file; expected one")
+    return matches[0]
+
+
+def _tag(path: Path, tag: str) -> str | None:
+    try:
+        with rasterio.open(path) as dataset:
+            return dataset.tags().get(tag)
+    except RasterioError as exc:
+        raise ConfigError(f"{path} cannot be opened to read its date ({exc}); replace it") from exc
+
+
+def _json_value(path: Path, key: str) -> Any:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as exc:
+        raise ConfigError(f"{path} is not JSON ({exc}); correct date.file") from exc
+    return document.get(key)
+
+
+def _iso(text: str, where: str) -> str:
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError as exc:
+        raise ConfigError(f"{where} holds {text!r}; expected a date that begins YYYY-MM-DD") from exc

@@ -1,0 +1,47 @@
+"""What verification finds: one sentence about one file, and what kind of problem it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+Problem = Literal[
+    "missing", "unknown", "checksum", "unreadable", "range", "value", "table", "split",
+    "statistics", "stac",
+]  # fmt: skip
+"""`missing`, `unknown`: a file that should, or should not, be there. `checksum`: other bytes than
+were published. `unreadable`: not what its name says. `range`: a shard is not where its manifest says.
+`value`: an array breaks its contract. `table`, `split`, `statistics`, `stac`: two published files
+contradict each other."""
+
+MAX_ALIKE = 5
+"""How many findings of one kind about one file are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem of a dataset."""
+
+    path: str
+    """The file, relative to the dataset's root."""
+    problem: Problem
+    """Its kind."""
+    sentence: str
+    """What was found and what was expected, without the path."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.sentence}"
+
+
+def shorten(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings with each long run of the same kind about one file cut to `MAX_ALIKE`.
+
+    A shard of another build contradicts every row of its manifest; a person needs to hear it once.
+    """
+    for (path, problem), group in groupby(findings, key=lambda f: (f.path, f.problem)):
+        alike = list(group)
+        yield from alike[:MAX_ALIKE]
+        if len(alike) > MAX_ALIKE:
+            yield Finding(path, problem, f"and {len(alike) - MAX_ALIKE} more like these")

@@ -172,6 +172,30 @@ class Ledger:
                 "reason": reason,
             }
 
+    def first_tile(self) -> str:
+        """Return the id of the first tile that has anything on disk.
+
+        Raises:
+            ConfigError: Nothing has been collected yet.
+        """
+        row = self._db.execute("SELECT min(tile) FROM observations WHERE state = 'done'").fetchone()
+        if row[0] is None:
+            raise ConfigError("nothing has been collected yet; run `mmearth curate build`")
+        return str(row[0])
+
+    def reasons(self, tile: str) -> dict[str, str]:
+        """Return modality → why it is not on disk, for one tile.
+
+        Raises:
+            ConfigError: The tile was never visited.
+        """
+        rows = self._db.execute(
+            "SELECT modality, state, reason FROM observations WHERE tile = ?", (tile,)
+        ).fetchall()
+        if not rows:
+            raise ConfigError(f"tile {tile} is not in this build; see tiles.parquet for those that are")
+        return {name: reason or state for name, state, reason in rows if state != "done"}
+
     def retry(self, permanent: bool | None) -> int:
         """Make failures pending again; return how many.
 

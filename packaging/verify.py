@@ -1,1 +1,198 @@
-def verify(root, workers): return []
+"""Prove a dataset: every checksum, every range, every value, and the published files against each
+other.
+
+The order is that of a doubt: is it a whole dataset, are its bytes those that were published, and do
+they agree with each other? The last finds what was sealed wrong, or changed and sealed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.checksums import DATASET, SUMS, published_files, read_dataset, read_sums
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.files import sha256_file
+from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.statistics import TaskStatistics
+from mmearth.catalog.tasks import TASKS
+from mmearth.packaging.findings import Finding, shorten
+from mmearth.packaging.verify_shards import ShardReport, check_shard
+from mmearth.packaging.verify_stac import check_stac
+from mmearth.packaging.verify_tables import (
+    Row,
+    by_tile,
+    check_manifest,
+    check_schema,
+    check_splits,
+    load_table,
+    rows_by_shard,
+)
+
+
+@dataclass(slots=True)
+class _Tables:
+    """What could be read of a dataset's tables."""
+
+    findings: list[Finding] = field(default_factory=list)
+    """What is wrong with them."""
+    manifests: dict[str, list[Row]] = field(default_factory=dict)
+    """Task → rows; tasks whose manifest cannot be used are left out."""
+    shards: dict[str, list[Row]] = field(default_factory=dict)
+    """Shard → its rows."""
+
+
+def verify(root: Path, workers: int = 1) -> list[Finding]:
+    """Return everything that is wrong with a dataset; nothing when it is whole.
+
+    Args:
+        root: The dataset's directory.
+        workers: Threads; hashing and looking at arrays release the interpreter.
+
+    Raises:
+        ConfigError: The directory holds no complete dataset.
+    """
+    try:
+        document = read_dataset(root)
+        card = DatasetCard.from_json(document)
+        sums = read_sums(root)
+    except FormatError as exc:
+        return [Finding(DATASET, "unreadable", str(exc))]
+    findings = list(_check_seal(root, document))
+    files = set(published_files(root))
+    findings += [Finding(n, "missing", "SHA256SUMS lists it") for n in sorted(sums.keys() - files)]
+    findings += [
+        Finding(name, "unknown", "it is not in SHA256SUMS: it was added after the dataset was sealed")
+        for name in sorted(files - sums.keys())
+    ]
+    tables = _read_tables(root, card)
+    reports = _check_shards(root, tables, files, workers)
+    digests = {name: report.sha256 for name, report in reports.items()}
+    digests |= _hash(root, sorted((files & sums.keys()) - digests.keys()), workers)
+    findings += _check_digests(sums, digests)
+    findings += tables.findings
+    findings += _check_names(tables, files)
+    findings += [finding for report in reports.values() for finding in report.findings]
+    findings += _check_statistics(root, card, reports)
+    findings += check_stac(root, tables.manifests, workers)
+    return list(shorten(findings))
+
+
+def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
+    found, expected = sha256_file(root / SUMS), document.get("dataset_hash")
+    if found != expected:
+        sentence = f"its sha256 is {found[:12]}…, {DATASET} says {str(expected)[:12]}…"
+        yield Finding(SUMS, "checksum", sentence)
+
+
+def _hash(root: Path, names: list[str], workers: int) -> dict[str, str]:
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(names, pool.map(lambda n: sha256_file(root / n), names), strict=True))
+
+
+def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Finding]:
+    for name, expected in sums.items():
+        found = digests.get(name, expected)
+        if found != expected:
+            sentence = (
+                f"its sha256 is {found[:12]}…, {SUMS} says {expected[:12]}…: it was damaged or "
+                "changed; restore it or build again"
+            )
+            yield Finding(name, "checksum", sentence)
+
+
+def _read_tables(root: Path, card: DatasetCard) -> _Tables:
+    """Read tiles, observations and manifests, and compare them with each other."""
+    tables = _Tables()
+    planned = _load(root, "tiles.parquet", tables)
+    observed = by_tile(table) if (table := _load(root, "observations.parquet", tables)) else {}
+    tiles = planned.to_pylist() if planned is not None else []
+    for task in card.tasks:
+        mine = [row for row in tiles if row["task"] == task]
+        tables.findings += check_splits("tiles.parquet", task, mine)
+        manifest = _load(root, manifest_path(task), tables)
+        if manifest is None:
+            continue
+        wrong = list(check_schema(task, manifest))
+        tables.findings += wrong
+        if wrong:
+            continue
+        tables.manifests[task] = manifest.to_pylist()
+        tables.shards |= rows_by_shard(manifest)
+        if tiles and observed:
+            tables.findings += check_manifest(task, manifest, mine, observed)
+    return tables
+
+
+def _load(root: Path, name: str, tables: _Tables) -> Any:
+    if not (root / name).is_file():
+        tables.findings.append(Finding(name, "missing", "a dataset has it"))
+        return None
+    try:
+        return load_table(root, name)
+    except FormatError as exc:
+        tables.findings.append(Finding(name, "unreadable", str(exc)))
+        return None
+
+
+def _check_shards(
+    root: Path, tables: _Tables, files: set[str], workers: int
+) -> dict[str, ShardReport]:
+    """Read every shard whose manifest can be read; the others are only hashed."""
+    names = sorted(n for n in files if n.startswith("shards/") and n.endswith(".tar"))
+    jobs = [(name, name.split("/")[1]) for name in names]
+    jobs = [(name, task) for name, task in jobs if task in tables.manifests]
+    with ThreadPoolExecutor(workers) as pool:
+        reports = pool.map(
+            lambda job: check_shard(root, *job, tables.shards.get(job[0], [])), jobs
+        )
+        return {report.name: report for report in reports}
+
+
+def _check_names(tables: _Tables, files: set[str]) -> Iterator[Finding]:
+    for name, rows in sorted(tables.shards.items()):
+        task, split = rows[0]["task"], rows[0]["split"]
+        if name not in files:
+            yield Finding(name, "missing", f"{manifest_path(task)} has {len(rows)} samples in it")
+        if not name.startswith(f"shards/{task}/{split}-"):
+            sentence = f"sample {rows[0]['key']} of {split} is said to be in {name}"
+            yield Finding(manifest_path(task), "table", sentence)
+
+
+def _check_statistics(
+    root: Path, card: DatasetCard, reports: dict[str, ShardReport]
+) -> Iterator[Finding]:
+    """Compare the published statistics with those of the shards that were just read."""
+    for task in card.tasks:
+        name = f"statistics/{task}.json"
+        recomputed = TaskStatistics(task)
+        mine = [report for report in reports.values() if report.statistics.task == task]
+        for report in mine:
+            recomputed.merge(report.statistics)
+        try:
+            published = json.loads((root / name).read_bytes())
+        except FileNotFoundError:
+            yield Finding(name, "missing", f"{task} has no statistics")
+            continue
+        except ValueError as exc:
+            yield Finding(name, "unreadable", f"it is not JSON ({exc})")
+            continue
+        if not any(report.findings for report in mine):
+            for where, found, expected in _differences(published, recomputed.to_json()):
+                sentence = f"{where} is {found}, the shards give {expected}"
+                yield Finding(name, "statistics", sentence)
+
+
+def _differences(found: Any, expected: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (path, found, expected) for every leaf of two documents that is not the same."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted(found.keys() | expected.keys()):
+            inside = f"{where}.{key}" if where else key
+            yield from _differences(found.get(key), expected.get(key), inside)
+    elif found != expected:
+        yield where, found, expected

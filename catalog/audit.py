@@ -1,0 +1,277 @@
+"""Audit of splits: overlaps, distances, shared scenes and balance, measured on any table of tiles.
+
+A violation is what makes a test number wrong: a tile in two splits, ground shared by train and a
+test, a subset that is not inside the next, a training tile nearer to a test than the buffer. Scenes
+shared by train and a test, and imbalance, are reported: they weaken a claim, they do not break it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from mmearth.catalog.ecoregions import BIOMES
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.schema import manifest_path, read_table
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, lonlat_bounds
+
+TESTS = ("random_test", "geographic_test")
+_COLUMNS = ("key", "tile", "split", "train_5", "train_50", "lon", "lat")
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far a test is from the training tiles, centre to centre, in kilometres."""
+
+    test: str
+    """Name of the split."""
+    least: float
+    """Of the test tile nearest to any training tile."""
+    percent_1: float
+    """One test tile in a hundred is nearer."""
+    median: float
+    """Half of the test tiles are nearer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAudit:
+    """What the audit of one task found."""
+
+    task: str
+    """A key of TASKS."""
+    counts: dict[str, int]
+    """Samples by split and train subset."""
+    overlaps: dict[str, int]
+    """Pairs of tiles that share ground, by pair of splits."""
+    distances: tuple[Distance, ...]
+    """Of each test that has samples."""
+    shared_scenes: dict[str, int]
+    """Sentinel-2 scenes seen by train and by another split."""
+    biomes: dict[str, dict[str, int]]
+    """Samples by split and biome."""
+    imbalance: dict[str, float]
+    """Total variation distance of a split's biomes from train's, 0 to 1."""
+    targets: dict[str, dict[str, float]]
+    """Mean and deviation of the target by split; labels a sample for multi-label tasks."""
+    violations: tuple[str, ...] = field(default=())
+    """What makes a test number wrong."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return asdict(self)
+
+
+def audit_dataset(root: Path, buffer_m: float) -> list[TaskAudit]:
+    """Audit every manifest of a dataset.
+
+    Args:
+        root: The dataset's directory.
+        buffer_m: Distance that train must keep from the tests, in metres; 0 asks for none.
+
+    Raises:
+        ConfigError: There is no manifest.
+        FormatError: A manifest is of another version.
+    """
+    tasks = [task for task in TASKS if (root / manifest_path(task)).exists()]
+    if not tasks:
+        raise ConfigError(f"{root} has no manifests to audit; build a dataset there first")
+    return [audit(task, read_table(root / manifest_path(task)), buffer_m) for task in tasks]
+
+
+def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
+    """Audit one task's samples.
+
+    Args:
+        task: A key of TASKS.
+        table: A row a sample: key, tile, split, train_5, train_50, lon, lat; where there, also
+            biome, sentinel2 and the target.
+        buffer_m: Distance that train must keep from the tests, in metres.
+
+    Raises:
+        FormatError: A column is missing, or a split has an unknown name.
+    """
+    lacking = [name for name in _COLUMNS if name not in table.column_names]
+    if lacking:
+        raise FormatError(f"the table of {task} has no column {lacking[0]!r}; expected {_COLUMNS}")
+    split = np.array(table["split"].to_pylist(), dtype=object)
+    unknown = sorted(set(split) - set(SPLITS))
+    if unknown:
+        raise FormatError(f"{task} has the split {unknown[0]!r}; expected one of {', '.join(SPLITS)}")
+    tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
+    points = _unit_vectors(table)
+    overlaps = _overlaps(tiles, split)
+    distances = _distances(points, split)
+    violations = [
+        *_twice(table, split),
+        *_not_nested(table, split),
+        *[f"{n} pairs of tiles share ground between {pair}" for pair, n in overlaps.items() if "test" in pair and "train" in pair],
+        *[
+            f"{d.test} has a tile {d.least:.2f} km from a training tile, nearer than {buffer_m / 1000:g} km"
+            for d in distances
+            if d.least * 1000.0 < buffer_m
+        ],
+    ]
+    biomes = _biomes(table, split)
+    return TaskAudit(
+        task=task,
+        counts=_counts(table, split),
+        overlaps=overlaps,
+        distances=distances,
+        shared_scenes=_shared_scenes(table, split),
+        biomes=biomes,
+        imbalance={name: _variation(biomes["train"], found) for name, found in biomes.items()},
+        targets=_targets(task, table, split),
+        violations=tuple(violations),
+    )
+
+
+def to_markdown(audits: Sequence[TaskAudit]) -> str:
+    """Return the audits as a report for a paper's appendix."""
+    lines = ["# Audit of splits", ""]
+    for found in audits:
+        lines += [f"## {found.task}", ""]
+        lines += [f"- **violation**: {text}" for text in found.violations] or ["- no violation"]
+        lines += ["", "| split | samples | nearest training tile, km (least, 1 %, median) | biome imbalance |"]
+        lines += ["| --- | --- | --- | --- |"]
+        near = {d.test: f"{d.least:.2f}, {d.percent_1:.2f}, {d.median:.1f}" for d in found.distances}
+        for name in SPLITS:
+            imbalance = found.imbalance.get(name, 0.0)
+            lines.append(f"| {name} | {found.counts[name]} | {near.get(name, '–')} | {imbalance:.3f} |")
+        scenes = ", ".join(f"{name} {n}" for name, n in found.shared_scenes.items())
+        lines += ["", f"Sentinel-2 scenes shared with train: {scenes or 'none'}.", ""]
+    return "\n".join(lines)
+
+
+def _counts(table: pa.Table, split: NDArray[np.object_]) -> dict[str, int]:
+    counts = {name: int(np.count_nonzero(split == name)) for name in SPLITS}
+    for subset in ("train_5", "train_50"):
+        counts[subset] = int(np.count_nonzero(table[subset].to_numpy()))
+    return counts
+
+
+def _twice(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
+    """Name tiles that are in two splits, or in one twice."""
+    seen: dict[str, str] = {}
+    found = []
+    for tile, name in zip(table["tile"].to_pylist(), split, strict=True):
+        if tile in seen:
+            found.append(f"tile {tile} is in {seen[tile]} and in {name}")
+        seen[tile] = name
+    return found
+
+
+def _not_nested(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
+    five, fifty = table["train_5"].to_numpy(), table["train_50"].to_numpy()
+    keys = table["key"].to_pylist()
+    found = [f"{keys[i]} is in train_5 and not in train_50" for i in np.flatnonzero(five & ~fifty)]
+    outside = np.flatnonzero(fifty & (split != "train"))
+    return [*found, *(f"{keys[i]} is in train_50 and not in train" for i in outside)]
+
+
+def _overlaps(tiles: list[Tile], split: NDArray[np.object_]) -> dict[str, int]:
+    """Count pairs of tiles that share ground, by the splits they are in."""
+    if not tiles:
+        return {}
+    west, south, east, north = lonlat_bounds(tiles).T
+    boxes = shapely.box(west, south, east, north)
+    first, second = shapely.STRtree(boxes).query(boxes, predicate="overlaps")
+    counts: dict[str, int] = {}
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        # Boxes in degrees are a little larger than their tiles: the outlines decide.
+        if a < b and tiles[a].geometry.intersection(tiles[b].geometry).area > 0.0:
+            pair = " and ".join(sorted((split[a], split[b]), key=SPLITS.index))
+            counts[pair] = counts.get(pair, 0) + 1
+    return counts
+
+
+def _unit_vectors(table: pa.Table) -> NDArray[np.float64]:
+    lon, lat = np.radians(table["lon"].to_numpy()), np.radians(table["lat"].to_numpy())
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def _distances(
+    points: NDArray[np.float64], split: NDArray[np.object_]
+) -> tuple[Distance, ...]:
+    train = points[split == "train"]
+    result = []
+    for test in TESTS:
+        tests = points[split == test]
+        if train.size and tests.size:
+            km = np.concatenate([_nearest_km(part, train) for part in np.array_split(tests, -(-len(tests) // 256))])
+            one, half = np.percentile(km, (1, 50))
+            result.append(Distance(test, float(km.min()), float(one), float(half)))
+    return tuple(result)
+
+
+def _nearest_km(tests: NDArray[np.float64], train: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each test's great-circle distance to its nearest training tile."""
+    cosine = np.max(tests @ train.T, axis=1)
+    chord = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * np.minimum(cosine, 1.0)))
+    return np.asarray(2.0 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2.0, 1.0)))
+
+
+def _shared_scenes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, int]:
+    if "sentinel2" not in table.column_names:
+        return {}
+    ids = table["sentinel2"].combine_chunks().field("source_ids").to_pylist()
+    scenes: dict[str, set[str]] = {name: set() for name in SPLITS}
+    for name, found in zip(split, ids, strict=True):
+        scenes[name].update(found or ())
+    shared = {name: len(scenes["train"] & scenes[name]) for name in SPLITS[1:]}
+    return {name: n for name, n in shared.items() if n}
+
+
+def _biomes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, int]]:
+    if "biome" not in table.column_names:
+        return {name: {} for name in SPLITS}
+    codes = table["biome"].to_pylist()
+    counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
+    for name, code in sorted(zip(split, codes, strict=True), key=lambda pair: str(pair)):
+        label = "none" if code is None else BIOMES[code]
+        counts[name][label] = counts[name].get(label, 0) + 1
+    return counts
+
+
+def _variation(first: dict[str, int], second: dict[str, int]) -> float:
+    """Return the total variation distance of two distributions, 0 (equal) to 1 (disjoint)."""
+    n_first, n_second = sum(first.values()), sum(second.values())
+    if not n_first or not n_second:
+        return 0.0
+    labels = first.keys() | second.keys()
+    gaps = [abs(first.get(k, 0) / n_first - second.get(k, 0) / n_second) for k in sorted(labels)]
+    return sum(gaps) / 2.0
+
+
+def _targets(
+    task: str, table: pa.Table, split: NDArray[np.object_]
+) -> dict[str, dict[str, float]]:
+    """Return mean and deviation of the target by split, where the table has it."""
+    column = "target" if "target" in table.column_names else task
+    if column not in table.column_names:
+        return {}
+    raw = table[column].to_pylist()
+    values = np.array([_number(value) for value in raw])
+    result = {}
+    for name in SPLITS:
+        found = values[(split == name) & ~np.isnan(values)]
+        if found.size:
+            result[name] = {"mean": float(found.mean()), "std": float(found.std())}
+    return result
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, list):
+        return float(len(value))
+    return float(value["mean"] if isinstance(value, dict) else value)
+

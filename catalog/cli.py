@@ -1,0 +1,137 @@
+"""`mmearth catalog modalities | tasks | validate | audit | stac`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mmearth.catalog import options
+
+_PROBLEMS = 4
+
+
+@click.group()
+def cli() -> None:
+    """What exists: modalities, tasks, splits, the published catalogue."""
+
+
+@cli.command()
+@options.as_json
+def modalities(as_json: bool) -> None:
+    """List the modalities: bands, units, types, no-data, sources, licences."""
+    from mmearth.catalog.modalities import MODALITIES
+
+    if as_json:
+        options.echo_json([asdict(modality) for modality in MODALITIES.values()])
+        return
+    rows = [
+        [
+            m.name,
+            " × ".join(map(str, m.shape)),
+            m.dtype,
+            m.nodata,
+            ", ".join(dict.fromkeys(band.unit for band in m.bands)),
+            m.timing,
+            m.source,
+            m.licence,
+        ]
+        for m in MODALITIES.values()
+    ]
+    options.echo_table(
+        ["modality", "shape", "dtype", "no data", "unit", "timing", "source", "licence"], rows
+    )
+
+
+@cli.command()
+@options.as_json
+def tasks(as_json: bool) -> None:
+    """List the tasks: what is predicted, units, shapes, metrics, licences."""
+    from mmearth.catalog.tasks import TASKS
+
+    if as_json:
+        options.echo_json([asdict(task) for task in TASKS.values()])
+        return
+    rows = [
+        [t.name, t.title, " × ".join(map(str, t.shape)), t.unit, ", ".join(t.metrics), t.licence]
+        for t in TASKS.values()
+    ]
+    options.echo_table(["task", "predicts", "shape", "unit", "metrics", "licence"], rows)
+
+
+@cli.command()
+@options.directory
+@click.option(
+    "--schemas",
+    type=click.Path(exists=True, file_okay=False),
+    help="Directory of STAC extension schemas, laid out as host/path.",
+)
+@options.as_json
+def validate(directory: str, schemas: str | None, as_json: bool) -> int:
+    """Validate the STAC and Croissant metadata of DIRECTORY without a network; exit 4 on problems."""
+    from mmearth.catalog.validate import validate_croissant, validate_stac
+
+    root = Path(directory)
+    found = [validate_stac(root, Path(schemas) if schemas else None), validate_croissant(root)]
+    problems = [text for validation in found for text in validation.problems]
+    not_checked = [text for validation in found for text in validation.not_checked]
+    n_objects = sum(validation.n_objects for validation in found)
+    if as_json:
+        options.echo_json(
+            {"n_objects": n_objects, "problems": problems, "not_checked": not_checked}
+        )
+    else:
+        for text in problems:
+            click.echo(text)
+        for text in not_checked:
+            click.echo(f"not checked, its schema is not at hand: {text}")
+        click.echo(f"{n_objects} objects, {len(problems)} problems")
+    return _PROBLEMS if problems else 0
+
+
+@cli.command()
+@options.directory
+@click.option(
+    "--buffer-m",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Distance that train must keep from the tests.",
+)
+@click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write a Markdown report there.")
+@options.as_json
+def audit(directory: str, buffer_m: float, out: str | None, as_json: bool) -> int:
+    """Measure the splits of DIRECTORY; exit 4 when they make a test number wrong."""
+    from mmearth.catalog.audit import audit_dataset, to_markdown
+    from mmearth.catalog.files import write_atomic
+
+    found = audit_dataset(Path(directory), buffer_m)
+    report = to_markdown(found)
+    if out is not None:
+        write_atomic(Path(out), report.encode())
+    if as_json:
+        options.echo_json([task.to_json() for task in found])
+    elif out is None:
+        click.echo(report)
+    return _PROBLEMS if any(task.violations for task in found) else 0
+
+
+@cli.command()
+@options.directory
+@options.as_json
+def stac(directory: str, as_json: bool) -> None:
+    """Write the STAC catalogue of DIRECTORY anew from its manifests."""
+    from mmearth.catalog import stac as catalogue
+    from mmearth.catalog.card import DatasetCard
+    from mmearth.catalog.checksums import read_dataset, seal, unseal
+
+    root = Path(directory)
+    card = DatasetCard.from_json(read_dataset(root))
+    unseal(root)
+    path = catalogue.build(root, card)
+    dataset_hash = seal(root, card)
+    if as_json:
+        options.echo_json({"catalog": str(path), "dataset_hash": dataset_hash})
+        return
+    click.echo(str(path))

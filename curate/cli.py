@@ -1,0 +1,126 @@
+"""`mmearth curate plan | status | retry | failures | view` (`build` is above all folders)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from mmearth.catalog import options
+
+
+@click.group()
+def cli() -> None:
+    """Places and labels in, observations on disk out."""
+
+
+@cli.command()
+@click.argument("config", type=click.Path(dir_okay=False))
+@options.as_json
+def plan(config: str, as_json: bool) -> None:
+    """Show what CONFIG would collect: tiles, modalities, bytes and time; write nothing."""
+    from mmearth.curate.estimate import estimate
+
+    found = estimate(Path(config))
+    if as_json:
+        options.echo_json(found.to_json())
+        return
+    splits = list(found.tasks[0].splits)
+    header = ["task", "places", "beyond UTM", "overlapping", "in buffer", *splits]
+    options.echo_table(
+        header,
+        [
+            [t.task, t.n_places, t.n_beyond_utm, t.n_overlapping, t.n_buffer, *t.splits.values()]
+            for t in found.tasks
+        ],
+    )
+    click.echo(f"\n{found.n_tiles} tiles × {len(found.modalities)} modalities")
+    click.echo(f"about {found.bytes / 1e9:.2f} GB, store and shards together")
+    click.echo(f"about {found.seconds:.0f} s of work for one core, tried on {found.n_tried} tiles")
+    for problem in found.problems:
+        click.echo(f"cannot be used: {problem}", err=True)
+
+
+@cli.command()
+@options.directory
+@options.as_json
+def status(directory: str, as_json: bool) -> None:
+    """Show how far the build in DIRECTORY has come, by modality and state."""
+    from mmearth.curate.ledger import Ledger
+
+    with Ledger(Path(directory), create=False) as ledger:
+        counts = ledger.counts()
+    table: dict[str, dict[str, int]] = {}
+    for modality, state, permanent, count in counts:
+        name = "failed for now" if state == "failed" and not permanent else state
+        table.setdefault(modality, {})[name] = count
+    if as_json:
+        options.echo_json(table)
+        return
+    states = ["done", "missing", "failed for now", "failed"]
+    rows = [[name, *(found.get(state, 0) for state in states)] for name, found in table.items()]
+    options.echo_table(["modality", *states], rows)
+
+
+@cli.command()
+@options.directory
+@click.option(
+    "--only",
+    type=click.Choice(["transient", "permanent", "all"]),
+    default="all",
+    show_default=True,
+    help="Which failures.",
+)
+@options.as_json
+def retry(directory: str, only: str, as_json: bool) -> None:
+    """Make the failures of DIRECTORY pending again; the next build collects them."""
+    from mmearth.curate.ledger import Ledger
+
+    with Ledger(Path(directory), create=False) as ledger:
+        count = ledger.retry({"transient": False, "permanent": True, "all": None}[only])
+    if as_json:
+        options.echo_json({"pending": count})
+        return
+    click.echo(f"{count} failures are pending again; run the same `mmearth curate build` command")
+
+
+@cli.command()
+@options.directory
+@options.as_json
+def failures(directory: str, as_json: bool) -> None:
+    """List every failed observation of DIRECTORY, with --json one JSON object a line."""
+    from mmearth.curate.ledger import Ledger
+
+    with Ledger(Path(directory), create=False) as ledger:
+        found = list(ledger.failures())
+    if as_json:
+        for failure in found:
+            click.echo(json.dumps(failure, ensure_ascii=False))
+        return
+    names = ["tile", "modality", "tries", "kind", "reason"]
+    options.echo_table(names, [[failure[name] for name in names] for failure in found])
+
+
+@cli.command()
+@options.directory
+@click.argument("tile", required=False)
+@click.option("-o", "--out", type=click.Path(dir_okay=False), help="The PNG; TILE.png unless given.")
+@click.option("--geotiff", type=click.Path(file_okay=False), help="Copy its GeoTIFFs there too.")
+def view(directory: str, tile: str | None, out: str | None, geotiff: str | None) -> None:
+    """Draw the modalities of one TILE of DIRECTORY on one sheet; its first tile unless given."""
+    from mmearth.catalog.tile import Tile
+    from mmearth.curate.ledger import Ledger
+    from mmearth.curate.view import contact_sheet, export_geotiffs
+
+    root = Path(directory)
+    with Ledger(root, create=False) as ledger:
+        chosen = Tile.parse(tile or ledger.first_tile())
+        reasons = ledger.reasons(chosen.id)
+    sheet = contact_sheet(root, chosen, reasons)
+    path = Path(out or f"{chosen.id}.png")
+    sheet.save(path, format="PNG")
+    click.echo(str(path))
+    if geotiff is not None:
+        for copied in export_geotiffs(root, chosen, Path(geotiff)):
+            click.echo(str(copied))

@@ -1,0 +1,279 @@
+"""A tile to look at: all its modalities on one contact sheet, and as GeoTIFFs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mmearth.catalog.classes import BIOME_CLASSES, ECOREGION_CLASSES
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.modality import ClassCode
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.store import observation_path, read_observation
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+
+_SIDE = 256
+_PAD = 14
+_HEAD = 26
+_FOOT = 62
+_COLUMNS = 5
+_INK, _PALE, _PAPER, _EMPTY = (24, 28, 34), (110, 118, 128), (250, 250, 248), (226, 228, 230)
+# Anchor colours of matplotlib's viridis, CC0: dark is low, light is high.
+_VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+
+Rgb = NDArray[np.uint8]
+"""Colours, (row, col, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One picture of the sheet."""
+
+    title: str
+    """Above it."""
+    picture: Rgb | list[str]
+    """Colours, or lines of text."""
+    notes: tuple[str, ...] = ()
+    """Lines below it."""
+    legend: tuple[ClassCode, ...] = ()
+    """Classes to explain below it."""
+
+
+def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Image:
+    """Return a tile's modalities as one picture, missing ones greyed with the reason.
+
+    Args:
+        root: The dataset's directory, with its store.
+        tile: Which.
+        reasons: Modality → why it is not in the store.
+
+    Raises:
+        FormatError: A file of the store is damaged.
+    """
+    found: dict[str, Observation] = {}
+    for name in (*MODALITIES, *(n for n, t in TASKS.items() if t.level == "pixel")):
+        if (root / observation_path(tile, name)).exists():
+            found[name] = read_observation(root, tile, name)[0]
+    panels = [
+        _pixel_panel(title, name, draw, found, reasons)
+        for title, name, draw in _PICTURES
+        if name in MODALITIES or name in found
+    ]
+    panels.append(_Panel("precipitation, temperature", _climate_lines(found, reasons)))
+    panels.append(_Panel("geolocation, month, biome, ecoregion", _place_lines(tile, found, reasons)))
+    return _compose(panels, tile, found)
+
+
+def export_geotiffs(root: Path, tile: Tile, out: Path) -> list[Path]:
+    """Copy a tile's GeoTIFFs to a directory; return their paths.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    copied = []
+    for name in (*MODALITIES, *TASKS):
+        path = root / observation_path(tile, name)
+        if path.suffix == ".tif" and path.exists():
+            copied.append(Path(shutil.copyfile(path, out / f"{tile.id}_{name}.tif")))
+    return copied
+
+
+def _pixel_panel(
+    title: str,
+    name: str,
+    draw: Callable[[NDArray[Any]], _Panel],
+    found: dict[str, Observation],
+    reasons: dict[str, str],
+) -> _Panel:
+    if name not in found:
+        return _Panel(title, ["missing", "", *_wrap(reasons.get(name, "not collected"))])
+    panel = draw(found[name].array)
+    acquired = found[name].acquired
+    return _Panel(f"{title}  {acquired}" if acquired else title, panel.picture, panel.notes, panel.legend)
+
+
+def _true_colour(array: NDArray[Any]) -> _Panel:
+    return _composite(array, (3, 2, 1), 65535.0, ("B4 B3 B2, 2 to 98 % stretch",))
+
+
+def _false_colour(array: NDArray[Any]) -> _Panel:
+    return _composite(array, (7, 3, 2), 65535.0, ("B8 B4 B3, 2 to 98 % stretch",))
+
+
+def _composite(
+    array: NDArray[Any], bands: tuple[int, ...], nodata: float, notes: tuple[str, ...]
+) -> _Panel:
+    values = array[list(bands)].astype(np.float64)
+    values[values == nodata] = np.nan
+    return _Panel("", _rgb(np.stack([_stretch(band) for band in values])), notes)
+
+
+def _backscatter(first: int) -> Callable[[NDArray[Any]], _Panel]:
+    def draw(array: NDArray[Any]) -> _Panel:
+        vv, vh = array[first].astype(np.float64), array[first + 1].astype(np.float64)
+        vv[vv == -9999], vh[vh == -9999] = np.nan, np.nan
+        if np.isnan(vv).all():
+            return _Panel("", ["missing", "", "this orbit has no scene"])
+        parts = (_range(vv, -22, 0), _range(vh, -28, -6), _range(vv - vh, 2, 14))
+        return _Panel("", _rgb(np.stack(parts)), ("VV -22 to 0 dB, VH -28 to -6 dB, VV-VH",))
+
+    return draw
+
+
+def _ramp_of(band: int, nodata: float, unit: str) -> Callable[[NDArray[Any]], _Panel]:
+    """Return a panel of one band, its lowest and highest value written below."""
+
+    def draw(array: NDArray[Any]) -> _Panel:
+        values = (array if array.ndim == 2 else array[band]).astype(np.float64)
+        values[values == nodata] = np.nan
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        note = f"{low:.1f} to {high:.1f} {unit}"
+        return _Panel("", _viridis(_range(values, low, max(high, low + 1e-6))), (note,))
+
+    return draw
+
+
+def _classes_of(name: str) -> Callable[[NDArray[Any]], _Panel]:
+    def draw(array: NDArray[Any]) -> _Panel:
+        table = np.full((256, 3), _EMPTY, dtype=np.uint8)
+        for entry in MODALITIES[name].classes:
+            table[entry.code] = _colour(entry)
+        counts = np.bincount(array[0].ravel(), minlength=256)
+        present = sorted(
+            (entry for entry in MODALITIES[name].classes if counts[entry.code]),
+            key=lambda entry: -int(counts[entry.code]),
+        )
+        return _Panel("", table[array[0]], (), tuple(present))
+
+    return draw
+
+
+_PICTURES: tuple[tuple[str, str, Callable[[NDArray[Any]], _Panel]], ...] = (
+    ("sentinel2", "sentinel2", _true_colour),
+    ("sentinel2 infrared", "sentinel2", _false_colour),
+    ("sentinel1 ascending", "sentinel1", _backscatter(0)),
+    ("sentinel1 descending", "sentinel1", _backscatter(4)),
+    ("aster_gdem elevation", "aster_gdem", _ramp_of(0, -9999.0, "m")),
+    ("aster_gdem slope", "aster_gdem", _ramp_of(1, -9999.0, "°")),
+    ("eth_gch height", "eth_gch", _ramp_of(0, 255.0, "m")),
+    ("eth_gch uncertainty", "eth_gch", _ramp_of(1, 255.0, "m")),
+    ("dynamic_world", "dynamic_world", _classes_of("dynamic_world")),
+    ("esa_worldcover", "esa_worldcover", _classes_of("esa_worldcover")),
+    ("biomass (target)", "biomass", _ramp_of(0, -9999.0, "Mg/ha")),
+)
+
+
+def _climate_lines(found: dict[str, Observation], reasons: dict[str, str]) -> list[str]:
+    lines = []
+    for name, factor, unit in (("precipitation", 1000.0, "mm"), ("temperature", 1.0, "K")):
+        if name not in found:
+            lines += [f"{name}: missing", *_wrap(reasons.get(name, "not collected")), ""]
+            continue
+        for band, value in zip(MODALITIES[name].bands, found[name].array, strict=True):
+            shown = "-" if value == MODALITIES[name].nodata else f"{value * factor:.1f} {unit}"
+            lines.append(f"{band.name.replace('_', ' ')}\t{shown}")
+        lines.append("")
+    return lines
+
+
+def _place_lines(
+    tile: Tile, found: dict[str, Observation], reasons: dict[str, str]
+) -> list[str]:
+    lines = [f"lon\t{tile.lon:.5f}°", f"lat\t{tile.lat:.5f}°"]
+    month = found.get("month")
+    lines += [f"month of\t{month.acquired if month else "-"}", ""]
+    for name, classes in (("biome", BIOME_CLASSES), ("ecoregion", ECOREGION_CLASSES)):
+        if name in found:
+            code = int(found[name].array[0])
+            lines += [f"{name} {code}", *_wrap(classes[code].name), ""]
+        else:
+            lines += [f"{name}: missing", *_wrap(reasons.get(name, "not collected")), ""]
+    return lines
+
+
+def _compose(panels: list[_Panel], tile: Tile, found: dict[str, Observation]) -> Image.Image:
+    n_rows = -(-len(panels) // _COLUMNS)
+    cell_w, cell_h = _SIDE + _PAD, _HEAD + _SIDE + _FOOT
+    sheet = Image.new("RGB", (_COLUMNS * cell_w + _PAD, n_rows * cell_h + 56), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    anchor = found["sentinel2"].acquired if "sentinel2" in found else None
+    title = f"{tile.id}   {tile.lon:.4f}° {tile.lat:.4f}°   {anchor or 'no Sentinel-2'}"
+    draw.text((_PAD, 14), title, _INK, ImageFont.load_default(20))
+    for i, panel in enumerate(panels):
+        left, top = _PAD + i % _COLUMNS * cell_w, 50 + i // _COLUMNS * cell_h
+        draw.text((left, top + 4), panel.title, _INK, ImageFont.load_default(14))
+        _draw_panel(sheet, draw, panel, left, top + _HEAD)
+    return sheet
+
+
+def _draw_panel(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, panel: _Panel, left: int, top: int
+) -> None:
+    small = ImageFont.load_default(12)
+    if isinstance(panel.picture, list):
+        draw.rectangle((left, top, left + _SIDE - 1, top + _SIDE - 1), _EMPTY)
+        for i, line in enumerate(panel.picture[:15]):
+            label, _, value = line.partition("\t")
+            draw.text((left + 10, top + 8 + 16 * i), label, _INK, small)
+            draw.text((left + _SIDE - 10, top + 8 + 16 * i), value, _INK, small, anchor="ra")
+    else:
+        picture = Image.fromarray(panel.picture).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+        sheet.paste(picture, (left, top))
+    for i, note in enumerate(panel.notes):
+        draw.text((left, top + _SIDE + 4 + 15 * i), note, _PALE, small)
+    for i, entry in enumerate(panel.legend[:6]):
+        x, y = left + i % 2 * (_SIDE // 2), top + _SIDE + 4 + i // 2 * 17
+        draw.rectangle((x, y + 2, x + 11, y + 12), _colour(entry), _PALE)
+        draw.text((x + 16, y), entry.name[:17], _PALE, small)
+
+
+def _colour(entry: ClassCode) -> tuple[int, int, int]:
+    return int(entry.color[1:3], 16), int(entry.color[3:5], 16), int(entry.color[5:7], 16)
+
+
+def _stretch(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map the 2nd to the 98th percentile to 0 to 1."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return values
+    low, high = np.percentile(known, (2, 98))
+    return _range(values, float(low), max(float(high), float(low) + 1e-6))
+
+
+def _range(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    return np.asarray(np.clip((values - low) / (high - low), 0.0, 1.0))
+
+
+def _rgb(parts: NDArray[np.float64]) -> Rgb:
+    """Return colours of three bands in 0 to 1; no data in pale grey."""
+    empty = np.isnan(parts).any(axis=0)
+    colours = (np.nan_to_num(parts) * 255.0).astype(np.uint8).transpose(1, 2, 0).copy()
+    colours[empty] = _EMPTY
+    return colours
+
+
+def _viridis(part: NDArray[np.float64]) -> Rgb:
+    stops = np.linspace(0.0, 1.0, len(_VIRIDIS))
+    filled = np.nan_to_num(part)
+    parts = [np.interp(filled, stops, [c[i] for c in _VIRIDIS]) / 255.0 for i in range(3)]
+    colours = np.stack(parts)
+    colours[:, np.isnan(part)] = np.nan
+    return _rgb(colours)
+
+
+def _wrap(text: str, width: int = 36) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines

@@ -1,0 +1,113 @@
+"""The STAC catalogue against the manifests: which samples, which shard, which byte ranges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import member_column
+from mmearth.catalog.tasks import TASKS
+from mmearth.packaging.findings import Finding
+
+ITEMS = "stac/items.parquet"
+"""All items of all collections."""
+Row = dict[str, Any]
+Facts = dict[str, Any]
+"""What an item and a row of a manifest both say about a sample, by the words of findings."""
+
+
+def check_stac(root: Path, manifests: dict[str, list[Row]], workers: int) -> Iterator[Finding]:
+    """Yield where the catalogue contradicts the manifests.
+
+    Args:
+        root: The dataset's directory.
+        manifests: Task → rows.
+        workers: Threads that read items.
+    """
+    expected = {(task, row["key"]): row for task, rows in manifests.items() for row in rows}
+    if not expected:
+        return
+    yield from _check_table(root, expected)
+    with ThreadPoolExecutor(workers) as pool:
+        for findings in pool.map(lambda entry: _check_item(root, *entry), expected.items()):
+            yield from findings
+
+
+def _check_table(root: Path, expected: dict[tuple[str, str], Row]) -> Iterator[Finding]:
+    path = root / ITEMS
+    if not path.is_file():
+        yield Finding(ITEMS, "missing", "it is not there; the catalogue has no table of its items")
+        return
+    try:
+        table = pq.read_table(path, columns=["id", "collection", "mmearth:split", "assets"])
+        assets = pc.struct_field(table["assets"].combine_chunks(), "shard")
+        columns = (table["collection"], table["id"], table["mmearth:split"], assets)
+        found = {
+            (task, key): _facts_of_item(split, shard)
+            for task, key, split, shard in zip(*(c.to_pylist() for c in columns), strict=True)
+        }
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as exc:
+        yield Finding(ITEMS, "unreadable", f"it is not a table of STAC items ({exc})")
+        return
+    for task, key in sorted(found.keys() - expected.keys()):
+        yield Finding(ITEMS, "stac", f"item {key} of {task} is in no manifest")
+    for (task, key), row in expected.items():
+        if (task, key) not in found:
+            yield Finding(ITEMS, "stac", f"sample {key} of {task} has no item")
+        else:
+            yield from _compare(ITEMS, task, row, found[task, key])
+
+
+def _check_item(root: Path, at: tuple[str, str], row: Row) -> list[Finding]:
+    task, key = at
+    name = f"stac/{task}/items/{key}.json"
+    try:
+        item = json.loads((root / name).read_bytes())
+        facts = _facts_of_item(item["properties"]["mmearth:split"], item["assets"]["shard"])
+    except FileNotFoundError:
+        return [Finding(name, "missing", "it is not there; the manifest has its sample")]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        return [Finding(name, "unreadable", f"it is not a STAC item of mmearth ({exc!r})")]
+    return list(_compare(name, task, row, facts))
+
+
+def _compare(name: str, task: str, row: Row, found: Facts) -> Iterator[Finding]:
+    expected = _facts_of_row(task, row)
+    for what in expected.keys() | found.keys():
+        if found.get(what) != expected.get(what):
+            sentence = (
+                f"item {row['key']}: {what} is {found.get(what)}, the manifest says "
+                f"{expected.get(what)}"
+            )
+            yield Finding(name, "stac", sentence)
+
+
+def _facts_of_item(split: str, shard: Row) -> Facts:
+    facts: Facts = {"the split": split, "the shard": shard["href"].removeprefix("../../../")}
+    for member in shard["archive"]:
+        first, last = member["range"]
+        facts[f"the range of {member['href']}"] = (first, last - first + 1, member["file:checksum"])
+    return facts
+
+
+def _facts_of_row(task: str, row: Row) -> Facts:
+    facts: Facts = {"the split": row["split"], "the shard": row["shard"]}
+    structs = {name: row[member_column(name)] for name in MODALITIES}
+    if TASKS[task].level == "pixel":
+        structs[task] = row[task]
+    for name, struct in structs.items():
+        if struct["byte_length"] is not None:
+            pixel = name in TASKS or MODALITIES[name].level == "pixel"
+            member = f"{row['key']}.{name}.npy" if pixel else f"{row['key']}.json"
+            # 12 20: the codes of SHA-256 and of its length in a multihash.
+            place = (struct["byte_offset"], struct["byte_length"], f"1220{struct['sha256']}")
+            facts[f"the range of {member}"] = place
+    return facts

@@ -1,0 +1,208 @@
+"""The tables against each other: manifest ↔ tiles ↔ splits ↔ observations."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.hilbert import row_key
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import sample_key
+from mmearth.catalog.schema import manifest_path, manifest_schema, member_column, read_table
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile, lonlat_bounds
+from mmearth.packaging.findings import Finding, Problem
+
+Row = dict[str, Any]
+_PLANNED = ("epsg", "left", "top", "lon", "lat", "cell", "split", "train_5", "train_50", "label_id")
+_PROVENANCE = ("valid_fraction", "acquired", "source_ids", "stand_in")
+_DEGREES = 2e-7
+"""Places are rounded to 1e-7 degrees; another build of PROJ may round the last digit otherwise."""
+
+
+def load_table(root: Path, name: str) -> pa.Table:
+    """Read a table of a dataset that may be damaged anywhere.
+
+    Raises:
+        FormatError: The file is missing or damaged, or of another version.
+    """
+    try:
+        return read_table(root / name)
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        raise FormatError(f"it cannot be read ({exc})") from exc
+
+
+def check_splits(name: str, task: str, rows: list[Row]) -> Iterator[Finding]:
+    """Yield what is wrong with the splits of one task's rows of a table.
+
+    Args:
+        name: The table, relative to the dataset's root.
+        task: A key of TASKS.
+        rows: With the columns tile, split, train_5 and train_50.
+    """
+    of_tile: dict[str, str] = {}
+    for row in rows:
+        tile, split = row["tile"], row["split"]
+        before = of_tile.setdefault(tile, split)
+        if before != split:
+            sentence = f"tile {tile} of {task} is in two splits, {before} and {split}"
+            yield Finding(name, "split", sentence)
+        if split not in SPLITS:
+            known = ", ".join(SPLITS)
+            sentence = f"tile {tile} of {task} is in split {split!r}; expected one of {known}"
+            yield Finding(name, "split", sentence)
+        if row["train_5"] and not row["train_50"]:
+            yield Finding(name, "split", f"tile {tile} of {task} is in train_5 but not in train_50")
+        if row["train_50"] and split != "train":
+            yield Finding(name, "split", f"tile {tile} of {task} is in train_50 and in {split}")
+
+
+def check_manifest(
+    task: str, table: pa.Table, tiles: list[Row], observed: dict[str, dict[str, Row]]
+) -> Iterator[Finding]:
+    """Yield where a manifest contradicts itself, tiles.parquet or observations.parquet.
+
+    Args:
+        task: A key of TASKS.
+        table: Its manifest.
+        tiles: Rows of tiles.parquet of this task.
+        observed: Tile → modality → row of observations.parquet.
+    """
+    name = manifest_path(task)
+    rows = table.to_pylist()
+    yield from check_splits(name, task, rows)
+    yield from _check_order(name, rows)
+    yield from _check_places(name, rows)
+    yield from _check_geo(name, table)
+    planned = {row["tile"]: row for row in tiles}
+    target = task if TASKS[task].kind == "multilabel" else "target"
+    for row in rows:
+        plan = planned.get(row["tile"])
+        if plan is None:
+            yield Finding(name, "table", f"tile {row['tile']} is not in tiles.parquet")
+            continue
+        pairs = [(column, row[column], plan[column]) for column in _PLANNED]
+        if TASKS[task].level == "tile":
+            column = "species" if TASKS[task].kind == "multilabel" else "target"
+            found, expected = row[target], plan[column]
+            # The published order of the labels need not be the order of the plan.
+            pairs.append((target, found, _in_order(task, expected)))
+        yield from _different(name, row["key"], pairs, "tiles.parquet")
+        yield from _check_provenance(name, row, observed.get(row["tile"], {}))
+
+
+def check_schema(task: str, table: pa.Table) -> Iterator[Finding]:
+    """Yield a finding when a manifest's columns are not those of its schema."""
+    expected = manifest_schema(task)
+    for field in expected:
+        if field.name not in table.schema.names:
+            yield Finding(manifest_path(task), "table", f"it has no column {field.name}")
+        elif table.schema.field(field.name).type != field.type:
+            found = table.schema.field(field.name).type
+            sentence = f"its column {field.name} is {found}, expected {field.type}"
+            yield Finding(manifest_path(task), "table", sentence)
+
+
+def by_tile(table: pa.Table) -> dict[str, dict[str, Row]]:
+    """Return tile → modality → row of observations.parquet."""
+    result: dict[str, dict[str, Row]] = {}
+    for row in table.to_pylist():
+        result.setdefault(row["tile"], {})[row["modality"]] = row
+    return result
+
+
+def rows_by_shard(table: pa.Table) -> dict[str, list[Row]]:
+    """Return shard → its rows of a manifest, in their order."""
+    shards = pc.unique(table["shard"]).to_pylist()
+    return {name: table.filter(pc.equal(table["shard"], name)).to_pylist() for name in shards}
+
+
+def _in_order(task: str, value: Any) -> Any:
+    if TASKS[task].kind != "multilabel":
+        return value
+    return [name for name in TASKS[task].outputs if name in set(value or ())]
+
+
+def _check_order(name: str, rows: list[Row]) -> Iterator[Finding]:
+    """Rows stand by split, then along the Hilbert curve: what makes a box quick to find."""
+    order = {split: i for i, split in enumerate(SPLITS)}
+    places = [(order.get(row["split"], len(order)), row["hilbert"], row["key"]) for row in rows]
+    for before, after in itertools.pairwise(places):
+        if before == after or before[2] == after[2]:
+            yield Finding(name, "table", f"sample {after[2]} stands in it twice")
+        elif before > after:
+            yield Finding(name, "table", f"sample {after[2]} is not where its order puts it")
+
+
+def _check_places(name: str, rows: list[Row]) -> Iterator[Finding]:
+    """Key, tile, grid and Hilbert number must all say the same place."""
+    for row in rows:
+        try:
+            tile = Tile.parse(row["tile"])
+        except ConfigError as exc:
+            yield Finding(name, "table", str(exc))
+            return
+        grid = (row["epsg"], row["left"], row["top"])
+        if grid != (tile.epsg, tile.left, tile.top):
+            yield Finding(name, "table", f"tile {tile.id} has the grid {grid} in its columns")
+        if row["key"] != sample_key(tile, str(row["date"])):
+            yield Finding(name, "table", f"key {row['key']} is not its tile and its date")
+    if not rows:
+        return
+    lon, lat = (np.array([row[c] for row in rows]) for c in ("lon", "lat"))
+    numbers = row_key(lon, lat, [row["key"] for row in rows])
+    boxes = lonlat_bounds([Tile.parse(row["tile"]) for row in rows])
+    shapes = shapely.from_wkb([row["geometry"] for row in rows], on_invalid="ignore")
+    drawn = shapely.bounds(shapes)
+    for i, row in enumerate(rows):
+        if int(numbers[i]) != row["hilbert"]:
+            yield Finding(name, "table", f"sample {row['key']}: hilbert is not that of its place")
+        crosses = boxes[i, 2] > 180.0
+        if not crosses and not np.allclose(drawn[i], boxes[i], rtol=0, atol=_DEGREES):
+            yield Finding(name, "table", f"sample {row['key']}: geometry is not its tile's outline")
+
+
+def _check_geo(name: str, table: pa.Table) -> Iterator[Finding]:
+    """The footer must say, as GeoParquet 1.1, what the geometry column is."""
+    try:
+        column = json.loads((table.schema.metadata or {})[b"geo"])["columns"]["geometry"]
+        encoding = column["encoding"]
+    except (KeyError, ValueError, TypeError) as exc:
+        yield Finding(name, "table", f"its footer has no GeoParquet metadata ({exc!r})")
+        return
+    if encoding != "WKB":
+        yield Finding(name, "table", f"its geometry is said to be {encoding}, expected WKB")
+
+
+def _check_provenance(name: str, row: Row, seen: dict[str, Row]) -> Iterator[Finding]:
+    for modality in MODALITIES:
+        struct, observation = row[member_column(modality)], seen.get(modality)
+        done = observation is not None and observation["state"] == "done"
+        if done != struct["present"]:
+            said = "present" if struct["present"] else "missing"
+            state = observation["state"] if observation else "not collected"
+            sentence = f"sample {row['key']}: {modality} is {said}, observations.parquet says {state}"
+            yield Finding(name, "table", sentence)
+        elif done and observation is not None:
+            pairs = [(f"{modality}.{c}", struct[c], observation[c]) for c in _PROVENANCE]
+            yield from _different(name, row["key"], pairs, "observations.parquet")
+
+
+def _different(
+    name: str, key: str, pairs: list[tuple[str, Any, Any]], other: str, problem: Problem = "table"
+) -> Iterator[Finding]:
+    for column, found, expected in pairs:
+        if found != expected:
+            kind: Problem = "split" if column in {"split", "train_5", "train_50"} else problem
+            sentence = f"sample {key}: {column} is {found!r}, {other} says {expected!r}"
+            yield Finding(name, kind, sentence)

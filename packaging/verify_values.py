@@ -1,0 +1,121 @@
+"""Whether one member of a shard keeps its contract and says what its row of the manifest says."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import CLASS_COLUMNS, member_column
+from mmearth.catalog.tasks import TASKS
+from mmearth.packaging.codec import decode_npy, decode_target, decode_tile_level, npy
+
+Row = dict[str, Any]
+"""A row of a manifest."""
+
+
+def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.generic]]:
+    """Return the tile-level arrays of a `<key>.json`, the tile-level target as `target`.
+
+    Raises:
+        FormatError: It contradicts its row.
+        DataError: A value breaks its contract.
+        ValueError, KeyError, TypeError: It is not such a document at all.
+    """
+    document = json.loads(data)
+    for name in ("key", "tile", "task", "split"):
+        _same(name, document[name], row[name])
+    _same("date", document["date"], str(row["date"]))
+    for name, modality in MODALITIES.items():
+        present = row[member_column(name)]["present"]
+        if modality.level == "tile":
+            _same(f"presence of {name}", name in document["modalities"], present)
+        if present and name in document["missing"]:
+            raise FormatError(f"it says that {name} is missing, the manifest that it is present")
+    arrays = dict(decode_tile_level(document))
+    for name, array in arrays.items():
+        MODALITIES[name].check(array)
+        if name in CLASS_COLUMNS:
+            _same(name, int(array[0]), row[name])  # type: ignore[call-overload]
+    if TASKS[task].level == "tile":
+        arrays["target"] = decode_target(document)
+        TASKS[task].check(arrays["target"])
+        # Through the decoder: a shard keeps a target in the task's own type, a manifest as a double.
+        said = decode_target({"task": task, "target": row[task if task in row else "target"]})
+        _same("target", arrays["target"].tolist(), said.tolist())
+    return arrays
+
+
+def read_array(data: memoryview, name: str, expected: Row) -> NDArray[np.generic]:
+    """Return the array of an `.npy` member after looking at every value.
+
+    Args:
+        data: The member.
+        name: A modality, or a task with pixel-level targets.
+        expected: Its struct in the manifest.
+
+    Raises:
+        FormatError: It is not an array, or the share of valid values differs.
+        DataError: Its dtype, shape or a value breaks the contract.
+    """
+    array = _array(data, name)
+    if name in MODALITIES and _all_valid(name, array):
+        share = 1.0
+    elif name in MODALITIES:
+        MODALITIES[name].check(array)
+        share = int(np.count_nonzero(MODALITIES[name].valid(array))) / array.size
+    else:
+        TASKS[name].check(array)
+        share = int(np.count_nonzero(array != TASKS[name].nodata)) / array.size
+    _same("valid_fraction", share, expected["valid_fraction"])
+    return array
+
+
+@cache
+def pixel_level() -> tuple[str, ...]:
+    """Return the modalities that are `.npy` members, in the published order."""
+    return tuple(name for name, modality in MODALITIES.items() if modality.level == "pixel")
+
+
+def _same(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise FormatError(f"its {what} is {found!r}, the manifest says {expected!r}")
+
+
+def _array(data: memoryview, name: str) -> NDArray[np.generic]:
+    header, dtype, shape = _layout(name)
+    whole = len(header) + dtype.itemsize * int(np.prod(shape))
+    if len(data) == whole and bytes(data[: len(header)]) == header:
+        return np.frombuffer(data, dtype, offset=len(header)).reshape(shape)
+    return decode_npy(data, name)
+
+
+def _all_valid(name: str, array: NDArray[np.generic]) -> bool:
+    """Return whether every value is in its band's valid range; no-data values are not.
+
+    Two reductions at the speed of memory settle the usual case; the rest is `Modality.check`'s.
+    """
+    if (array.shape, array.dtype) != (MODALITIES[name].shape, np.dtype(MODALITIES[name].dtype)):
+        return False
+    low, high = _limits(name)
+    flat: NDArray[Any] = array.reshape(array.shape[0], -1)
+    return bool((flat.min(axis=1) >= low).all() and (flat.max(axis=1) <= high).all())
+
+
+@cache
+def _limits(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bands = MODALITIES[name].bands
+    return np.array([b.valid[0] for b in bands]), np.array([b.valid[1] for b in bands])
+
+
+@cache
+def _layout(name: str) -> tuple[bytes, np.dtype[Any], tuple[int, ...]]:
+    """Return the .npy header, dtype and shape that a member must have."""
+    spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
+    values = np.zeros(spec.shape, dtype=spec.dtype)
+    return npy(values)[: -values.nbytes], values.dtype, spec.shape

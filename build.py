@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, read_table, write_table
+from mmearth.catalog.store import STORE
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.config import BuildConfig, load_config
-from mmearth.curate.jobs import pending
-from mmearth.curate.ledger import Ledger, Record
+from mmearth.curate.jobs import Wanted, pending, wanted
+from mmearth.curate.ledger import LEDGER, Ledger, Record
+from mmearth.curate.lock import only_build
 from mmearth.curate.plan import Plan, make_plan
 from mmearth.curate.run import open_executor, run
 from mmearth.curate.source import Source
@@ -60,6 +65,8 @@ class Summary:
     """Observations that failed."""
     problems: tuple[str, ...]
     """What verification found."""
+    unchanged: bool
+    """It was complete before: nothing was left to do."""
 
     @property
     def exit_code(self) -> int:
@@ -87,52 +94,121 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
     """
     config = load_config(config_path)
     source = make_source(config.source, config_path.parent)
-    if how.fresh:
-        clear(out)
-    with Ledger(out) as ledger:
+    _refuse_foreign(out)
+    with only_build(out), _ledger(out, how.fresh) as ledger:
         _same_dataset(ledger, config, source, out)
         progress("plan", 1)
         plan = make_plan(config, source, config_path.parent)
+        everything = wanted(config, plan)
+        ledger.keep_only(everything.names, everything.dates)
+        states = _states(ledger)
+        if _is_finished(config, plan, everything, ledger, out):
+            progress("verify", 1)
+            if not verify(out, how.workers):
+                return _summary(out, plan, states, (), unchanged=True)
         checksums.unseal(out)
-        for path in ledger.forget(set(plan.table["tile"].to_pylist())):
-            (out / path).unlink(missing_ok=True)
         write_table(plan.table, out / "tiles.parquet", TILES)
-        _collect(config, plan, source, ledger, out, how, progress)
+        _collect(config, everything, source, ledger, out, how, progress)
+        _sweep(out, ledger)
         write_table(ledger.export(), out / "observations.parquet", OBSERVATIONS)
         states = _states(ledger)
+        findings = _publish(config, source, out, how, progress)
+    return _summary(out, plan, states, findings, unchanged=False)
+
+
+def _publish(
+    config: BuildConfig, source: Source, out: Path, how: Options, progress: Progress
+) -> tuple[str, ...]:
+    """Package, catalogue, seal and verify what was collected; return what verification found."""
     about = _card(config, source)
     progress("package", 1)
     built = packaging.build(out, about, how.workers)
     if not config.keep_store:
-        shutil.rmtree(out / "store", ignore_errors=True)
+        shutil.rmtree(out / STORE, ignore_errors=True)
     progress("catalogue", 1)
     card.write_readme(out, about)
     stac.build(out, about)
     croissant.build(out, about)
     progress("seal", 1)
-    dataset_hash = checksums.seal(out, about, built.sums)
+    checksums.seal(out, about, built.sums)
     progress("verify", 1)
-    findings = verify(out, how.workers)
+    return tuple(str(finding) for finding in verify(out, how.workers))
+
+
+def _summary(
+    out: Path,
+    plan: Plan,
+    states: dict[str, dict[str, int]],
+    problems: tuple[str, ...],
+    unchanged: bool,
+) -> Summary:
+    samples = {
+        report.task: pq.read_metadata(out / manifest_path(report.task)).num_rows
+        for report in plan.tasks
+    }
     return Summary(
         out=str(out),
-        dataset_hash=dataset_hash,
+        dataset_hash=str(checksums.read_dataset(out)["dataset_hash"]),
         tiles={report.task: report.splits for report in plan.tasks},
-        samples=built.n_samples,
-        dropped={task: len(tiles) for task, tiles in built.dropped.items()},
+        samples=samples,
+        dropped={r.task: sum(r.splits.values()) - samples[r.task] for r in plan.tasks},
         states=states,
         failures=sum(count.get("failed", 0) for count in states.values()),
-        problems=tuple(str(finding) for finding in findings),
+        problems=problems,
+        unchanged=unchanged,
     )
 
 
-def clear(out: Path) -> None:
-    """Delete what builds keep in a directory, and nothing else."""
-    for name in (checksums.DATASET, checksums.SUMS, *checksums.PUBLISHED, ".curate"):
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+def _is_finished(
+    config: BuildConfig, plan: Plan, everything: Wanted, ledger: Ledger, out: Path
+) -> bool:
+    """Return whether a directory is sealed and holds what would be made again."""
+    try:
+        sealed = checksums.read_dataset(out)["config_sha256"] == config.sha256
+        same = _equal(out / "tiles.parquet", plan.table) and _equal(
+            out / "observations.parquet", ledger.export()
+        )
+    except (ConfigError, FormatError, KeyError):
+        return False
+    store = out if config.keep_store else None
+    return sealed and same and not pending(everything, config.require, ledger, store)
+
+
+def _equal(path: Path, table: pa.Table) -> bool:
+    return bool(read_table(path).equals(table))
+
+
+def _sweep(out: Path, ledger: Ledger) -> None:
+    """Delete from the store what the ledger does not know: left by a crash or an earlier plan."""
+    known = {path for path, _ in ledger.files().values()}
+    for path in (out / STORE).rglob("*"):
+        if path.is_file() and path.relative_to(out).as_posix() not in known:
             path.unlink(missing_ok=True)
+
+
+def _ledger(out: Path, fresh: bool) -> Ledger:
+    """Open a directory's ledger; when it is to be fresh, delete all that builds keep there first."""
+    if fresh:
+        for name in (checksums.DATASET, checksums.SUMS, *checksums.PUBLISHED):
+            path = out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for path in (out / LEDGER).parent.glob(f"{Path(LEDGER).name}*"):  # with -wal and -shm
+            path.unlink()
+    return Ledger(out)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse to write between files that are not ours."""
+    if not out.is_dir() or (out / LEDGER).exists():
+        return
+    found = next((path for path in sorted(out.iterdir()) if path.name != ".curate"), None)
+    if found is not None:
+        raise ConfigError(
+            f"{out} holds {found.name}, which no build of ours has left; choose an empty directory"
+        )
 
 
 def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path) -> None:
@@ -142,7 +218,7 @@ def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path
         ("source_fingerprint", source.fingerprint, "other source data"),
     ):
         known = ledger.fact(name)
-        if known is not None and known != value:
+        if known is not None and known != value and not ledger.is_empty():
             raise ConfigError(
                 f"{out} was begun with {what} ({known[:12]}…, now {value[:12]}…); choose another "
                 "directory, or pass --fresh to delete what was collected there"
@@ -152,14 +228,14 @@ def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path
 
 def _collect(
     config: BuildConfig,
-    plan: Plan,
+    everything: Wanted,
     source: Source,
     ledger: Ledger,
     out: Path,
     how: Options,
     progress: Progress,
 ) -> None:
-    jobs = pending(config, plan, ledger, out)
+    jobs = pending(everything, config.require, ledger, out)
     progress("collect", len(jobs))
     if not jobs:
         return
@@ -169,8 +245,9 @@ def _collect(
         progress("collect", None)
 
     work: Callable[[Job], list[Record]] = partial(collect, source=source, root=out.resolve())
-    with open_executor(how.executor, min(how.workers, len(jobs)), how.scheduler) as executor:
-        run(jobs, work, executor, how.workers, keep)
+    n_workers = min(how.workers, len(jobs))
+    with open_executor(how.executor, n_workers, how.scheduler) as (executor, n_at_once):
+        run(jobs, work, executor, n_at_once, keep)
 
 
 def _states(ledger: Ledger) -> dict[str, dict[str, int]]:

@@ -90,7 +90,9 @@ def _tell(summary: Summary) -> None:
     """Say on standard error what the build came to."""
     for task, count in summary.samples.items():
         splits = ", ".join(f"{name} {n}" for name, n in summary.tiles[task].items())
-        click.echo(f"{task}: {count} samples of {count + summary.dropped[task]} tiles ({splits})", err=True)
+        click.echo(
+            f"{task}: {count} samples of {count + summary.dropped[task]} tiles ({splits})", err=True
+        )
     if summary.failures:
         click.echo(
             f"{summary.failures} observations failed: see `mmearth curate failures {summary.out}`, "
@@ -99,4 +101,5 @@ def _tell(summary: Summary) -> None:
         )
     for problem in summary.problems:
         click.echo(f"verify: {problem}", err=True)
-    click.echo(f"{summary.out} is complete: dataset hash {summary.dataset_hash}", err=True)
+    state = "was complete, nothing to do" if summary.unchanged else "is complete"
+    click.echo(f"{summary.out} {state}: dataset hash {summary.dataset_hash}", err=True)

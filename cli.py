@@ -1,4 +1,4 @@
-"""The `mmearth` command: joins the folders' commands, sets up logging, turns errors into exit codes."""
+"""The `mmearth` command: joins the folders' commands, logs, maps errors to exit codes."""
 
 from __future__ import annotations
 
@@ -56,17 +56,20 @@ def root(verbose: int, quiet: bool, log_file: str | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_file is not None:
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-    logging.basicConfig(level=level, handlers=handlers, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=level, handlers=handlers, format="%(levelname)s %(name)s: %(message)s"
+    )
     _LOG.setLevel(logging.DEBUG if verbose > 1 else level)
 
 
 def main() -> None:
     """Run the command line and exit with a documented code (docs/exit-codes.md)."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run())
+    sys.exit(run())
 
 
-def _run() -> int:
+def run() -> int:
+    """Carry out the command line; return its exit code instead of exiting."""
     try:
         result = root.main(standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -105,7 +105,9 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
     split = np.array(table["split"].to_pylist(), dtype=object)
     unknown = sorted(set(split) - set(SPLITS))
     if unknown:
-        raise FormatError(f"{task} has the split {unknown[0]!r}; expected one of {', '.join(SPLITS)}")
+        raise FormatError(
+            f"{task} has the split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
+        )
     tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
     points = _unit_vectors(table)
     overlaps = _overlaps(tiles, split)
@@ -113,9 +115,14 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
     violations = [
         *_twice(table, split),
         *_not_nested(table, split),
-        *[f"{n} pairs of tiles share ground between {pair}" for pair, n in overlaps.items() if "test" in pair and "train" in pair],
         *[
-            f"{d.test} has a tile {d.least:.2f} km from a training tile, nearer than {buffer_m / 1000:g} km"
+            f"{n} pairs of tiles share ground between {pair}"
+            for pair, n in overlaps.items()
+            if "test" in pair and "train" in pair
+        ],
+        *[
+            f"{d.test} has a tile {d.least:.2f} km from a training tile, "
+            f"nearer than {buffer_m / 1000:g} km"
             for d in distances
             if d.least * 1000.0 < buffer_m
         ],
@@ -140,12 +147,19 @@ def to_markdown(audits: Sequence[TaskAudit]) -> str:
     for found in audits:
         lines += [f"## {found.task}", ""]
         lines += [f"- **violation**: {text}" for text in found.violations] or ["- no violation"]
-        lines += ["", "| split | samples | nearest training tile, km (least, 1 %, median) | biome imbalance |"]
+        lines += [
+            "",
+            "| split | samples | km to train (least, 1 %, median) | biome imbalance |",
+        ]
         lines += ["| --- | --- | --- | --- |"]
-        near = {d.test: f"{d.least:.2f}, {d.percent_1:.2f}, {d.median:.1f}" for d in found.distances}
+        near = {
+            d.test: f"{d.least:.2f}, {d.percent_1:.2f}, {d.median:.1f}" for d in found.distances
+        }
         for name in SPLITS:
             imbalance = found.imbalance.get(name, 0.0)
-            lines.append(f"| {name} | {found.counts[name]} | {near.get(name, '–')} | {imbalance:.3f} |")
+            lines.append(
+                f"| {name} | {found.counts[name]} | {near.get(name, '–')} | {imbalance:.3f} |"
+            )
         scenes = ", ".join(f"{name} {n}" for name, n in found.shared_scenes.items())
         lines += ["", f"Sentinel-2 scenes shared with train: {scenes or 'none'}.", ""]
     return "\n".join(lines)
@@ -198,15 +212,15 @@ def _unit_vectors(table: pa.Table) -> NDArray[np.float64]:
     return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
-def _distances(
-    points: NDArray[np.float64], split: NDArray[np.object_]
-) -> tuple[Distance, ...]:
+def _distances(points: NDArray[np.float64], split: NDArray[np.object_]) -> tuple[Distance, ...]:
     train = points[split == "train"]
     result = []
     for test in TESTS:
         tests = points[split == test]
         if train.size and tests.size:
-            km = np.concatenate([_nearest_km(part, train) for part in np.array_split(tests, -(-len(tests) // 256))])
+            km = np.concatenate(
+                [_nearest_km(part, train) for part in np.array_split(tests, -(-len(tests) // 256))]
+            )
             one, half = np.percentile(km, (1, 50))
             result.append(Distance(test, float(km.min()), float(one), float(half)))
     return tuple(result)
@@ -235,7 +249,7 @@ def _biomes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, 
         return {name: {} for name in SPLITS}
     codes = table["biome"].to_pylist()
     counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
-    for name, code in sorted(zip(split, codes, strict=True), key=lambda pair: str(pair)):
+    for name, code in sorted(zip(split, codes, strict=True), key=str):
         label = "none" if code is None else BIOMES[code]
         counts[name][label] = counts[name].get(label, 0) + 1
     return counts
@@ -251,9 +265,7 @@ def _variation(first: dict[str, int], second: dict[str, int]) -> float:
     return sum(gaps) / 2.0
 
 
-def _targets(
-    task: str, table: pa.Table, split: NDArray[np.object_]
-) -> dict[str, dict[str, float]]:
+def _targets(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, float]]:
     """Return mean and deviation of the target by split, where the table has it."""
     column = "target" if "target" in table.column_names else task
     if column not in table.column_names:
@@ -274,4 +286,3 @@ def _number(value: Any) -> float:
     if isinstance(value, list):
         return float(len(value))
     return float(value["mean"] if isinstance(value, dict) else value)
-

@@ -63,7 +63,7 @@ class DatasetCard:
             FormatError: A field is missing.
         """
         try:
-            values = {name: document[name] for name in cls.__slots__}
+            values: dict[str, Any] = {name: document[name] for name in cls.__slots__}
         except KeyError as exc:
             raise FormatError(f"dataset.json has no {exc}; it is from another version") from exc
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -98,7 +98,8 @@ def _front_matter(card: DatasetCard) -> str:
 def _head(card: DatasetCard) -> str:
     return (
         f"# {card.title}\n\n{card.description}\n\n"
-        f"Version {card.version}, recipe `{card.recipe}`, seed {card.seed}, source `{card.source}`, "
+        f"Version {card.version}, recipe `{card.recipe}`, seed {card.seed}, "
+        f"source `{card.source}`, "
         f"configuration `{card.config_sha256[:12]}`.\n"
     )
 

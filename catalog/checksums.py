@@ -12,13 +12,15 @@ from typing import Any
 
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.errors import ConfigError, FormatError
-from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
+from mmearth.catalog.files import TEMPORARY, sha256_bytes, sha256_file, write_atomic
 from mmearth.catalog.schema import SCHEMA_VERSION
 
 SUMS = "SHA256SUMS"
 """Name of the list of checksums, in the form that `sha256sum -c` reads."""
 DATASET = "dataset.json"
 """Name of the file that makes a dataset complete."""
+SELF = "sha256_of_the_rest"
+"""The field of dataset.json that guards its other fields."""
 PUBLISHED = (
     "tiles.parquet",
     "observations.parquet",
@@ -39,7 +41,11 @@ def published_files(root: Path) -> list[str]:
     for name in PUBLISHED:
         path = root / name
         files = path.rglob("*") if path.is_dir() else [path]
-        found += [file.relative_to(root).as_posix() for file in files if file.is_file()]
+        found += [
+            file.relative_to(root).as_posix()
+            for file in files
+            if file.suffix != TEMPORARY and file.is_file()
+        ]
     return sorted(found)
 
 
@@ -68,8 +74,18 @@ def seal(root: Path, card: DatasetCard, known: dict[str, str] | None = None) -> 
         "n_files": len(files),
         "dataset_hash": sha256_bytes(text),
     }
-    write_atomic(root / DATASET, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(root / DATASET, render(document))
     return sha256_bytes(text)
+
+
+def render(document: dict[str, Any]) -> bytes:
+    """Return the bytes of dataset.json: the document and, last, the checksum of all before it.
+
+    No other file could hold that checksum: dataset.json is written last.
+    """
+    facts = {name: value for name, value in document.items() if name != SELF}
+    facts[SELF] = sha256_bytes(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
+    return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def unseal(root: Path) -> None:
@@ -96,7 +112,7 @@ def read_dataset(root: Path) -> dict[str, Any]:
     except ValueError as exc:
         raise FormatError(f"{path} is not JSON ({exc}); run the build again") from exc
     found = str(document.get("schema_version"))
-    if found.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+    if found.split(".", maxsplit=1)[0] != SCHEMA_VERSION.split(".")[0]:
         raise FormatError(
             f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "install the version that made it, or build again"

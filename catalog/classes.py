@@ -57,7 +57,6 @@ _BIOME_COLORS = (
 )
 
 
-
 BIOME_CLASSES = _classes(*zip(BIOMES, _BIOME_COLORS, strict=True))
 
 # An ecoregion is drawn in its biome's colour: 846 colours tell nobody anything.

@@ -69,7 +69,7 @@ def tasks(as_json: bool) -> None:
 )
 @options.as_json
 def validate(directory: str, schemas: str | None, as_json: bool) -> int:
-    """Validate the STAC and Croissant metadata of DIRECTORY without a network; exit 4 on problems."""
+    """Validate STAC and Croissant metadata of DIRECTORY, without a network; exit 4 on problems."""
     from mmearth.catalog.validate import validate_croissant, validate_stac
 
     root = Path(directory)

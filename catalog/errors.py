@@ -104,6 +104,6 @@ def storage_errors(doing: str) -> Iterator[None]:
             ) from exc
         if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise StorageError(
-                f"cannot {doing}: {exc.strerror.lower()}; choose a directory you may write to"
+                f"cannot {doing}: {str(exc.strerror).lower()}; choose a directory you may write to"
             ) from exc
         raise

@@ -36,8 +36,9 @@ def hilbert_index(
         rx, ry = (x & s) > 0, (y & s) > 0
         index += s * s * ((3 * rx.astype(np.int64)) ^ ry.astype(np.int64))
         flip = rx & ~ry
-        x, y = np.where(flip, s - 1 - (x & (s - 1)), x & (s - 1)), np.where(
-            flip, s - 1 - (y & (s - 1)), y & (s - 1)
+        x, y = (
+            np.where(flip, s - 1 - (x & (s - 1)), x & (s - 1)),
+            np.where(flip, s - 1 - (y & (s - 1)), y & (s - 1)),
         )
         x, y = np.where(ry, x, y), np.where(ry, y, x)
     return index.astype(np.uint64)

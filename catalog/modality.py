@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from mmearth.catalog.errors import ConfigError, DataError
 from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError, DataError
 
 TILE_PX = 128
 """Rows and columns of a pixel-level array (MMEarth-Bench §3: 128 × 128 px at 10 m)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.errors import DataError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)

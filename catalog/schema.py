@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import atomic_path
 from mmearth.catalog.modalities import MODALITIES
@@ -178,7 +179,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as exc:
         raise FormatError(f"{path} is not a readable Parquet file ({exc}); build it again") from exc
     found = (schema.metadata or {}).get(VERSION_KEY, b"none").decode()
-    if found.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+    if found.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
         raise FormatError(
             f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "build the dataset again or install the version that made it"

@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "random_test", "geographic_test")
 LEFT_OUT = ""
 """Split of a training tile that is too near a test: it is planned, and not collected."""
 SHARES = (0.70, 0.15, 0.15)
-"""Of train, val and random_test among the tiles outside Africa (MMEarth-Bench, generate_splits.py)."""
+"""Of train, val and random_test outside Africa (MMEarth-Bench, generate_splits.py)."""
 BLOCK_KM = 50.0
 """Side of the default rule's blocks: large against the buffer, so that few tiles are left out."""
 BUFFER_M = 5_000.0
@@ -123,7 +123,8 @@ def _block(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.uin
     middle = np.radians((row + 0.5) / n_rows * 180.0 - 90.0)
     n_columns = np.maximum(1, np.round(2 * n_rows * np.cos(middle)).astype(np.int64))
     column = (((lon + 180.0) % 360.0) / 360.0 * n_columns).astype(np.int64)
-    return (row * 4 * n_rows + np.minimum(column, n_columns - 1)).astype(np.uint64)
+    block: NDArray[np.int64] = row * 4 * n_rows + np.minimum(column, n_columns - 1)
+    return block.astype(np.uint64)
 
 
 def _near_a_test(

@@ -49,7 +49,9 @@ def build(root: Path, card: DatasetCard) -> Path:
             _write(home / task / "items" / f"{item.id}.json", document)
             documents.append(document)
         _write(home / task / "collection.json", _collection(task, card, rows))
-        link = pystac.Link("child", f"{task}/collection.json", "application/json", TASKS[task].title)
+        link = pystac.Link(
+            "child", f"{task}/collection.json", "application/json", TASKS[task].title
+        )
         catalog.links.append(link)
     _write_parquet(home / "items.parquet", documents)
     path = home / "catalog.json"
@@ -111,7 +113,7 @@ def _extent(rows: list[Row]) -> pystac.Extent:
     """Return the box and the interval of the samples; the whole Earth where there is none."""
     if not rows:
         world = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
-        return pystac.Extent(world, pystac.TemporalExtent([[None, None]]))
+        return pystac.Extent(world, pystac.TemporalExtent([None, None]))
     lons, lats = [row["lon"] for row in rows], [row["lat"] for row in rows]
     box = [min(lons), min(lats), max(lons), max(lats)]
     dates = [row["date"] for row in rows]

@@ -101,7 +101,7 @@ def describe(modality: Modality) -> tuple[dict[str, Any], set[str]]:
 
 
 def multihash(sha256: str) -> str:
-    """Return a SHA-256 as the `file` extension wants it: 12 is the code, 20 the length, both hex."""
+    """Return a SHA-256 as the `file` extension wants it: code 12, length 20, both hexadecimal."""
     return f"1220{sha256}"
 
 
@@ -200,7 +200,9 @@ def _provenance(entry: Row) -> dict[str, Any]:
         fields["mmearth:acquired"] = entry["acquired"]
     if entry.get("stand_in"):
         fields["mmearth:stand_in"] = entry["stand_in"]
-        fields["processing:lineage"] = f"Stands in for the modality's own product: {entry['stand_in']}"
+        fields["processing:lineage"] = (
+            f"Stands in for the modality's own product: {entry['stand_in']}"
+        )
     return fields
 
 

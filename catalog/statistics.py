@@ -9,7 +9,7 @@ which dot products in float64 are exact: that is several times as fast as intege
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -28,6 +28,7 @@ _MANTISSA = {"float32": 24, "float64": 53}
 # 20 + 20 + 13 = 53 bits: what a float64 holds exactly. Fewer values, too, than BLAS wants for threads.
 _PIECE_BITS, _MOST_VALUES = 20, 2**13
 
+Subsets = tuple[str, ...]
 Sums = tuple[int, int]
 """Exact sum in units of 2**-1074, and exact sum of squares in units of 2**-2148."""
 
@@ -51,25 +52,45 @@ class BandStatistics:
     classes: dict[int, int] = field(default_factory=dict)
     """Values by class code, for categorical bands."""
 
-    def update(self, values: NDArray[np.generic], n_missing: int, categorical: bool) -> None:
-        """Add the valid values of one array, (n,), and how many were no-data."""
-        self.n_missing += n_missing
-        if not values.size:
-            return
-        self.n += values.size
+    def update(
+        self, values: NDArray[np.generic], nodata: float | None, categorical: bool = False
+    ) -> None:
+        """Add the values of one array, (n,), of which those equal to `nodata` are missing."""
         low, high = float(values.min()), float(values.max())
+        if nodata is not None and low <= nodata <= high:
+            valid = values[values != values.dtype.type(nodata)]
+            self.n_missing += values.size - valid.size
+            if not valid.size:
+                return
+            values, low, high = valid, float(valid.min()), float(valid.max())
+        self.n += values.size
         self.low, self.high = min(self.low, low), max(self.high, high)
         if categorical:
-            counts = np.bincount(values)
-            codes = np.flatnonzero(counts).tolist()
-            for code in codes:
-                self.classes[code] = self.classes.get(code, 0) + int(counts[code])
-            total = sum(code * int(counts[code]) for code in codes) << -_UNIT
-            squares = sum(code * code * int(counts[code]) for code in codes) << -2 * _UNIT
-        else:
-            total, squares = _exact_sums(values, low, high)
+            self._add_codes(np.bincount(values))
+            return
+        total, squares = _exact_sums(values, low, high)
         self.total += total
         self.squares += squares
+
+    def add(self, value: float, nodata: float | None, categorical: bool = False) -> None:
+        """Add one value, which is missing where it equals `nodata`."""
+        if value == nodata:
+            self.n_missing += 1
+            return
+        self.n += 1
+        self.low, self.high = min(self.low, value), max(self.high, value)
+        whole = _whole(value, _UNIT)
+        self.total += whole
+        self.squares += whole * whole
+        if categorical:
+            self.classes[int(value)] = self.classes.get(int(value), 0) + 1
+
+    def _add_codes(self, counts: NDArray[np.int64]) -> None:
+        for code in np.flatnonzero(counts).tolist():
+            count = int(counts[code])
+            self.classes[code] = self.classes.get(code, 0) + count
+            self.total += code * count << -_UNIT
+            self.squares += code * code * count << -2 * _UNIT
 
     def merge(self, other: BandStatistics) -> None:
         """Add what another has seen."""
@@ -117,39 +138,31 @@ class TaskStatistics:
     """A key of TASKS."""
     n_samples: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SUBSETS, 0))
     """Samples by subset."""
-    bands: dict[tuple[str, str, str], BandStatistics] = field(default_factory=dict)
-    """By (subset, modality or `target`, band)."""
+    bands: dict[tuple[Subsets, str, str], BandStatistics] = field(default_factory=dict)
+    """By (the subsets that its samples are in, modality or `target`, band): each sample once."""
 
     def update(
         self,
-        subsets: tuple[str, ...],
+        subsets: Subsets,
         arrays: Mapping[str, NDArray[np.generic]],
         target: NDArray[np.generic],
     ) -> None:
         """Add one sample of the train split.
 
         Args:
-            subsets: Those of SUBSETS that the sample is in.
+            subsets: Those of SUBSETS that the sample is in, in that order.
             arrays: By modality, of the modality's shape; missing ones left out, not counted.
             target: Of the task's shape.
         """
-        one = TaskStatistics(self.task)
-        for name, array in arrays.items():
-            modality = MODALITIES[name]
-            valid = modality.valid(array)
-            for i, band in enumerate(modality.bands):
-                values = array[i : i + 1].ravel()
-                here = valid[i : i + 1].ravel()
-                if not here.all():
-                    values = values[here]
-                one._band("train", name, band.name).update(
-                    values, here.size - values.size, modality.kind == "categorical"
-                )
-        one._update_target(target)
         for subset in subsets:
             self.n_samples[subset] += 1
-            for (_, name, band_name), seen in one.bands.items():
-                self._band(subset, name, band_name).merge(seen)
+        for name, array in arrays.items():
+            modality = MODALITIES[name]
+            bands = [self._band(subsets, name, band.name) for band in modality.bands]
+            _add(bands, array, modality.nodata, modality.kind == "categorical")
+        task = TASKS[self.task]
+        bands = [self._band(subsets, "target", output) for output in task.outputs]
+        _add(bands, target[np.newaxis] if task.level == "pixel" else target, task.nodata)
 
     def merge(self, other: TaskStatistics) -> None:
         """Add what another has seen; the order of merging does not matter."""
@@ -162,39 +175,44 @@ class TaskStatistics:
         """Return `{subset: {n_samples, modalities: {name: {band: {…}}}, target: {…}}}`."""
         document: dict[str, Any] = {"task": self.task}
         for subset in SUBSETS:
-            modalities: dict[str, Any] = {}
-            for name in MODALITIES:
-                bands = {
-                    band.name: self.bands[subset, name, band.name].to_json()
-                    for band in MODALITIES[name].bands
-                    if (subset, name, band.name) in self.bands
-                }
-                if bands:
-                    modalities[name] = bands
-            outputs = TASKS[self.task].outputs
-            target = {
-                output: self.bands[subset, "target", output].to_json()
-                for output in outputs
-                if (subset, "target", output) in self.bands
+            modalities = {
+                name: bands
+                for name, modality in MODALITIES.items()
+                if (bands := self._of(subset, name, [band.name for band in modality.bands]))
             }
             document[subset] = {
                 "n_samples": self.n_samples[subset],
                 "modalities": modalities,
-                "target": target,
+                "target": self._of(subset, "target", TASKS[self.task].outputs),
             }
         return document
 
-    def _band(self, subset: str, modality: str, band: str) -> BandStatistics:
-        return self.bands.setdefault((subset, modality, band), BandStatistics())
+    def _band(self, subsets: Subsets, modality: str, band: str) -> BandStatistics:
+        return self.bands.setdefault((subsets, modality, band), BandStatistics())
 
-    def _update_target(self, target: NDArray[np.generic]) -> None:
-        task = TASKS[self.task]
-        for i, output in enumerate(task.outputs):
-            values = target.ravel() if task.level == "pixel" else target[i : i + 1]
-            n_seen = values.size
-            if task.nodata is not None:
-                values = values[values != np.asarray(task.nodata, values.dtype)]
-            self._band("train", "target", output).update(values, n_seen - values.size, False)
+    def _of(self, subset: str, modality: str, bands: Iterable[str]) -> dict[str, Any]:
+        """Return the numbers of a subset's bands, those left out that no sample has."""
+        merged: dict[str, BandStatistics] = {}
+        for band in bands:
+            for (subsets, name, seen_band), seen in self.bands.items():
+                if subset in subsets and (name, seen_band) == (modality, band):
+                    merged.setdefault(band, BandStatistics()).merge(seen)
+        return {band: seen.to_json() for band, seen in merged.items()}
+
+
+def _add(
+    bands: Sequence[BandStatistics],
+    array: NDArray[np.generic],
+    nodata: float | None,
+    categorical: bool = False,
+) -> None:
+    """Add an array (band, row, col) or (band,) to the statistics of its bands."""
+    if array.ndim == 1:
+        for band, value in zip(bands, array.tolist(), strict=True):
+            band.add(float(value), nodata, categorical)
+    else:
+        for band, values in zip(bands, array, strict=True):
+            band.update(values.ravel(), nodata, categorical)
 
 
 def _exact_sums(values: NDArray[np.generic], low: float, high: float) -> Sums:

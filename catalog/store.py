@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
+from rasterio.io import MemoryFile
+from rasterio.transform import Affine
+
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_bytes, write_atomic
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
-from numpy.typing import NDArray
-from rasterio.io import MemoryFile
-from rasterio.transform import Affine
 
 STORE = "store"
 """Name of the store's directory in a dataset."""
@@ -66,7 +67,7 @@ def read_observation(root: Path, tile: Tile, modality: str) -> tuple[Observation
         return read(data, modality), sha256_bytes(data)
     except (OSError, rasterio.errors.RasterioError, ValueError, KeyError) as exc:
         raise FormatError(
-            f"{path} cannot be read back ({exc}); delete it and build with --fresh"
+            f"{path} cannot be read back ({exc}); delete it and run the build again"
         ) from exc
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.errors import DataError
 from mmearth.catalog.modality import TILE_PX, Level
-from numpy.typing import NDArray
 
 TaskKind = Literal["regression", "multilabel"]
 

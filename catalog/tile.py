@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modality import TILE_PX
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.modality import TILE_PX
 
 PIXEL_M = 10
 """Side of a pixel in metres (MMEarth-Bench §3)."""
@@ -168,7 +169,7 @@ def lonlat_bounds(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.fl
 
 
 def centres(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return longitude and latitude of many tiles' centres, (n,) each, as `Tile.lon`, `Tile.lat`."""
+    """Return longitude and latitude of many tiles' centres, (n,) each."""
     epsg = np.array([tile.epsg for tile in tiles], dtype=np.int64)
     x = np.array([tile.left for tile in tiles], dtype=np.float64) + TILE_M / 2
     y = np.array([tile.top for tile in tiles], dtype=np.float64) - TILE_M / 2

@@ -52,7 +52,9 @@ class _OfflineValidator(JsonSchemaSTACValidator):
 
     def _get_schema(self, schema_uri: str) -> dict[str, Any]:
         if schema_uri not in self.schema_cache:
-            raise ConfigError(f"the schema {schema_uri} is not at hand; give its directory by --schemas")
+            raise ConfigError(
+                f"the schema {schema_uri} is not at hand; give its directory by --schemas"
+            )
         return super()._get_schema(schema_uri)
 
     def _validate_from_uri(
@@ -130,7 +132,8 @@ def _invalid(
     except STACValidationError as exc:
         found = exc.source[0] if isinstance(exc.source, list) and exc.source else exc
         where = ".".join(str(part) for part in getattr(found, "absolute_path", ()))
-        yield f"{where or 'the object'}: {' '.join(str(getattr(found, 'message', found)).split())[:300]}"
+        message = " ".join(str(getattr(found, "message", found)).split())[:300]
+        yield f"{where or 'the object'}: {message}"
 
 
 def _dead_links(document: dict[str, Any], path: Path) -> Iterator[str]:

@@ -27,11 +27,19 @@ def plan(config: str, as_json: bool) -> None:
         options.echo_json(found.to_json())
         return
     splits = list(found.tasks[0].splits)
-    header = ["task", "places", "beyond UTM", "overlapping", "in buffer", *splits]
+    header = ["task", "places", "beyond UTM", "invalid", "overlapping", "in buffer", *splits]
     options.echo_table(
         header,
         [
-            [t.task, t.n_places, t.n_beyond_utm, t.n_overlapping, t.n_buffer, *t.splits.values()]
+            [
+                t.task,
+                t.n_places,
+                t.n_beyond_utm,
+                t.n_invalid,
+                t.n_overlapping,
+                t.n_buffer,
+                *t.splits.values(),
+            ]
             for t in found.tasks
         ],
     )
@@ -105,7 +113,9 @@ def failures(directory: str, as_json: bool) -> None:
 @cli.command()
 @options.directory
 @click.argument("tile", required=False)
-@click.option("-o", "--out", type=click.Path(dir_okay=False), help="The PNG; TILE.png unless given.")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False), help="The PNG; TILE.png unless given."
+)
 @click.option("--geotiff", type=click.Path(file_okay=False), help="Copy its GeoTIFFs there too.")
 def view(directory: str, tile: str | None, out: str | None, geotiff: str | None) -> None:
     """Draw the modalities of one TILE of DIRECTORY on one sheet; its first tile unless given."""

@@ -76,7 +76,9 @@ def _observe(job: Job, source: Source, pause_s: float) -> dict[str, Outcome]:
             time.sleep(pause_s * 2 ** (attempt - 1))
         try:
             outcomes.update(source.observe(job.tile, left, job.date))
-        except UnavailableError as exc:
+        except RefusedError:
+            raise
+        except MMEarthError as exc:
             outcomes.update(dict.fromkeys(left, exc))
         left = [name for name in left if isinstance(outcomes[name], UnavailableError)]
         if not left:
@@ -120,9 +122,7 @@ def _failed(job: Job, name: str, error: MMEarthError) -> Record:
     )
 
 
-def _without(
-    job: Job, required: str, error: MMEarthError, name: str, outcome: Outcome
-) -> Record:
+def _without(job: Job, required: str, error: MMEarthError, name: str, outcome: Outcome) -> Record:
     """Return the record of a modality whose tile lacks a required one."""
     if name == required or isinstance(outcome, NoDataError):
         return _failed(job, name, outcome if isinstance(outcome, MMEarthError) else error)

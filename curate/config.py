@@ -111,7 +111,9 @@ class TaskConfig(Strict):
     def _one_kind(self) -> TaskConfig:
         given = [name for name in ("labels", "points", "grid") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of labels, points, grid; found {given or 'none'}")
+            raise ValueError(
+                f"expected exactly one of labels, points, grid; found {given or 'none'}"
+            )
         return self
 
 
@@ -150,7 +152,9 @@ class BuildConfig(Strict):
     def _modalities(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in names if name not in MODALITIES]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no modality; expected some of {', '.join(MODALITIES)}")
+            raise ValueError(
+                f"{unknown[0]!r} is no modality; expected some of {', '.join(MODALITIES)}"
+            )
         return tuple(name for name in MODALITIES if name in names)
 
     @field_validator("tasks")
@@ -159,6 +163,14 @@ class BuildConfig(Strict):
         unknown = [name for name in tasks if name not in TASKS]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no task; expected some of {', '.join(TASKS)}")
+        for name, task in tasks.items():
+            spec = TASKS[name]
+            if task.grid is None or spec.level == "pixel":
+                continue
+            if spec.kind == "regression":
+                raise ValueError(f"{name}: a grid has no values; give points: or labels: instead")
+            if task.grid.ranges is None:
+                raise ValueError(f"{name}: a grid has no labels; give ranges: (polygons) with it")
         return {name: tasks[name] for name in TASKS if name in tasks}
 
     @model_validator(mode="after")
@@ -187,6 +199,8 @@ def load_config(path: Path) -> BuildConfig:
         raise ConfigError(
             f"there is no configuration {path}; examples/demo.yaml is one to start from"
         ) from exc
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(document, dict):
@@ -194,7 +208,9 @@ def load_config(path: Path) -> BuildConfig:
     try:
         return BuildConfig.model_validate(document)
     except ValidationError as exc:
-        raise ConfigError(f"{path}: {'; '.join(_sentence(error) for error in exc.errors())}") from exc
+        raise ConfigError(
+            f"{path}: {'; '.join(_sentence(error) for error in exc.errors())}"
+        ) from exc
 
 
 def _sentence(error: Any) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 
-# The last bits of sin and cos differ between builds of the mathematics library; nine decimals do not.
+# The last bits of sin and cos differ between mathematics libraries; nine decimals do not.
 _DECIMALS = 9
 
 

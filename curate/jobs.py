@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmearth.catalog.tasks import TASKS
@@ -12,45 +13,65 @@ from mmearth.curate.ledger import Ledger
 from mmearth.curate.plan import Plan
 
 
-def pending(config: BuildConfig, plan: Plan, ledger: Ledger, root: Path) -> list[Job]:
-    """Return the visits that are left, sorted by tile.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan wants to be collected."""
 
-    Args:
-        config: Names the modalities.
-        plan: Names the tiles, and their dates where labels ask for one. Where two tasks ask for
-            different dates of one tile, the earlier task in the published order decides.
-        ledger: Knows what is settled.
-        root: The dataset's directory; a file that was deleted from its store is collected again.
+    names: dict[str, tuple[str, ...]]
+    """Tile → modalities, and tasks with pixel-level targets."""
+    dates: dict[str, str]
+    """Tile → the date that its label asks for; tiles that take any date are not in it."""
+
+
+def wanted(config: BuildConfig, plan: Plan) -> Wanted:
+    """Return what is wanted at every tile.
+
+    Where two tasks ask for different dates of one tile, the earlier task in the published order
+    decides.
     """
-    wanted, dates = _wanted(config, plan)
-    settled = ledger.settled()
-    kept = ledger.paths()
-    gone = {key for key, path in kept.items() if not (root / path).exists()}
-    anchor = ledger.dates()
-    jobs = []
-    for tile_id in sorted(wanted):
-        names = tuple(
-            name
-            for name in wanted[tile_id]
-            if (tile_id, name) not in settled or (tile_id, name) in gone
-        )
-        if names:
-            date = anchor.get(tile_id) or dates.get(tile_id)
-            require = tuple(name for name in config.require if name in names)
-            jobs.append(Job(Tile.parse(tile_id), names, date, require))
-    return jobs
-
-
-def _wanted(config: BuildConfig, plan: Plan) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Return tile → what is wanted there, and tile → the date its label asks for."""
-    wanted: dict[str, tuple[str, ...]] = {}
+    names: dict[str, tuple[str, ...]] = {}
     dates: dict[str, str] = {}
     columns = plan.table.select(["task", "tile", "date"]).to_pydict()
     order = list(TASKS)
     rows = zip(columns["task"], columns["tile"], columns["date"], strict=True)
     for task, tile, date in sorted(rows, key=lambda row: order.index(row[0])):
-        names = wanted.get(tile, config.modalities)
-        wanted[tile] = (*names, task) if TASKS[task].level == "pixel" else names
+        here = names.get(tile, config.modalities)
+        names[tile] = (*here, task) if TASKS[task].level == "pixel" else here
         if date is not None:
             dates.setdefault(tile, date)
-    return wanted, dates
+    return Wanted(names, dates)
+
+
+def pending(
+    everything: Wanted, require: tuple[str, ...], ledger: Ledger, store: Path | None
+) -> list[Job]:
+    """Return the visits that are left, sorted by tile.
+
+    Args:
+        everything: What is wanted at every tile.
+        require: Modalities without which a tile makes no sample.
+        ledger: Knows what is settled.
+        store: The dataset's directory: a file that was deleted or cut short there is collected
+            again. None asks the ledger only.
+    """
+    settled = ledger.settled()
+    if store is not None:
+        for key, (path, length) in ledger.files().items():
+            if not _is_whole(store / path, length):
+                settled.pop(key, None)
+    anchor = ledger.dates()
+    jobs = []
+    for tile_id in sorted(everything.names):
+        names = tuple(n for n in everything.names[tile_id] if (tile_id, n) not in settled)
+        if names:
+            date = anchor.get(tile_id) or everything.dates.get(tile_id)
+            here = tuple(name for name in require if name in names)
+            jobs.append(Job(Tile.parse(tile_id), names, date, here))
+    return jobs
+
+
+def _is_whole(path: Path, length: int) -> bool:
+    try:
+        return path.stat().st_size == length
+    except OSError:
+        return False

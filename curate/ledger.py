@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS observations (
     acquired TEXT, valid_fraction REAL, source TEXT, source_ids TEXT, stand_in TEXT,
     PRIMARY KEY (tile, modality)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS asked (tile TEXT PRIMARY KEY, date TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _COLUMNS = (
@@ -79,19 +81,19 @@ class Ledger:
         Raises:
             ConfigError: There is none and `create` is False.
             FormatError: The file is no ledger.
+            StorageError: The disk is full or the directory cannot be written.
         """
         path = root / LEDGER
         if not create and not path.exists():
             raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
         with storage_errors(f"open {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _sqlite_errors(path):
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as exc:
-            raise FormatError(f"{path} is not a ledger ({exc}); delete it to collect anew") from exc
+        self._path = path
 
     def __enter__(self) -> Ledger:
         return self
@@ -106,7 +108,8 @@ class Ledger:
 
     def set_fact(self, name: str, value: str) -> None:
         """Keep a fact about the whole build."""
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def record(self, records: Iterable[Record]) -> None:
         """Keep what a visit found out, in one transaction.
@@ -119,28 +122,31 @@ class Ledger:
             + (r.acquired, r.valid_fraction, r.source, json.dumps(r.source_ids), r.stand_in)
             for r in records
         ]
-        tries = "1 + coalesce((SELECT tries FROM observations WHERE tile = ?1 AND modality = ?2), 0)"
+        tries = (
+            "1 + coalesce((SELECT tries FROM observations WHERE tile = ?1 AND modality = ?2), 0)"
+        )
         statement = (
             f"INSERT OR REPLACE INTO observations ({_COLUMNS}) VALUES "
             f"(?1, ?2, ?3, ?4, {tries}, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
         )
-        with storage_errors("write the ledger"):
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(statement, rows)
-                self._db.execute("COMMIT")
-            except sqlite3.OperationalError as exc:
-                raise _as_os_error(exc) from exc
+        with self._transaction():
+            self._db.executemany(statement, rows)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing has been collected yet."""
+        return self._db.execute("SELECT 1 FROM observations LIMIT 1").fetchone() is None
 
     def settled(self) -> dict[tuple[str, str], str]:
         """Return (tile, modality) → state of all that another run need not visit."""
         rows = self._db.execute("SELECT tile, modality, state FROM observations WHERE permanent")
         return {(tile, modality): state for tile, modality, state in rows}
 
-    def paths(self) -> dict[tuple[str, str], str]:
-        """Return (tile, modality) → path of all that is on disk."""
-        rows = self._db.execute("SELECT tile, modality, path FROM observations WHERE state = 'done'")
-        return {(tile, modality): path for tile, modality, path in rows}
+    def files(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """Return (tile, modality) → path and length in bytes of all that is on disk."""
+        rows = self._db.execute(
+            "SELECT tile, modality, path, bytes FROM observations WHERE state = 'done'"
+        )
+        return {(tile, modality): (path, length) for tile, modality, path, length in rows}
 
     def dates(self) -> dict[str, str]:
         """Return tile → anchor date, where Sentinel-2 is on disk."""
@@ -193,7 +199,9 @@ class Ledger:
             "SELECT modality, state, reason FROM observations WHERE tile = ?", (tile,)
         ).fetchall()
         if not rows:
-            raise ConfigError(f"tile {tile} is not in this build; see tiles.parquet for those that are")
+            raise ConfigError(
+                f"tile {tile} is not in this build; see tiles.parquet for those that are"
+            )
         return {name: reason or state for name, state, reason in rows if state != "done"}
 
     def retry(self, permanent: bool | None) -> int:
@@ -203,20 +211,32 @@ class Ledger:
             permanent: Only those that are (True) or are not (False) for good; None for all.
         """
         condition = "" if permanent is None else f" AND permanent = {int(permanent)}"
-        found = self._db.execute(
-            f"UPDATE observations SET permanent = 0 WHERE state = 'failed'{condition}"
-        )
+        with self._transaction():
+            found = self._db.execute(
+                f"UPDATE observations SET permanent = 0 WHERE state = 'failed'{condition}"
+            )
         return found.rowcount
 
-    def forget(self, tiles: set[str]) -> list[str]:
-        """Drop the rows of tiles that are no longer planned; return the paths of their files."""
-        known = [row[0] for row in self._db.execute("SELECT DISTINCT tile FROM observations")]
-        paths: list[str] = []
-        for tile in set(known) - tiles:
-            rows = self._db.execute("SELECT path FROM observations WHERE tile = ?", (tile,))
-            paths.extend(path for (path,) in rows if path)
-            self._db.execute("DELETE FROM observations WHERE tile = ?", (tile,))
-        return sorted(paths)
+    def keep_only(self, wanted: Mapping[str, Sequence[str]], dates: Mapping[str, str]) -> None:
+        """Drop the rows that a changed plan no longer wants.
+
+        Args:
+            wanted: Tile → the modalities and pixel-level targets that are planned there.
+            dates: Tile → the date its label asks for; a tile whose date has changed is dropped.
+        """
+        asked = dict(self._db.execute("SELECT tile, date FROM asked").fetchall())
+        known = self._db.execute("SELECT tile, modality FROM observations").fetchall()
+        stale = [
+            (tile, name)
+            for tile, name in known
+            if name not in wanted.get(tile, ()) or asked.get(tile) != dates.get(tile)
+        ]
+        if not stale and asked == dates:
+            return
+        with self._transaction():
+            self._db.executemany("DELETE FROM observations WHERE tile = ? AND modality = ?", stale)
+            self._db.execute("DELETE FROM asked")
+            self._db.executemany("INSERT INTO asked VALUES (?, ?)", dates.items())
 
     def export(self) -> pa.Table:
         """Return `observations.parquet`: no tries, no times, nothing of how it came about."""
@@ -232,9 +252,34 @@ class Ledger:
         arrays = [pa.array(c, f.type) for c, f in zip(columns, OBSERVATIONS, strict=True)]
         return pa.Table.from_arrays(arrays, schema=OBSERVATIONS)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Keep all changes of the block, or none."""
+        with _sqlite_errors(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
-def _as_os_error(exc: sqlite3.OperationalError) -> Exception:
-    """Return a full disk as the operating system would say it."""
-    if "full" in str(exc) or "disk I/O" in str(exc):
-        return OSError(errno.ENOSPC, str(exc))
-    return exc
+
+@contextmanager
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's refusals into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
+        with storage_errors(f"write {path}"):
+            if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+                raise OSError(errno.ENOSPC, str(exc)) from exc
+            if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+                raise OSError(errno.EACCES, str(exc)) from exc
+        if code == sqlite3.SQLITE_BUSY:
+            raise ConfigError(f"{path} is in use by another process; wait until it ends") from exc
+        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            raise FormatError(f"{path} is not a ledger ({exc}); build with --fresh") from exc
+        raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -23,21 +25,35 @@ def keep_apart(tiles: Sequence[Tile]) -> NDArray[np.bool_]:
     Source:
         MMEarth-Bench, overlap removal of the 1300 m outer tiles.
     """
+    places, group = _places(tiles)
+    size = [len(indices) for indices in group]
+    neighbours = _conflicts(places)
+    # Tiles of one place conflict with each other and have the same conflicts besides.
+    members = [deque(indices) for indices in group]
+    degree = [n - 1 for n in size]
+    for i, others in neighbours.items():
+        degree[i] += sum(size[other] for other in others)
     kept = np.ones(len(tiles), dtype=np.bool_)
-    neighbours = _conflicts(tiles)
-    degree = {i: len(others) for i, others in neighbours.items()}
-    heap = [(-count, i) for i, count in degree.items()]
+    heap = [(-count, members[i][0], i) for i, count in enumerate(degree) if count]
     heapq.heapify(heap)
     while heap:
-        count, i = heapq.heappop(heap)
-        if not kept[i] or -count != degree[i] or count == 0:
-            continue  # an older entry of a tile whose conflicts have changed
-        kept[i] = False
-        for other in neighbours[i]:
-            if kept[other]:
-                degree[other] -= 1
-                heapq.heappush(heap, (-degree[other], other))
+        count, first, i = heapq.heappop(heap)
+        if not members[i] or first != members[i][0] or -count != degree[i]:
+            continue  # an older entry of a place whose conflicts have changed
+        kept[members[i].popleft()] = False
+        for changed in (i, *neighbours.get(i, ())):
+            degree[changed] -= 1
+            if members[changed] and degree[changed]:
+                heapq.heappush(heap, (-degree[changed], members[changed][0], changed))
     return kept
+
+
+def _places(tiles: Sequence[Tile]) -> tuple[list[Tile], list[list[int]]]:
+    """Return the different tiles, and the indices of each."""
+    group: dict[Tile, list[int]] = {}
+    for i, tile in enumerate(tiles):
+        group.setdefault(tile, []).append(i)
+    return list(group), list(group.values())
 
 
 def _conflicts(tiles: Sequence[Tile]) -> dict[int, list[int]]:
@@ -52,9 +68,12 @@ def _conflicts(tiles: Sequence[Tile]) -> dict[int, list[int]]:
     turned = shapely.box(west[beyond] - 360, south[beyond], east[beyond] - 360, north[beyond])
     boxes, owner = np.concatenate([boxes, turned]), np.concatenate([owner, beyond])
     left, right = shapely.STRtree(boxes).query(boxes, predicate="intersects")
-    pairs = np.column_stack([owner[left], owner[right]])
-    pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
-    result: dict[int, list[int]] = {}
-    for i, other in pairs.tolist():
-        result.setdefault(i, []).append(other)
-    return result
+    first, second = owner[left], owner[right]
+    pairs = np.unique(first * len(tiles) + second)
+    first, second = np.divmod(pairs, len(tiles))
+    apart = first != second
+    first, second = first[apart], second[apart]
+    owners, begins = np.unique(first, return_index=True)
+    others = second.tolist()
+    spans = pairwise([*begins.tolist(), len(others)])
+    return {i: others[begin:end] for i, (begin, end) in zip(owners.tolist(), spans, strict=True)}

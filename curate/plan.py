@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class TaskPlan:
     """Places read."""
     n_beyond_utm: int
     """Left out: north of 84° or south of 80° S."""
+    n_invalid: int
+    """Left out: their value lies outside the task's valid range."""
     n_overlapping: int
     """Left out: they overlap another tile of the task."""
     n_buffer: int
@@ -73,12 +76,16 @@ def _plan_task(
 ) -> tuple[pa.Table, TaskPlan]:
     task_config = config.tasks[task]
     labels = read_labels(task, task_config, source, base, config.seed)
-    on_grid = [label for label in labels if UTM_SOUTH <= label.lat <= UTM_NORTH]
+    on_grid = [label for label in labels if _has_zone(label)]
     if not on_grid:
-        raise ConfigError(f"tasks.{task}: none of its {len(labels)} places lies where UTM is defined")
-    tiles = tiles_at([label.lon for label in on_grid], [label.lat for label in on_grid])
+        raise ConfigError(
+            f"tasks.{task}: none of its {len(labels)} places lies where UTM is defined, between "
+            f"{UTM_SOUTH:g} and {UTM_NORTH:g} degrees north"
+        )
+    usable = _valid(task, on_grid)
+    tiles = tiles_at([label.lon for label in usable], [label.lat for label in usable])
     kept = np.flatnonzero(keep_apart(tiles))
-    tiles, placed = [tiles[i] for i in kept], [on_grid[i] for i in kept]
+    tiles, placed = [tiles[i] for i in kept], [usable[i] for i in kept]
     rule = task_config.split.rule or RECIPES[config.recipe]
     assignment = RULES[rule](tiles, config.seed, task_config.split.buffer_m)
     table = _table(task, tiles, placed, assignment)
@@ -87,11 +94,28 @@ def _plan_task(
         task,
         len(labels),
         len(labels) - len(on_grid),
-        len(on_grid) - len(tiles),
+        len(on_grid) - len(usable),
+        len(usable) - len(tiles),
         n_buffer,
         {name: int(np.count_nonzero(assignment.split == name)) for name in SPLITS},
     )
     return table, report
+
+
+def _has_zone(label: Label) -> bool:
+    return math.isfinite(label.lon) and UTM_SOUTH <= label.lat <= UTM_NORTH
+
+
+def _valid(task: str, labels: Sequence[Label]) -> list[Label]:
+    """Return the labels whose value is one that the task can have."""
+    low, high = TASKS[task].valid
+    good = [label for label in labels if label.value is None or low <= label.value <= high]
+    if not good:
+        raise ConfigError(
+            f"tasks.{task}: found values like {labels[0].value:g}, expected {low:g} to {high:g} "
+            f"{TASKS[task].unit}; check the unit of the labels"
+        )
+    return good
 
 
 def _table(

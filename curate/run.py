@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
+    CancelledError,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
@@ -22,6 +17,7 @@ from itertools import islice
 from typing import Any
 
 from mmearth.catalog.errors import ConfigError, UnavailableError
+from mmearth.catalog.workers import open_pool
 from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
 
@@ -53,30 +49,21 @@ def run(
     Raises:
         RefusedError: The source wants a person to act.
         StorageError: The disk is full or refused.
-        UnavailableError: A worker process died.
     """
     queue = iter(jobs)
-    flying = {executor.submit(work, job) for job in islice(queue, n_workers * _JOBS_IN_FLIGHT)}
+    done: set[Future[list[Record]]] = set()
+    flying: set[Future[list[Record]]] = set()
     try:
+        flying |= {executor.submit(work, job) for job in islice(queue, n_workers * _JOBS_IN_FLIGHT)}
         while flying:
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
             flying |= {executor.submit(work, job) for job in islice(queue, len(done))}
-            for future in done:
-                keep(_result(future))
+            while done:
+                keep(done.pop().result())
     except BaseException:
-        for records in _drain(flying):
+        for records in _drain(done | flying):
             keep(records)
         raise
-
-
-def _result(future: Future[list[Record]]) -> list[Record]:
-    try:
-        return future.result()
-    except BrokenProcessPool as exc:
-        raise UnavailableError(
-            "a worker process died, out of memory perhaps; run the same command again, with fewer "
-            "--workers if it repeats"
-        ) from exc
 
 
 def _drain(flying: set[Future[list[Record]]]) -> Iterator[list[Record]]:
@@ -89,8 +76,10 @@ def _drain(flying: set[Future[list[Record]]]) -> Iterator[list[Record]]:
 
 
 @contextmanager
-def open_executor(kind: str, n_workers: int, scheduler: str | None) -> Iterator[Executor]:
-    """Yield the executor that the options ask for, and close it.
+def open_executor(
+    kind: str, n_workers: int, scheduler: str | None
+) -> Iterator[tuple[Executor, int]]:
+    """Yield the executor that the options ask for, with how many visits it makes at once.
 
     Args:
         kind: One of EXECUTORS.
@@ -99,46 +88,45 @@ def open_executor(kind: str, n_workers: int, scheduler: str | None) -> Iterator[
 
     Raises:
         ConfigError: The scheduler does not answer, or Dask is not installed.
+        UnavailableError: A worker died.
     """
     if scheduler is not None:
-        with _dask(scheduler) as executor:
-            yield executor
+        with _dask(scheduler) as found:
+            yield found
         return
-    pool: Executor
-    if kind == "threads" or n_workers == 1:
-        pool = ThreadPoolExecutor(n_workers)
-    else:
-        # spawn: GDAL and SQLite do not survive a fork, and the driver has threads.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(n_workers, context, _begin_worker, (os.getpid(),))
+    alone = kind == "threads" or n_workers == 1
+    pool: Executor = ThreadPoolExecutor(n_workers) if alone else open_pool(n_workers)
     try:
-        yield pool
+        yield pool, n_workers
+    except BrokenProcessPool as exc:
+        raise UnavailableError(
+            "a worker process died, out of memory perhaps; run the same command again, with fewer "
+            "--workers if it repeats"
+        ) from exc
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _dask(scheduler: str) -> Iterator[Executor]:
+def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as exc:
         raise ConfigError("--scheduler needs Dask: pip install 'mmearth[dask]'") from exc
     try:
         client: Any = Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as exc:
-        raise ConfigError(f"no Dask scheduler answers at {scheduler}; start one or drop --scheduler") from exc
+        raise ConfigError(
+            f"no Dask scheduler answers at {scheduler}; start one or drop --scheduler"
+        ) from exc
     with client:
-        yield client.get_executor(pure=False)
-
-
-def _begin_worker(driver: int) -> None:
-    """Leave Ctrl-C to the driver, and end when the driver has died."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_watch, args=(driver,), daemon=True).start()
-
-
-def _watch(driver: int) -> None:
-    while os.getppid() == driver:
-        time.sleep(0.5)
-    os._exit(1)
+        n_threads = sum(client.nthreads().values())
+        if not n_threads:
+            raise ConfigError(f"the Dask scheduler at {scheduler} has no workers; start some")
+        try:
+            yield client.get_executor(pure=False), n_threads
+        except (KilledWorker, CancelledError) as exc:
+            raise UnavailableError(
+                f"the Dask cluster at {scheduler} lost its workers or was closed; run the same "
+                "command again"
+            ) from exc

@@ -68,7 +68,9 @@ def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Imag
         if name in MODALITIES or name in found
     ]
     panels.append(_Panel("precipitation, temperature", _climate_lines(found, reasons)))
-    panels.append(_Panel("geolocation, month, biome, ecoregion", _place_lines(tile, found, reasons)))
+    panels.append(
+        _Panel("geolocation, month, biome, ecoregion", _place_lines(tile, found, reasons))
+    )
     return _compose(panels, tile, found)
 
 
@@ -98,7 +100,9 @@ def _pixel_panel(
         return _Panel(title, ["missing", "", *_wrap(reasons.get(name, "not collected"))])
     panel = draw(found[name].array)
     acquired = found[name].acquired
-    return _Panel(f"{title}  {acquired}" if acquired else title, panel.picture, panel.notes, panel.legend)
+    return _Panel(
+        f"{title}  {acquired}" if acquired else title, panel.picture, panel.notes, panel.legend
+    )
 
 
 def _true_colour(array: NDArray[Any]) -> _Panel:
@@ -185,12 +189,10 @@ def _climate_lines(found: dict[str, Observation], reasons: dict[str, str]) -> li
     return lines
 
 
-def _place_lines(
-    tile: Tile, found: dict[str, Observation], reasons: dict[str, str]
-) -> list[str]:
+def _place_lines(tile: Tile, found: dict[str, Observation], reasons: dict[str, str]) -> list[str]:
     lines = [f"lon\t{tile.lon:.5f}°", f"lat\t{tile.lat:.5f}°"]
     month = found.get("month")
-    lines += [f"month of\t{month.acquired if month else "-"}", ""]
+    lines += [f"month of\t{month.acquired if month else '-'}", ""]
     for name, classes in (("biome", BIOME_CLASSES), ("ecoregion", ECOREGION_CLASSES)):
         if name in found:
             code = int(found[name].array[0])

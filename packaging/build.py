@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 
 from mmearth.catalog.card import DatasetCard
@@ -17,6 +15,7 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.workers import open_pool
 from mmearth.packaging.codec import encode
 from mmearth.packaging.inputs import Planned, load_sample, missing_reasons, read_inputs
 from mmearth.packaging.manifest import Row, manifest_row, write_manifest
@@ -109,7 +108,9 @@ def _cut(
 def _sample_bytes(task: str, sample: Planned) -> int:
     """Return about how many bytes a sample takes in a tar."""
     present = [name for name, row in sample.observations.items() if row["state"] == "done"]
-    sizes = [MODALITIES[n].nbytes for n in present if n in MODALITIES and MODALITIES[n].level == "pixel"]
+    sizes = [
+        MODALITIES[n].nbytes for n in present if n in MODALITIES and MODALITIES[n].level == "pixel"
+    ]
     if TASKS[task].level == "pixel":
         sizes.append(4 * TASKS[task].shape[0] * TASKS[task].shape[1])
     return sum(size + _NPY_HEADER + _TAR_OVERHEAD for size in sizes) + 4 * _TAR_OVERHEAD
@@ -124,7 +125,7 @@ def _pack_all(
     if workers <= 1:
         yield from map(work, jobs)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with open_pool(workers) as pool:
         yield from pool.map(work, jobs)
 
 

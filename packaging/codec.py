@@ -59,7 +59,9 @@ def decode_npy(data: bytes | memoryview, name: str) -> NDArray[np.generic]:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         flat = np.frombuffer(data, dtype=dtype, count=int(np.prod(shape)), offset=stream.tell())
     except ValueError as exc:
-        raise FormatError(f"{name} is not a whole .npy array ({exc}); its shard is damaged") from exc
+        raise FormatError(
+            f"{name} is not a whole .npy array ({exc}); its shard is damaged"
+        ) from exc
     if fortran:
         raise FormatError(f"{name} is in Fortran order; mmearth writes C order")
     return flat.reshape(shape)

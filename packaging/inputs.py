@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +153,7 @@ def _load(root: Path, tile: Tile, row: Row) -> Observation:
     if digest != row["sha256"]:
         raise IntegrityError(
             f"{root / row['path']} is not the file that was collected (sha256 {digest[:12]}…, expected "
-            f"{row['sha256'][:12]}…); delete it and run the build with --fresh"
+            f"{row['sha256'][:12]}…); delete it and run the build again"
         )
     return observation
 
@@ -167,5 +166,7 @@ def _target(root: Path, tile: Tile, task: str, planned: Planned) -> NDArray[np.g
         present = set(planned.tile["species"] or ())
         return np.array([name in present for name in spec.outputs], dtype=spec.dtype)
     if planned.tile["target"] is None:
-        raise FormatError(f"tiles.parquet has no target for tile {tile.id} of {task}; plan it again")
+        raise FormatError(
+            f"tiles.parquet has no target for tile {tile.id} of {task}; plan it again"
+        )
     return np.array([planned.tile["target"]], dtype=spec.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -102,16 +103,20 @@ class ShardWriter:
         Raises:
             StorageError: The disk is full.
         """
-        with storage_errors(f"write {self._path}"):
-            self._tar.close()
-            self._stream.close()
-            os.replace(self._temporary, self._path)
+        try:
+            with storage_errors(f"write {self._path}"):
+                self._tar.close()
+                self._stream.close()
+                os.replace(self._temporary, self._path)
+        except BaseException:
+            self.abandon()
+            raise
         digest = self._stream.sha256.hexdigest()
         return Shard(self._name, self._n_samples, self._stream.position, digest)
 
     def abandon(self) -> None:
         """Drop the shard after an error."""
-        self._stream.close()
+        self._stream.abandon()
         self._temporary.unlink(missing_ok=True)
 
 
@@ -122,8 +127,11 @@ class _HashingStream:
         self._stream = stream
         self.position = 0
         self.sha256 = hashlib.sha256()
+        self._is_abandoned = False
 
     def write(self, data: bytes) -> int:
+        if self._is_abandoned:
+            return len(data)  # tarfile writes its buffer once more when it is collected
         self.sha256.update(data)
         self.position += len(data)
         return self._stream.write(data)
@@ -136,3 +144,8 @@ class _HashingStream:
 
     def close(self) -> None:
         self._stream.close()
+
+    def abandon(self) -> None:
+        self._is_abandoned = True
+        with suppress(OSError):  # the disk may have no room for the rest of the buffer
+            self._stream.close()

@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.checksums import DATASET, SUMS, published_files, read_dataset, read_sums
+from mmearth.catalog.checksums import (
+    DATASET,
+    SUMS,
+    published_files,
+    read_dataset,
+    read_sums,
+    render,
+)
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_file
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.statistics import TaskStatistics
-from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.findings import Finding, shorten
 from mmearth.packaging.verify_shards import ShardReport, check_shard
 from mmearth.packaging.verify_stac import check_stac
@@ -67,7 +73,9 @@ def verify(root: Path, workers: int = 1) -> list[Finding]:
     files = set(published_files(root))
     findings += [Finding(n, "missing", "SHA256SUMS lists it") for n in sorted(sums.keys() - files)]
     findings += [
-        Finding(name, "unknown", "it is not in SHA256SUMS: it was added after the dataset was sealed")
+        Finding(
+            name, "unknown", "it is not in SHA256SUMS: it was added after the dataset was sealed"
+        )
         for name in sorted(files - sums.keys())
     ]
     tables = _read_tables(root, card)
@@ -84,6 +92,9 @@ def verify(root: Path, workers: int = 1) -> list[Finding]:
 
 
 def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
+    """The two files that no list of checksums can hold guard each other and themselves."""
+    if (root / DATASET).read_bytes() != render(document):
+        yield Finding(DATASET, "checksum", "it was changed after the dataset was sealed")
     found, expected = sha256_file(root / SUMS), document.get("dataset_hash")
     if found != expected:
         sentence = f"its sha256 is {found[:12]}…, {DATASET} says {str(expected)[:12]}…"
@@ -148,9 +159,7 @@ def _check_shards(
     jobs = [(name, name.split("/")[1]) for name in names]
     jobs = [(name, task) for name, task in jobs if task in tables.manifests]
     with ThreadPoolExecutor(workers) as pool:
-        reports = pool.map(
-            lambda job: check_shard(root, *job, tables.shards.get(job[0], [])), jobs
-        )
+        reports = pool.map(lambda job: check_shard(root, *job, tables.shards.get(job[0], [])), jobs)
         return {report.name: report for report in reports}
 
 

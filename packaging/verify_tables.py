@@ -191,7 +191,9 @@ def _check_provenance(name: str, row: Row, seen: dict[str, Row]) -> Iterator[Fin
         if done != struct["present"]:
             said = "present" if struct["present"] else "missing"
             state = observation["state"] if observation else "not collected"
-            sentence = f"sample {row['key']}: {modality} is {said}, observations.parquet says {state}"
+            sentence = (
+                f"sample {row['key']}: {modality} is {said}, observations.parquet says {state}"
+            )
             yield Finding(name, "table", sentence)
         elif done and observation is not None:
             pairs = [(f"{modality}.{c}", struct[c], observation[c]) for c in _PROVENANCE]

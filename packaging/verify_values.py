@@ -39,7 +39,8 @@ def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.gene
             raise FormatError(f"it says that {name} is missing, the manifest that it is present")
     arrays = dict(decode_tile_level(document))
     for name, array in arrays.items():
-        MODALITIES[name].check(array)
+        if _share_at_once(name, array) is None:
+            MODALITIES[name].check(array)
         if name in CLASS_COLUMNS:
             _same(name, int(array[0]), row[name])  # type: ignore[call-overload]
     if TASKS[task].level == "tile":
@@ -64,14 +65,11 @@ def read_array(data: memoryview, name: str, expected: Row) -> NDArray[np.generic
         DataError: Its dtype, shape or a value breaks the contract.
     """
     array = _array(data, name)
-    if name in MODALITIES and _all_valid(name, array):
-        share = 1.0
-    elif name in MODALITIES:
-        MODALITIES[name].check(array)
-        share = int(np.count_nonzero(MODALITIES[name].valid(array))) / array.size
-    else:
-        TASKS[name].check(array)
-        share = int(np.count_nonzero(array != TASKS[name].nodata)) / array.size
+    share = _share_at_once(name, array) if name in MODALITIES else None
+    if share is None:
+        spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
+        spec.check(array)
+        share = int(np.count_nonzero(array != spec.nodata)) / array.size
     _same("valid_fraction", share, expected["valid_fraction"])
     return array
 
@@ -95,16 +93,21 @@ def _array(data: memoryview, name: str) -> NDArray[np.generic]:
     return decode_npy(data, name)
 
 
-def _all_valid(name: str, array: NDArray[np.generic]) -> bool:
-    """Return whether every value is in its band's valid range; no-data values are not.
+def _share_at_once(name: str, array: NDArray[np.generic]) -> float | None:
+    """Return the share of valid values where the extremes of its bands settle it, else None.
 
-    Two reductions at the speed of memory settle the usual case; the rest is `Modality.check`'s.
+    They do in the usual case, a band that is all valid or all no-data, at the speed of memory. The
+    rest is for `Modality.check`.
     """
-    if (array.shape, array.dtype) != (MODALITIES[name].shape, np.dtype(MODALITIES[name].dtype)):
-        return False
+    modality = MODALITIES[name]
+    if array.shape != modality.shape or array.dtype != np.dtype(modality.dtype):
+        return None
     low, high = _limits(name)
-    flat: NDArray[Any] = array.reshape(array.shape[0], -1)
-    return bool((flat.min(axis=1) >= low).all() and (flat.max(axis=1) <= high).all())
+    bands: NDArray[Any] = array.reshape(array.shape[0], -1)
+    least, most = bands.min(axis=1), bands.max(axis=1)
+    valid = (least >= low) & (most <= high)
+    empty = (least == modality.nodata) & (most == modality.nodata)
+    return int(valid.sum()) / valid.size if (valid | empty).all() else None
 
 
 @cache

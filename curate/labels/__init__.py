@@ -10,7 +10,9 @@ from mmearth.curate.labels.points import point_labels
 from mmearth.curate.source import Label, Source
 
 
-def read_labels(task: str, config: TaskConfig, source: Source, base: Path, seed: int) -> list[Label]:
+def read_labels(
+    task: str, config: TaskConfig, source: Source, base: Path, seed: int
+) -> list[Label]:
     """Return a task's labelled places, in their own order.
 
     Args:

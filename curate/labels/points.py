@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,17 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     frame = _read(path, config)
     _check_columns(frame, config, path)
     _check_target(task, config, path)
-    species = None
-    if config.ranges is not None:
-        species = species_in_ranges(config.ranges, base, frame["lon"], frame["lat"])
-    labels = []
-    for i, row in enumerate(frame.to_dict("records")):
-        label = _label(row, config, path)
-        if species is not None and label is not None:
-            label = Label(label.lon, label.lat, None, species[i], label.date, label.label_id)
-        if label is not None:
-            labels.append(label)
+    rows = (_label(row, config, path) for row in frame.to_dict("records"))
+    labels = [label for label in rows if label is not None]
     if not labels:
-        raise ConfigError(f"{path} has no usable row among {len(frame)}; check its columns and values")
-    return labels
+        raise ConfigError(
+            f"{path} has no usable row among {len(frame)}; check its columns and values"
+        )
+    if config.ranges is None:
+        return labels
+    lons, lats = [label.lon for label in labels], [label.lat for label in labels]
+    present = species_in_ranges(config.ranges, base, lons, lats)
+    return [replace(label, species=here) for label, here in zip(labels, present, strict=True)]
 
 
 def _read(path: Path, config: PointsPlaces) -> pd.DataFrame:
@@ -65,13 +64,18 @@ def _read(path: Path, config: PointsPlaces) -> pd.DataFrame:
         ) from exc
     if isinstance(frame, gpd.GeoDataFrame):
         if frame.crs is None:
-            raise ConfigError(f"{path} names no CRS; write it into the file or give lon, lat columns")
-        points = frame.to_crs(4326).geometry
+            raise ConfigError(
+                f"{path} names no CRS; write it into the file or give lon, lat columns"
+            )
+        frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].to_crs(4326)
+        points = frame.geometry
         if not (points.geom_type == "Point").all():
             raise ConfigError(f"{path} has geometries that are no points; use `grid:` for polygons")
-        return pd.DataFrame(frame.drop(columns=frame.geometry.name)).assign(lon=points.x, lat=points.y)
+        return pd.DataFrame(frame.drop(columns=frame.geometry.name)).assign(
+            lon=points.x, lat=points.y
+        )
     if config.lon in frame and config.lat in frame:
-        return frame.rename(columns={config.lon: "lon", config.lat: "lat"})
+        return frame.assign(lon=frame[config.lon], lat=frame[config.lat])
     raise ConfigError(
         f"{path} has the columns {', '.join(frame.columns)}; expected coordinates in "
         f"{config.lon!r} and {config.lat!r}: name them with lon: and lat:"
@@ -107,7 +111,8 @@ def _label(row: dict[Any, Any], config: PointsPlaces, path: Path) -> Label | Non
         names = {name.strip().replace("_", " ") for name in str(row[config.species]).split(";")}
         species = tuple(name for name in known if name in names)
     date = _date(row[config.date], path) if config.date else None
-    return Label(lon, lat, value, species, date, str(row[config.id]) if config.id else None)
+    label_id = str(row[config.id]) if config.id and not pd.isna(row[config.id]) else None
+    return Label(lon, lat, value, species, date, label_id)
 
 
 def _number(value: Any, path: Path) -> float:
@@ -118,7 +123,7 @@ def _number(value: Any, path: Path) -> float:
 
 
 def _date(value: Any, path: Path) -> str | None:
-    if value is None or value != value or value == "":
+    if pd.isna(value) or value == "":
         return None
     try:
         return datetime.date.fromisoformat(str(value)[:10]).isoformat()

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.sources.synthetic import Synthetic

@@ -70,8 +70,8 @@ class Files:
             for product in index.products:
                 keys = [content_key(path) for path in product.rasters.values()]
                 parts.append(f"{product.name} {' '.join(keys)}")
-        for polygons in self._config.polygons.values():
-            parts.append(content_key(self._existing(polygons.path)))
+        polygons = self._config.polygons.values()
+        parts += [content_key(self._existing(entry.path)) for entry in polygons]
         return sha256_bytes("\n".join(parts).encode())
 
     def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
@@ -124,7 +124,7 @@ class Files:
             if date is None:
                 raise NoDataError(f"no anchor date to take the {name} of")
             array = observe.climate(name, product, tile, int(date[5:7]))
-            when = date[:7]
+            when: str | None = date[:7]
         else:
             array, when = observe.pixels(name, product, tile), acquired(product)
             if name == "sentinel2" and when is None:

@@ -57,14 +57,17 @@ def _file(product: Product, config: DateConfig) -> Path:
     directory = product.path if product.path.is_dir() else product.path.parent
     matches = sorted(directory.glob(config.file))
     if len(matches) != 1:
-        raise ConfigError(f"{directory} has {len(matches)} files {config.file} for date.file; expected one")
+        raise ConfigError(
+            f"{directory} has {len(matches)} files {config.file} for date.file; expected one"
+        )
     return matches[0]
 
 
 def _tag(path: Path, tag: str) -> str | None:
     try:
         with rasterio.open(path) as dataset:
-            return dataset.tags().get(tag)
+            found: str | None = dataset.tags().get(tag)
+            return found
     except RasterioError as exc:
         raise ConfigError(f"{path} cannot be opened to read its date ({exc}); replace it") from exc
 
@@ -81,4 +84,6 @@ def _iso(text: str, where: str) -> str:
     try:
         return datetime.date.fromisoformat(text).isoformat()
     except ValueError as exc:
-        raise ConfigError(f"{where} holds {text!r}; expected a date that begins YYYY-MM-DD") from exc
+        raise ConfigError(
+            f"{where} holds {text!r}; expected a date that begins YYYY-MM-DD"
+        ) from exc

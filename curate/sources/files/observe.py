@@ -111,7 +111,8 @@ def _wanted(modality: Modality, product: Product) -> dict[int, tuple[str, int | 
     unknown = [band for band in pairs if band not in names]
     if unknown:
         raise ConfigError(
-            f"{entry.path}: {modality.name} has no band {unknown[0]!r}; its bands are {', '.join(names)}"
+            f"{entry.path}: {modality.name} has no band {unknown[0]!r}; "
+            f"its bands are {', '.join(names)}"
         )
     return {names.index(band): where for band, where in pairs.items()}
 
@@ -123,7 +124,10 @@ def _target(task: Task, product: Product, tile: Tile) -> NDArray[np.generic]:
     values = to_unit(values, entry, task.unit)
     assert task.nodata is not None
     output = Band(task.outputs[0], task.unit, task.valid)
-    return to_stored(values, task.dtype, task.nodata, [output], entry.clamp)[0]
+    stored: NDArray[np.generic] = to_stored(values, task.dtype, task.nodata, [output], entry.clamp)[
+        0
+    ]
+    return stored
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:

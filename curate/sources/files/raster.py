@@ -26,7 +26,12 @@ _METHODS = {"nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
 
 
 def read_bands(
-    path: Path, entry: Rasters, bands: list[int | str], tile: Tile, resampling: str, margin_px: int = 0
+    path: Path,
+    entry: Rasters,
+    bands: list[int | str],
+    tile: Tile,
+    resampling: str,
+    margin_px: int = 0,
 ) -> NDArray[np.float64]:
     """Return bands of a raster on a tile's grid, the file's own scale and offset applied.
 

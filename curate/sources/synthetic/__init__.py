@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.errors import ConfigError, NoDataError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
@@ -26,7 +28,6 @@ from mmearth.curate.sources.synthetic import spectra
 from mmearth.curate.sources.synthetic.noise import Double, cos_deg, uniform
 from mmearth.curate.sources.synthetic.planet import Places, visit
 from mmearth.curate.sources.synthetic.surface import WATER, Surface, dynamic_world, survey
-from numpy.typing import NDArray
 
 VERSION = 1
 """Goes up when the same seed would give other bytes."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M, Tile, centres, tiles_at
@@ -20,7 +22,6 @@ from mmearth.curate.sources.synthetic.noise import (
 )
 from mmearth.curate.sources.synthetic.planet import ANTARCTICA, Places, visit
 from mmearth.curate.sources.synthetic.surface import Surface
-from numpy.typing import NDArray
 
 GEDI_LATITUDE = 51.6
 """GEDI flew on the Space Station: no footprint north or south of this."""

@@ -11,9 +11,10 @@ from functools import cache
 from importlib import resources
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.ecoregions import ECOREGIONS
 from mmearth.curate.sources.synthetic.noise import Double, cos_deg, planet_noise, uniform
-from numpy.typing import NDArray
 
 _STEP_DEG = 0.25
 _UNIT_KM = 8.0

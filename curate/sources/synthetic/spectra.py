@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import PIXEL_M, Tile
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, grain
@@ -17,7 +19,6 @@ from mmearth.curate.sources.synthetic.surface import (
     WATER,
     Surface,
 )
-from numpy.typing import NDArray
 
 # Reflectance × 10000 of green and of bare ground in the twelve bands, and of what is neither.
 _LEAVES = (260, 300, 520, 330, 800, 2150, 2700, 2850, 3050, 3050, 1500, 700)

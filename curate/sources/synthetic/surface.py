@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import PIXEL_M, Tile
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, fractal, grain, uniform
 from mmearth.curate.sources.synthetic.planet import Places
-from numpy.typing import NDArray
 
 # Share of trees and of crops a biome carries, and the height of its tallest canopy in metres.
 _TREES = (0.72, 0.03, 0.22, 0.75, 0.32, 0.14, 0.62, 0.70, 0.12, 0.62, 0.50, 0.24, 0.88, 0.04)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation

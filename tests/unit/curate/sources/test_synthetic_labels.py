@@ -6,6 +6,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from mmearth.catalog.africa import touches_africa
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
@@ -15,7 +17,6 @@ from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.sources.synthetic.planet import ANTARCTICA, Places, visit
-from numpy.typing import NDArray
 
 SOIL = ("soil_nitrogen", "soil_organic_carbon", "soil_pH")
 CLASSES = {"biome": 14, "esa_worldcover": 11, "dynamic_world": 9}

@@ -1,0 +1,55 @@
+# Eight verbs. `make demo` and `make test` need nothing but Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDERS := catalog curate packaging loaders
+
+.PHONY: demo test install install-all lint types perf check clean
+
+demo: $(VENV)/installed
+	$(BIN)/mmearth curate build examples/demo.yaml -o data/demo
+	@echo
+	@echo '$$ mmearth loaders query data/demo "SELECT task, split, count(*) AS samples FROM samples GROUP BY ALL ORDER BY ALL"'
+	@$(BIN)/mmearth loaders query data/demo "SELECT task, split, count(*) AS samples FROM samples GROUP BY ALL ORDER BY ALL"
+	@echo
+	@echo "Try next:"
+	@echo "  $(BIN)/mmearth curate view data/demo -o tile.png          one tile, all modalities"
+	@echo "  $(BIN)/mmearth packaging verify data/demo                 every byte, every table"
+	@echo "  $(BIN)/mmearth catalog audit data/demo                    what the splits are worth"
+	@echo "  docs/quickstart.md                                        SQL, streaming, your own files"
+
+test: install-all
+	$(BIN)/python -m pytest -n 2
+
+install: $(VENV)/installed
+
+install-all: $(VENV)/installed-all
+
+lint: install-all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: install-all
+	@mkdir -p .types && ln -sfn .. .types/mmearth
+	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -m mmearth.cli -m mmearth.build -m mmearth.build_command $(foreach f,$(FOLDERS),-p mmearth.$(f))
+
+perf: install-all
+	$(BIN)/python -m pytest -m performance -s tests/performance
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) .types build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmearth needs Python 3.11 or newer; run make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-all: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
+	@touch $@ $(VENV)/installed

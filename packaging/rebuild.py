@@ -1,0 +1,62 @@
+"""Pack a collected dataset again and catalogue it, from nothing but its own directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mmearth.catalog import card as cards
+from mmearth.catalog import checksums, croissant, stac
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.files import write_atomic
+from mmearth.catalog.store import STORE
+from mmearth.packaging.build import Built, build
+
+_CARD = Path(".curate") / "card.json"
+"""The card while there is no dataset.json; working state, not published."""
+
+
+def rebuild(root: Path, workers: int = 1) -> tuple[Built, str]:
+    """Make shards, manifests, statistics, catalogue and checksums from the store.
+
+    The same store gives the same bytes, so this also repairs a dataset whose shards were damaged.
+    It may be interrupted and run again.
+
+    Args:
+        root: The dataset's directory.
+        workers: Processes.
+
+    Returns:
+        What packaging made, and the dataset's hash.
+
+    Raises:
+        ConfigError: The directory holds no dataset, or one without its store.
+        IntegrityError: A file of the store is not the one that was collected.
+        StorageError: The disk is full.
+    """
+    card = _read_card(root)
+    if not (root / STORE).is_dir():
+        raise ConfigError(
+            f"{root} has no {STORE}/: it was built with `keep_store: false`, so there is nothing to "
+            "pack from; build it again with `mmearth curate build`"
+        )
+    write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode())
+    checksums.unseal(root)
+    built = build(root, card, workers)
+    cards.write_readme(root, card)
+    stac.build(root, card)
+    croissant.build(root, card)
+    dataset_hash = checksums.seal(root, card, built.sums)
+    (root / _CARD).unlink(missing_ok=True)
+    return built, dataset_hash
+
+
+def _read_card(root: Path) -> DatasetCard:
+    """Return the card of a dataset, or of one whose packing was interrupted."""
+    if not (root / checksums.DATASET).exists() and (root / _CARD).exists():
+        try:
+            return DatasetCard.from_json(json.loads((root / _CARD).read_bytes()))
+        except ValueError as exc:
+            raise FormatError(f"{root / _CARD} is not JSON ({exc}); build the dataset again") from exc
+    return DatasetCard.from_json(checksums.read_dataset(root))

@@ -1,0 +1,123 @@
+"""A build that dies, is stopped or runs out of disk ends in the bytes of one that does not."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_CONFIG = """
+name: small
+title: A small dataset
+source: { kind: synthetic, seed: 7 }
+shard_bytes: 2000000
+tasks:
+  biomass: { labels: { count: 8 } }
+  species: { labels: { count: 6 } }
+"""
+_COMMAND = "from mmearth.cli import main; main()"
+_LIMITED = (
+    "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, resource.RLIM_INFINITY)); "
+)
+
+
+def _begin(config: Path, out: Path, *more: str, before: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", before + _COMMAND, "curate", "build", str(config), "-o", str(out)]
+    return subprocess.Popen(
+        [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _build(config: Path, out: Path, *more: str, before: str = "") -> tuple[int, str, str]:
+    process = _begin(config, out, *more, before=before)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+def _published(out: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and ".curate" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(_CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "data"
+    code, _, stderr = _build(config, out, "--executor", "threads", "--workers", "2")
+    assert code == 0, stderr
+    return _published(out)
+
+
+def test_ten_kills_at_random_moments_change_no_byte(
+    config: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "data"
+    moments = random.Random(20)
+    for attempt in range(10):
+        how = ("processes", "threads")[attempt % 2]
+        process = _begin(config, out, "--executor", how, "--workers", "2")
+        assert process.stderr is not None
+        process.stderr.readline()  # the plan has begun
+        time.sleep(moments.uniform(0.0, 2.0))
+        process.kill()
+        process.communicate()
+    code, _, stderr = _build(config, out, "--executor", "threads", "--workers", "2")
+    assert code == 0, stderr
+    assert _published(out) == undisturbed
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_build_saves_what_it_has(
+    sign: signal.Signals, code: int, config: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "data"
+    process = _begin(config, out, "--executor", "threads", "--workers", "1")
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("collect"):
+        assert process.poll() is None
+    process.send_signal(sign)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    assert not (out / "dataset.json").exists()
+    status = subprocess.run(
+        [sys.executable, "-c", _COMMAND, "curate", "status", str(out), "--json"],
+        capture_output=True,
+        check=True,
+    )
+    assert all(set(states) <= {"done", "missing"} for states in json.loads(status.stdout).values())
+    assert _build(config, out, "--executor", "threads")[0] == 0
+    assert _published(out) == undisturbed
+
+
+@pytest.mark.parametrize("limit", [8_000, 100_000, 700_000])
+def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(
+    limit: int, config: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    # A file may not grow beyond the limit: the ledger, the store and the shards fail in turn.
+    out = tmp_path / "data"
+    before = _LIMITED.format(limit)
+    code, stdout, stderr = _build(config, out, "--executor", "threads", before=before)
+    assert code == 3, stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert "no space is left on the disk" in stderr.splitlines()[-1]
+    assert not (out / "dataset.json").exists()
+    code, _, stderr = _build(config, out, "--executor", "threads")
+    assert code == 0, stderr
+    assert _published(out) == undisturbed

@@ -1,0 +1,135 @@
+"""Write a tiny collected dataset of seeded random arrays, ready to be packed.
+
+    python tests/make_tiny.py DIRECTORY
+
+24 tiles, twelve modalities with gaps, three tasks: one pixel-level, one tile-level, one multi-label.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.store import observation_path, write_observation
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+from numpy.typing import NDArray
+
+N_TILES = 24
+TASKS_OF_TILE = (("biomass", "soil_pH"), ("soil_pH",), ("species",))
+SPLITS = ("train", "train", "val", "random_test", "geographic_test")
+CARD = DatasetCard(
+    name="tiny",
+    title="A tiny dataset",
+    description="Random numbers.",
+    version="1.0.0",
+    licence="CC0-1.0",
+    recipe="default",
+    seed=42,
+    config_sha256="0" * 64,
+    source="random 1",
+    tasks=("biomass", "soil_pH", "species"),
+    modalities=tuple(MODALITIES),
+    require=("sentinel2",),
+    shard_bytes=3_000_000,
+)
+
+
+def make_tiny(root: Path) -> DatasetCard:
+    """Write tiles.parquet, observations.parquet and the store; return the card."""
+    generator = np.random.default_rng(0)
+    tiles: list[dict[str, Any]] = []
+    observations: list[dict[str, Any]] = []
+    for i in range(N_TILES):
+        tile = Tile.at(-170.0 + 14.3 * i, 50.0 - 4.1 * i)
+        tasks = TASKS_OF_TILE[i % len(TASKS_OF_TILE)]
+        tiles += [_planned(task, tile, i) for task in tasks]
+        wanted = [*MODALITIES, *(task for task in tasks if TASKS[task].level == "pixel")]
+        observations += [_observed(root, tile, name, i, generator) for name in wanted]
+    tiles.sort(key=lambda row: (row["task"], row["tile"]))
+    observations.sort(key=lambda row: (row["tile"], row["modality"]))
+    write_table(pa.Table.from_pylist(tiles, TILES), root / "tiles.parquet", TILES)
+    table = pa.Table.from_pylist(observations, OBSERVATIONS)
+    write_table(table, root / "observations.parquet", OBSERVATIONS)
+    return CARD
+
+
+def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:
+    split = SPLITS[i % len(SPLITS)]
+    return {
+        "task": task,
+        "tile": tile.id,
+        "epsg": tile.epsg,
+        "left": tile.left,
+        "top": tile.top,
+        "lon": tile.lon,
+        "lat": tile.lat,
+        "cell": tile.cell,
+        "date": None,
+        "split": split,
+        "train_5": split == "train" and i % 2 == 0 and i % 4 == 0,
+        "train_50": split == "train" and i % 2 == 0,
+        "target": 4.0 + i / 8 if task == "soil_pH" else None,
+        "species": list(TASKS["species"].outputs[i : i + 3]) if task == "species" else None,
+        "label_id": f"{task}-{i}",
+    }
+
+
+def _observed(
+    root: Path, tile: Tile, name: str, i: int, generator: np.random.Generator
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"tile": tile.id, "modality": name, "source_ids": []}
+    if _is_missing(name, i):
+        return {**row, "state": "missing", "reason": f"no {name} here"}
+    acquired = f"2020-{1 + i % 12:02d}-15" if name == "sentinel2" else None
+    observation = Observation(name, _array(name, i, generator), acquired, "random 1", (f"{name}-{i}",))
+    data = write_observation(root, tile, observation)
+    return {
+        **row,
+        "state": "done",
+        "path": observation_path(tile, name),
+        "bytes": len(data),
+        "sha256": sha256_bytes(data),
+        "acquired": acquired,
+        "valid_fraction": observation.valid_fraction,
+        "source": observation.source,
+        "source_ids": list(observation.source_ids),
+    }
+
+
+def _is_missing(name: str, i: int) -> bool:
+    """Sentinel-2, which is required, once; others now and then."""
+    if name == "sentinel2":
+        return i == 7
+    return name in {"sentinel1", "eth_gch", "precipitation", "biome"} and i % 5 == 1
+
+
+def _array(name: str, i: int, generator: np.random.Generator) -> NDArray[Any]:
+    if name in TASKS:
+        target = np.full((128, 128), -9999, dtype=np.float32)
+        target[::16, ::16] = generator.uniform(0, 500, (8, 8)).astype(np.float32)
+        return target
+    modality = MODALITIES[name]
+    array = np.empty(modality.shape, dtype=modality.dtype)
+    for k, band in enumerate(modality.bands):
+        low, high = max(band.valid[0], -30.0), min(band.valid[1], 3000.0)
+        drawn = generator.uniform(low, high, modality.shape[1:])
+        # Coarse steps: random mantissas would not compress and tell no more.
+        array[k] = np.round(drawn * 4) / 4 if array.dtype.kind == "f" else np.floor(drawn)
+    if name == "sentinel1" and modality.nodata is not None:
+        array[2:4] = modality.nodata
+    if name == "dynamic_world" and modality.nodata is not None and i % 2:
+        array[:, :32] = modality.nodata
+    return array
+
+
+if __name__ == "__main__":
+    make_tiny(Path(sys.argv[1]))

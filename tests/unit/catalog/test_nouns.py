@@ -1,0 +1,175 @@
+"""Modalities, tasks, classes, the store and the tables: what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+
+from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS, biome_id, ecoregion_id
+from mmearth.catalog.errors import ConfigError, DataError, FormatError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.schema import TILES, VERSION_KEY, manifest_schema, read_table, write_table
+from mmearth.catalog.store import observation_path, read_observation, write_observation
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+
+TILE = Tile(32633, 500_000, 4_649_760)
+
+
+def test_the_twelve_and_the_five_in_the_published_order() -> None:
+    names = (
+        "sentinel2 sentinel1 aster_gdem eth_gch dynamic_world esa_worldcover precipitation "
+        "temperature geolocation month biome ecoregion"
+    )
+    assert list(MODALITIES) == names.split()
+    assert list(TASKS) == "biomass soil_nitrogen soil_organic_carbon soil_pH species".split()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "nodata"),
+    [
+        ("sentinel2", (12, 128, 128), 65535),
+        ("sentinel1", (8, 128, 128), -9999),
+        ("aster_gdem", (2, 128, 128), -9999),
+        ("eth_gch", (2, 128, 128), 255),
+        ("dynamic_world", (1, 128, 128), 9),
+        ("esa_worldcover", (1, 128, 128), 11),
+        ("precipitation", (3,), -9999),
+        ("temperature", (9,), -9999),
+        ("geolocation", (4,), None),
+        ("month", (2,), None),
+        ("biome", (1,), 14),
+        ("ecoregion", (1,), 846),
+    ],
+)
+def test_published_shapes_and_no_data(name: str, shape: tuple[int, ...], nodata: float) -> None:
+    modality = MODALITIES[name]
+    assert (modality.shape, modality.nodata) == (shape, nodata)
+    assert modality.licence
+    assert modality.citation
+    if modality.kind == "categorical":
+        codes = [entry.code for entry in modality.classes]
+        assert codes == list(range(len(codes)))
+        assert nodata == len(codes)  # the next code means absent
+
+
+def test_ecoregions_have_the_published_ids() -> None:
+    assert len(ECOREGIONS) == 846
+    names = [region.name for region in ECOREGIONS]
+    assert names == sorted(names)
+    assert BIOMES == tuple(sorted(BIOMES))
+    assert (BIOMES[0], BIOMES[13]) == ("Boreal Forests/Taiga", "Tundra")
+    assert ecoregion_id("Adelie Land tundra") == 0
+    assert biome_id("Mangroves") == 3
+    assert {region.biome for region in ECOREGIONS} == set(range(14))
+    with pytest.raises(ConfigError, match="Rock and Ice"):
+        ecoregion_id("Rock and Ice")
+
+
+def test_species_have_the_published_ids() -> None:
+    outputs = TASKS["species"].outputs
+    assert len(set(outputs)) == 100
+    assert (outputs[0], outputs[12], outputs[94]) == (
+        "Mus musculus",
+        "Panthera leo",
+        "Gerbillus andersoni",
+    )
+
+
+def test_arrays_that_break_the_contract_are_refused() -> None:
+    modality = MODALITIES["temperature"]
+    good = np.full(9, 280.0)
+    modality.check(good)
+    with pytest.raises(DataError, match=r"found float32 \(9,\), expected float64 \(9,\)"):
+        modality.check(good.astype(np.float32))
+    with pytest.raises(DataError, match=r"found values 7 to 7 K, expected 150 to 350"):
+        modality.check(np.full(9, 7.0))  # degrees Celsius
+    with pytest.raises(DataError):
+        modality.check(np.full(9, np.nan))
+    half = np.full(9, 280.0)
+    half[3] = -9999
+    modality.check(half)
+    assert Observation("temperature", half).valid_fraction == 8 / 9
+    with pytest.raises(DataError, match="nothing in the target is labelled"):
+        TASKS["biomass"].check(np.full((128, 128), -9999, dtype=np.float32))
+    with pytest.raises(ConfigError, match="has no band 'B10'"):
+        MODALITIES["sentinel2"].index(("B4", "B10"))
+    assert MODALITIES["sentinel2"].index(("B4", "B8A")) == [3, 8]
+
+
+def _observation(name: str) -> Observation:
+    modality = MODALITIES[name]
+    generator = np.random.default_rng(1)
+    low = max(max(band.valid[0] for band in modality.bands), -50)
+    high = min(modality.bands[0].valid[1], 80)
+    if name == "temperature":
+        low, high = 250, 300
+    array = generator.uniform(low, high, modality.shape).astype(modality.dtype)
+    return Observation(name, array, "2020-07-04", "test 1", ("a", "b:c"), "because")
+
+
+@pytest.mark.parametrize("name", list(MODALITIES))
+def test_store_gives_back_what_it_got(name: str, tmp_path: Path) -> None:
+    observation = _observation(name)
+    data = write_observation(tmp_path, TILE, observation)
+    found, digest = read_observation(tmp_path, TILE, name)
+    assert found.array.dtype == observation.array.dtype
+    np.testing.assert_array_equal(found.array, observation.array)
+    assert (found.acquired, found.source, found.source_ids, found.stand_in) == (
+        "2020-07-04",
+        "test 1",
+        ("a", "b:c"),
+        "because",
+    )
+    assert write_observation(tmp_path, TILE, observation) == data
+    assert len(digest) == 64
+
+
+def test_a_stored_geotiff_stands_in_its_place(tmp_path: Path) -> None:
+    write_observation(tmp_path, TILE, _observation("sentinel2"))
+    with rasterio.open(tmp_path / observation_path(TILE, "sentinel2")) as dataset:
+        assert dataset.crs.to_epsg() == 32633
+        assert dataset.bounds == (500_000, 4_648_480, 501_280, 4_649_760)
+        assert dataset.descriptions[3] == "B4"
+        assert dataset.nodata == 65535
+
+
+def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="cannot be read back"):
+        read_observation(tmp_path, TILE, "biome")
+    path = tmp_path / observation_path(TILE, "eth_gch")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"II*\0 not a tiff")
+    with pytest.raises(FormatError, match="cannot be read back"):
+        read_observation(tmp_path, TILE, "eth_gch")
+
+
+def test_tables_say_their_version(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.parquet"
+    write_table(TILES.empty_table(), path, TILES)
+    assert read_table(path).num_rows == 0
+    with pytest.raises(FormatError, match="is not there"):
+        read_table(tmp_path / "other.parquet")
+    path.write_bytes(b"PAR1 not parquet")
+    with pytest.raises(FormatError, match="not a readable Parquet file"):
+        read_table(path)
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({VERSION_KEY: b"9.0"}), path)
+    with pytest.raises(FormatError, match=r"schema version 9\.0, this mmearth reads 1\.0"):
+        read_table(path)
+
+
+def test_manifest_has_a_struct_for_every_modality() -> None:
+    schema = manifest_schema("species")
+    for name in MODALITIES:
+        column = f"{name}_observation" if name in ("biome", "ecoregion") else name
+        assert pa.types.is_struct(schema.field(column).type)
+    assert pa.types.is_int16(schema.field("biome").type)
+    assert pa.types.is_list(schema.field("species").type)
+    assert pa.types.is_float64(manifest_schema("soil_pH").field("target").type)
+    assert pa.types.is_struct(manifest_schema("biomass").field("biomass").type)

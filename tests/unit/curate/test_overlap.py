@@ -1,0 +1,59 @@
+"""Overlap removal on cases that one can check by hand, and on many places."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from mmearth.catalog.tile import Tile, tiles_at
+from mmearth.curate.overlap import keep_apart
+
+
+def _row(*lefts: int) -> list[Tile]:
+    return [Tile(32633, left, 5_000_000) for left in lefts]
+
+
+def test_no_tiles() -> None:
+    assert keep_apart([]).tolist() == []
+
+
+def test_the_middle_of_three_goes() -> None:
+    # The middle one touches both others, which are 2000 m apart: 1300 m boxes do not reach.
+    assert keep_apart(_row(500_000, 501_000, 502_000)).tolist() == [True, False, True]
+
+
+def test_on_a_tie_the_lowest_index_goes() -> None:
+    assert keep_apart(_row(500_000, 501_000)).tolist() == [False, True]
+
+
+def test_tiles_beyond_the_outer_box_stay() -> None:
+    assert keep_apart(_row(500_000, 501_320)).tolist() == [True, True]
+
+
+def test_of_equal_tiles_the_last_stays() -> None:
+    assert keep_apart(_row(500_000, 500_000, 500_000)).tolist() == [False, False, True]
+
+
+def test_tiles_of_two_zones_on_the_same_ground_conflict() -> None:
+    # 12° E is the edge of zones 32 and 33; the two places are about 150 m apart.
+    tiles = tiles_at([11.999, 12.001], [45.0, 45.0])
+    assert [tile.epsg for tile in tiles] == [32632, 32633]
+    assert keep_apart(tiles).tolist() == [False, True]
+
+
+def test_tiles_at_both_sides_of_the_antimeridian_conflict() -> None:
+    tiles = tiles_at([179.999, -179.999], [-17.0, -17.0])
+    assert [tile.epsg for tile in tiles] == [32760, 32701]
+    assert keep_apart(tiles).tolist() == [False, True]
+
+
+def test_a_hundred_thousand_places_take_seconds() -> None:
+    generator = np.random.default_rng(1)
+    lon, lat = generator.uniform(0, 20, 99_000), generator.uniform(40, 55, 99_000)
+    # A thousand records of one place, as tables of soil profiles have them.
+    tiles = tiles_at(np.append(lon, [5.0] * 1000), np.append(lat, [60.0] * 1000))
+    begin = time.perf_counter()
+    kept = keep_apart(tiles)
+    assert time.perf_counter() - begin < 20.0
+    assert kept[-1000:].sum() == 1

@@ -1,0 +1,126 @@
+"""Samples ↔ members: names, order, round trip, and damaged bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation, Sample
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+from mmearth.packaging.codec import (
+    decode_npy,
+    decode_target,
+    decode_tile_level,
+    encode,
+    npy,
+)
+from numpy.typing import NDArray
+
+PLACE = Tile(32633, 500000, 4649760)
+
+
+def an_array(name: str, seed: int) -> NDArray[Any]:
+    modality = MODALITIES[name]
+    draw = np.random.default_rng(seed)
+    array = np.empty(modality.shape, dtype=modality.dtype)
+    for i, band in enumerate(modality.bands):
+        array[i] = draw.uniform(*band.valid, size=modality.shape[1:]).astype(modality.dtype)
+    return array
+
+
+def a_target(task: str, seed: int) -> NDArray[Any]:
+    spec, draw = TASKS[task], np.random.default_rng(seed)
+    if spec.kind == "multilabel":
+        return draw.integers(0, 2, spec.shape).astype(spec.dtype)
+    return draw.uniform(*spec.valid, size=spec.shape).astype(spec.dtype)
+
+
+def a_sample(task: str, names: list[str], seed: int = 0) -> Sample:
+    observations = {name: Observation(name, an_array(name, seed)) for name in names}
+    return Sample(PLACE, "2020-06-15", task, "train", a_target(task, seed), observations)
+
+
+@given(
+    task=st.sampled_from(sorted(TASKS)),
+    names=st.lists(st.sampled_from(list(MODALITIES)), unique=True),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40, deadline=None)
+def test_round_trip(task: str, names: list[str], seed: int) -> None:
+    sample = a_sample(task, names, seed)
+    missing = {name: "not there" for name in MODALITIES if name not in names}
+
+    members = encode(sample, missing)
+
+    document = json.loads(members["json"])
+    found = dict(decode_tile_level(document))
+    found |= {
+        name: decode_npy(members[f"{name}.npy"], name)
+        for name in MODALITIES
+        if f"{name}.npy" in members
+    }
+    assert set(found) == set(names)
+    for name in names:
+        np.testing.assert_array_equal(found[name], sample.observations[name].array)
+        assert found[name].dtype == sample.observations[name].array.dtype
+    pixel = TASKS[task].level == "pixel"
+    target = decode_npy(members[f"{task}.npy"], task) if pixel else decode_target(document)
+    np.testing.assert_array_equal(target, sample.target)
+    assert document["missing"] == missing
+
+
+def test_members_stand_in_the_order_in_which_they_are_read_together() -> None:
+    sample = a_sample("biomass", ["esa_worldcover", "sentinel1", "month", "sentinel2"])
+    assert list(encode(sample, {})) == [
+        "json",
+        "biomass.npy",
+        "sentinel2.npy",
+        "sentinel1.npy",
+        "esa_worldcover.npy",
+    ]
+
+
+def test_document_says_what_has_no_pixels_and_what_is_missing() -> None:
+    sample = a_sample("soil_pH", ["geolocation"])
+    sample = Sample(PLACE, "2020-06-15", "soil_pH", "val", np.array([5.2], np.float32),
+                    sample.observations)  # fmt: skip
+    document = json.loads(encode(sample, {"sentinel1": "no pass in 2020"})["json"])
+    assert document == {
+        "key": "32633_500000_4649760_20200615",
+        "tile": "32633_500000_4649760",
+        "date": "2020-06-15",
+        "task": "soil_pH",
+        "split": "val",
+        "target": 5.2,  # not 5.199999809265137: the shortest decimal that is this float32
+        "modalities": {"geolocation": sample.observations["geolocation"].array.tolist()},
+        "missing": {"sentinel1": "no pass in 2020"},
+    }
+
+
+def test_npy_is_what_numpy_loads_after_a_header_of_128_bytes() -> None:
+    array = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    data = npy(array)
+    np.testing.assert_array_equal(np.load(io.BytesIO(data)), array)
+    np.testing.assert_array_equal(np.frombuffer(data, np.uint16, offset=128), array.ravel())
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, 130, 175])
+def test_truncated_array_is_refused(cut: int) -> None:
+    data = npy(np.arange(24, dtype=np.uint16))
+    with pytest.raises(FormatError, match="sentinel2"):
+        decode_npy(data[:cut], "sentinel2")
+
+
+def test_fortran_order_is_refused() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asfortranarray(np.arange(6).reshape(2, 3)))
+    with pytest.raises(FormatError, match="Fortran"):
+        decode_npy(buffer.getvalue(), "sentinel2")

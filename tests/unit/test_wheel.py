@@ -1,0 +1,57 @@
+"""What is installed is what is in the tree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import mmearth
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("catalog", "curate", "packaging", "loaders")
+
+
+def _modules() -> set[str]:
+    files = [*ROOT.glob("*.py"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def test_packages_are_listed() -> None:
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    folders = {path.rpartition("/")[0] for path in _modules() if "/data/" not in path}
+    expected = {".".join(("mmearth", *folder.split("/"))).removesuffix(".") for folder in folders}
+    assert listed == expected, "list every folder with modules under [tool.setuptools] packages"
+
+
+def test_wheel_holds_the_tree(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
+    subprocess.run(
+        [*command, str(tmp_path), "--no-build-isolation", str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for module in _modules():
+        assert f"mmearth/{module}" in names, module
+    for data in (
+        "catalog/data/ecoregions.csv",
+        "curate/sources/synthetic/data/land.npz",
+        "py.typed",
+    ):
+        assert f"mmearth/{data}" in names, data
+    assert not any(name.startswith("mmearth/tests") for name in names)
+
+
+def test_importing_mmearth_is_light() -> None:
+    heavy = "{'numpy', 'pyarrow', 'rasterio', 'torch', 'duckdb', 'pystac', 'geopandas'}"
+    code = f"import sys, mmearth, mmearth.cli; print(sorted(set(sys.modules) & {heavy}))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
+    assert mmearth.__version__

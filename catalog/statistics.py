@@ -25,7 +25,7 @@ SUBSETS = ("train", "train_50", "train_5")
 
 _UNIT = -1074  # the exponent of the smallest float64: sums count in units of two to this power
 _MANTISSA = {"float32": 24, "float64": 53}
-# 20 + 20 + 13 = 53 bits: what a float64 holds exactly. Fewer values, too, than BLAS wants for threads.
+# 20 + 20 + 13 = 53 bits: what a float64 holds exactly. So few values start no threads in BLAS.
 _PIECE_BITS, _MOST_VALUES = 20, 2**13
 
 Subsets = tuple[str, ...]

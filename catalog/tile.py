@@ -10,8 +10,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Transformer
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
+from shapely.geometry.polygon import orient
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modality import TILE_PX
@@ -238,11 +239,17 @@ def _from_lonlat(epsg: int) -> Transformer:
 
 
 def _split_at_antimeridian(lons: Sequence[float], lats: Sequence[float]) -> BaseGeometry:
-    """Return the polygon of four corners, cut at ±180° when it spans more than half the globe."""
+    """Return the polygon of four corners, cut at ±180° when it spans more than half the globe.
+
+    Rings run counter-clockwise and ordinates have 7 decimals, as RFC 7946 §3.1.6 and §11.2 advise.
+    """
     if max(lons) - min(lons) < 180.0:
         return Polygon(zip(lons, lats, strict=True))
-    east = Polygon([(lon % 360.0, lat) for lon, lat in zip(lons, lats, strict=True)])
-    west_half = east.intersection(Polygon([(0, -90), (180, -90), (180, 90), (0, 90)]))
-    east_half = east.intersection(Polygon([(180, -90), (360, -90), (360, 90), (180, 90)]))
-    shifted = Polygon([(x - 360.0, y) for x, y in east_half.exterior.coords])
-    return MultiPolygon([west_half, shifted])
+    turned = Polygon([(lon % 360.0, lat) for lon, lat in zip(lons, lats, strict=True)])
+    parts = []
+    for west, east, shift in ((0.0, 180.0, 0.0), (180.0, 360.0, -360.0)):
+        part = turned.intersection(box(west, -90.0, east, 90.0))
+        if part.area > 0.0:  # a corner on the meridian itself leaves a point or a line
+            ring = [(round(x + shift, 7), round(y, 7)) for x, y in part.exterior.coords]
+            parts.append(orient(Polygon(ring)))
+    return MultiPolygon(parts) if len(parts) > 1 else parts[0]

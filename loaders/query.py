@@ -1,4 +1,4 @@
-"""SQL on a dataset: a view per task over its manifests, through DuckDB, and nothing can be written."""
+"""SQL on a dataset through DuckDB: a view per task over its manifests; nothing can be written."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def query(root: Path, sql: str) -> pa.Table:
             if len(statements) != 1 or not _reads(statements[0]):
                 found = "another" if len(statements) == 1 else str(len(statements))
                 raise ConfigError(
-                    f"found {found} where one statement that reads was expected: SELECT, FROM, WITH, "
-                    "DESCRIBE, SUMMARIZE, SHOW or EXPLAIN"
+                    f"found {found} where one statement that reads was expected: SELECT, FROM, "
+                    "WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN"
                 )
             return connection.sql(sql).to_arrow_table()
         except duckdb.Error as exc:
@@ -74,7 +74,9 @@ def _connect(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                     f"{root} cannot be queried: {_first_lines(exc)}; see `mmearth packaging verify`"
                 ) from exc
         # A query from elsewhere must not read this machine's other files, nor fetch or write any.
-        connection.execute(f"SET allowed_directories = [{_quoted(str(root))}]")
+        # Both spellings: the views' paths have their wildcards escaped, the files found do not.
+        allowed = f"[{_quoted(str(root))}, {_text(root)}]"
+        connection.execute(f"SET allowed_directories = {allowed}")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection

@@ -12,9 +12,9 @@ Problem = Literal[
     "statistics", "stac",
 ]  # fmt: skip
 """`missing`, `unknown`: a file that should, or should not, be there. `checksum`: other bytes than
-were published. `unreadable`: not what its name says. `range`: a shard is not where its manifest says.
-`value`: an array breaks its contract. `table`, `split`, `statistics`, `stac`: two published files
-contradict each other."""
+were published. `unreadable`: not what its name says. `range`: a member is not where its manifest
+says. `value`: an array breaks its contract. `table`, `split`, `statistics`, `stac`: two published
+files contradict each other."""
 
 MAX_ALIKE = 5
 """How many findings of one kind about one file are told one by one."""

@@ -58,5 +58,7 @@ def _read_card(root: Path) -> DatasetCard:
         try:
             return DatasetCard.from_json(json.loads((root / _CARD).read_bytes()))
         except ValueError as exc:
-            raise FormatError(f"{root / _CARD} is not JSON ({exc}); build the dataset again") from exc
+            raise FormatError(
+                f"{root / _CARD} is not JSON ({exc}); build the dataset again"
+            ) from exc
     return DatasetCard.from_json(checksums.read_dataset(root))

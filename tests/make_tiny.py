@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
@@ -21,7 +23,6 @@ from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
 from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
-from numpy.typing import NDArray
 
 N_TILES = 24
 TASKS_OF_TILE = (("biomass", "soil_pH"), ("soil_pH",), ("species",))
@@ -90,7 +91,9 @@ def _observed(
     if _is_missing(name, i):
         return {**row, "state": "missing", "reason": f"no {name} here"}
     acquired = f"2020-{1 + i % 12:02d}-15" if name == "sentinel2" else None
-    observation = Observation(name, _array(name, i, generator), acquired, "random 1", (f"{name}-{i}",))
+    observation = Observation(
+        name, _array(name, i, generator), acquired, "random 1", (f"{name}-{i}",)
+    )
     data = write_observation(root, tile, observation)
     return {
         **row,

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
@@ -58,9 +59,7 @@ def digests(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def packed(
-    collected: tuple[Path, DatasetCard], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def packed(collected: tuple[Path, DatasetCard], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packed by one worker; tests must not change it."""
     root = a_copy(collected, tmp_path_factory.mktemp("packed") / "dataset")
     build(root, collected[1])
@@ -137,11 +136,12 @@ def test_manifest_is_geoparquet_and_sorted(packed: Path) -> None:
     import geopandas
 
     frame = geopandas.read_parquet(packed / "manifests/soil_pH.parquet")
-    assert frame.crs is not None and frame.crs.to_epsg() in {4326, None}  # OGC:CRS84
-    assert frame.geometry.contains(geopandas.points_from_xy(frame.lon, frame.lat)).all()
+    assert frame.crs == "OGC:CRS84"
+    places = geopandas.GeoSeries.from_xy(frame.lon, frame.lat, crs=frame.crs)
+    assert frame.geometry.contains(places).all()
     order = ["train", "val", "random_test", "geographic_test"]
-    places = list(zip(frame["split"].map(order.index), frame["hilbert"], strict=True))
-    assert places == sorted(places)
+    rows = list(zip(frame["split"].map(order.index), frame["hilbert"], strict=True))
+    assert rows == sorted(rows)
 
 
 def test_changed_file_of_the_store_is_named(

@@ -28,7 +28,7 @@ THIRD_PARTIES = {
     "loaders": {"duckdb", "pyarrow", "click"},
 }
 ONLY_IN = {
-    "pystac": {"stac.py", "stac_item.py", "validate.py"},
+    "pystac": {"stac.py", "stac_asset.py", "stac_collection.py", "stac_item.py", "validate.py"},
     "stac_geoparquet": {"stac.py"},
     "distributed": {"run.py"},
     "click": {"cli.py", "options.py", "build_command.py"},

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation, Sample
@@ -22,7 +24,6 @@ from mmearth.packaging.codec import (
     encode,
     npy,
 )
-from numpy.typing import NDArray
 
 PLACE = Tile(32633, 500000, 4649760)
 

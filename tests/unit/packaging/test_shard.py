@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
+
 from mmearth.packaging.codec import npy
 from mmearth.packaging.shard import MemberRange, Shard, ShardWriter, shard_name
 

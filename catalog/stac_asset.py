@@ -1,0 +1,216 @@
+"""The assets of a STAC item: arrays, files of the store, byte ranges inside a shard.
+
+An asset describes one modality: bands, units, no-data, classes. Its bytes are a GeoTIFF of the store
+or, where the store was not kept, a member of the shard, which the `archive` extension points at.
+The asset `shard` lists all members: any STAC client can read one with an HTTP range request.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pystac
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.modality import Band, Modality
+from mmearth.catalog.schema import member_column
+from mmearth.catalog.task import Task
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import PIXEL_M
+
+_BASE = "https://stac-extensions.github.io"
+ARCHIVE = f"{_BASE}/archive/v1.0.0/schema.json"
+CLASSIFICATION = f"{_BASE}/classification/v2.0.0/schema.json"
+EO = f"{_BASE}/eo/v2.0.0/schema.json"
+FILE = f"{_BASE}/file/v2.1.0/schema.json"
+PROCESSING = f"{_BASE}/processing/v1.2.0/schema.json"
+PROJECTION = f"{_BASE}/projection/v2.0.0/schema.json"
+RASTER = f"{_BASE}/raster/v2.0.0/schema.json"
+SAR = f"{_BASE}/sar/v1.3.0/schema.json"
+SCIENTIFIC = f"{_BASE}/scientific/v1.0.0/schema.json"
+
+GEOTIFF = "image/tiff; application=geotiff"
+NPY = "application/x-npy"
+"""Media type of NumPy's array format; not registered, and in common use."""
+TAR = "application/x-tar"
+TO_ROOT = "../../.."
+"""From an item's directory, `stac/<task>/items`, to the dataset's root."""
+SHARD_TITLE = "WebDataset shard; `archive` tells where this sample's members are"
+Row = dict[str, Any]
+
+
+def sample_assets(row: Row, stored: dict[str, Row]) -> tuple[dict[str, pystac.Asset], set[str]]:
+    """Return a sample's assets by name, and the extensions that they use.
+
+    Args:
+        row: Of the manifest.
+        stored: Modality → row of observations.parquet, for GeoTIFFs that are in the store.
+    """
+    assets: dict[str, pystac.Asset] = {}
+    used = {ARCHIVE, FILE}
+    for name, member in _pixel_members(row).items():
+        fields, extensions = describe(name)
+        if name in stored:
+            href, media_type = f"{TO_ROOT}/{stored[name]['path']}", GEOTIFF
+            fields |= _file(stored[name]["bytes"], stored[name]["sha256"])
+        else:
+            href, media_type = f"{TO_ROOT}/{row['shard']}", TAR
+            fields["archive"] = [_entry(f"{row['key']}.{name}.npy", NPY, member)]
+        fields |= _provenance(member)
+        assets[name] = pystac.Asset(href, title(name), None, media_type, roles(name), fields)
+        used |= extensions
+    assets["shard"] = _shard(row)
+    return assets, used
+
+
+def describe(name: str) -> tuple[dict[str, Any], set[str]]:
+    """Return the fields that describe a modality's or a target's array, and their extensions.
+
+    Args:
+        name: A key of MODALITIES, or of TASKS with a pixel-level target.
+    """
+    if name in TASKS:
+        return _describe_target(TASKS[name]), {RASTER}
+    modality = MODALITIES[name]
+    fields: dict[str, Any] = {
+        "data_type": modality.dtype,
+        **({} if modality.nodata is None else {"nodata": modality.nodata}),
+        "bands": [_band(band, modality) for band in modality.bands],
+    }
+    used = {RASTER} if modality.level == "pixel" else set()
+    if name == "sentinel2":
+        used.add(EO)
+    if name == "sentinel1":
+        used.add(SAR)
+        fields |= {
+            "sar:instrument_mode": "IW",
+            "sar:frequency_band": "C",
+            "sar:polarizations": ["VV", "VH", "HH", "HV"],
+            "sar:product_type": "GRD",
+        }
+    if modality.kind == "categorical" and modality.level == "pixel":
+        used.add(CLASSIFICATION)
+        fields["classification:classes"] = _classes(modality)
+    return fields, used
+
+
+def title(name: str) -> str:
+    """Return a modality's or a task's title for people."""
+    return MODALITIES[name].title if name in MODALITIES else TASKS[name].title
+
+
+def roles(name: str) -> list[str]:
+    """Return the roles of a modality's or a target's asset."""
+    return ["labels"] if name in TASKS else ["data"]
+
+
+def multihash(sha256: str) -> str:
+    """Return a SHA-256 as the `file` extension wants it: 12 is the code, 20 the length, both hex."""
+    return f"1220{sha256}"
+
+
+def pixel_names(task: str) -> list[str]:
+    """Return what a task's samples have pixels of: the target first, then the modalities."""
+    names = [name for name, modality in MODALITIES.items() if modality.level == "pixel"]
+    return [task, *names] if TASKS[task].level == "pixel" else names
+
+
+def source_ids(row: Row) -> list[str]:
+    """Return what a sample's arrays came from, each once, in the order of its members."""
+    members = [*_pixel_members(row).values(), *_tile_members(row)]
+    return list(dict.fromkeys(name for member in members for name in member["source_ids"] or ()))
+
+
+def _pixel_members(row: Row) -> dict[str, Row]:
+    """Return name → struct of the manifest, of arrays that have a file of their own in the shard."""
+    columns = {name: _column(name) for name in pixel_names(row["task"])}
+    return {
+        name: row[column]
+        for name, column in columns.items()
+        if row[column]["byte_length"] is not None
+    }
+
+
+def _tile_members(row: Row) -> list[Row]:
+    """Return the structs of the modalities that stand in the sample's JSON."""
+    columns = [member_column(name) for name, m in MODALITIES.items() if m.level == "tile"]
+    return [row[column] for column in columns if row[column]["byte_length"] is not None]
+
+
+def _column(name: str) -> str:
+    return name if name in TASKS else member_column(name)
+
+
+def _shard(row: Row) -> pystac.Asset:
+    """Return the asset of a sample's shard, with the byte range of each member."""
+    entries = []
+    for name, member in _pixel_members(row).items():
+        entry = _entry(f"{row['key']}.{name}.npy", NPY, member)
+        entries.append(entry | {"title": name} | _provenance(member))
+    # All tile-level modalities share one member: the sample's JSON.
+    entries += [
+        _entry(f"{row['key']}.json", "application/json", member)
+        for member in _tile_members(row)[:1]
+    ]
+    entries.sort(key=lambda entry: entry["range"])
+    fields = {"archive": entries} if entries else {}
+    return pystac.Asset(f"{TO_ROOT}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
+
+
+def _entry(href: str, media_type: str, member: Row) -> dict[str, Any]:
+    first = member["byte_offset"]
+    return {
+        "href": href,
+        "type": media_type,
+        "roles": ["data"],
+        # Both ends are part of the range, as in an HTTP Range header.
+        "range": [first, first + member["byte_length"] - 1],
+        **_file(member["byte_length"], member["sha256"]),
+    }
+
+
+def _file(nbytes: int, sha256: str) -> dict[str, Any]:
+    return {"file:size": nbytes, "file:checksum": multihash(sha256)}
+
+
+def _provenance(member: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {"mmearth:source_ids": list(member["source_ids"] or ())}
+    if member.get("acquired"):
+        fields["mmearth:acquired"] = member["acquired"]
+    if member.get("stand_in"):
+        fields["mmearth:stand_in"] = member["stand_in"]
+        fields["processing:lineage"] = (
+            f"Stands in for the modality's own product: {member['stand_in']}"
+        )
+    return fields
+
+
+def _describe_target(task: Task) -> dict[str, Any]:
+    band = {"name": task.outputs[0], "unit": task.unit, "raster:spatial_resolution": PIXEL_M}
+    return {"data_type": task.dtype, "nodata": task.nodata, "bands": [band]}
+
+
+def _band(band: Band, modality: Modality) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": band.name, "unit": band.unit}
+    if (band.scale, band.offset) != (1.0, 0.0):
+        fields |= {"raster:scale": band.scale, "raster:offset": band.offset}
+    if modality.level == "pixel":
+        fields["raster:spatial_resolution"] = PIXEL_M
+    if band.wavelength_nm is not None:
+        fields["eo:center_wavelength"] = round(band.wavelength_nm / 1000.0, 4)  # micrometres
+    if band.common_name is not None:
+        fields["eo:common_name"] = band.common_name
+    return fields
+
+
+def _classes(modality: Modality) -> list[dict[str, Any]]:
+    return [
+        {
+            "value": entry.code,
+            "name": re.sub("[^0-9A-Za-z]+", "_", entry.name),
+            "title": entry.name,
+            "color_hint": entry.color.removeprefix("#").upper(),
+        }
+        for entry in modality.classes
+    ]

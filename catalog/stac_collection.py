@@ -1,0 +1,150 @@
+"""A manifest as a STAC collection: extent, licence, citations, what its items' assets hold."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pystac
+from numpy.typing import NDArray
+
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.stac_asset import (
+    GEOTIFF,
+    SCIENTIFIC,
+    SHARD_TITLE,
+    TAR,
+    describe,
+    pixel_names,
+    roles,
+    title,
+)
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile, lonlat_bounds
+
+_PARQUET = "application/vnd.apache.parquet"
+
+
+def stac_collection(task: str, card: DatasetCard, table: pa.Table, *, stored: bool) -> dict[str, Any]:
+    """Return the collection of one task as JSON.
+
+    Args:
+        task: A key of TASKS.
+        card: What the dataset says about itself.
+        table: The task's manifest.
+        stored: Whether the items' arrays are GeoTIFFs of the store, not members of shards.
+    """
+    spec = TASKS[task]
+    present = set(table["split"].to_pylist())
+    collection = pystac.Collection(
+        id=task,
+        description=f"{spec.title}, in {spec.unit}. {card.description}".strip(),
+        extent=_extent(table),
+        title=f"{card.title}: {task}",
+        license=card.licence,
+        keywords=["earth observation", "multimodal", task],
+        providers=[pystac.Provider("mmearth", roles=[pystac.ProviderRole.PROCESSOR])],
+        extra_fields={
+            "version": card.version,
+            "sci:citation": spec.citation,
+            "sci:publications": _publications(task, card),
+            "mmearth:label_licence": spec.licence,
+            "mmearth:tile_level": _tile_level(card),
+        },
+    )
+    if present:
+        summary = {"mmearth:split": [split for split in SPLITS if split in present]}
+        collection.summaries = pystac.Summaries(summary)
+    collection.links = _links(table)
+    collection.assets = _tables(task)
+    document = collection.to_dict(include_self_link=False, transform_hrefs=False)
+    document["item_assets"], used = _item_assets(task, card, stored=stored)
+    document["stac_extensions"] = sorted({SCIENTIFIC, *used})
+    return document
+
+
+def _links(table: pa.Table) -> list[pystac.Link]:
+    above = [pystac.Link(rel, "../catalog.json", pystac.MediaType.JSON) for rel in ("root", "parent")]
+    items = [
+        pystac.Link("item", f"items/{key}.json", pystac.MediaType.GEOJSON)
+        for key in table["key"].to_pylist()
+    ]
+    return [*above, *items]
+
+
+def _tables(task: str) -> dict[str, pystac.Asset]:
+    assets = {}
+    for key, href, media_type, text in (
+        ("manifest", manifest_path(task), _PARQUET, "One row a sample, with byte ranges"),
+        ("statistics", f"statistics/{task}.json", "application/json", "Train, band by band"),
+        ("items", "stac/items.parquet", _PARQUET, "All items of all collections"),
+    ):
+        assets[key] = pystac.Asset(f"../../{href}", text, None, media_type, ["metadata"])
+    return assets
+
+
+def _item_assets(
+    task: str, card: DatasetCard, *, stored: bool
+) -> tuple[dict[str, Any], set[str]]:
+    entries: dict[str, Any] = {}
+    used: set[str] = set()
+    for name in pixel_names(task):
+        if name in (*card.modalities, task):
+            fields, extensions = describe(name)
+            media_type = GEOTIFF if stored else TAR
+            entries[name] = {"title": title(name), "type": media_type, "roles": roles(name), **fields}
+            used |= extensions
+    entries["shard"] = {"title": SHARD_TITLE, "type": TAR, "roles": ["data"]}
+    return entries, used
+
+
+def _tile_level(card: DatasetCard) -> dict[str, Any]:
+    """Describe the modalities that have no asset: they stand in every sample's JSON."""
+    names = [name for name in card.modalities if MODALITIES[name].level == "tile"]
+    return {name: {"title": title(name), **describe(name)[0]} for name in names}
+
+
+def _publications(task: str, card: DatasetCard) -> list[dict[str, str]]:
+    """Return the papers behind the labels and modalities that have a DOI."""
+    texts = [TASKS[task].citation, *(MODALITIES[name].citation for name in card.modalities)]
+    found = [(re.search(r"doi:(10\.\S+)", text), text) for text in dict.fromkeys(texts)]
+    return [{"doi": doi.group(1), "citation": text} for doi, text in found if doi]
+
+
+def _extent(table: pa.Table) -> pystac.Extent:
+    """Return the box and the interval of the samples; the whole Earth where there is none."""
+    if not table.num_rows:
+        world = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
+        return pystac.Extent(world, pystac.TemporalExtent([[None, None]]))
+    tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
+    first_and_last = pc.min_max(table["date"]).as_py()
+    interval: list[datetime.datetime | None] = [
+        datetime.datetime.combine(first_and_last[end], datetime.time(), datetime.UTC)
+        for end in ("min", "max")
+    ]
+    box = _box(lonlat_bounds(tiles))
+    return pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([interval]))
+
+
+def _box(bounds: NDArray[np.float64]) -> list[float]:
+    """Return one box around many, across the antimeridian where that makes it much smaller.
+
+    Args:
+        bounds: West, south, east, north with west < east, which may be beyond 180, (n, 4).
+    """
+    west, east = bounds[:, 0], bounds[:, 2]
+    south, north = float(bounds[:, 1].min()), float(bounds[:, 3].max())
+    turn = np.where(west < 0.0, 360.0, 0.0)  # the western hemisphere, seen beyond 180
+    low, high = float((west + turn).min()), float((east + turn).max())
+    if high > 180.0 > low and high - low < 180.0 < max(float(np.ptp(west)), float(east.max())):
+        return [low, south, round(high - 360.0, 7), north]
+    if east.max() > 180.0:
+        return [-180.0, south, 180.0, north]
+    return [float(west.min()), south, float(east.max()), north]

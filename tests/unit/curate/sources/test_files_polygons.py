@@ -1,0 +1,119 @@
+"""Biome and ecoregion come from the polygon that holds a tile's centre, or are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+
+from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS
+from mmearth.catalog.errors import ConfigError, DataError, MMEarthError, NoDataError
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate.source import Outcome
+from mmearth.curate.sources.files import Files
+from mmearth.curate.sources.files.config import FilesConfig
+
+TILE = Tile(32633, 500_000, 5_000_000)
+RESOLVE = "RESOLVE/ECOREGIONS/2017"
+
+
+def source(root: Path, polygons: dict[str, Any]) -> Files:
+    """Return the source of polygons in a directory."""
+    return Files(FilesConfig.model_validate({"kind": "files", "polygons": polygons}), root)
+
+
+def failed(outcome: Outcome, kind: type[MMEarthError]) -> str:
+    """Return the sentence of an outcome that must be an error of one kind."""
+    assert type(outcome) is kind, outcome
+    return str(outcome)
+
+
+def seen(outcome: Outcome) -> Observation:
+    """Return an outcome that must be an observation."""
+    assert isinstance(outcome, Observation), outcome
+    return outcome
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> Path:
+    """Return a directory with four polygons: two ecoregions, one of ice, one of our invention."""
+    x, y = TILE.lon, TILE.lat
+    rows = [
+        (
+            ECOREGIONS[7].name,
+            BIOMES[ECOREGIONS[7].biome],
+            shapely.box(x - 2, y - 1, x - 0.5, y + 1),
+        ),
+        (
+            ECOREGIONS[500].name,
+            BIOMES[ECOREGIONS[500].biome],
+            shapely.box(x - 0.5, y - 1, x + 1, y + 1),
+        ),
+        ("Rock and Ice", "N/A", shapely.box(x - 1, y + 4, x + 1, y + 6)),
+        ("Atlantis", "Seabed", shapely.box(x - 1, y - 6, x + 1, y - 4)),
+    ]
+    frame = gpd.GeoDataFrame(
+        {"ECO_NAME": [row[0] for row in rows], "BIOME_NAME": [row[1] for row in rows]},
+        geometry=[row[2] for row in rows],
+        crs=4326,
+    )
+    # In metres: polygons come in any CRS.
+    frame.to_crs(3857).to_file(tmp_path / "regions.gpkg")
+    return tmp_path
+
+
+POLYGONS = {
+    "biome": {"path": "regions.gpkg", "field": "BIOME_NAME", "product": RESOLVE},
+    "ecoregion": {"path": "regions.gpkg", "field": "ECO_NAME", "product": RESOLVE},
+}
+
+
+def test_the_polygon_that_holds_the_centre_gives_the_class(regions: Path) -> None:
+    found = source(regions, POLYGONS).observe(TILE, ["biome", "ecoregion"], None)
+    assert seen(found["ecoregion"]).array.tolist() == [500]
+    assert seen(found["biome"]).array.tolist() == [ECOREGIONS[500].biome]
+    assert seen(found["biome"]).array.dtype == np.int16
+    assert seen(found["ecoregion"]).source_ids == (f"regions.gpkg#{ECOREGIONS[500].name}",)
+    there = source(regions, POLYGONS).observe(Tile.at(TILE.lon - 1, TILE.lat), ["ecoregion"], None)
+    assert seen(there["ecoregion"]).array.tolist() == [7]
+
+
+def test_no_polygon_is_no_class(regions: Path) -> None:
+    found = source(regions, POLYGONS).observe(Tile.at(-30.0, 0.0), ["biome", "ecoregion"], None)
+    assert "holds the tile's centre" in failed(found["biome"], NoDataError)
+    assert "holds the tile's centre" in failed(found["ecoregion"], NoDataError)
+
+
+def test_rock_and_ice_has_no_biome(regions: Path) -> None:
+    ice = Tile.at(TILE.lon, TILE.lat + 5)
+    found = source(regions, POLYGONS).observe(ice, ["biome"], None)
+    assert "holds the tile's centre" in failed(found["biome"], NoDataError)
+
+
+def test_a_name_that_is_no_class(regions: Path) -> None:
+    sea = Tile.at(TILE.lon, TILE.lat - 5)
+    found = source(regions, POLYGONS).observe(sea, ["biome", "ecoregion"], None)
+    assert "regions.gpkg: 'Seabed' is no biome of RESOLVE" in failed(found["biome"], DataError)
+    assert "'Atlantis' is no ecoregion" in failed(found["ecoregion"], DataError)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"path": "none.gpkg"}, r"none\.gpkg is not there; correct source\.polygons or root:"),
+        ({"field": "NAME"}, r"has no field 'NAME'; its fields are ECO_NAME, BIOME_NAME, geometry"),
+        ({"path": "bad.gpkg"}, r"bad\.gpkg cannot be read as a vector file"),
+    ],
+)
+def test_polygons_that_cannot_be_used(regions: Path, change: dict[str, str], sentence: str) -> None:
+    (regions / "bad.gpkg").write_bytes(b"x" * 100)
+    files = source(regions, {"biome": {**POLYGONS["biome"], **change}})
+    found = files.observe(TILE, ["biome", "geolocation"], None)
+    with pytest.raises(ConfigError, match=sentence):
+        raise found["biome"]  # type: ignore[misc]
+    assert seen(found["geolocation"])

@@ -1,0 +1,39 @@
+"""The documentation names what is there, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]
+
+
+def test_readme_shows_every_file_of_the_folders() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = readme.split("## The tree")[1]
+    for folder in ("catalog", "curate", "packaging", "loaders"):
+        part = re.search(rf"^    {folder}/\n((?:      .*\n)+)", tree, re.M)
+        assert part is not None, folder
+        shown = {line.split()[0] for line in part.group(1).splitlines()}
+        files = {path.name for path in (ROOT / folder).glob("*.py")}
+        assert {name for name in shown if not name.endswith("/")} == files, folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_quickstart_python_runs(small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 2
+    monkeypatch.chdir(small_dataset)
+    for block in blocks:
+        exec(compile(block.replace("data/demo/", ""), "quickstart.md", "exec"), {})  # noqa: S102

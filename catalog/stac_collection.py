@@ -32,7 +32,9 @@ from mmearth.catalog.tile import Tile, lonlat_bounds
 _PARQUET = "application/vnd.apache.parquet"
 
 
-def stac_collection(task: str, card: DatasetCard, table: pa.Table, *, stored: bool) -> dict[str, Any]:
+def stac_collection(
+    task: str, card: DatasetCard, table: pa.Table, *, stored: bool
+) -> dict[str, Any]:
     """Return the collection of one task as JSON.
 
     Args:
@@ -71,7 +73,9 @@ def stac_collection(task: str, card: DatasetCard, table: pa.Table, *, stored: bo
 
 
 def _links(table: pa.Table) -> list[pystac.Link]:
-    above = [pystac.Link(rel, "../catalog.json", pystac.MediaType.JSON) for rel in ("root", "parent")]
+    above = [
+        pystac.Link(rel, "../catalog.json", pystac.MediaType.JSON) for rel in ("root", "parent")
+    ]
     items = [
         pystac.Link("item", f"items/{key}.json", pystac.MediaType.GEOJSON)
         for key in table["key"].to_pylist()
@@ -90,16 +94,19 @@ def _tables(task: str) -> dict[str, pystac.Asset]:
     return assets
 
 
-def _item_assets(
-    task: str, card: DatasetCard, *, stored: bool
-) -> tuple[dict[str, Any], set[str]]:
+def _item_assets(task: str, card: DatasetCard, *, stored: bool) -> tuple[dict[str, Any], set[str]]:
     entries: dict[str, Any] = {}
     used: set[str] = set()
     for name in pixel_names(task):
         if name in (*card.modalities, task):
             fields, extensions = describe(name)
             media_type = GEOTIFF if stored else TAR
-            entries[name] = {"title": title(name), "type": media_type, "roles": roles(name), **fields}
+            entries[name] = {
+                "title": title(name),
+                "type": media_type,
+                "roles": roles(name),
+                **fields,
+            }
             used |= extensions
     entries["shard"] = {"title": SHARD_TITLE, "type": TAR, "roles": ["data"]}
     return entries, used

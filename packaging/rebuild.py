@@ -38,8 +38,8 @@ def rebuild(root: Path, workers: int = 1) -> tuple[Built, str]:
     card = _read_card(root)
     if not (root / STORE).is_dir():
         raise ConfigError(
-            f"{root} has no {STORE}/: it was built with `keep_store: false`, so there is nothing to "
-            "pack from; build it again with `mmearth curate build`"
+            f"{root} has no {STORE}/ to pack from: it was built with `keep_store: false`; build it "
+            "again with `mmearth curate build`"
         )
     write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode())
     checksums.unseal(root)

@@ -1,5 +1,4 @@
-"""Prove a dataset: every checksum, every range, every value, and the published files against each
-other.
+"""Prove a dataset: every checksum, range and value, and the published files against each other.
 
 The order is that of a doubt: is it a whole dataset, are its bytes those that were published, and do
 they agree with each other? The last finds what was sealed wrong, or changed and sealed again.
@@ -159,7 +158,9 @@ def _check_shards(
     jobs = [(name, name.split("/")[1]) for name in names]
     jobs = [(name, task) for name, task in jobs if task in tables.manifests]
     with ThreadPoolExecutor(workers) as pool:
-        reports = pool.map(lambda job: check_shard(root, *job, tables.shards.get(job[0], [])), jobs)
+        reports = pool.map(
+            lambda job: check_shard(root, job[0], job[1], tables.shards.get(job[0], [])), jobs
+        )
         return {report.name: report for report in reports}
 
 

@@ -108,10 +108,10 @@ def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Me
     while header := stream.read(TAR_BLOCK):
         digest.update(header)
         offset += len(header)
+        if not any(header):
+            break
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-        except tarfile.EOFHeaderError:
-            break
         except (tarfile.HeaderError, UnicodeDecodeError) as exc:
             report.add("range", f"there is no tar header at byte {offset - len(header)} ({exc})")
             break

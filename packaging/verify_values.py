@@ -42,11 +42,11 @@ def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.gene
         if _share_at_once(name, array) is None:
             MODALITIES[name].check(array)
         if name in CLASS_COLUMNS:
-            _same(name, int(array[0]), row[name])  # type: ignore[call-overload]
+            _same(name, int(array[0]), row[name])
     if TASKS[task].level == "tile":
         arrays["target"] = decode_target(document)
         TASKS[task].check(arrays["target"])
-        # Through the decoder: a shard keeps a target in the task's own type, a manifest as a double.
+        # Decoded alike: a shard keeps a target in the task's own type, a manifest as a double.
         said = decode_target({"task": task, "target": row[task if task in row else "target"]})
         _same("target", arrays["target"].tolist(), said.tolist())
     return arrays

@@ -2,7 +2,7 @@
 
     python tests/make_tiny.py DIRECTORY
 
-24 tiles, twelve modalities with gaps, three tasks: one pixel-level, one tile-level, one multi-label.
+24 tiles, twelve modalities with gaps, three tasks: pixel-level, tile-level and multi-label.
 """
 
 from __future__ import annotations

@@ -76,9 +76,7 @@ def test_no_import_cycles(folder: str) -> None:
         ): path
         for path in _sources(folder)
     }
-    edges = {
-        name: _top_level_imports(path) & graph.keys() - {name} for name, path in graph.items()
-    }
+    edges = {name: _top_level_imports(path) & graph.keys() - {name} for name, path in graph.items()}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:

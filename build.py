@@ -128,7 +128,7 @@ def _publish(
     progress("catalogue", 1)
     card.write_readme(out, about)
     stac.build(out, about)
-    croissant.build(out, about)
+    croissant.build(out, about, built.sums)
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
     progress("verify", 1)

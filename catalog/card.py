@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,17 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
+
+NO_COLLECTION = "none"
+"""`Modality.collection` of what follows from the tile and the date alone: nobody to cite."""
+_SUBSETS = ("train_50", "train_5")
+_HUB_LICENCES = (
+    *("apache-2.0", "cc0-1.0", "mit", "odbl", "other"),
+    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
+)
+"""Identifiers that the Hub knows: https://huggingface.co/docs/hub/repositories-licenses."""
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1 << 62, "100K<n<1M"))
+"""The Hub's words for a number of rows below a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,18 @@ class DatasetCard:
             values: dict[str, Any] = {name: document[name] for name in cls.__slots__}
         except KeyError as exc:
             raise FormatError(f"dataset.json has no {exc}; it is from another version") from exc
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**plain)
+
+
+def citations(card: DatasetCard) -> list[str]:
+    """Return how users must name a dataset's labels and modalities, each once, labels first."""
+    modalities = [MODALITIES[name] for name in card.modalities]
+    texts = [TASKS[task].citation for task in card.tasks]
+    texts += sorted(m.citation for m in modalities if m.collection != NO_COLLECTION)
+    return list(dict.fromkeys(texts))
 
 
 def write_readme(root: Path, card: DatasetCard) -> Path:
@@ -76,45 +99,64 @@ def write_readme(root: Path, card: DatasetCard) -> Path:
         FormatError: A manifest is missing.
     """
     path = root / "README.md"
-    sections = [_front_matter(card), _head(card), _tasks(root, card), _modalities(root, card), _USE]
+    counts = {task: _counts(root, task) for task in card.tasks}
+    sections = [
+        _front_matter(card, counts),
+        _head(card),
+        _tasks(counts),
+        _modalities(root, card),
+        "\n".join(["## Cite", "", *[f"- {text}" for text in citations(card)], ""]),
+        _use(root, card),
+    ]
     write_atomic(path, "\n".join(sections).encode())
     return path
 
 
-def _front_matter(card: DatasetCard) -> str:
-    lines = [
-        "---",
-        f"pretty_name: {card.title}",
-        f"license: {card.licence.lower()}",
-        "tags: [earth-observation, remote-sensing, multimodal, webdataset, geoparquet, stac]",
-        "configs:",
-        *[f"- config_name: {task}\n  data_files: manifests/{task}.parquet" for task in card.tasks],
-        "---",
-        "",
-    ]
-    return "\n".join(lines)
+def _counts(root: Path, task: str) -> dict[str, int]:
+    """Return samples by split and by train subset."""
+    table = read_table(root / manifest_path(task), ["split", *_SUBSETS])
+    counts = {split: pc.sum(pc.equal(table["split"], split)).as_py() or 0 for split in SPLITS}
+    return counts | {subset: pc.sum(table[subset]).as_py() or 0 for subset in _SUBSETS}
+
+
+def _front_matter(card: DatasetCard, counts: dict[str, dict[str, int]]) -> str:
+    """Return the card's metadata as Hugging Face reads it; JSON strings are safe YAML."""
+    licence = card.licence.lower()
+    known = licence in _HUB_LICENCES
+    total = sum(number[split] for number in counts.values() for split in SPLITS)
+    return "\n".join(
+        [
+            "---",
+            f"pretty_name: {json.dumps(card.title, ensure_ascii=False)}",
+            f"license: {licence if known else 'other'}",
+            *([] if known else [f"license_name: {json.dumps(licence)}"]),
+            f"size_categories: [{next(text for limit, text in _SIZES if total < limit)}]",
+            "tags: [earth-observation, remote-sensing, multimodal, webdataset, geoparquet, stac]",
+            "configs:",
+            *[f"- config_name: {t}\n  data_files: manifests/{t}.parquet" for t in card.tasks],
+            "---",
+            "",
+        ]
+    )
 
 
 def _head(card: DatasetCard) -> str:
     return (
         f"# {card.title}\n\n{card.description}\n\n"
-        f"Version {card.version}, recipe `{card.recipe}`, seed {card.seed}, "
-        f"source `{card.source}`, "
-        f"configuration `{card.config_sha256[:12]}`.\n"
+        f"Version {card.version}, licence {card.licence}, recipe `{card.recipe}`, "
+        f"seed {card.seed}, source `{card.source}`, configuration `{card.config_sha256[:12]}`.\n"
     )
 
 
-def _tasks(root: Path, card: DatasetCard) -> str:
+def _tasks(counts: dict[str, dict[str, int]]) -> str:
+    columns = ("train", *_SUBSETS, *SPLITS[1:])
     rows = []
-    for task in card.tasks:
-        column = read_table(root / manifest_path(task), ["split"])["split"]
-        counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
+    for task, number in counts.items():
         spec = TASKS[task]
-        numbers = [str(counts.get(split, 0)) for split in SPLITS]
+        numbers = [str(number[column]) for column in columns]
         rows.append([f"`{task}`", spec.title, spec.unit, *numbers, spec.licence])
-    sources = [f"- `{task}`: {TASKS[task].citation}" for task in card.tasks]
-    header = ["task", "predicts", "unit", *SPLITS, "licence of the labels"]
-    return "\n".join(["## Tasks and splits", "", _table(header, rows), "", *sources, ""])
+    header = ["task", "predicts", "unit", *columns, "licence of the labels"]
+    return "\n".join(["## Tasks and splits", "", _table(header, rows), "", _SPLITS, ""])
 
 
 def _modalities(root: Path, card: DatasetCard) -> str:
@@ -127,11 +169,10 @@ def _modalities(root: Path, card: DatasetCard) -> str:
         rows.append([f"`{name}`", modality.source, shape, modality.dtype, share, modality.licence])
         stand_ins += [f"- `{name}`: {reason}" for reason in reasons]
     header = ["modality", "product", "shape", "dtype", "present", "licence"]
-    citations = sorted({MODALITIES[name].citation for name in card.modalities})
-    parts = ["## Modalities", "", _table(header, rows), ""]
+    parts = ["## Modalities", "", _table(header, rows), "", _PRODUCTS, ""]
     if stand_ins:
         parts += ["Other products stand in for the modality's own:", "", *stand_ins, ""]
-    return "\n".join([*parts, "Cite:", "", *[f"- {text}" for text in citations], ""])
+    return "\n".join(parts)
 
 
 def _presence(root: Path, card: DatasetCard, name: str) -> tuple[int, int, list[str]]:
@@ -152,6 +193,23 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _use(root: Path, card: DatasetCard) -> str:
+    shards = (read_table(root / manifest_path(task), ["shard"])["shard"] for task in card.tasks)
+    first = next(
+        (column[0].as_py() for column in shards if len(column)), "shards/TASK/SPLIT-000000.tar"
+    )
+    return _USE.replace("SHARD", first)
+
+
+_SPLITS = """\
+`train_5` and `train_50` are parts of `train`, one inside the other. `geographic_test` is ground of
+its own, kept away from training; `mmearth catalog audit .` measures how far."""
+
+_PRODUCTS = """\
+Products and licences, of labels too, are those of the task or modality as it is defined. Where the
+values of this dataset came from stands in the manifests: `source_ids`, and `stand_in` where another
+product is used. What is missing is missing: a sample has no member for it, its JSON says why."""
+
 _USE = """## Use it
 
 Count, with nothing of ours installed:
@@ -165,12 +223,14 @@ Stream, with stock webdataset:
 ```python
 import webdataset as wds
 
-for sample in wds.WebDataset("shards/soil_pH/train-000000.tar", shardshuffle=False).decode():
-    print(sample["__key__"], sample["json"]["target"])
+for sample in wds.WebDataset("SHARD", shardshuffle=False).decode():
+    print(sample["__key__"], sorted(sample))
 ```
 
 Read one array without the rest of its shard: open the manifest's `shard`, seek to `byte_offset` of
 a modality, read `byte_length` bytes, hand them to `numpy.load`.
+
+Browse: `stac/catalog.json`, or all its items as one table, `stac/items.parquet`.
 
 Prove: `sha256sum -c SHA256SUMS`, or `mmearth packaging verify .`, which compares the tables too.
 """

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.card import DatasetCard, citations
 from mmearth.catalog.files import sha256_file, write_atomic
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.tasks import TASKS
 
 # The context that the Croissant specification 1.0 prescribes (docs.mlcommons.org/croissant).
@@ -54,6 +54,7 @@ _CONTEXT = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+_PARQUET = "application/x-parquet"
 _TYPES = {
     pa.string(): "sc:Text",
     pa.bool_(): "sc:Boolean",
@@ -65,8 +66,35 @@ _TYPES = {
 }
 
 
-def build(root: Path, card: DatasetCard) -> Path:
+_ABOUT = {
+    "key": "Name of the sample: tile and anchor date",
+    "task": "What is predicted",
+    "split": "train, val, random_test or geographic_test",
+    "train_5": "Whether it is among the 5 % of train",
+    "train_50": "Whether it is among the 50 % of train",
+    "hilbert": "Order within a split: place along a Hilbert curve, then the key",
+    "tile": "EPSG code, left and top edge in metres",
+    "epsg": "Code of the tile's UTM zone",
+    "left": "Western edge, m",
+    "top": "Northern edge, m",
+    "lon": "Longitude of the centre, degrees",
+    "lat": "Latitude of the centre, degrees",
+    "cell": "The cell of about 100 km that holds the centre",
+    "date": "Anchor date",
+    "biome": "Class code of the biome (RESOLVE Ecoregions 2017); null where missing",
+    "ecoregion": "Class code of the ecoregion (RESOLVE Ecoregions 2017); null where missing",
+    "label_id": "The label's identifier at its source",
+    "shard": "Path of the shard, relative to the dataset's root",
+}
+
+
+def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) -> Path:
     """Write croissant.json of a packed dataset.
+
+    Args:
+        root: The dataset's directory.
+        card: What the dataset says about itself.
+        sums: Checksums of shards by relative path, where they are known; the rest are read.
 
     Raises:
         FormatError: A manifest is missing.
@@ -75,8 +103,6 @@ def build(root: Path, card: DatasetCard) -> Path:
     Source:
         Croissant format specification 1.0, MLCommons.
     """
-    citations = [TASKS[task].citation for task in card.tasks]
-    citations += sorted({MODALITIES[name].citation for name in card.modalities})
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -85,9 +111,10 @@ def build(root: Path, card: DatasetCard) -> Path:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "license": card.licence,
         "version": card.version,
-        "url": f"https://mmearth.invalid/datasets/{card.name}",
-        "citeAs": "; ".join(citations),
-        "distribution": [entry for task in card.tasks for entry in _files(root, task)],
+        "url": "README.md",
+        "keywords": ["earth observation", "multimodal", *card.tasks],
+        "citeAs": "; ".join(citations(card)),
+        "distribution": [entry for task in card.tasks for entry in _files(root, task, sums or {})],
         "recordSet": [_records(root, task) for task in card.tasks],
     }
     path = root / "croissant.json"
@@ -95,40 +122,63 @@ def build(root: Path, card: DatasetCard) -> Path:
     return path
 
 
-def _files(root: Path, task: str) -> list[dict[str, Any]]:
-    """Return the manifest of a task; its shards are listed there and in SHA256SUMS."""
-    path = root / manifest_path(task)
-    manifest = {
+def _files(root: Path, task: str, sums: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return a task's manifest, its shards, and the set of the files in them."""
+    table = read_table(root / manifest_path(task), ["shard"])
+    shards = sorted(set(table["shard"].to_pylist()))
+    about = "One row a sample: split, place, labels, shard and byte ranges."
+    manifest = _file(root, manifest_path(task), f"{task}-manifest", _PARQUET, sums)
+    entries = [manifest | {"description": about}]
+    entries += [_file(root, shard, shard, "application/x-tar", sums) for shard in shards]
+    if shards:
+        members = {
+            "@type": "cr:FileSet",
+            "@id": f"{task}-members",
+            "name": f"{task}-members",
+            "description": "An array a modality (NumPy) and the rest of a sample (JSON).",
+            "containedIn": [{"@id": shard} for shard in shards],
+            "encodingFormat": ["application/x-npy", "application/json"],
+            "includes": ["*.npy", "*.json"],
+        }
+        entries.append(members)
+    return entries
+
+
+def _file(
+    root: Path, name: str, identifier: str, media_type: str, sums: Mapping[str, str]
+) -> dict[str, Any]:
+    path = root / name
+    return {
         "@type": "cr:FileObject",
-        "@id": f"{task}-manifest",
-        "name": f"{task}-manifest",
-        "description": "One row a sample: split, place, labels, shard and byte ranges.",
-        "contentUrl": manifest_path(task),
+        "@id": identifier,
+        "name": identifier,
+        "contentUrl": name,
         "contentSize": f"{path.stat().st_size} B",
-        "encodingFormat": "application/x-parquet",
-        "sha256": sha256_file(path),
+        "encodingFormat": media_type,
+        "sha256": sums.get(name) or sha256_file(path),
     }
-    return [manifest]
 
 
 def _records(root: Path, task: str) -> dict[str, Any]:
     fields = []
     for column in pq.read_schema(root / manifest_path(task)):
-        if column.type not in _TYPES:
+        repeated = pa.types.is_list(column.type)
+        data_type = _TYPES.get(column.type.value_type if repeated else column.type)
+        if data_type is None:
             continue  # structs and geometry: Croissant 1.0 has no type for them
-        identifier = f"{task}/{column.name}"
-        fields.append(
-            {
-                "@type": "cr:Field",
-                "@id": identifier,
-                "name": column.name,
-                "dataType": _TYPES[column.type],
-                "source": {
-                    "fileObject": {"@id": f"{task}-manifest"},
-                    "extract": {"column": column.name},
-                },
-            }
-        )
+        spec = TASKS[task]
+        field = {
+            "@type": "cr:Field",
+            "@id": f"{task}/{column.name}",
+            "name": column.name,
+            "description": _ABOUT.get(column.name, f"{spec.title}, {spec.unit}"),
+            "dataType": data_type,
+            "source": {
+                "fileObject": {"@id": f"{task}-manifest"},
+                "extract": {"column": column.name},
+            },
+        }
+        fields.append(field | ({"repeated": True} if repeated else {}))
     return {
         "@type": "cr:RecordSet",
         "@id": task,

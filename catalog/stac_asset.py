@@ -1,8 +1,8 @@
 """The assets of a STAC item: arrays, files of the store, byte ranges inside a shard.
 
-An asset describes one modality: bands, units, no-data, classes. Its bytes are a GeoTIFF of the store
-or, where the store was not kept, a member of the shard, which the `archive` extension points at.
-The asset `shard` lists all members: any STAC client can read one with an HTTP range request.
+An asset describes one modality: bands, units, no-data, classes. Its bytes are a GeoTIFF of the
+store or, where the store was not kept, a member of the shard, which the `archive` extension points
+at. The asset `shard` lists all members: any STAC client can read one with an HTTP range request.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def roles(name: str) -> list[str]:
 
 
 def multihash(sha256: str) -> str:
-    """Return a SHA-256 as the `file` extension wants it: 12 is the code, 20 the length, both hex."""
+    """Return a SHA-256 as the `file` extension wants it: hex 12 is its code, 20 its length."""
     return f"1220{sha256}"
 
 
@@ -123,7 +123,7 @@ def source_ids(row: Row) -> list[str]:
 
 
 def _pixel_members(row: Row) -> dict[str, Row]:
-    """Return name → struct of the manifest, of arrays that have a file of their own in the shard."""
+    """Return name → struct of the manifest, of arrays that are a member of their own."""
     columns = {name: _column(name) for name in pixel_names(row["task"])}
     return {
         name: row[column]

@@ -129,7 +129,7 @@ def _extent(table: pa.Table) -> pystac.Extent:
     """Return the box and the interval of the samples; the whole Earth where there is none."""
     if not table.num_rows:
         world = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
-        return pystac.Extent(world, pystac.TemporalExtent([[None, None]]))
+        return pystac.Extent(world, pystac.TemporalExtent([None, None]))
     tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
     first_and_last = pc.min_max(table["date"]).as_py()
     interval: list[datetime.datetime | None] = [

@@ -11,8 +11,10 @@ from typing import Any
 
 import jsonschema
 import pystac
+from jsonschema.exceptions import ValidationError
 from pystac.errors import STACValidationError
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
+from referencing.exceptions import Unresolvable
 
 from mmearth.catalog.errors import ConfigError
 
@@ -40,9 +42,9 @@ class _OfflineValidator(JsonSchemaSTACValidator):
 
     def __init__(self, schemas: Path | None) -> None:
         super().__init__()
-        for path in sorted(schemas.rglob("*")) if schemas is not None else ():
-            if path.is_file():
-                url = f"https://{path.relative_to(schemas).as_posix()}"  # type: ignore[arg-type]
+        if schemas is not None:
+            for path in sorted(schemas.rglob("*.json")):
+                url = f"https://{path.relative_to(schemas).as_posix()}"
                 self.schema_cache.setdefault(url, _read_schema(path))
         self._compiled: dict[str, Any] = {}
 
@@ -71,7 +73,9 @@ class _OfflineValidator(JsonSchemaSTACValidator):
             self._compiled[schema_uri] = kind(schema, registry=self.registry)
         errors = list(self._compiled[schema_uri].iter_errors(stac_dict))
         if errors:
-            raise STACValidationError(f"{href} against {schema_uri}", source=errors)
+            found = _most_specific(errors)
+            where = ".".join(str(part) for part in found.absolute_path) or "the object"
+            raise STACValidationError(f"{where}: {found.message[:300]} (by {schema_uri})")
 
 
 def validate_stac(root: Path, schemas: Path | None) -> Validation:
@@ -92,8 +96,12 @@ def validate_stac(root: Path, schemas: Path | None) -> Validation:
     not_checked: set[str] = set()
     n_objects = 0
     for path in sorted(home.rglob("*.json")):
-        document = json.loads(path.read_bytes())
         n_objects += 1
+        try:
+            document = _read_object(path)
+        except ValueError as exc:
+            problems.append(f"{path}: it is not a JSON object ({exc})")
+            continue
         extensions = document.get("stac_extensions", [])
         known = [url for url in extensions if validator.knows(url)]
         not_checked |= set(extensions) - set(known)
@@ -122,29 +130,55 @@ def validate_croissant(root: Path) -> Validation:
 def _invalid(
     validator: _OfflineValidator, document: dict[str, Any], extensions: list[str], path: Path
 ) -> Iterator[str]:
-    kind = _TYPES.get(document.get("type", ""))
+    kind = _TYPES.get(str(document.get("type")))
     if kind is None:
         yield f"type is {document.get('type')!r}, expected one of {', '.join(_TYPES)}"
         return
-    version = document.get("stac_version", "")
+    version = str(document.get("stac_version"))
     try:
+        core = validator.schema_uri_map.get_object_schema_uri(kind, version)
+        if core is None or not validator.knows(core):
+            yield f"stac_version is {version}, of which there is no schema at hand"
+            return
         validator.validate(document, kind, version, extensions, str(path))
     except STACValidationError as exc:
-        found = exc.source[0] if isinstance(exc.source, list) and exc.source else exc
-        where = ".".join(str(part) for part in getattr(found, "absolute_path", ()))
-        message = " ".join(str(getattr(found, "message", found)).split())[:300]
-        yield f"{where or 'the object'}: {message}"
+        yield " ".join(str(exc).split())
+    except Unresolvable as exc:
+        yield f"it needs a schema that is not at hand ({exc}); give its directory by --schemas"
 
 
 def _dead_links(document: dict[str, Any], path: Path) -> Iterator[str]:
     """Name links and assets whose file is not there."""
-    links = [link["href"] for link in document.get("links", [])]
-    assets = [asset["href"] for asset in document.get("assets", {}).values()]
+    links = [link.get("href", "") for link in document.get("links", [])]
+    assets = [asset.get("href", "") for asset in document.get("assets", {}).values()]
     for href in [*links, *assets]:
         if "://" not in href and not (path.parent / href).exists():
             yield f"{href} is not there"
 
 
+def _most_specific(errors: list[ValidationError]) -> ValidationError:
+    """Return the error deepest in the document, which says more than "none of these applies"."""
+    leaves: list[ValidationError] = []
+    waiting = errors[::-1]
+    while waiting:
+        error = waiting.pop()
+        if error.context:
+            waiting += error.context[::-1]
+        else:
+            leaves.append(error)
+    return max(leaves, key=lambda error: len(error.absolute_path))
+
+
 def _read_schema(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_bytes())
+    try:
+        return _read_object(path)
+    except ValueError as exc:
+        raise ConfigError(f"{path} is not a JSON schema ({exc}); give another --schemas") from exc
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; a ValueError tells why there is none."""
+    document = json.loads(path.read_bytes())
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds a {type(document).__name__}")
     return document

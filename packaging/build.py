@@ -95,7 +95,8 @@ def _cut(
     So every shard can be written by another worker, and their names do not depend on who did it.
     """
     for split, group in groupby(samples, key=lambda sample: str(sample.tile["split"])):
-        number, size, inside = 0, 0, []
+        number, size = 0, 0
+        inside: list[Planned] = []
         for sample in group:
             if inside and size >= shard_bytes:
                 yield shard_name(task, split, number), inside

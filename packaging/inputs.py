@@ -152,8 +152,8 @@ def _load(root: Path, tile: Tile, row: Row) -> Observation:
     observation, digest = read_observation(root, tile, row["modality"])
     if digest != row["sha256"]:
         raise IntegrityError(
-            f"{root / row['path']} is not the file that was collected (sha256 {digest[:12]}…, expected "
-            f"{row['sha256'][:12]}…); delete it and run the build again"
+            f"{root / row['path']} is not the file that was collected (sha256 {digest[:12]}…, "
+            f"expected {row['sha256'][:12]}…); delete it and run the build again"
         )
     return observation
 

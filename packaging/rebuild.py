@@ -46,7 +46,7 @@ def rebuild(root: Path, workers: int = 1) -> tuple[Built, str]:
     built = build(root, card, workers)
     cards.write_readme(root, card)
     stac.build(root, card)
-    croissant.build(root, card)
+    croissant.build(root, card, built.sums)
     dataset_hash = checksums.seal(root, card, built.sums)
     (root / _CARD).unlink(missing_ok=True)
     return built, dataset_hash

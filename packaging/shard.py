@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from mmearth.packaging.codec import Members
 
 TAR_BLOCK = 512
 """A tar's header and the padding of its members are in blocks of this many bytes (POSIX ustar)."""
+_BUFFER = 1 << 16  # gathers headers and padding; larger members go straight to the file
+_LARGEST_MEMBER = 1 << 24  # what is copied in one piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,21 @@ class ShardWriter:
         self._name, self._n_samples = name, 0
         with storage_errors(f"write {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = _HashingStream(self._temporary.open("wb", buffering=1 << 20))
+            self._stream = _HashingStream(self._temporary.open("wb", buffering=_BUFFER))
         # mtime, owner and mode are fixed, so that equal samples make equal bytes. The stream is
         # ours to close: TarWriter flushes the end blocks of its tar into it.
         self._tar: Any = webdataset.TarWriter(
             cast(BinaryIO, self._stream), mtime=0, mode=0o644, user="mmearth", group="mmearth",
             encoder=False,
         )  # fmt: skip
+        # TarWriter opens its tar as a pipe, which copies all bytes several times, in small blocks.
+        self._tar.tarstream = tarfile.open(  # noqa: SIM115 - closed by TarWriter
+            fileobj=cast(BinaryIO, self._stream),
+            mode="w",
+            format=tarfile.USTAR_FORMAT,
+            copybufsize=_LARGEST_MEMBER,
+        )
+        self._beside = ThreadPoolExecutor(1)
 
     @property
     def nbytes(self) -> int:
@@ -87,15 +99,19 @@ class ShardWriter:
         Raises:
             StorageError: The disk is full.
         """
-        ranges: dict[str, MemberRange] = {}
         with storage_errors(f"write {self._path}"):
+            # Hashing releases the interpreter: the members' digests are made beside the writing.
+            digests = self._beside.map(sha256_bytes, members.values())
+            offsets = []
             for suffix, data in members.items():
                 # One call a member: given them all, TarWriter would sort them by name.
-                offset = self._tar.tarstream.offset + TAR_BLOCK
+                offsets.append(self._tar.tarstream.offset + TAR_BLOCK)
                 self._tar.write({"__key__": key, suffix: data})
-                ranges[suffix] = MemberRange(offset, len(data), sha256_bytes(data))
         self._n_samples += 1
-        return ranges
+        return {
+            suffix: MemberRange(offset, len(members[suffix]), digest)
+            for suffix, offset, digest in zip(members, offsets, digests, strict=True)
+        }
 
     def close(self) -> Shard:
         """Finish the tar and rename it into place.
@@ -111,12 +127,15 @@ class ShardWriter:
         except BaseException:
             self.abandon()
             raise
+        self._beside.shutdown()
         digest = self._stream.sha256.hexdigest()
         return Shard(self._name, self._n_samples, self._stream.position, digest)
 
     def abandon(self) -> None:
         """Drop the shard after an error."""
-        self._stream.abandon()
+        self._beside.shutdown()
+        with suppress(OSError):  # the disk may have no room for the rest of the buffer
+            self._stream.close()
         self._temporary.unlink(missing_ok=True)
 
 
@@ -127,11 +146,8 @@ class _HashingStream:
         self._stream = stream
         self.position = 0
         self.sha256 = hashlib.sha256()
-        self._is_abandoned = False
 
     def write(self, data: bytes) -> int:
-        if self._is_abandoned:
-            return len(data)  # tarfile writes its buffer once more when it is collected
         self.sha256.update(data)
         self.position += len(data)
         return self._stream.write(data)
@@ -144,8 +160,3 @@ class _HashingStream:
 
     def close(self) -> None:
         self._stream.close()
-
-    def abandon(self) -> None:
-        self._is_abandoned = True
-        with suppress(OSError):  # the disk may have no room for the rest of the buffer
-            self._stream.close()

@@ -28,7 +28,16 @@ _LIMITED = (
 
 
 def _begin(config: Path, out: Path, *more: str, before: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", before + _COMMAND, "curate", "build", str(config), "-o", str(out)]
+    command = [
+        sys.executable,
+        "-c",
+        before + _COMMAND,
+        "curate",
+        "build",
+        str(config),
+        "-o",
+        str(out),
+    ]
     return subprocess.Popen(
         [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

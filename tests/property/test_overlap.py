@@ -42,7 +42,9 @@ _PLACES = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(_PLACES)
-def test_equals_the_naive_removal(places: tuple[tuple[float, float], list[tuple[int, int]]]) -> None:
+def test_equals_the_naive_removal(
+    places: tuple[tuple[float, float], list[tuple[int, int]]],
+) -> None:
     (lon, lat), offsets = places
     tiles = tiles_at(
         [lon + x * _SPREAD_DEG / 20 for x, _ in offsets],

@@ -36,4 +36,4 @@ def test_quickstart_python_runs(small_dataset: Path, monkeypatch: pytest.MonkeyP
     assert len(blocks) == 2
     monkeypatch.chdir(small_dataset)
     for block in blocks:
-        exec(compile(block.replace("data/demo/", ""), "quickstart.md", "exec"), {})  # noqa: S102
+        exec(compile(block.replace("data/demo/", ""), "quickstart.md", "exec"), {})

@@ -18,7 +18,7 @@ ALLOWED = {
 THIRD_PARTIES = {
     "catalog": {
         *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "rasterio", "jsonschema"),
-        *("stac_geoparquet", "mlcroissant", "click"),
+        *("referencing", "stac_geoparquet", "mlcroissant", "click"),
     },
     "curate": {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),

@@ -76,7 +76,7 @@ def test_shared_scenes_are_reported_and_no_violation() -> None:
 
 
 def test_wrong_tables_are_refused() -> None:
-    with pytest.raises(FormatError, match="unknown|has the split 'test'"):
+    with pytest.raises(FormatError, match=r"has the split .test."):
         _audit(_row(10, 50, "test"))
     with pytest.raises(FormatError, match="no column 'tile'"):
         audit("soil_pH", pa.Table.from_pylist([{"key": "a"}]), 0.0)

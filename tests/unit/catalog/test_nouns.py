@@ -50,7 +50,8 @@ def test_the_twelve_and_the_five_in_the_published_order() -> None:
 )
 def test_published_shapes_and_no_data(name: str, shape: tuple[int, ...], nodata: float) -> None:
     modality = MODALITIES[name]
-    assert (modality.shape, modality.nodata) == (shape, nodata)
+    assert modality.shape == shape
+    assert modality.nodata == nodata
     assert modality.licence
     assert modality.citation
     if modality.kind == "categorical":
@@ -63,7 +64,7 @@ def test_ecoregions_have_the_published_ids() -> None:
     assert len(ECOREGIONS) == 846
     names = [region.name for region in ECOREGIONS]
     assert names == sorted(names)
-    assert BIOMES == tuple(sorted(BIOMES))
+    assert tuple(sorted(BIOMES)) == BIOMES
     assert (BIOMES[0], BIOMES[13]) == ("Boreal Forests/Taiga", "Tundra")
     assert ecoregion_id("Adelie Land tundra") == 0
     assert biome_id("Mangroves") == 3
@@ -106,7 +107,7 @@ def test_arrays_that_break_the_contract_are_refused() -> None:
 def _observation(name: str) -> Observation:
     modality = MODALITIES[name]
     generator = np.random.default_rng(1)
-    low = max(max(band.valid[0] for band in modality.bands), -50)
+    low = max(-50, *(band.valid[0] for band in modality.bands))
     high = min(modality.bands[0].valid[1], 80)
     if name == "temperature":
         low, high = 250, 300

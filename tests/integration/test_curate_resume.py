@@ -1,0 +1,202 @@
+"""A second build does what is left, and refuses what it cannot know to be right."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmearth.build import Options, Summary, build
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.schema import read_table
+from mmearth.curate.lock import only_build
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def _build(config: Path, out: Path, fresh: bool = False) -> tuple[Summary, int]:
+    """Build with one thread; return the summary and how many tiles were visited."""
+    visits = 0
+
+    def progress(step: str, total: int | None) -> None:
+        nonlocal visits
+        visits += step == "collect" and total is None
+
+    return build(config, out, Options(1, "threads", None, fresh), progress), visits
+
+
+def _stamps(out: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def _sums(out: Path) -> str:
+    return (out / "SHA256SUMS").read_text()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Three places of the user's own, two of them far apart on one day."""
+    (tmp_path / "soil.csv").write_text(
+        "lon,lat,ph,day\n10.0,50.0,6.5,2020-06-01\n-60.0,-10.0,5.1,\n100.0,40.0,7.9,2020-07-01\n"
+    )
+    path = tmp_path / "own.yaml"
+    points = {"path": "soil.csv", "value": "ph", "date": "day"}
+    document = {
+        "name": "own",
+        "title": "Own places",
+        "recipe": "mmearth-bench-2026",  # its split rule leaves no place out
+        "source": {"kind": "synthetic", "seed": 7},
+        "modalities": ["sentinel2", "geolocation", "month", "biome"],
+        "tasks": {"soil_pH": {"points": points}},
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_a_finished_dataset_is_left_alone(config: Path, out: Path) -> None:
+    first, visits = _build(config, out)
+    assert (first.unchanged, visits, first.samples) == (False, 3, {"soil_pH": 3})
+    before = {k: v for k, v in _stamps(out).items() if ".curate" not in k}
+    second, visits = _build(config, out)
+    assert (second.unchanged, visits) == (True, 0)
+    assert {k: v for k, v in _stamps(out).items() if ".curate" not in k} == before
+    assert second.dataset_hash == first.dataset_hash
+
+
+def test_a_deleted_and_a_shortened_file_are_collected_again(config: Path, out: Path) -> None:
+    _build(config, out)
+    before, stamps = _sums(out), _stamps(out / "store")
+    gone, short = sorted((out / "store").rglob("*.tif"))[:2]
+    gone.unlink()
+    os.truncate(short, 100)
+    _, visits = _build(config, out)
+    assert visits == 2
+    assert _sums(out) == before
+    after = _stamps(out / "store")
+    assert {path for path in after if after[path] != stamps[path]} == {str(gone), str(short)}
+
+
+def test_what_a_crash_left_in_the_store_is_not_published(config: Path, out: Path) -> None:
+    _build(config, out)
+    before = _sums(out)
+    (out / "dataset.json").unlink()
+    (out / "store" / ".sentinel2.tif.77.tmp").write_bytes(b"half")
+    (out / "store" / "32633").mkdir(exist_ok=True)
+    (out / "store" / "32633" / "stray.tif").write_bytes(b"whole")
+    _build(config, out)
+    assert _sums(out) == before
+
+
+def test_a_flipped_byte_in_a_shard_is_healed(config: Path, out: Path) -> None:
+    _build(config, out)
+    before = _sums(out)
+    shard = next((out / "shards").rglob("*.tar"))
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 1
+    shard.write_bytes(data)
+    summary, visits = _build(config, out)
+    assert (summary.unchanged, visits, summary.problems) == (False, 0, ())
+    assert _sums(out) == before
+
+
+def test_new_changed_and_removed_places(config: Path, out: Path, tmp_path: Path) -> None:
+    _build(config, out)
+    # The first place gets another date, the second goes, the third stays, a fourth comes.
+    (tmp_path / "soil.csv").write_text(
+        "lon,lat,ph,day\n10.0,50.0,6.5,2020-08-05\n100.0,40.0,7.9,2020-07-01\n20.0,52.0,6.0,\n"
+    )
+    summary, visits = _build(config, out)
+    assert (visits, summary.samples) == (2, {"soil_pH": 3})
+    _build(config, tmp_path / "anew")
+    assert _sums(out) == _sums(tmp_path / "anew")
+
+
+def test_without_its_store_a_dataset_is_still_finished(config: Path, out: Path) -> None:
+    document = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**document, "keep_store": False}))
+    first, _ = _build(config, out)
+    assert not (out / "store").exists()
+    second, visits = _build(config, out)
+    assert (second.unchanged, visits, second.problems) == (True, 0, ())
+    assert second.dataset_hash == first.dataset_hash
+
+
+def test_another_configuration_needs_another_directory(config: Path, out: Path) -> None:
+    _build(config, out)
+    document = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**document, "seed": 43}))
+    with pytest.raises(ConfigError, match=r"another configuration .*--fresh"):
+        _build(config, out)
+    summary, visits = _build(config, out, fresh=True)
+    assert (summary.exit_code, visits) == (0, 3)
+
+
+def test_a_configuration_may_be_corrected_before_anything_is_collected(
+    config: Path, out: Path
+) -> None:
+    good = config.read_text()
+    config.write_text(good.replace("soil.csv", "absent.csv"))
+    with pytest.raises(ConfigError, match=r"absent\.csv"):
+        _build(config, out)
+    config.write_text(good)
+    assert _build(config, out)[0].exit_code == 0
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_files_of_others_are_not_touched(fresh: bool, config: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "README.md").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds README\.md.*empty directory"):
+        _build(config, out, fresh)
+    assert [path.name for path in out.iterdir()] == ["README.md"]
+    assert (out / "README.md").read_text() == "mine"
+
+
+def test_two_builds_do_not_share_a_directory(config: Path, out: Path) -> None:
+    with only_build(out), pytest.raises(ConfigError, match="another build is at work"):
+        _build(config, out)
+    assert _build(config, out)[0].exit_code == 0
+
+
+def test_a_ledger_that_is_none_is_refused_and_made_anew(
+    config: Path, out: Path, run_cli: Run
+) -> None:
+    (out / ".curate").mkdir(parents=True)
+    (out / ".curate" / "ledger.sqlite").write_text(
+        "not a database, and long enough to be read as one" * 9
+    )
+    code, _, stderr = run_cli("curate", "build", str(config), "-o", str(out))
+    assert code == 1
+    assert "is not a ledger" in stderr
+    assert "--fresh" in stderr
+    assert _build(config, out, fresh=True)[0].exit_code == 0
+
+
+def test_a_sample_has_the_split_that_was_planned(config: Path, out: Path) -> None:
+    _build(config, out)
+    planned = read_table(out / "tiles.parquet", ["tile", "split"]).to_pylist()
+    packed = read_table(out / "manifests" / "soil_pH.parquet", ["tile", "split"]).to_pylist()
+    assert sorted(planned, key=str) == sorted(packed, key=str)
+    assert len({row["split"] for row in planned}) > 1
+
+
+def test_a_pipe_gets_facts_and_no_bar(config: Path, out: Path, run_cli: Run) -> None:
+    code, stdout, stderr = run_cli(
+        "curate", "build", str(config), "-o", str(out), "--executor", "threads", "--json"
+    )
+    assert code == 0
+    facts = json.loads(stdout)
+    assert facts["samples"] == {"soil_pH": 3}
+    assert facts["exit_code"] == 0
+    assert "\r" not in stderr
+    assert "%|" not in stderr
+    assert stderr.splitlines()[:2] == ["plan …", "collect: 3 tiles"]

@@ -1,0 +1,122 @@
+"""The configuration: what is wrong is named with its key, its value and what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.curate.config import BuildConfig, load_config
+
+_SMALLEST = {
+    "name": "tiny",
+    "title": "Tiny",
+    "source": {"kind": "synthetic"},
+    "tasks": {"biomass": {"labels": {"count": 3}}},
+}
+
+
+def _load(directory: Path, **changed: Any) -> BuildConfig:
+    path = directory / "c.yaml"
+    path.write_text(yaml.safe_dump({**_SMALLEST, **changed}))
+    return load_config(path)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = _load(tmp_path)
+    assert config.modalities == tuple(MODALITIES)
+    assert config.require == ("sentinel2",)
+    assert (config.recipe, config.seed, config.keep_store) == ("default", 42, True)
+    assert config.source.kind == "synthetic"
+
+
+def test_names_are_kept_in_the_published_order(tmp_path: Path) -> None:
+    config = _load(
+        tmp_path,
+        modalities=["biome", "sentinel2", "biome"],
+        tasks={"species": {"labels": {"count": 1}}, "biomass": {"labels": {"count": 1}}},
+    )
+    assert config.modalities == ("sentinel2", "biome")
+    assert list(config.tasks) == ["biomass", "species"]
+
+
+def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
+    first = _load(tmp_path).sha256
+    assert _load(tmp_path, seed=42, keep_store=True).sha256 == first
+    assert _load(tmp_path, seed=43).sha256 != first
+    assert len(first) == 64
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"colour": 1}, "colour: unknown key"),
+        ({"name": "Tiny Data"}, "name: .*'Tiny Data'"),
+        ({"recipe": "mine"}, "recipe: .*'default' or 'mmearth-bench-2026'.*found 'mine'"),
+        ({"modalities": ["landsat"]}, "modalities: 'landsat' is no modality; expected .*sentinel2"),
+        ({"tasks": {"rain": {"labels": {"count": 1}}}}, "tasks: 'rain' is no task; .*soil_pH"),
+        ({"tasks": {"biomass": {}}}, "tasks.biomass: expected exactly one of labels, points, grid"),
+        (
+            {"tasks": {"biomass": {"labels": {"count": 0}}}},
+            r"tasks\.biomass\.labels\.count.*found 0",
+        ),
+        ({"source": {"kind": "moon"}}, "source: .*'synthetic', 'files'"),
+        ({"source": {"kind": "synthetic", "sede": 1}}, r"source\.synthetic\.sede: unknown key"),
+        ({"modalities": ["biome"]}, "require names sentinel2, which modalities leaves out"),
+        ({"shard_bytes": "many"}, "shard_bytes: .*found 'many'"),
+        (
+            {"tasks": {"soil_pH": {"grid": {"path": "a", "spacing_m": 9}}}},
+            "soil_pH: a grid has no values",
+        ),
+        (
+            {"tasks": {"species": {"grid": {"path": "a", "spacing_m": 9}}}},
+            "species: a grid has no labels; give ranges:",
+        ),
+        (
+            {"tasks": {"biomass": {"labels": {"count": 1}, "split": {"rule": "coin"}}}},
+            r"tasks\.biomass\.split\.rule: expected one of published, default .found 'coin'",
+        ),
+    ],
+)
+def test_a_wrong_key_is_named(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        _load(tmp_path, **changed)
+    assert str(caught.value).startswith(str(tmp_path / "c.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_all_wrong_keys_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"colour: unknown key.*seed: "):
+        _load(tmp_path, colour=1, seed="x")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: tiny\n")
+    with pytest.raises(ConfigError, match=r"title: this key is missing.*source: .*tasks: "):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no keys"),
+        ("- a\n- b\n", "holds no keys"),
+        ("name: [1, 2", "is not YAML"),
+        ("name: tiny\n\ttitle: x", "is not YAML"),
+    ],
+)
+def test_what_is_no_yaml_mapping_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no configuration .*none\.yaml"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="there is no configuration"):
+        load_config(tmp_path)

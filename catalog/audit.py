@@ -14,18 +14,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
-from mmearth.catalog.ecoregions import BIOMES
+from mmearth.catalog import balance
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, lonlat_bounds
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, centres, lonlat_bounds
 
 TESTS = ("random_test", "geographic_test")
-_COLUMNS = ("key", "tile", "split", "train_5", "train_50", "lon", "lat")
+_COLUMNS = ("tile", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class TaskAudit:
     """Total variation distance of a split's biomes from train's, 0 to 1."""
     targets: dict[str, dict[str, float]]
     """Mean and deviation of the target by split; labels a sample for multi-label tasks."""
+    label_imbalance: dict[str, float]
+    """Of multi-label tasks: total variation distance of a split's labels from train's, 0 to 1."""
     violations: tuple[str, ...] = field(default=())
     """What makes a test number wrong."""
 
@@ -87,13 +91,32 @@ def audit_dataset(root: Path, buffer_m: float) -> list[TaskAudit]:
     return [audit(task, read_table(root / manifest_path(task)), buffer_m) for task in tasks]
 
 
+def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
+    """Audit any Parquet table of tiles and splits, each `task` in it by itself.
+
+    Raises:
+        ConfigError: The file cannot be read as Parquet.
+        FormatError: It has no column `tile` or `split`.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise ConfigError(
+            f"{path} cannot be read as Parquet ({exc}); expected tile, split, …"
+        ) from exc
+    if "task" not in table.column_names:
+        return [audit(path.stem, table, buffer_m)]
+    tasks = sorted(set(table["task"].to_pylist()))
+    return [audit(task, table.filter(pc.equal(table["task"], task)), buffer_m) for task in tasks]
+
+
 def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
     """Audit one task's samples.
 
     Args:
-        task: A key of TASKS.
-        table: A row a sample: key, tile, split, train_5, train_50, lon, lat; where there, also
-            biome, sentinel2 and the target.
+        task: A key of TASKS, or any name for the report.
+        table: A row a sample with its tile (an id) and split; where there, also key, train_5,
+            train_50, biome, sentinel2 and the target.
         buffer_m: Distance that train must keep from the tests, in metres.
 
     Raises:
@@ -109,7 +132,7 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
             f"{task} has the split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
         )
     tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
-    points = _unit_vectors(table)
+    points = _unit_vectors(tiles)
     overlaps = _overlaps(tiles, split)
     distances = _distances(points, split)
     violations = [
@@ -127,7 +150,7 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
             if d.least * 1000.0 < buffer_m
         ],
     ]
-    biomes = _biomes(table, split)
+    biomes = balance.biomes(table, split)
     return TaskAudit(
         task=task,
         counts=_counts(table, split),
@@ -135,8 +158,11 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
         distances=distances,
         shared_scenes=_shared_scenes(table, split),
         biomes=biomes,
-        imbalance={name: _variation(biomes["train"], found) for name, found in biomes.items()},
-        targets=_targets(task, table, split),
+        imbalance={
+            name: balance.variation(biomes["train"], found) for name, found in biomes.items()
+        },
+        targets=balance.targets(task, table, split),
+        label_imbalance=balance.label_imbalance(task, table, split),
         violations=tuple(violations),
     )
 
@@ -168,7 +194,8 @@ def to_markdown(audits: Sequence[TaskAudit]) -> str:
 def _counts(table: pa.Table, split: NDArray[np.object_]) -> dict[str, int]:
     counts = {name: int(np.count_nonzero(split == name)) for name in SPLITS}
     for subset in ("train_5", "train_50"):
-        counts[subset] = int(np.count_nonzero(table[subset].to_numpy()))
+        if subset in table.column_names:
+            counts[subset] = int(np.count_nonzero(table[subset].to_numpy()))
     return counts
 
 
@@ -184,8 +211,10 @@ def _twice(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
 
 
 def _not_nested(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
+    if not {"train_5", "train_50"} <= set(table.column_names):
+        return []
     five, fifty = table["train_5"].to_numpy(), table["train_50"].to_numpy()
-    keys = table["key"].to_pylist()
+    keys = table["key" if "key" in table.column_names else "tile"].to_pylist()
     found = [f"{keys[i]} is in train_5 and not in train_50" for i in np.flatnonzero(five & ~fifty)]
     outside = np.flatnonzero(fifty & (split != "train"))
     return [*found, *(f"{keys[i]} is in train_50 and not in train" for i in outside)]
@@ -207,8 +236,8 @@ def _overlaps(tiles: list[Tile], split: NDArray[np.object_]) -> dict[str, int]:
     return counts
 
 
-def _unit_vectors(table: pa.Table) -> NDArray[np.float64]:
-    lon, lat = np.radians(table["lon"].to_numpy()), np.radians(table["lat"].to_numpy())
+def _unit_vectors(tiles: Sequence[Tile]) -> NDArray[np.float64]:
+    lon, lat = (np.radians(values) for values in centres(tiles))
     return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
@@ -242,47 +271,3 @@ def _shared_scenes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, int
         scenes[name].update(found or ())
     shared = {name: len(scenes["train"] & scenes[name]) for name in SPLITS[1:]}
     return {name: n for name, n in shared.items() if n}
-
-
-def _biomes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, int]]:
-    if "biome" not in table.column_names:
-        return {name: {} for name in SPLITS}
-    codes = table["biome"].to_pylist()
-    counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
-    for name, code in sorted(zip(split, codes, strict=True), key=str):
-        label = "none" if code is None else BIOMES[code]
-        counts[name][label] = counts[name].get(label, 0) + 1
-    return counts
-
-
-def _variation(first: dict[str, int], second: dict[str, int]) -> float:
-    """Return the total variation distance of two distributions, 0 (equal) to 1 (disjoint)."""
-    n_first, n_second = sum(first.values()), sum(second.values())
-    if not n_first or not n_second:
-        return 0.0
-    labels = first.keys() | second.keys()
-    gaps = [abs(first.get(k, 0) / n_first - second.get(k, 0) / n_second) for k in sorted(labels)]
-    return sum(gaps) / 2.0
-
-
-def _targets(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, float]]:
-    """Return mean and deviation of the target by split, where the table has it."""
-    column = "target" if "target" in table.column_names else task
-    if column not in table.column_names:
-        return {}
-    raw = table[column].to_pylist()
-    values = np.array([_number(value) for value in raw])
-    result = {}
-    for name in SPLITS:
-        found = values[(split == name) & ~np.isnan(values)]
-        if found.size:
-            result[name] = {"mean": float(found.mean()), "std": float(found.std())}
-    return result
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        return float("nan")
-    if isinstance(value, list):
-        return float(len(value))
-    return float(value["mean"] if isinstance(value, dict) else value)

@@ -91,7 +91,7 @@ def validate(directory: str, schemas: str | None, as_json: bool) -> int:
 
 
 @cli.command()
-@options.directory
+@click.argument("path", type=click.Path())
 @click.option(
     "--buffer-m",
     type=click.FloatRange(0),
@@ -101,12 +101,16 @@ def validate(directory: str, schemas: str | None, as_json: bool) -> int:
 )
 @click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write a Markdown report there.")
 @options.as_json
-def audit(directory: str, buffer_m: float, out: str | None, as_json: bool) -> int:
-    """Measure the splits of DIRECTORY; exit 4 when they make a test number wrong."""
-    from mmearth.catalog.audit import audit_dataset, to_markdown
+def audit(path: str, buffer_m: float, out: str | None, as_json: bool) -> int:
+    """Measure the splits of PATH; exit 4 when they make a test number wrong.
+
+    PATH is a dataset's directory, or a Parquet table with columns `tile` and `split`.
+    """
+    from mmearth.catalog.audit import audit_dataset, audit_table, to_markdown
     from mmearth.catalog.files import write_atomic
 
-    found = audit_dataset(Path(directory), buffer_m)
+    one = Path(path)
+    found = (audit_table if one.is_file() else audit_dataset)(one, buffer_m)
     report = to_markdown(found)
     if out is not None:
         write_atomic(Path(out), report.encode())

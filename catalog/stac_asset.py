@@ -144,13 +144,14 @@ def _column(name: str) -> str:
 
 def _shard(row: Row) -> pystac.Asset:
     """Return the asset of a sample's shard, with the byte range of each member."""
-    entries = []
-    for name, member in _pixel_members(row).items():
-        entry = _entry(f"{row['key']}.{name}.npy", NPY, member)
-        entries.append(entry | {"title": name} | _provenance(member))
+    # Every entry has the same keys: a table of items would fill a gap with null, which is invalid.
+    entries = [
+        _entry(f"{row['key']}.{name}.npy", NPY, member) | {"title": name}
+        for name, member in _pixel_members(row).items()
+    ]
     # All tile-level modalities share one member: the sample's JSON.
     entries += [
-        _entry(f"{row['key']}.json", "application/json", member)
+        _entry(f"{row['key']}.json", "application/json", member) | {"title": "tile-level"}
         for member in _tile_members(row)[:1]
     ]
     entries.sort(key=lambda entry: entry["range"])

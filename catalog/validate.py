@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,10 +122,28 @@ def validate_croissant(root: Path) -> Validation:
         return Validation(1, (), ("croissant.json (pip install 'mmearth[croissant]')",))
     logging.getLogger("absl").setLevel(logging.ERROR)  # it repeats what we report
     try:
-        issues = mlcroissant.Dataset(jsonld=str(path)).metadata.ctx.issues
+        files = _read_object(path).get("distribution", [])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of rdflib, about its own parser
+            issues = mlcroissant.Dataset(jsonld=str(path)).metadata.ctx.issues
     except mlcroissant.ValidationError as exc:
-        return Validation(1, (f"{path}: {' '.join(str(exc).split())}",), ())
-    return Validation(1, tuple(f"{path}: {text}" for text in sorted(issues.errors)), ())
+        text = " ".join(str(exc).split()).partition(" Found the following 1 warning")[0]
+        return Validation(1, (f"{path}: {text}",), ())
+    except (ValueError, AssertionError, AttributeError, KeyError, TypeError) as exc:
+        return Validation(1, (f"{path}: it is not Croissant metadata ({exc})",), ())
+    problems = [*sorted(issues.errors), *_wrong_files(root, files)]
+    return Validation(1, tuple(f"{path}: {text}" for text in problems), ())
+
+
+def _wrong_files(root: Path, files: list[dict[str, Any]]) -> Iterator[str]:
+    """Name files that are not there or have another size than croissant.json says."""
+    for entry in files:
+        name = entry.get("contentUrl", "")
+        if not name or "://" in name:
+            continue
+        size = f"{(root / name).stat().st_size} B" if (root / name).is_file() else "not there"
+        if size != entry.get("contentSize", size):
+            yield f"{name} is {size}, expected {entry['contentSize']}"
 
 
 def _invalid(

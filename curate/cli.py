@@ -117,8 +117,12 @@ def failures(directory: str, as_json: bool) -> None:
     "-o", "--out", type=click.Path(dir_okay=False), help="The PNG; TILE.png unless given."
 )
 @click.option("--geotiff", type=click.Path(file_okay=False), help="Copy its GeoTIFFs there too.")
-def view(directory: str, tile: str | None, out: str | None, geotiff: str | None) -> None:
+@options.as_json
+def view(
+    directory: str, tile: str | None, out: str | None, geotiff: str | None, as_json: bool
+) -> None:
     """Draw the modalities of one TILE of DIRECTORY on one sheet; its first tile unless given."""
+    from mmearth.catalog.errors import storage_errors
     from mmearth.catalog.tile import Tile
     from mmearth.curate.ledger import Ledger
     from mmearth.curate.view import contact_sheet, export_geotiffs
@@ -129,8 +133,11 @@ def view(directory: str, tile: str | None, out: str | None, geotiff: str | None)
         reasons = ledger.reasons(chosen.id)
     sheet = contact_sheet(root, chosen, reasons)
     path = Path(out or f"{chosen.id}.png")
-    sheet.save(path, format="PNG")
-    click.echo(str(path))
-    if geotiff is not None:
-        for copied in export_geotiffs(root, chosen, Path(geotiff)):
-            click.echo(str(copied))
+    with storage_errors(f"write {path}"):
+        sheet.save(path, format="PNG")
+    copied = export_geotiffs(root, chosen, Path(geotiff)) if geotiff is not None else []
+    if as_json:
+        options.echo_json({"tile": chosen.id, "png": path, "geotiffs": copied})
+        return
+    for written in (path, *copied):
+        click.echo(str(written))

@@ -114,7 +114,8 @@ def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
     except ImportError as exc:
         raise ConfigError("--scheduler needs Dask: pip install 'mmearth[dask]'") from exc
     try:
-        client: Any = Client(scheduler, timeout="10s", set_as_default=False)
+        connect: Any = Client  # distributed names no types
+        client = connect(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as exc:
         raise ConfigError(
             f"no Dask scheduler answers at {scheduler}; start one or drop --scheduler"

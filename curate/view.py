@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mmearth.catalog.classes import BIOME_CLASSES, ECOREGION_CLASSES
+from mmearth.catalog.errors import ConfigError, storage_errors
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import ClassCode
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.store import observation_path, read_observation
+from mmearth.catalog.store import STORE, observation_path, read_observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 
@@ -56,8 +57,13 @@ def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Imag
         reasons: Modality → why it is not in the store.
 
     Raises:
+        ConfigError: The store was not kept.
         FormatError: A file of the store is damaged.
     """
+    if not (root / STORE).is_dir():
+        raise ConfigError(
+            f"{root} has no store to draw from; build with keep_store: true, or read its shards"
+        )
     found: dict[str, Observation] = {}
     for name in (*MODALITIES, *(n for n, t in TASKS.items() if t.level == "pixel")):
         if (root / observation_path(tile, name)).exists():
@@ -80,12 +86,13 @@ def export_geotiffs(root: Path, tile: Tile, out: Path) -> list[Path]:
     Raises:
         StorageError: The disk is full.
     """
-    out.mkdir(parents=True, exist_ok=True)
     copied = []
-    for name in (*MODALITIES, *TASKS):
-        path = root / observation_path(tile, name)
-        if path.suffix == ".tif" and path.exists():
-            copied.append(Path(shutil.copyfile(path, out / f"{tile.id}_{name}.tif")))
+    with storage_errors(f"copy to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (*MODALITIES, *TASKS):
+            path = root / observation_path(tile, name)
+            if path.suffix == ".tif" and path.exists():
+                copied.append(Path(shutil.copyfile(path, out / f"{tile.id}_{name}.tif")))
     return copied
 
 

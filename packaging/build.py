@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -14,6 +15,7 @@ from mmearth.catalog.files import remove_temporaries, write_atomic
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.statistics import TaskStatistics
+from mmearth.catalog.store import reading_many
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.workers import open_pool
 from mmearth.packaging.codec import encode
@@ -23,6 +25,7 @@ from mmearth.packaging.shard import ShardWriter, shard_name
 
 _TAR_OVERHEAD = 1024  # a header and half a block of padding a member, about
 _NPY_HEADER = 128
+_DIRECTORIES = ("shards", "manifests", "statistics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class _Packed:
     sha256: str
 
 
+_Job = tuple[str, str, list[Planned]]
+_Map = Callable[[Callable[[_Job], _Packed], Iterable[_Job]], Iterator[_Packed]]
+
+
 def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
     """Pack every task of a collected dataset.
 
@@ -65,26 +72,36 @@ def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
         DataError: An array breaks its contract.
         StorageError: The disk is full.
     """
-    remove_temporaries(root / "shards")
+    for name in _DIRECTORIES:
+        remove_temporaries(root / name)
     n_samples, dropped, sums, nbytes = {}, {}, {}, 0
-    jobs: list[tuple[str, str, list[Planned]]] = []
-    for task in card.tasks:
-        inputs = read_inputs(root, task, card.require)
-        n_samples[task], dropped[task] = len(inputs.samples), inputs.dropped
-        jobs += [(task, *job) for job in _cut(task, inputs.samples, card.shard_bytes)]
-    rows: dict[str, list[Row]] = {task: [] for task in card.tasks}
-    statistics = {task: TaskStatistics(task) for task in card.tasks}
-    for (task, _, _), packed in zip(jobs, _pack_all(root, jobs, workers), strict=True):
-        rows[task] += packed.rows
-        statistics[task].merge(packed.statistics)
-        sums[packed.name] = packed.sha256
-        nbytes += packed.nbytes
-    for task in card.tasks:
-        write_manifest(root, task, rows[task])
-        text = json.dumps(statistics[task].to_json(), indent=1, ensure_ascii=False)
-        write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())
+    with _open_map(workers) as pack_all:
+        for task in card.tasks:
+            # One task after the other: memory holds the rows of one, and the arrays of a sample.
+            inputs = read_inputs(root, task, card.require)
+            n_samples[task], dropped[task] = len(inputs.samples), inputs.dropped
+            jobs = ((task, *job) for job in _cut(task, inputs.samples, card.shard_bytes))
+            rows, statistics = [], TaskStatistics(task)
+            for packed in pack_all(partial(_pack, root), jobs):
+                rows += packed.rows
+                statistics.merge(packed.statistics)
+                sums[packed.name] = packed.sha256
+                nbytes += packed.nbytes
+            write_manifest(root, task, rows)
+            text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
+            write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())
     _remove_stale(root, card, sums)
     return Built(n_samples, dropped, sums, nbytes)
+
+
+@contextmanager
+def _open_map(workers: int) -> Iterator[_Map]:
+    """Yield a `map` that keeps the order, over processes when there are several workers."""
+    if workers <= 1:
+        yield map
+        return
+    with open_pool(workers) as pool:
+        yield pool.map
 
 
 def _cut(
@@ -117,32 +134,20 @@ def _sample_bytes(task: str, sample: Planned) -> int:
     return sum(size + _NPY_HEADER + _TAR_OVERHEAD for size in sizes) + 4 * _TAR_OVERHEAD
 
 
-def _pack_all(
-    root: Path, jobs: list[tuple[str, str, list[Planned]]], workers: int
-) -> Iterator[_Packed]:
-    """Yield the packed shards in the order of the jobs."""
-    work = partial(_pack, root)
-    workers = min(workers, len(jobs))
-    if workers <= 1:
-        yield from map(work, jobs)
-        return
-    with open_pool(workers) as pool:
-        yield from pool.map(work, jobs)
-
-
-def _pack(root: Path, job: tuple[str, str, list[Planned]]) -> _Packed:
+def _pack(root: Path, job: _Job) -> _Packed:
     """Write one shard."""
     task, name, samples = job
     statistics, rows = TaskStatistics(task), []
     writer = ShardWriter(root, name)
     try:
-        for planned in samples:
-            sample = load_sample(root, task, planned)
-            ranges = writer.write(sample.key, encode(sample, missing_reasons(planned)))
-            rows.append(manifest_row(planned, sample, name, ranges))
-            if sample.split == "train":
-                arrays = {n: o.array for n, o in sample.observations.items()}
-                statistics.update(_subsets(planned), arrays, sample.target)
+        with reading_many():
+            for planned in samples:
+                sample = load_sample(root, task, planned)
+                ranges = writer.write(sample.key, encode(sample, missing_reasons(planned)))
+                rows.append(manifest_row(planned, sample, name, ranges))
+                if sample.split == "train":
+                    arrays = {n: o.array for n, o in sample.observations.items()}
+                    statistics.update(_subsets(planned), arrays, sample.target)
     except BaseException:
         writer.abandon()
         raise

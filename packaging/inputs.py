@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError, IntegrityError
@@ -116,9 +118,9 @@ def missing_reasons(planned: Planned) -> dict[str, str]:
 
 def _by_tile(root: Path, tiles: set[str]) -> dict[str, dict[str, Row]]:
     result: dict[str, dict[str, Row]] = {}
-    for row in read_table(root / "observations.parquet").to_pylist():
-        if row["tile"] in tiles:
-            result.setdefault(row["tile"], {})[row["modality"]] = row
+    table = read_table(root / "observations.parquet")
+    for row in table.filter(pc.is_in(table["tile"], pa.array(tiles, pa.string()))).to_pylist():
+        result.setdefault(row["tile"], {})[row["modality"]] = row
     return result
 
 

@@ -80,7 +80,7 @@ class ShardWriter:
             encoder=False,
         )  # fmt: skip
         # TarWriter opens its tar as a pipe, which copies all bytes several times, in small blocks.
-        self._tar.tarstream = tarfile.open(  # noqa: SIM115 - closed by TarWriter
+        self._tar.tarstream = tarfile.TarFile(
             fileobj=cast(BinaryIO, self._stream),
             mode="w",
             format=tarfile.USTAR_FORMAT,

@@ -75,7 +75,7 @@ def _read(path: Path, config: PointsPlaces) -> pd.DataFrame:
             lon=points.x, lat=points.y
         )
     if config.lon in frame and config.lat in frame:
-        return frame.assign(lon=frame[config.lon], lat=frame[config.lat])
+        return pd.DataFrame(frame).assign(lon=frame[config.lon], lat=frame[config.lat])
     raise ConfigError(
         f"{path} has the columns {', '.join(frame.columns)}; expected coordinates in "
         f"{config.lon!r} and {config.lat!r}: name them with lon: and lat:"

@@ -86,7 +86,9 @@ class Files:
             try:
                 outcomes[name] = self._one(name, tile, date)
             except MMEarthError as exc:
-                outcomes[name] = exc
+                # The reason is published: it names files from the root on, not this machine's path.
+                reason = type(exc)(str(exc).replace(f"{self._root}/", ""))
+                outcomes[name] = reason
             found = outcomes[name]
             if name == "sentinel2" and isinstance(found, Observation) and found.acquired:
                 date = found.acquired

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mmearth.catalog.audit import audit, to_markdown
-from mmearth.catalog.errors import FormatError
+from mmearth.catalog.audit import audit, audit_table, to_markdown
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.tile import Tile
 
 
@@ -73,6 +75,26 @@ def test_shared_scenes_are_reported_and_no_violation() -> None:
     found = _audit(_row(10, 50, "train", sentinel2=scene), _row(12, 50, "val", sentinel2=scene))
     assert found.shared_scenes == {"val": 1}
     assert found.violations == ()
+
+
+def test_any_table_of_tiles_and_splits(tmp_path: Path) -> None:
+    rows = [
+        {"task": task, "tile": Tile.at(lon, 50).id, "split": split}
+        for task, lon, split in (("mine", 10, "train"), ("mine", 10, "val"), ("other", 10, "val"))
+    ]
+    path = tmp_path / "mine.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    mine, other = audit_table(path, 0.0)
+    assert (mine.task, len(mine.violations), other.violations) == ("mine", 1, ())
+    with pytest.raises(ConfigError, match="cannot be read as Parquet"):
+        audit_table(tmp_path / "nowhere.parquet", 0.0)
+
+
+def test_label_imbalance_of_a_multi_label_task() -> None:
+    rows = [_row(10, 50, "train", species=["a", "b"]), _row(12, 50, "val", species=["a"])]
+    found = audit("species", pa.Table.from_pylist(rows), 0.0)
+    # Train has a and b in equal parts, val only a: half of the mass is elsewhere.
+    assert found.label_imbalance["val"] == 0.5
 
 
 def test_wrong_tables_are_refused() -> None:

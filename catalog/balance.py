@@ -1,0 +1,68 @@
+"""How alike the splits are: biomes, targets and labels of each against train's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mmearth.catalog.ecoregions import BIOMES
+from mmearth.catalog.splits import SPLITS
+
+
+def biomes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, int]]:
+    """Return samples by split and biome; `none` where there is no biome."""
+    if "biome" not in table.column_names:
+        return {name: {} for name in SPLITS}
+    codes = table["biome"].to_pylist()
+    counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
+    for name, code in sorted(zip(split, codes, strict=True), key=str):
+        label = "none" if code is None else BIOMES[code]
+        counts[name][label] = counts[name].get(label, 0) + 1
+    return counts
+
+
+def variation(first: dict[str, int], second: dict[str, int]) -> float:
+    """Return the total variation distance of two distributions, 0 (equal) to 1 (disjoint)."""
+    n_first, n_second = sum(first.values()), sum(second.values())
+    if not n_first or not n_second:
+        return 0.0
+    labels = first.keys() | second.keys()
+    gaps = [abs(first.get(k, 0) / n_first - second.get(k, 0) / n_second) for k in sorted(labels)]
+    return sum(gaps) / 2.0
+
+
+def targets(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, float]]:
+    """Return mean and deviation of the target by split, where the table has it."""
+    column = "target" if "target" in table.column_names else task
+    if column not in table.column_names:
+        return {}
+    raw = table[column].to_pylist()
+    values = np.array([_number(value) for value in raw])
+    result = {}
+    for name in SPLITS:
+        found = values[(split == name) & ~np.isnan(values)]
+        if found.size:
+            result[name] = {"mean": float(found.mean()), "std": float(found.std())}
+    return result
+
+
+def label_imbalance(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str, float]:
+    """Return how far each split's label frequencies are from train's; {} for other tasks."""
+    if task not in table.column_names or not pa.types.is_list(table.schema.field(task).type):
+        return {}
+    counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
+    for name, labels in zip(split, table[task].to_pylist(), strict=True):
+        for label in labels or ():
+            counts[name][label] = counts[name].get(label, 0) + 1
+    return {name: variation(counts["train"], counts[name]) for name in SPLITS}
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, list):
+        return float(len(value))
+    return float(value["mean"] if isinstance(value, dict) else value)

@@ -1,0 +1,246 @@
+"""STAC: what items, assets and collections say about rows of a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pystac
+import pytest
+import shapely
+import stac_geoparquet.arrow
+
+from mmearth.catalog import stac
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.schema import manifest_path, manifest_schema, read_table, write_table
+from mmearth.catalog.tile import Tile
+from mmearth.catalog.validate import validate_stac
+
+AT_180 = Tile.at(180.0, -16.5)
+IN_STORE = Tile.at(10.0, 50.0)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def _item(root: Path, task: str, tile: Tile) -> Any:
+    return _read(root / "stac" / task / "items" / f"{tile.id}_20200619.json")
+
+
+@pytest.fixture
+def built(packed: Path, card: DatasetCard) -> Path:
+    stac.build(packed, card)
+    return packed
+
+
+def test_members_have_inclusive_ranges_and_multihashes(built: Path) -> None:
+    entries = _item(built, "soil_pH", AT_180)["assets"]["shard"]["archive"]
+    key = f"{AT_180.id}_20200619"
+    assert [(entry["href"], entry["range"]) for entry in entries] == [
+        (f"{key}.json", [512, 1511]),  # 1000 bytes from 512: the last is 1511
+        (f"{key}.aster_gdem.npy", [2048, 3047]),
+        (f"{key}.sentinel2.npy", [5120, 6119]),
+    ]
+    assert {entry["file:checksum"] for entry in entries} == {"1220" + "ab" * 32}
+    assert {entry["file:size"] for entry in entries} == {1000}
+
+
+def test_pixel_targets_are_members_and_labels(built: Path) -> None:
+    item = _item(built, "biomass", IN_STORE)
+    assert item["assets"]["biomass"]["roles"] == ["labels"]
+    assert item["assets"]["biomass"]["bands"][0]["unit"] == "Mg/ha"
+    assert item["assets"]["biomass"]["archive"][0]["range"] == [8192, 9191]
+    assert item["assets"]["shard"]["archive"][-1]["title"] == "biomass"
+    assert item["properties"]["mmearth:target"] == 42.5
+
+
+def test_an_asset_is_the_stored_file_or_the_member(built: Path) -> None:
+    stored = _item(built, "biomass", IN_STORE)["assets"]["sentinel2"]
+    assert stored["href"] == f"../../../store/32632/{IN_STORE.id}/sentinel2.tif"
+    assert stored["type"] == "image/tiff; application=geotiff"
+    assert stored["file:size"] == 4
+    assert "archive" not in stored
+    member = _item(built, "soil_pH", AT_180)["assets"]["sentinel2"]
+    assert member["href"] == "../../../shards/soil_pH/train-000000.tar"
+    assert member["archive"][0]["range"] == [5120, 6119]
+    assert stored["bands"] == member["bands"]
+
+
+def test_bands_say_wavelength_unit_and_scale(built: Path) -> None:
+    asset = _item(built, "soil_pH", AT_180)["assets"]["sentinel2"]
+    blue = asset["bands"][1]
+    assert asset["nodata"] == 65535
+    assert blue == {
+        "name": "B2",
+        "unit": "1",
+        "raster:scale": 0.0001,
+        "raster:offset": 0.0,
+        "raster:spatial_resolution": 10,
+        "eo:center_wavelength": 0.4927,  # micrometres
+        "eo:common_name": "blue",
+    }
+
+
+def test_stand_ins_and_sources_are_named(built: Path) -> None:
+    item = _item(built, "soil_pH", AT_180)
+    asset = item["assets"]["aster_gdem"]
+    assert asset["mmearth:stand_in"] == "Copernicus DEM"
+    assert "Copernicus DEM" in asset["processing:lineage"]
+    assert "mmearth:stand_in" not in item["assets"]["sentinel2"]
+    assert "glo30" in asset["mmearth:source_ids"]
+    derived = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
+    assert derived == ["https://example.org/S2A_20200619"]
+
+
+def test_properties_of_an_item(built: Path) -> None:
+    item = _item(built, "species", Tile.at(25.0, -33.0))
+    properties = item["properties"]
+    tile = Tile.at(25.0, -33.0)
+    assert properties["datetime"] == "2020-06-19T00:00:00Z"
+    assert properties["proj:code"] == "EPSG:32735"  # zone 35 is 24°–30° E; 327: south
+    assert properties["proj:transform"] == [10.0, 0.0, tile.left, 0.0, -10.0, tile.top]
+    assert properties["proj:bbox"] == [tile.left, tile.top - 1280, tile.left + 1280, tile.top]
+    assert properties["mmearth:species"] == ["Vulpes vulpes", "Lepus capensis"]
+    assert properties["mmearth:split"] == "train"
+    assert "sentinel1" in properties["mmearth:missing"]
+    assert "sentinel2" not in properties["mmearth:missing"]
+
+
+def test_the_antimeridian_cuts_an_item_in_two(built: Path) -> None:
+    item = _item(built, "soil_pH", AT_180)
+    west, south, east, north = item["bbox"]
+    assert 179.9 < west <= 180.0
+    assert -180.0 <= east < -179.9
+    assert south < -16.5 < north
+    shape = shapely.geometry.shape(item["geometry"])
+    assert shape.is_valid
+    assert [part.exterior.is_ccw for part in shape.geoms] == [True, True]
+    # 1.28 km at 16.5° S is 1280 / (111320 cos 16.5°) = 0.0120 degrees, in two halves.
+    assert sum(part.bounds[2] - part.bounds[0] for part in shape.geoms) == pytest.approx(
+        0.0120, abs=2e-4
+    )
+
+
+def test_a_collection_covers_its_items_across_the_antimeridian(built: Path) -> None:
+    extent = _read(built / "stac/soil_pH/collection.json")["extent"]
+    west, south, east, north = extent["spatial"]["bbox"][0]
+    assert 179.4 < west < 179.5
+    assert -179.5 < east < -179.4
+    assert south < -17.0 < -16.5 < north
+    instant = "2020-06-19T00:00:00Z"
+    assert extent["temporal"]["interval"] == [[instant, instant]]
+
+
+def test_a_collection_elsewhere_has_an_ordinary_box(built: Path) -> None:
+    west, _, east, _ = _read(built / "stac/species/collection.json")["extent"]["spatial"]["bbox"][0]
+    assert 24.9 < west < 25.0
+    assert 26.0 < east < 26.1
+
+
+def test_a_collection_around_the_world_with_a_cut_tile_spans_all_of_it(
+    packed: Path, card: DatasetCard
+) -> None:
+    tables = [read_table(packed / manifest_path("soil_pH"))]
+    for lon in (-60.0, 60.0):
+        tile = Tile.at(lon, 0.0)
+        row = tables[0].slice(0, 1).to_pylist()[0]
+        row |= {"key": f"{tile.id}_20200619", "tile": tile.id, "epsg": tile.epsg}
+        row |= {"left": tile.left, "top": tile.top, "geometry": shapely.to_wkb(tile.geometry)}
+        tables.append(pa.Table.from_pylist([row], schema=manifest_schema("soil_pH")))
+    table = pa.concat_tables([table.replace_schema_metadata() for table in tables])
+    write_table(table, packed / manifest_path("soil_pH"), manifest_schema("soil_pH"))
+    stac.build(packed, card)
+    box = _read(packed / "stac/soil_pH/collection.json")["extent"]["spatial"]["bbox"][0]
+    assert (box[0], box[2]) == (-180.0, 180.0)
+
+
+def test_a_collection_cites_and_describes(built: Path) -> None:
+    collection = _read(built / "stac/soil_pH/collection.json")
+    assert collection["license"] == "CC0-1.0"
+    assert collection["mmearth:label_licence"] == "CC-BY-NC-4.0"
+    assert {entry["doi"] for entry in collection["sci:publications"]} == {
+        "10.5194/essd-16-4735-2024",  # WoSIS
+        "10.5067/ASTER/ASTGTM.003",
+        "10.5194/essd-13-4349-2021",  # ERA5-Land
+        "10.1093/biosci/bix014",  # RESOLVE
+    }
+    assert list(collection["item_assets"]) == ["sentinel2", "aster_gdem", "shard"]
+    assert collection["summaries"]["mmearth:split"] == ["train", "val", "geographic_test"]
+    assert collection["mmearth:tile_level"]["temperature"]["bands"][0]["unit"] == "K"
+
+
+def test_pystac_walks_the_catalogue_and_finds_every_file(built: Path) -> None:
+    catalog = pystac.Catalog.from_file(built / "stac" / "catalog.json")
+    items = list(catalog.get_items(recursive=True))
+    assert len(items) == 6
+    assert [child.id for child in catalog.get_children()] == ["biomass", "soil_pH", "species"]
+    for item in items:
+        collection = item.get_collection()
+        assert collection is not None
+        assert collection.id == item.properties["mmearth:task"]
+        for asset in item.assets.values():
+            assert Path(str(asset.get_absolute_href())).is_file()
+
+
+def test_items_parquet_answers_sql_with_nothing_of_ours(built: Path) -> None:
+    rows = duckdb.sql(
+        f"""SELECT collection, "mmearth:split", count(*)
+        FROM '{built}/stac/items.parquet' GROUP BY ALL ORDER BY ALL"""
+    ).fetchall()
+    assert rows == [
+        ("biomass", "train", 1),
+        ("soil_pH", "geographic_test", 1),
+        ("soil_pH", "train", 1),
+        ("soil_pH", "val", 1),
+        ("species", "random_test", 1),
+        ("species", "train", 1),
+    ]
+
+
+def test_items_parquet_gives_the_items_back(built: Path) -> None:
+    table = pq.read_table(built / "stac" / "items.parquet")
+    for document in stac_geoparquet.arrow.stac_table_to_items(table):
+        path = built / "stac" / document["collection"] / "items" / f"{document['id']}.json"
+        written = _read(path)
+        assert document["assets"]["shard"] == written["assets"]["shard"]
+        assert document["assets"]["sentinel2"] == written["assets"]["sentinel2"]
+        assert document["bbox"] == written["bbox"]
+        assert shapely.geometry.shape(document["geometry"]).equals(
+            shapely.geometry.shape(written["geometry"])
+        )
+
+
+def test_the_same_tables_give_the_same_bytes_and_no_leftovers(
+    built: Path, card: DatasetCard
+) -> None:
+    home = built / "stac"
+    before = {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
+    (home / "soil_pH" / "items" / "stale.json").write_text("{}")
+    stac.build(built, card)
+    after = {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
+    assert before == after
+
+
+def test_a_task_without_samples_is_an_empty_valid_collection(
+    packed: Path, card: DatasetCard
+) -> None:
+    for task in card.tasks:
+        empty = manifest_schema(task).empty_table()
+        write_table(empty, packed / manifest_path(task), manifest_schema(task))
+    stac.build(packed, card)
+    assert validate_stac(packed, None).problems == ()
+    assert pq.read_metadata(packed / "stac" / "items.parquet").num_rows == 0
+    extent = _read(packed / "stac/soil_pH/collection.json")["extent"]
+    assert extent["spatial"]["bbox"] == [[-180.0, -90.0, 180.0, 90.0]]
+
+
+def test_a_missing_manifest_is_one_sentence(packed: Path, card: DatasetCard) -> None:
+    (packed / manifest_path("species")).unlink()
+    with pytest.raises(FormatError, match="species.parquet is not there"):
+        stac.build(packed, card)

@@ -1,0 +1,153 @@
+"""One visit to one tile: what is kept, what is recorded, what stops the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmearth.catalog.errors import (
+    ConfigError,
+    DataError,
+    MMEarthError,
+    NoDataError,
+    RefusedError,
+    StorageError,
+    UnavailableError,
+)
+from mmearth.catalog.files import sha256_file
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.store import read_observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate.collect import MAX_TRIES, Job, collect
+from mmearth.curate.source import Label, Outcome
+
+_TILE = Tile(32633, 500_000, 4_649_760)
+_SCENE = Observation(
+    "sentinel2", np.full((12, 128, 128), 700, np.uint16), "2020-06-01", "told 1", ("z", "a")
+)
+_MONTH = Observation("month", np.array([-1.0, 0.0]), "2020-06-01", "told 1")
+
+
+@dataclass
+class Told:
+    """A source that answers what it was told to, one answer after the other."""
+
+    answers: dict[str, list[Outcome]]
+    name: str = "told 1"
+    fingerprint: str = "f"
+    asked: list[tuple[tuple[str, ...], str | None]] = field(default_factory=list)
+
+    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+        assert tile == _TILE
+        self.asked.append((tuple(wanted), date))
+        found = {name: self.answers[name].pop(0) for name in wanted}
+        for outcome in found.values():
+            if isinstance(outcome, RefusedError | ConfigError):
+                raise outcome
+        return found
+
+    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+        raise ConfigError("it has no labels")
+
+
+def _job(*wanted: str, require: tuple[str, ...] = (), date: str | None = None) -> Job:
+    return Job(_TILE, wanted, date, require)
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    source = Told({"sentinel2": [_SCENE], "month": [_MONTH]})
+    scene, month = collect(_job("sentinel2", "month", date="2020-06-01"), source, tmp_path)
+    assert source.asked == [(("sentinel2", "month"), "2020-06-01")]
+    assert scene.path == "store/32633/32633_500000_4649760/sentinel2.tif"
+    assert scene.sha256 == sha256_file(tmp_path / scene.path)
+    assert scene.bytes == (tmp_path / scene.path).stat().st_size
+    assert (scene.state, scene.acquired, scene.valid_fraction) == ("done", "2020-06-01", 1.0)
+    assert scene.source_ids == ("a", "z")
+    assert month.path == "store/32633/32633_500000_4649760/month.json"
+    read, digest = read_observation(tmp_path, _TILE, "sentinel2")
+    assert digest == scene.sha256
+    assert np.array_equal(read.array, _SCENE.array)
+
+
+def test_what_is_missing_is_final_and_what_fails_does_not_lose_the_rest(tmp_path: Path) -> None:
+    broken = DataError("the unit is wrong")
+    broken.add_note("file x.tif")
+    source = Told({"sentinel1": [NoDataError("no orbit")], "biome": [broken], "month": [_MONTH]})
+    records = collect(_job("sentinel1", "biome", "month"), source, tmp_path)
+    assert [(r.state, r.permanent, r.kind) for r in records] == [
+        ("missing", True, "NoDataError"),
+        ("failed", True, "DataError"),
+        ("done", True, None),
+    ]
+    assert records[0].reason == "no orbit"
+    assert records[1].reason == "the unit is wrong; file x.tif"
+
+
+def test_an_array_that_breaks_its_contract_is_a_failure(tmp_path: Path) -> None:
+    hot = Observation("temperature", np.full(9, 25.0), None, "told 1")  # Celsius, not kelvin
+    record = collect(_job("temperature"), Told({"temperature": [hot]}), tmp_path)[0]
+    assert (record.state, record.kind) == ("failed", "DataError")
+    assert "check the unit" in str(record.reason)
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
+    busy = UnavailableError("busy")
+    source = Told({"sentinel2": [_SCENE], "month": [busy, busy, _MONTH]})
+    records = collect(_job("sentinel2", "month"), source, tmp_path, pause_s=0.0)
+    assert [r.state for r in records] == ["done", "done"]
+    assert [wanted for wanted, _ in source.asked] == [
+        ("sentinel2", "month"),
+        ("month",),
+        ("month",),
+    ]
+
+
+def test_what_does_not_pass_is_left_for_the_next_run(tmp_path: Path) -> None:
+    source = Told({"month": [UnavailableError("busy")] * MAX_TRIES})
+    record = collect(_job("month"), source, tmp_path, pause_s=0.0)[0]
+    assert (record.state, record.permanent, record.reason) == ("failed", False, "busy")
+    assert len(source.asked) == MAX_TRIES
+
+
+def test_an_error_of_the_whole_visit_is_everyones(tmp_path: Path) -> None:
+    source = Told({"month": [ConfigError("no such band")], "biome": [_MONTH]})
+    records = collect(_job("month", "biome"), source, tmp_path)
+    assert [(r.modality, r.state, r.reason) for r in records] == [
+        ("month", "failed", "no such band"),
+        ("biome", "failed", "no such band"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "permanent", "other"),
+    [
+        (NoDataError("clouds"), "missing", True, "not kept: the tile has no sentinel2"),
+        (DataError("wrong"), "failed", True, "not kept: sentinel2 failed"),
+        (UnavailableError("busy"), "failed", False, "not kept: sentinel2 failed"),
+    ],
+)
+def test_without_a_required_modality_nothing_is_kept(
+    error: MMEarthError, state: str, permanent: bool, other: str, tmp_path: Path
+) -> None:
+    source = Told({"sentinel2": [error] * MAX_TRIES, "month": [_MONTH]})
+    job = _job("sentinel2", "month", require=("sentinel2",))
+    scene, month = collect(job, source, tmp_path, pause_s=0.0)
+    assert (scene.state, scene.permanent, scene.reason) == (state, permanent, str(error))
+    assert (month.state, month.permanent, month.reason) == (state, permanent, other)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_refusal_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="sign in"):
+        collect(_job("month"), Told({"month": [RefusedError("sign in")]}), tmp_path)
+
+
+def test_a_place_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where a directory should be")
+    with pytest.raises((StorageError, OSError)):
+        collect(_job("month"), Told({"month": [_MONTH]}), tmp_path)

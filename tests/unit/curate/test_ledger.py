@@ -1,0 +1,162 @@
+"""The ledger: what it keeps, what it forgets, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.schema import OBSERVATIONS
+from mmearth.curate.ledger import LEDGER, Ledger, Record
+
+_DONE = Record(
+    tile="32633_500000_4649760",
+    modality="sentinel2",
+    state="done",
+    path="store/32633/32633_500000_4649760/sentinel2.tif",
+    bytes=12,
+    sha256="ab" * 32,
+    acquired="2020-06-01",
+    valid_fraction=0.5,
+    source="files",
+    source_ids=("b", "a"),
+    stand_in="why",
+)
+_GONE = Record("32633_500000_4649760", "eth_gch", "missing", kind="NoDataError", reason="sea")
+_BAD = Record("32633_600000_4649760", "biome", "failed", kind="DataError", reason="too big")
+_BUSY = replace(_BAD, modality="month", permanent=False, kind="UnavailableError", reason="busy")
+
+
+def test_it_keeps_what_it_was_told(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.record([_DONE, _GONE])
+        ledger.record([_BAD, _BUSY])
+    with Ledger(tmp_path, create=False) as ledger:
+        assert not ledger.is_empty()
+        assert ledger.settled() == {
+            (_DONE.tile, "sentinel2"): "done",
+            (_DONE.tile, "eth_gch"): "missing",
+            (_BAD.tile, "biome"): "failed",
+        }
+        assert ledger.files() == {(_DONE.tile, "sentinel2"): (_DONE.path, 12)}
+        assert ledger.dates() == {_DONE.tile: "2020-06-01"}
+        assert ledger.first_tile() == _DONE.tile
+        assert ledger.reasons(_DONE.tile) == {"eth_gch": "sea"}
+        assert ledger.counts() == [
+            ("biome", "failed", True, 1),
+            ("eth_gch", "missing", True, 1),
+            ("month", "failed", False, 1),
+            ("sentinel2", "done", True, 1),
+        ]
+
+
+def test_it_exports_no_history(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.record([_BUSY])
+        ledger.record([_DONE, _GONE, replace(_BUSY, state="missing", reason="late")])
+        table = ledger.export()
+    assert table.schema.equals(OBSERVATIONS)
+    rows = table.to_pylist()
+    assert [(row["tile"], row["modality"], row["state"]) for row in rows] == [
+        (_GONE.tile, "eth_gch", "missing"),
+        (_DONE.tile, "sentinel2", "done"),
+        (_BUSY.tile, "month", "missing"),
+    ]
+    assert rows[1]["source_ids"] == ["b", "a"]
+    assert rows[1]["valid_fraction"] == 0.5
+    assert rows[2]["reason"] == "late"
+
+
+def test_an_empty_ledger_exports_an_empty_table(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        assert ledger.is_empty()
+        assert ledger.export().equals(OBSERVATIONS.empty_table())
+        with pytest.raises(ConfigError, match="nothing has been collected yet"):
+            ledger.first_tile()
+
+
+def test_tries_are_counted_and_failures_become_pending(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        for _ in range(3):
+            ledger.record([_BAD, _BUSY])
+        found = list(ledger.failures())
+        assert [(f["modality"], f["tries"], f["permanent"]) for f in found] == [
+            ("biome", 3, True),
+            ("month", 3, False),
+        ]
+        assert (found[0]["kind"], found[0]["reason"]) == ("DataError", "too big")
+        assert ledger.retry(permanent=False) == 1
+        assert len(ledger.settled()) == 1
+        assert ledger.retry(permanent=True) == 1
+        assert ledger.settled() == {}
+        assert ledger.retry(permanent=None) == 2
+
+
+def test_a_changed_plan_forgets_what_it_no_longer_wants(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.record([_DONE, _GONE, _BAD])
+        both = {_DONE.tile: ("sentinel2", "eth_gch"), _BAD.tile: ("biome",)}
+        ledger.keep_only(both, {})
+        assert len(ledger.settled()) == 3
+        ledger.keep_only({**both, _DONE.tile: ("sentinel2",)}, {})
+        assert set(ledger.settled()) == {(_DONE.tile, "sentinel2"), (_BAD.tile, "biome")}
+        ledger.keep_only({_DONE.tile: ("sentinel2",)}, {})
+        assert set(ledger.settled()) == {(_DONE.tile, "sentinel2")}
+        ledger.keep_only({_DONE.tile: ("sentinel2",)}, {_DONE.tile: "2020-07-01"})
+        assert ledger.is_empty()
+
+
+def test_a_tile_whose_date_stays_is_kept(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        plan = {_DONE.tile: ("sentinel2",)}
+        ledger.keep_only(plan, {_DONE.tile: "2020-06-01"})
+        ledger.record([_DONE])
+        ledger.keep_only(plan, {_DONE.tile: "2020-06-01", _BAD.tile: "2020-06-02"})
+        assert not ledger.is_empty()
+
+
+def test_facts(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        assert ledger.fact("config_sha256") is None
+        ledger.set_fact("config_sha256", "a")
+        ledger.set_fact("config_sha256", "b")
+    with Ledger(tmp_path) as ledger:
+        assert ledger.fact("config_sha256") == "b"
+
+
+def test_half_a_visit_is_never_kept(tmp_path: Path) -> None:
+    def records() -> list[Record]:
+        return [_DONE, replace(_GONE, tile=None)]  # type: ignore[arg-type]
+
+    with Ledger(tmp_path) as ledger:
+        with pytest.raises(Exception, match="NOT NULL"):
+            ledger.record(records())
+        assert ledger.is_empty()
+        ledger.record([_DONE])
+        assert not ledger.is_empty()
+
+
+def test_there_is_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no build; make one with `mmearth curate build`"):
+        Ledger(tmp_path, create=False)
+    assert not (tmp_path / ".curate").exists()
+
+
+def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(FormatError, match="is not a ledger"):
+        Ledger(tmp_path)
+
+
+def test_a_ledger_in_use_is_said_to_be(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as first, Ledger(tmp_path) as second:
+        second._db.execute("PRAGMA busy_timeout=10")
+        first._db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match="in use by another process"):
+            second.record([_DONE])
+        first._db.execute("ROLLBACK")
+        second.record([_DONE])

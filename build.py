@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.files import TEMPORARY, remove_temporaries
 from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, read_table, write_table
 from mmearth.catalog.store import STORE
 from mmearth.curate.collect import Job, collect
@@ -163,15 +164,16 @@ def _is_finished(
     config: BuildConfig, plan: Plan, everything: Wanted, ledger: Ledger, out: Path
 ) -> bool:
     """Return whether a directory is sealed and holds what would be made again."""
+    store = out if config.keep_store else None
     try:
-        sealed = checksums.read_dataset(out)["config_sha256"] == config.sha256
-        same = _equal(out / "tiles.parquet", plan.table) and _equal(
-            out / "observations.parquet", ledger.export()
+        return (
+            checksums.read_dataset(out)["config_sha256"] == config.sha256
+            and not pending(everything, config.require, ledger, store)
+            and _equal(out / "tiles.parquet", plan.table)
+            and _equal(out / "observations.parquet", ledger.export())
         )
     except (ConfigError, FormatError, KeyError):
         return False
-    store = out if config.keep_store else None
-    return sealed and same and not pending(everything, config.require, ledger, store)
 
 
 def _equal(path: Path, table: pa.Table) -> bool:
@@ -179,7 +181,11 @@ def _equal(path: Path, table: pa.Table) -> bool:
 
 
 def _sweep(out: Path, ledger: Ledger) -> None:
-    """Delete from the store what the ledger does not know: left by a crash or an earlier plan."""
+    """Delete what a crash or an earlier plan left: unfinished files, and what no row knows."""
+    for path in out.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+    for name in ("manifests", "shards", "statistics"):
+        remove_temporaries(out / name)
     known = {path for path, _ in ledger.files().values()}
     for path in (out / STORE).rglob("*"):
         if path.is_file() and path.relative_to(out).as_posix() not in known:
@@ -187,7 +193,7 @@ def _sweep(out: Path, ledger: Ledger) -> None:
 
 
 def _ledger(out: Path, fresh: bool) -> Ledger:
-    """Open a directory's ledger; when it is to be fresh, delete all that builds keep there first."""
+    """Open a directory's ledger; a fresh one after deleting all that builds keep there."""
     if fresh:
         for name in (checksums.DATASET, checksums.SUMS, *checksums.PUBLISHED):
             path = out / name

@@ -83,6 +83,9 @@ def run() -> int:
     except (KeyboardInterrupt, click.Abort):
         _report(_INTERRUPTED, "interrupted; what was done is kept", "")
         return _INTERRUPTED
+    except SystemExit:  # of _terminate; click itself is not in standalone mode
+        _report(_TERMINATED, "terminated; what was done is kept", "")
+        return _TERMINATED
     except BrokenPipeError:
         # The reader of our output has gone; that is no error. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ A dataset with dataset.json is complete. Its hash is the SHA-256 of SHA256SUMS.
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,11 @@ PUBLISHED = (
 
 def published_files(root: Path) -> list[str]:
     """Return every published file but dataset.json and SHA256SUMS, sorted, relative to the root."""
-    found: list[str] = []
+    found = [name for name in PUBLISHED if (root / name).is_file()]
     for name in PUBLISHED:
-        path = root / name
-        files = path.rglob("*") if path.is_dir() else [path]
-        found += [
-            file.relative_to(root).as_posix()
-            for file in files
-            if file.suffix != TEMPORARY and file.is_file()
-        ]
+        for folder, _, files in os.walk(root / name):
+            inside = Path(folder).relative_to(root).as_posix()
+            found += [f"{inside}/{file}" for file in files if not file.endswith(TEMPORARY)]
     return sorted(found)
 
 

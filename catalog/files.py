@@ -12,6 +12,7 @@ from mmearth.catalog.errors import FormatError, storage_errors
 
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written; whoever finds one after a crash may delete it."""
+_SMALL = 1 << 20  # bytes that are hashed in one piece: a block of their own would cost more
 
 
 @contextmanager
@@ -57,7 +58,9 @@ def sha256_bytes(data: bytes | memoryview) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits, reading it once in blocks."""
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=0) as stream:
+        if os.fstat(stream.fileno()).st_size <= _SMALL:
+            return hashlib.sha256(stream.read()).hexdigest()
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

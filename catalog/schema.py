@@ -161,7 +161,13 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
             temporary,
             compression="zstd",
             row_group_size=ROW_GROUP_ROWS,
+            # Nobody filters by the least checksum; without it the footer is a third smaller.
+            write_statistics=[field.name for field in schema if _is_plain(field.type)],
         )
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind))
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -62,8 +62,16 @@ def _properties(row: Row) -> dict[str, Any]:
         "mmearth:biome": row["biome"],
         "mmearth:ecoregion": row["ecoregion"],
         "mmearth:missing": [m for m in MODALITIES if not row[member_column(m)]["present"]],
+        **_stand_ins(row),
         **_target(row),
     }
+
+
+def _stand_ins(row: Row) -> dict[str, Any]:
+    """Return why other products were used, by modality; no field where none was."""
+    reasons = {name: row[member_column(name)]["stand_in"] for name in MODALITIES}
+    found = {name: reason for name, reason in reasons.items() if reason}
+    return {"mmearth:stand_in": found} if found else {}
 
 
 def _target(row: Row) -> dict[str, Any]:

@@ -118,8 +118,11 @@ class Ledger:
             StorageError: The disk is full.
         """
         rows = [
-            (r.tile, r.modality, r.state, r.permanent, r.kind, r.reason, r.path, r.bytes, r.sha256)
-            + (r.acquired, r.valid_fraction, r.source, json.dumps(r.source_ids), r.stand_in)
+            (
+                *(r.tile, r.modality, r.state, r.permanent, r.kind, r.reason, r.path, r.bytes),
+                *(r.sha256, r.acquired, r.valid_fraction, r.source, json.dumps(r.source_ids)),
+                r.stand_in,
+            )
             for r in records
         ]
         tries = (
@@ -151,14 +154,16 @@ class Ledger:
     def dates(self) -> dict[str, str]:
         """Return tile → anchor date, where Sentinel-2 is on disk."""
         rows = self._db.execute(
-            "SELECT tile, acquired FROM observations WHERE modality = 'sentinel2' AND state = 'done'"
+            "SELECT tile, acquired FROM observations "
+            "WHERE modality = 'sentinel2' AND state = 'done'"
         )
         return dict(rows.fetchall())
 
     def counts(self) -> list[tuple[str, str, bool, int]]:
         """Return (modality, state, permanent, how many), sorted."""
         rows = self._db.execute(
-            "SELECT modality, state, permanent, count(*) FROM observations GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+            "SELECT modality, state, permanent, count(*) FROM observations "
+            "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         )
         return [(name, state, bool(permanent), n) for name, state, permanent, n in rows]
 

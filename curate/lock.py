@@ -30,6 +30,7 @@ def only_build(root: Path) -> Iterator[None]:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as exc:
             raise ConfigError(
-                f"another build is at work in {root}; wait until it ends, or choose another directory"
+                f"another build is at work in {root}; wait until it ends, or choose another "
+                "directory"
             ) from exc
         yield

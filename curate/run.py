@@ -54,10 +54,12 @@ def run(
     done: set[Future[list[Record]]] = set()
     flying: set[Future[list[Record]]] = set()
     try:
-        flying |= {executor.submit(work, job) for job in islice(queue, n_workers * _JOBS_IN_FLIGHT)}
+        for job in islice(queue, n_workers * _JOBS_IN_FLIGHT):
+            flying.add(executor.submit(work, job))
         while flying:
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
-            flying |= {executor.submit(work, job) for job in islice(queue, len(done))}
+            for job in islice(queue, len(done)):
+                flying.add(executor.submit(work, job))
             while done:
                 keep(done.pop().result())
     except BaseException:
@@ -95,16 +97,14 @@ def open_executor(
             yield found
         return
     alone = kind == "threads" or n_workers == 1
-    pool: Executor = ThreadPoolExecutor(n_workers) if alone else open_pool(n_workers)
     try:
-        yield pool, n_workers
+        with ThreadPoolExecutor(n_workers) if alone else open_pool(n_workers) as pool:
+            yield pool, n_workers
     except BrokenProcessPool as exc:
         raise UnavailableError(
             "a worker process died, out of memory perhaps; run the same command again, with fewer "
             "--workers if it repeats"
         ) from exc
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

@@ -66,6 +66,7 @@ def _connect(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     root = root.resolve()
     stand_for = views(root)
     with duckdb.connect(":memory:") as connection:
+        connection.execute("SET parquet_metadata_cache = true")
         for name, sql in stand_for.items():
             try:
                 connection.execute(f'CREATE VIEW "{name}" AS {sql}')

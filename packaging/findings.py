@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Literal, TypeVar
 
 Problem = Literal[
     "missing", "unknown", "checksum", "unreadable", "range", "value", "table", "split",
@@ -16,6 +17,8 @@ were published. `unreadable`: not what its name says. `range`: a member is not w
 says. `value`: an array breaks its contract. `table`, `split`, `statistics`, `stac`: two published
 files contradict each other."""
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 MAX_ALIKE = 5
 """How many findings of one kind about one file are told one by one."""
 
@@ -45,3 +48,11 @@ def shorten(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield from alike[:MAX_ALIKE]
         if len(alike) > MAX_ALIKE:
             yield Finding(path, problem, f"and {len(alike) - MAX_ALIKE} more like these")
+
+
+def run_all(do: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> list[Result]:
+    """Return `do` of every job, in order; a single worker goes without threads, which cost more."""
+    if workers == 1:
+        return [do(job) for job in jobs]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(do, jobs))

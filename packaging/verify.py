@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_file
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.statistics import TaskStatistics
-from mmearth.packaging.findings import Finding, shorten
+from mmearth.packaging.findings import Finding, run_all, shorten
 from mmearth.packaging.verify_shards import ShardReport, check_shard
 from mmearth.packaging.verify_stac import check_stac
 from mmearth.packaging.verify_tables import (
@@ -101,8 +100,7 @@ def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
 
 
 def _hash(root: Path, names: list[str], workers: int) -> dict[str, str]:
-    with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(names, pool.map(lambda n: sha256_file(root / n), names), strict=True))
+    return dict(zip(names, run_all(lambda n: sha256_file(root / n), names, workers), strict=True))
 
 
 def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Finding]:
@@ -157,11 +155,10 @@ def _check_shards(
     names = sorted(n for n in files if n.startswith("shards/") and n.endswith(".tar"))
     jobs = [(name, name.split("/")[1]) for name in names]
     jobs = [(name, task) for name, task in jobs if task in tables.manifests]
-    with ThreadPoolExecutor(workers) as pool:
-        reports = pool.map(
-            lambda job: check_shard(root, job[0], job[1], tables.shards.get(job[0], [])), jobs
-        )
-        return {report.name: report for report in reports}
+    reports = run_all(
+        lambda job: check_shard(root, job[0], job[1], tables.shards.get(job[0], [])), jobs, workers
+    )
+    return {report.name: report for report in reports}
 
 
 def _check_names(tables: _Tables, files: set[str]) -> Iterator[Finding]:

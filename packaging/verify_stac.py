@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.findings import Finding
+from mmearth.packaging.findings import Finding, run_all
 
 ITEMS = "stac/items.parquet"
 """All items of all collections."""
@@ -36,9 +35,8 @@ def check_stac(root: Path, manifests: dict[str, list[Row]], workers: int) -> Ite
     if not expected:
         return
     yield from _check_table(root, expected)
-    with ThreadPoolExecutor(workers) as pool:
-        for findings in pool.map(lambda entry: _check_item(root, *entry), expected.items()):
-            yield from findings
+    for findings in run_all(lambda entry: _check_item(root, *entry), expected.items(), workers):
+        yield from findings
 
 
 def _check_table(root: Path, expected: dict[tuple[str, str], Row]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Files that cannot be used: one sentence each, the other tiles go on, and a repair is picked up."""
+"""Files that cannot be used: one sentence each, and the other tiles go on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import pytest
 import rasterio
 import yaml
 from numpy.typing import NDArray
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import read_table
 
+# rasterio multiplies affine transforms in a way that affine has begun to deprecate.
+pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
 Run = Callable[..., tuple[int, str, str]]
 _PLACES = {"west": (14.0, 42.0), "east": (16.0, 42.0)}  # both in UTM zone 33, 165 km apart
 
@@ -28,7 +30,7 @@ def _write(
     left, top = {"west": (417_000, 4_652_000), "east": (581_000, 4_652_000)}[place]
     profile: dict[str, Any] = {"driver": "GTiff", "width": 300, "height": 300, "count": array.size}
     with rasterio.open(
-        path, "w", dtype=array.dtype, crs=crs, transform=from_origin(left, top, 10, 10), **profile
+        path, "w", dtype=array.dtype, crs=crs, transform=Affine(10, 0, left, 0, -10, top), **profile
     ) as dataset:
         dataset.write(np.broadcast_to(array[:, None, None], (array.size, 300, 300)))
 
@@ -65,8 +67,9 @@ def config(tmp_path: Path) -> Path:
 
 
 def _build(config: Path, run_cli: Run, *more: str) -> tuple[int, str, str]:
-    out = config.parent / "data"
-    return run_cli("curate", "build", str(config), "-o", str(out), "--executor", "threads", *more)
+    # One worker: rasterio silences its own warnings in a way that a second thread may undo.
+    out = str(config.parent / "data")
+    return run_cli("curate", "build", str(config), "-o", out, "--workers", "1", *more)
 
 
 def _states(config: Path) -> dict[tuple[str, str], str]:
@@ -87,7 +90,7 @@ def test_whole_files_build(config: Path, run_cli: Run) -> None:
         ("corrupt", "gch_east.tif"),
         ("truncated", "gch_east.tif"),
         ("no crs", "CRS"),
-        ("wrong unit", "check the unit"),
+        ("wrong unit", "found values 1200 to 1200 m, expected 0 to 254; check unit:"),
     ],
 )
 def test_one_bad_file_does_not_stop_the_others(

@@ -85,15 +85,19 @@ def test_a_deleted_and_a_shortened_file_are_collected_again(config: Path, out: P
     assert {path for path in after if after[path] != stamps[path]} == {str(gone), str(short)}
 
 
-def test_what_a_crash_left_in_the_store_is_not_published(config: Path, out: Path) -> None:
+def test_what_a_crash_left_is_not_published(config: Path, out: Path) -> None:
     _build(config, out)
     before = _sums(out)
     (out / "dataset.json").unlink()
-    (out / "store" / ".sentinel2.tif.77.tmp").write_bytes(b"half")
+    names = (".tiles.parquet", "store/.sentinel2.tif", "manifests/.m.parquet", "stac/.catalog.json")
+    for name in names:
+        (out / f"{name}.77.tmp").write_bytes(b"half")
     (out / "store" / "32633").mkdir(exist_ok=True)
     (out / "store" / "32633" / "stray.tif").write_bytes(b"whole")
     _build(config, out)
     assert _sums(out) == before
+    assert [path for path in out.rglob("*") if path.suffix == ".tmp"] == []
+    assert not (out / "store" / "32633" / "stray.tif").exists()
 
 
 def test_a_flipped_byte_in_a_shard_is_healed(config: Path, out: Path) -> None:

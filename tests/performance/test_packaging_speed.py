@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
+from numpy.typing import NDArray
+
 from mmearth.catalog import card as cards
 from mmearth.catalog import croissant, stac
 from mmearth.catalog.checksums import seal
@@ -25,7 +27,6 @@ from mmearth.packaging.build import build
 from mmearth.packaging.codec import npy
 from mmearth.packaging.shard import ShardWriter
 from mmearth.packaging.verify import verify
-from numpy.typing import NDArray
 
 N_SAMPLES = 240
 N_ROUNDS = 7
@@ -45,7 +46,10 @@ def some_arrays() -> list[dict[str, NDArray[Any]]]:
         arrays = {}
         for name, modality in MODALITIES.items():
             if modality.level == "pixel":
-                low, high = max(modality.bands[0].valid[0], -30), min(modality.bands[0].valid[1], 9e3)
+                low, high = (
+                    max(modality.bands[0].valid[0], -30),
+                    min(modality.bands[0].valid[1], 9e3),
+                )
                 arrays[name] = draw.uniform(low, high, modality.shape).astype(modality.dtype)
         samples.append(arrays)
     return samples

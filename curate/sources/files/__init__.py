@@ -1,8 +1,9 @@
 """Rasters and vectors that the user has, as a source.
 
-Each modality has a list of entries; the first product, in the order of the configuration and then
-by path, that has a value under a tile makes its observation. What no file covers is missing; a file
-that cannot be used is a failure where nothing else covers the tile, never a silent gap.
+Each modality has a list of entries; the first that has a value under a tile makes its observation,
+of the date that suits best, its files of that date laid together (choose.py). What no file covers
+is missing; a file that cannot be used is a failure where nothing else covers the tile, never a
+silent gap.
 """
 
 from __future__ import annotations
@@ -12,11 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import shapely
-
-from mmearth.catalog.ecoregions import biome_id, ecoregion_id
-from mmearth.catalog.errors import ConfigError, DataError, FormatError, MMEarthError, NoDataError
+from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, NoDataError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
@@ -24,13 +21,11 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.files import observe
+from mmearth.curate.sources.files.choose import choose
 from mmearth.curate.sources.files.config import FilesConfig
-from mmearth.curate.sources.files.dates import acquired
-from mmearth.curate.sources.files.index import Index, Product, build_index, content_key
-from mmearth.curate.vector import read_vector
-
-_CLASS_IDS = {"biome": biome_id, "ecoregion": ecoregion_id}
-_NO_CLASS = "N/A"  # RESOLVE's biome of Rock and Ice
+from mmearth.curate.sources.files.dates import told
+from mmearth.curate.sources.files.index import build_index, content_key
+from mmearth.curate.sources.files.polygons import class_at, parts
 
 
 class Files:
@@ -65,14 +60,15 @@ class Files:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the configuration and of what the files are."""
-        parts = [json.dumps(self._config.model_dump(mode="json"), sort_keys=True)]
+        lines = [json.dumps(self._config.model_dump(mode="json"), sort_keys=True)]
         for index in self._indices.values():
             for product in index.products:
                 keys = [content_key(path) for path in product.rasters.values()]
-                parts.append(f"{product.name} {' '.join(keys)}")
-        polygons = self._config.polygons.values()
-        parts += [content_key(self._existing(entry.path)) for entry in polygons]
-        return sha256_bytes("\n".join(parts).encode())
+                lines.append(f"{product.name} {told(product)} {' '.join(keys)}")
+            lines.append(f"unusable {len(index.broken)}")
+        for polygons in self._config.polygons.values():
+            lines += [content_key(part) for part in parts(self._existing(polygons.path))]
+        return sha256_bytes("\n".join(lines).encode())
 
     def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
         """Refuse: places for files come from points or a grid; see `Source.labels`."""
@@ -109,54 +105,29 @@ class Files:
 
     def _from_rasters(self, name: str, tile: Tile, date: str | None) -> Observation:
         index = self._indices[name]
-        for product in index.near(tile):
-            observation = self._read(name, product, tile, date)
-            if observation.valid_fraction > 0.0:
-                return observation
-        self._refuse_broken(name, index)
-        raise NoDataError(f"no file covers the tile with {name}")
-
-    def _refuse_broken(self, name: str, index: Index) -> None:
-        """Raise where a file that cannot be used might have covered the tile."""
-        if index.broken:
-            raise FormatError(index.broken[0])
-
-    def _read(self, name: str, product: Product, tile: Tile, date: str | None) -> Observation:
-        if name in MODALITIES and MODALITIES[name].level == "tile":
-            if date is None:
-                raise NoDataError(f"no anchor date to take the {name} of")
-            array = observe.climate(name, product, tile, int(date[5:7]))
-            when: str | None = date[:7]
-        else:
-            array, when = observe.pixels(name, product, tile), acquired(product)
-            if name == "sentinel2" and when is None:
-                raise ConfigError(f"{product.name}: sentinel2 fixes the anchor date; give date:")
-        entry = product.entry
-        return Observation(name, array, when, self.name, (product.name,), entry.stand_in)
+        of_month = name in MODALITIES and MODALITIES[name].level == "tile"
+        if of_month and date is None:
+            raise NoDataError(f"no anchor date to take the {name} of")
+        found = choose(name, index.near(tile), tile, date)
+        if found is None:
+            # A file that cannot be used might have covered the tile.
+            if index.broken:
+                raise FormatError(index.broken[0])
+            raise NoDataError(f"no file covers the tile with {name}")
+        when = found.date
+        if name == "sentinel2" and when is None:
+            raise ConfigError(f"{found.entry.path}: sentinel2 fixes the anchor date; give date:")
+        month = int(date[5:7]) if date is not None else 1
+        if of_month and date is not None and not found.entry.months:
+            when = date[:7]  # a climatology is of no year
+        array = observe.stored(name, found.entry, found.values, month)
+        ids = tuple(sorted(product.name for product in found.products))
+        return Observation(name, array, when, self.name, ids, found.entry.stand_in)
 
     def _class(self, name: str, tile: Tile) -> Observation:
-        """Return the class of the polygon that contains the tile's centre."""
         entry = self._config.polygons[name]
-        names, tree = self._polygons[name]
-        hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
-        if not hits.size or names[int(hits.min())] == _NO_CLASS:
-            raise NoDataError(f"no polygon of {entry.path} with a {name} holds the tile's centre")
-        found = names[int(hits.min())]
-        try:
-            code = _CLASS_IDS[name](found)
-        except ConfigError as exc:
-            raise DataError(f"{entry.path}: {exc}") from exc
-        array = np.array([code], dtype=MODALITIES[name].dtype)
+        array, found = class_at(name, entry, self._existing(entry.path), tile)
         return Observation(name, array, None, self.name, (f"{entry.path}#{found}",), entry.stand_in)
-
-    @cached_property
-    def _polygons(self) -> dict[str, tuple[list[str], shapely.STRtree]]:
-        result = {}
-        for name, entry in self._config.polygons.items():
-            frame = read_vector(self._existing(entry.path), entry.field)
-            names = frame[entry.field].astype(str).tolist()
-            result[name] = (names, shapely.STRtree(frame.geometry.to_numpy()))
-        return result
 
     def _existing(self, path: str) -> Path:
         if not (self._root / path).is_file():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -37,6 +39,8 @@ class DateConfig(_Strict):
             raise ValueError(f"expected exactly one of value, tag, name, json_key; found {given}")
         if self.json_key is not None and self.file is None:
             raise ValueError("json_key needs file: the pattern of the JSON document's name")
+        if self.name is not None:
+            _check_pattern(self.name)
         return self
 
 
@@ -78,6 +82,17 @@ class Rasters(_Strict):
     date: DateConfig | None = None
     """When it was acquired; undated unless given."""
 
+    @field_validator("path")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        return _relative(path)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Rasters:
+        if self.files is not None and (self.bands is not None or self.months):
+            raise ValueError("files: names each band's own file; leave out bands: and months:")
+        return self
+
 
 class Polygons(_Strict):
     """Polygons that hold a class: the one that contains a tile's centre counts."""
@@ -90,6 +105,11 @@ class Polygons(_Strict):
     """What it is: the modality's own collection, or another product with `stand_in`."""
     stand_in: str | None = None
     """Why another product may stand in for the modality's own."""
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        return _relative(path)
 
 
 class FilesConfig(_Strict):
@@ -116,6 +136,7 @@ class FilesConfig(_Strict):
                 raise ValueError(f"{name!r} cannot come from rasters; expected {sorted(usable)}")
             for raster in rasters:
                 _check_product(name, raster.product, raster.stand_in)
+                _check_options(name, raster)
         return entries
 
     @field_validator("polygons")
@@ -126,6 +147,36 @@ class FilesConfig(_Strict):
                 raise ValueError(f"{name!r} cannot come from polygons; expected biome or ecoregion")
             _check_product(name, entry.product, entry.stand_in)
         return entries
+
+
+def _check_options(name: str, raster: Rasters) -> None:
+    """Refuse what has no meaning for a modality, or would blend class codes."""
+    modality = MODALITIES.get(name)
+    categorical = modality is not None and modality.kind == "categorical"
+    if raster.derive_slope and name != "aster_gdem":
+        raise ValueError(f"{name}: derive_slope is for aster_gdem only; leave it out")
+    if raster.months and (modality is None or modality.level != "tile"):
+        raise ValueError(f"{name}: months is for precipitation and temperature; leave it out")
+    if raster.classes is not None and not categorical:
+        raise ValueError(f"{name}: classes is for class codes, and {name} has none; leave it out")
+    if raster.resampling == "bilinear" and categorical:
+        raise ValueError(f"{name}: bilinear would blend class codes; use nearest")
+
+
+def _relative(path: str) -> str:
+    """Refuse a path whose name would differ from machine to machine."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"{path!r} leaves root:; give it relative to root:, or change root:")
+    return path
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as exc:
+        raise ValueError(f"date.name {pattern!r} is no regular expression: {exc}") from exc
+    if not {"year", "month", "day"} <= set(groups):
+        raise ValueError(f"date.name {pattern!r} needs groups year, month and day")
 
 
 def _check_product(name: str, product: str, stand_in: str | None) -> None:

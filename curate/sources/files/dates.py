@@ -37,6 +37,14 @@ def acquired(product: Product) -> str | None:
     return _iso(str(found)[:10], f"{path} {key}")
 
 
+def told(product: Product) -> str:
+    """Return the date of a product, or why there is none, for a fingerprint."""
+    try:
+        return acquired(product) or "undated"
+    except ConfigError:
+        return "no date"
+
+
 def _from_name(name: str, pattern: str) -> str:
     found = re.search(pattern, name)
     try:
@@ -75,8 +83,10 @@ def _tag(path: Path, tag: str) -> str | None:
 def _json_value(path: Path, key: str) -> Any:
     try:
         document = json.loads(path.read_bytes())
-    except ValueError as exc:
+    except (OSError, ValueError) as exc:
         raise ConfigError(f"{path} is not JSON ({exc}); correct date.file") from exc
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds no keys; expected a JSON object; correct date.file")
     return document.get(key)
 
 

@@ -14,7 +14,9 @@ from rasterio.warp import transform_bounds
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.curate.sources.files.config import Rasters
 
-_SAMPLE_BYTES = 65_536
+_WHOLE_BYTES = 64 * 1024 * 1024
+"""Files up to this length are hashed whole: a second's work for three hundred scenes."""
+_SAMPLE_BYTES = 4 * 1024 * 1024
 _WILDCARDS = frozenset("*?[")
 
 
@@ -32,6 +34,8 @@ class Product:
     """Relative to the source's root, as it stands in provenance."""
     bounds: tuple[float, float, float, float]
     """West, south, east, north in degrees, west ≤ east; may lie beyond 180."""
+    unit: str | None
+    """What its first raster says of its first band's unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,18 @@ def build_index(entries: list[Rasters], root: Path) -> Index:
 
 
 def content_key(path: Path) -> str:
-    """Return a hash of a file's length, head and tail.
+    """Return a hash of a file: of all of it, or of the length, head and tail of a large one.
 
-    The whole of a continent's rasters would take hours to hash; a product that changes changes its
-    header or its length.
+    Hashing the whole of a continent's mosaics would take hours. What a VRT points to is not seen.
     """
-    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    n_bytes = path.stat().st_size
+    digest = hashlib.sha256(str(n_bytes).encode())
     with path.open("rb") as stream:
+        if n_bytes <= _WHOLE_BYTES:
+            digest.update(stream.read())
+            return digest.hexdigest()
         digest.update(stream.read(_SAMPLE_BYTES))
-        stream.seek(max(0, path.stat().st_size - _SAMPLE_BYTES))
+        stream.seek(n_bytes - _SAMPLE_BYTES)
         digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()
 
@@ -110,21 +117,26 @@ def _product(entry: Rasters, path: Path, root: Path) -> Product | str:
                 return f"{path} has {len(found)} files {entry.files[band]} for {band}; expected one"
         rasters = {band: found[0] for band, found in matched.items()}
     try:
-        bounds = _bounds(next(iter(rasters.values())), entry)
+        header = _header(next(iter(rasters.values())), entry)
     except (RasterioError, CRSError, ValueError, OSError) as exc:
         return f"{path} cannot be opened as a raster ({' '.join(str(exc).split())}); replace it"
-    if isinstance(bounds, str):
-        return bounds
-    return Product(entry, path, rasters, path.relative_to(root).as_posix(), bounds)
+    if isinstance(header, str):
+        return header
+    bounds, unit = header
+    return Product(entry, path, rasters, path.relative_to(root).as_posix(), bounds, unit)
 
 
-def _bounds(path: Path, entry: Rasters) -> tuple[float, float, float, float] | str:
+def _header(
+    path: Path, entry: Rasters
+) -> tuple[tuple[float, float, float, float], str | None] | str:
     with rasterio.open(dataset_name(path, entry.variable)) as dataset:
+        unit = dataset.units[0] or None
         crs = dataset.crs or (CRS.from_user_input(entry.crs) if entry.crs else None)
         if crs is None:
             return f"{path} has no CRS; expected one in the file, or crs: in its entry"
         if crs.is_geographic:
             box = dataset.bounds
-            return box.left, box.bottom, box.right, box.top
+            south, north = sorted((box.bottom, box.top))  # rows may run north
+            return (box.left, south, box.right, north), unit
         west, south, east, north = transform_bounds(crs, 4326, *dataset.bounds, densify_pts=21)
-        return west, south, east + (360.0 if east < west else 0.0), north
+        return (west, south, east + (360.0 if east < west else 0.0), north), unit

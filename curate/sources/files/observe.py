@@ -1,78 +1,123 @@
-"""One modality of one tile, from one product of the user's."""
+"""One modality of one tile, from the user's products: read, laid together, stored."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import TILE_PX, Band, Modality
-from mmearth.catalog.task import Task
+from mmearth.catalog.modality import TILE_PX, Band
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.raster import read_bands
 from mmearth.curate.sources.files.values import to_classes, to_stored, to_unit
 
+_N_MONTHS = 12
 
-def pixels(name: str, product: Product, tile: Tile) -> NDArray[np.generic]:
-    """Return a pixel-level modality or target on a tile's grid.
+
+def read(
+    name: str, products: Sequence[Product], tile: Tile
+) -> tuple[NDArray[np.float64], list[Product]]:
+    """Return products of one entry laid together on a tile's grid, and those of them that show.
+
+    Where two have a value the earlier one's stands.
+
+    Returns:
+        (band, 128, 128) in the modality's units, with a pixel more on each side where a slope is
+        to be derived; NaN where no product has anything. Of a climatology the bands are months.
 
     Raises:
         ConfigError: The entry names a band or a unit that cannot be.
-        DataError: The file is damaged or a value is outside its valid range.
+        DataError: A file is damaged.
     """
-    if name in TASKS:
-        return _target(TASKS[name], product, tile)
-    modality, entry = MODALITIES[name], product.entry
-    assert modality.nodata is not None and modality.resampling is not None
-    wanted = _wanted(modality, product)
+    shown: list[Product] = []
+    result: NDArray[np.float64] | None = None
+    for product in products:
+        values = _read_one(name, product, tile)
+        result = np.full_like(values, np.nan) if result is None else result
+        new = np.isnan(result) & ~np.isnan(values)
+        if new.any():
+            result[new] = values[new]
+            shown.append(product)
+        if not np.isnan(result).any():
+            break
+    assert result is not None  # products is not empty
+    return result, shown
+
+
+def stored(
+    name: str, entry: Rasters, values: NDArray[np.float64], month: int
+) -> NDArray[np.generic]:
+    """Return what `read` gave as the modality's or target's array.
+
+    Args:
+        name: Of the modality or task.
+        entry: What the values came from.
+        values: (band, 128, 128), see `read`.
+        month: Of the anchor date, 1 to 12; of a climatology that month, the one before and the
+            whole year are taken. It tells mean temperatures only: maxima and minima stay no-data.
+
+    Raises:
+        DataError: A value is outside its band's valid range.
+    """
+    bands, dtype, nodata = _target_of(name)
+    if name in MODALITIES and MODALITIES[name].level == "tile":
+        means = _means(values)
+        values = _climatology(name, means, month) if entry.months else means
+    elif entry.derive_slope:
+        values = np.stack([values[0, 1:-1, 1:-1], slope_deg(values[0])])
+    array = to_stored(values, dtype, nodata, bands, entry.clamp)
+    return array[0] if name in TASKS else array
+
+
+def _read_one(name: str, product: Product, tile: Tile) -> NDArray[np.float64]:
+    entry = product.entry
+    modality = MODALITIES.get(name)
+    bands, _, _ = _target_of(name)
     margin = 1 if entry.derive_slope else 0
     size = TILE_PX + 2 * margin
-    values = np.full((len(modality.bands), size, size), np.nan)
-    resampling = entry.resampling or modality.resampling
-    for index, (raster, band) in wanted.items():
-        path = product.rasters[raster]
-        found = read_bands(path, entry, [band], tile, resampling, margin)[0]
-        if modality.kind == "categorical":
+    own = modality.resampling if modality is not None else None
+    resampling = entry.resampling or own or "nearest"
+    if entry.months:
+        numbers: list[int | str] = list(range(1, _N_MONTHS + 1))
+        months = read_bands(product.rasters[""], entry, numbers, tile, resampling)
+        return to_unit(months, entry, bands[0].unit, product.unit)
+    values = np.full((len(bands), size, size), np.nan)
+    for index, (raster, band) in _wanted(name, bands, product).items():
+        found = read_bands(product.rasters[raster], entry, [band], tile, resampling, margin)[0]
+        if modality is not None and modality.kind == "categorical":
             values[index] = to_classes(found, entry.classes) if entry.classes else found
         else:
-            values[index] = to_unit(found, entry, _file_unit(name, modality.bands[index]))
-    if entry.derive_slope:
-        values = np.stack([values[0, 1:-1, 1:-1], slope_deg(values[0])])
-    return to_stored(values, modality.dtype, modality.nodata, list(modality.bands), entry.clamp)
+            values[index] = to_unit(found, entry, _file_unit(name, bands[index]), product.unit)
+    return values
 
 
-def climate(name: str, product: Product, tile: Tile, month: int) -> NDArray[np.generic]:
-    """Return precipitation or temperature as means over a tile, (band,).
-
-    Of a climatology (`months`) the month of the anchor date, the month before it and the whole
-    year are taken; it tells mean temperatures only, so maxima and minima stay no-data.
-
-    Raises:
-        ConfigError: The entry names a band or a unit that cannot be.
-        DataError: The file is damaged or a value is outside its valid range.
-    """
-    modality, entry = MODALITIES[name], product.entry
+def _target_of(name: str) -> tuple[list[Band], str, float]:
+    """Return bands, stored type and no-data value of a modality or of a pixel-level target."""
+    if name in TASKS:
+        task = TASKS[name]
+        assert task.nodata is not None
+        return [Band(task.outputs[0], task.unit, task.valid)], task.dtype, task.nodata
+    modality = MODALITIES[name]
     assert modality.nodata is not None
-    path = product.rasters[""]
-    names = [band.name for band in modality.bands]
+    return list(modality.bands), modality.dtype, modality.nodata
+
+
+def _climatology(name: str, months: NDArray[np.float64], month: int) -> NDArray[np.float64]:
+    """Return a modality's bands of twelve monthly values, (band,)."""
+    names = [band.name for band in MODALITIES[name].bands]
     values = np.full(len(names), np.nan)
-    unit = modality.bands[0].unit
-    if entry.months:
-        months = _means(read_bands(path, entry, list(range(1, 13)), tile, "nearest"))
-        months = to_unit(months, entry, unit)
-        year = months.sum() if name == "precipitation" else months.mean()
-        kind = "" if name == "precipitation" else "_mean"
-        values[names.index(f"last_month{kind}")] = months[(month - 2) % 12]
-        values[names.index(f"month{kind}")] = months[month - 1]
-        values[names.index(f"year{kind}")] = year
-    else:
-        for index, (_, band) in _wanted(modality, product).items():
-            found = _means(read_bands(path, entry, [band], tile, "nearest"))
-            values[index] = to_unit(found, entry, unit)[0]
-    return to_stored(values, modality.dtype, modality.nodata, list(modality.bands), entry.clamp)
+    total = name == "precipitation"
+    kind = "" if total else "_mean"
+    values[names.index(f"last_month{kind}")] = months[(month - 2) % _N_MONTHS]
+    values[names.index(f"month{kind}")] = months[month - 1]
+    values[names.index(f"year{kind}")] = months.sum() if total else months.mean()
+    return values
 
 
 def slope_deg(elevation: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,36 +143,23 @@ def _file_unit(name: str, band: Band) -> str:
     return "DN" if name == "sentinel2" else band.unit
 
 
-def _wanted(modality: Modality, product: Product) -> dict[int, tuple[str, int | str]]:
+def _wanted(name: str, bands: list[Band], product: Product) -> dict[int, tuple[str, int | str]]:
     """Return position of our band → (which raster, which band of it)."""
-    entry, names = product.entry, [band.name for band in modality.bands]
+    entry, names = product.entry, [band.name for band in bands]
+    pairs: dict[str, tuple[str, int | str]]
     if entry.files is not None:
         pairs = {band: (band, 1) for band in entry.files}
     elif entry.bands is not None:
-        pairs = {band: ("", theirs) for band, theirs in entry.bands.items()}  # type: ignore[misc]
+        pairs = {band: ("", theirs) for band, theirs in entry.bands.items()}
     else:
         usable = names[:1] if entry.derive_slope else names
         pairs = {band: ("", number) for number, band in enumerate(usable, start=1)}
     unknown = [band for band in pairs if band not in names]
     if unknown:
         raise ConfigError(
-            f"{entry.path}: {modality.name} has no band {unknown[0]!r}; "
-            f"its bands are {', '.join(names)}"
+            f"{entry.path}: {name} has no band {unknown[0]!r}; its bands are {', '.join(names)}"
         )
     return {names.index(band): where for band, where in pairs.items()}
-
-
-def _target(task: Task, product: Product, tile: Tile) -> NDArray[np.generic]:
-    entry = product.entry
-    band = next(iter(entry.bands.values())) if entry.bands else 1
-    values = read_bands(product.rasters[""], entry, [band], tile, entry.resampling or "nearest")
-    values = to_unit(values, entry, task.unit)
-    assert task.nodata is not None
-    output = Band(task.outputs[0], task.unit, task.valid)
-    stored: NDArray[np.generic] = to_stored(values, task.dtype, task.nodata, [output], entry.clamp)[
-        0
-    ]
-    return stored
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:

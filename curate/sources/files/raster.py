@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform_bounds
-from rasterio.windows import Window, from_bounds
+from rasterio.windows import Window
 
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.catalog.modality import TILE_PX
@@ -79,7 +80,7 @@ def _onto_grid(
         if window is None:
             continue
         # Files from 0° to 360° are read one turn to the east, and laid back to -180° to 180°.
-        transform = Affine.translation(-turn, 0.0) * dataset.window_transform(window)
+        transform = Affine.translation(-turn, 0.0) @ dataset.window_transform(window)
         part = np.full_like(result, np.nan)
         reproject(
             _values(dataset, entry, numbers, window),
@@ -91,6 +92,7 @@ def _onto_grid(
             dst_crs=CRS.from_epsg(tile.epsg),
             dst_nodata=np.nan,
             resampling=_METHODS[resampling],
+            tolerance=0.0,  # each pixel's place is computed, none interpolated
         )
         result = np.where(np.isnan(result), part, result)
     return result
@@ -107,27 +109,32 @@ def _window(
     west, south, east, north = transform_bounds(CRS.from_epsg(tile.epsg), crs, *extent)
     if crs.is_geographic and east < west:
         east += 360.0
-    found = from_bounds(west + turn, south, east + turn, north, dataset.transform)
-    column, row = np.floor(found.col_off) - _MARGIN_PX, np.floor(found.row_off) - _MARGIN_PX
-    last_column = np.ceil(found.col_off + found.width) + _MARGIN_PX
-    last_row = np.ceil(found.row_off + found.height) + _MARGIN_PX
-    column, row = max(0, int(column)), max(0, int(row))
-    width = min(dataset.width, int(last_column)) - column
-    height = min(dataset.height, int(last_row)) - row
+    # By the corners, since rows may run north, and both axes may be turned.
+    inverse = ~dataset.transform
+    corners = [inverse @ (x + turn, y) for x in (west, east) for y in (south, north)]
+    columns, rows = zip(*corners, strict=True)
+    spans = (max(columns) - min(columns), max(rows) - min(rows))
+    # Where the file is finer than the tile, bilinear weighs all pixels under one of ours.
+    margin = _MARGIN_PX + math.ceil(max(spans) * PIXEL_M / (extent[2] - extent[0]))
+    column, row = (max(0, math.floor(min(at)) - margin) for at in (columns, rows))
+    width = min(dataset.width, math.ceil(max(columns)) + margin) - column
+    height = min(dataset.height, math.ceil(max(rows)) + margin) - row
     return Window(column, row, width, height) if width > 0 and height > 0 else None
 
 
 def _values(
     dataset: rasterio.DatasetReader, entry: Rasters, numbers: list[int], window: Window
 ) -> NDArray[np.float64]:
-    """Return the window's values with the file's own scale and offset; NaN for no data."""
-    raw = dataset.read(numbers, window=window)
-    values: NDArray[np.float64] = raw.astype(np.float64)
+    """Return the window's values with the file's own scale and offset; NaN for no data.
+
+    No data is what the file says by its no-data value, its mask or its alpha band.
+    """
+    raw = dataset.read(numbers, window=window, masked=True)
+    values: NDArray[np.float64] = raw.data.astype(np.float64)
+    values[np.ma.getmaskarray(raw)] = np.nan
     for i, number in enumerate(numbers):
-        nodata = dataset.nodatavals[number - 1]
-        nodata = entry.nodata if nodata is None else nodata
-        if nodata is not None:
-            values[i][raw[i] == nodata] = np.nan
+        if dataset.nodatavals[number - 1] is None and entry.nodata is not None:
+            values[i][raw.data[i] == entry.nodata] = np.nan
         values[i] = values[i] * dataset.scales[number - 1] + dataset.offsets[number - 1]
     return values
 

@@ -22,12 +22,38 @@ _CONVERSIONS = {
 }
 
 
-def to_unit(values: NDArray[np.float64], entry: Rasters, unit: str) -> NDArray[np.float64]:
+# How files spell units that may be mistaken for each other.
+_SPELLINGS = {
+    "K": {"k", "kelvin"},
+    "degC": {"c", "degc", "°c", "celsius", "degree_celsius", "degrees_celsius"},
+    "m": {"m", "metre", "metres", "meter", "meters"},
+    "mm": {"mm", "millimetre", "millimetres", "millimeter", "millimeters", "kg m-2"},
+    "cm": {"cm", "centimetre", "centimetres", "centimeter", "centimeters"},
+    "ft": {"ft", "foot", "feet"},
+}
+
+
+def to_unit(
+    values: NDArray[np.float64], entry: Rasters, unit: str, declared: str | None = None
+) -> NDArray[np.float64]:
     """Return values × scale + offset, converted from the entry's unit to the modality's.
 
+    Args:
+        values: The file's.
+        entry: With scale, offset and unit.
+        unit: The modality's.
+        declared: What the file says of its own unit.
+
     Raises:
-        ConfigError: There is no way from one unit to the other.
+        ConfigError: There is no way from one unit to the other, or the file declares another unit
+            than the modality's and the entry says nothing of it.
     """
+    found = _spelled(declared)
+    if entry.unit is None and entry.scale == 1.0 and found not in (None, unit):
+        raise ConfigError(
+            f"{entry.path} says that it is in {declared!r}, expected {unit!r}; "
+            f"say so with unit: {found}"
+        )
     values = values * entry.scale + entry.offset
     if entry.unit is None or entry.unit == unit:
         return values
@@ -40,6 +66,13 @@ def to_unit(values: NDArray[np.float64], entry: Rasters, unit: str) -> NDArray[n
         )
     factor, summand = _CONVERSIONS[entry.unit, unit]
     return values * factor + summand
+
+
+def _spelled(declared: str | None) -> str | None:
+    """Return our name of a unit as a file spells it, None where we do not know it."""
+    # Climate files say mm month-1, mm/day: what matters here is the length.
+    text = (declared or "").lower().replace(" month-1", "").replace("/month", "").strip()
+    return next((unit for unit, spellings in _SPELLINGS.items() if text in spellings), None)
 
 
 def to_classes(values: NDArray[np.float64], classes: dict[int, int]) -> NDArray[np.float64]:

@@ -209,7 +209,9 @@ def test_items_parquet_gives_the_items_back(built: Path) -> None:
         path = built / "stac" / document["collection"] / "items" / f"{document['id']}.json"
         written = _read(path)
         assert document["assets"]["shard"] == written["assets"]["shard"]
-        assert document["assets"]["sentinel2"] == written["assets"]["sentinel2"]
+        asset = document["assets"]["sentinel2"].items()  # a column of all: null where unused
+        there = {name: value for name, value in asset if value is not None}
+        assert there == written["assets"]["sentinel2"]
         assert document["bbox"] == written["bbox"]
         assert shapely.geometry.shape(document["geometry"]).equals(
             shapely.geometry.shape(written["geometry"])
@@ -242,5 +244,5 @@ def test_a_task_without_samples_is_an_empty_valid_collection(
 
 def test_a_missing_manifest_is_one_sentence(packed: Path, card: DatasetCard) -> None:
     (packed / manifest_path("species")).unlink()
-    with pytest.raises(FormatError, match="species.parquet is not there"):
+    with pytest.raises(FormatError, match=r"species\.parquet is not there"):
         stac.build(packed, card)

@@ -43,6 +43,7 @@ def root(tmp_path: Path) -> Path:
         dataset.write(np.full((12, 128, 128), 500, np.uint16))
         dataset.update_tags(datetime="2020-04-08T14:37:29.000000000", odd="8 April")
     (scene / "a_metadata.json").write_text('{"acquisition_date": "2018-04-21 11:43:49"}')
+    (scene / "list.json").write_text('["2018-04-21"]')
     return tmp_path
 
 
@@ -77,10 +78,10 @@ def test_each_kind_of_date(root: Path, date: dict[str, Any], expected: str) -> N
     [
         ({"tag": "acquired"}, r"image\.tif has no 'acquired' to read the date from"),
         ({"tag": "odd"}, r"odd holds '8 April'; expected a date that begins YYYY-MM-DD"),
-        ({"name": r"_(?P<year>\d{4})"}, "expected groups year, month and day"),
+        ({"json_key": "date", "file": "list.json"}, "holds no keys; expected a JSON object"),
         ({"name": PATTERN.replace("_", "%")}, "finds no date in 'S2A_20170617T113321/image.tif'"),
         ({"tag": "datetime", "file": "LULC.tif"}, r"has 0 files LULC\.tif .* expected one"),
-        ({"json_key": "date", "file": "*.json"}, r"a_metadata\.json has no 'date'"),
+        ({"json_key": "date", "file": "a_*.json"}, r"a_metadata\.json has no 'date'"),
         ({"json_key": "date", "file": "*.tif"}, "is not JSON"),
     ],
 )
@@ -105,6 +106,8 @@ def test_sentinel2_must_have_a_date(root: Path) -> None:
         ({"value": "April"}, "valid date"),
         ({"json_key": "date"}, "json_key needs file:"),
         ({"pattern": "x"}, "Extra inputs"),
+        ({"name": "("}, "is no regular expression"),
+        ({"name": r"_(?P<year>\d{4})"}, "needs groups year, month and day"),
     ],
 )
 def test_a_date_that_cannot_be_meant(root: Path, date: dict[str, Any], sentence: str) -> None:

@@ -110,6 +110,26 @@ def test_what_no_file_covers_is_missing(tmp_path: Path) -> None:
     assert "no file covers the tile" in failed(there["esa_worldcover"], NoDataError)
 
 
+@pytest.mark.parametrize("first", [-180.0, 0.0])
+def test_a_world_that_begins_anywhere_covers_both_halves(tmp_path: Path, first: float) -> None:
+    with rasterio.open(
+        tmp_path / "world.tif",
+        "w",
+        driver="GTiff",
+        count=1,
+        height=180,
+        width=360,
+        dtype="uint8",
+        crs="EPSG:4326",
+        transform=Affine(1.0, 0.0, first, 0.0, -1.0, 90.0),
+    ) as dataset:
+        dataset.write(np.full((1, 180, 360), 4, np.uint8))
+    files = source(tmp_path, esa_worldcover=[{"path": "world.tif"}])
+    for lon in (-179.9999, -72.5, 0.0, 34.1, 179.9999):
+        found = files.observe(Tile.at(lon, 10.5), ["esa_worldcover"], None)["esa_worldcover"]
+        assert np.all(seen(found).array == 4)
+
+
 def test_a_tile_half_covered_keeps_its_gap(tmp_path: Path) -> None:
     cover(tmp_path / "a.tif", 3, columns=32)
     found = seen(

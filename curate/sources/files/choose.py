@@ -1,0 +1,96 @@
+"""Which of a modality's products make its observation at a tile."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import DataError
+from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.dates import acquired
+from mmearth.curate.sources.files.index import Product
+from mmearth.curate.sources.files.observe import read
+
+_ENOUGH = 0.9
+"""Share of a tile's pixels from which on a nearer date is worth more than the rest of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the products of one date of one entry have at a tile."""
+
+    entry: Rasters
+    """Their part of the configuration."""
+    date: str | None
+    """When they were acquired, `YYYY-MM-DD`."""
+    products: tuple[Product, ...]
+    """Those that give at least one pixel."""
+    values: NDArray[np.float64]
+    """See `observe.read`."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the pixels where any band has a value."""
+        return float(np.mean(~np.isnan(self.values).all(axis=0)))
+
+
+def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None) -> Found | None:
+    """Return what the first entry with any data has at a tile.
+
+    Files of one date are laid together, since they are cuts of one image or map. Of several dates
+    the nearest to the anchor date that covers nine tenths of the tile is taken, the earliest where
+    there is no anchor; where none covers so much, the one that covers most.
+
+    Args:
+        name: A modality, or a task with pixel-level targets.
+        products: Those near the tile, in the order of the configuration.
+        tile: Where.
+        date: The anchor date, `YYYY-MM-DD`.
+
+    Returns:
+        None where no product has a value.
+
+    Raises:
+        ConfigError: An entry names a band, a unit or a date that cannot be.
+        DataError: A file is damaged, and nothing else has a value.
+    """
+    damage: DataError | None = None
+    for _, group in groupby(products, key=lambda product: id(product.entry)):
+        best: Found | None = None
+        for when, same in _by_date(list(group), date):
+            try:
+                values, shown = read(name, same, tile)
+            except DataError as exc:
+                damage = damage or exc
+                continue
+            found = Found(same[0].entry, when, tuple(shown), values)
+            if best is None or found.coverage > best.coverage:
+                best = found
+            if best.coverage >= _ENOUGH:
+                break
+        if best is not None and best.coverage > 0.0:
+            return best
+    if damage is not None:
+        raise damage
+    return None
+
+
+def _by_date(products: list[Product], anchor: str | None) -> list[tuple[str | None, list[Product]]]:
+    """Return products by their date, that nearest to the anchor first; undated ones last."""
+    dates: dict[str | None, list[Product]] = {}
+    for product in products:
+        dates.setdefault(acquired(product), []).append(product)
+    return sorted(dates.items(), key=lambda item: _distance(item[0], anchor))
+
+
+def _distance(date: str | None, anchor: str | None) -> tuple[bool, int, str]:
+    if date is None or anchor is None:
+        return date is None, 0, date or ""
+    days = datetime.date.fromisoformat(date) - datetime.date.fromisoformat(anchor)
+    return False, abs(days.days), date

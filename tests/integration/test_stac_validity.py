@@ -1,0 +1,124 @@
+"""A built dataset's STAC: valid by every schema, and its byte ranges are the arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pystac
+import pytest
+import rasterio
+
+from mmearth.build import Options, build
+from mmearth.catalog.validate import validate_stac
+
+SHARDS_ONLY = """
+name: shards-only
+title: Only some modalities, and no store
+keep_store: false
+modalities: [sentinel2, sentinel1, dynamic_world, temperature]
+source: {kind: synthetic, seed: 7}
+tasks:
+  biomass: {labels: {count: 4}}
+  soil_pH: {labels: {count: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def shards_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset without a store, and without the modalities that every place has."""
+    config = tmp_path_factory.mktemp("config") / "shards.yaml"
+    config.write_text(SHARDS_ONLY)
+    out = tmp_path_factory.mktemp("shards") / "dataset"
+    summary = build(config, out, Options(1, "threads", None, False), lambda *_: None)
+    assert summary.exit_code == 0, summary
+    return out
+
+
+def _items(root: Path) -> list[pystac.Item]:
+    catalog = pystac.Catalog.from_file(root / "stac" / "catalog.json")
+    return list(catalog.get_items(recursive=True))
+
+
+def _read(asset: pystac.Asset, wanted: str) -> bytes:
+    """Read one member by what STAC says, as a client without our library would."""
+    (entry,) = (e for e in asset.extra_fields["archive"] if e["href"].endswith(wanted))
+    first, last = entry["range"]
+    with Path(str(asset.get_absolute_href())).open("rb") as stream:
+        stream.seek(first)
+        data = stream.read(last - first + 1)
+    assert len(data) == entry["file:size"]
+    assert entry["file:checksum"] == "1220" + hashlib.sha256(data).hexdigest()
+    return data
+
+
+@pytest.mark.parametrize("dataset", ["small_dataset", "shards_only"])
+def test_everything_is_valid_by_every_schema(
+    dataset: str, request: pytest.FixtureRequest, stac_schemas: Path
+) -> None:
+    root: Path = request.getfixturevalue(dataset)
+    found = validate_stac(root, stac_schemas)
+    assert found.problems == ()
+    assert found.not_checked == ()
+    assert found.n_objects > len(_items(root)) > 0
+
+
+def test_a_range_of_the_shard_is_the_array_of_the_geotiff(small_dataset: Path) -> None:
+    items = _items(small_dataset)
+    compared = 0
+    for item in items[:: max(1, len(items) // 6)]:
+        for name in ("sentinel2", "sentinel1", "esa_worldcover"):
+            if name not in item.assets:
+                continue
+            array = np.load(io.BytesIO(_read(item.assets["shard"], f".{name}.npy")))
+            with rasterio.open(str(item.assets[name].get_absolute_href())) as dataset:
+                np.testing.assert_array_equal(dataset.read(), array)
+                assert dataset.crs.to_string() == item.properties["proj:code"]
+                assert list(dataset.transform)[:6] == item.properties["proj:transform"]
+                assert list(dataset.bounds) == item.properties["proj:bbox"]
+                bands = item.assets[name].extra_fields["bands"]
+                assert list(dataset.descriptions) == [band["name"] for band in bands]
+                assert dataset.nodata == item.assets[name].extra_fields["nodata"]
+            compared += 1
+    assert compared >= 6
+
+
+def test_a_stored_file_has_the_size_and_checksum_that_stac_says(small_dataset: Path) -> None:
+    asset = _items(small_dataset)[0].assets["sentinel2"]
+    data = Path(str(asset.get_absolute_href())).read_bytes()
+    assert asset.extra_fields["file:size"] == len(data)
+    assert asset.extra_fields["file:checksum"] == "1220" + hashlib.sha256(data).hexdigest()
+
+
+def test_without_a_store_the_shard_is_described_as_fully(shards_only: Path) -> None:
+    assert not (shards_only / "store").exists()
+    for item in _items(shards_only):
+        asset = item.assets["sentinel2"]
+        array = np.load(io.BytesIO(_read(asset, ".sentinel2.npy")))
+        assert array.shape == (len(asset.extra_fields["bands"]), 128, 128)
+        assert array.dtype == asset.extra_fields["data_type"]
+        assert asset.extra_fields["bands"][1]["eo:common_name"] == "blue"
+        document = json.loads(_read(item.assets["shard"], ".json"))
+        assert "temperature" in json.dumps(document)
+
+
+def test_duckdb_finds_byte_ranges_in_the_table_of_items(small_dataset: Path) -> None:
+    items = {item.id: item for item in _items(small_dataset) if item.collection_id == "soil_pH"}
+    rows = duckdb.sql(
+        f"""SELECT id, assets.shard.href, unnest(assets.shard.archive, recursive := true)
+        FROM '{small_dataset}/stac/items.parquet' WHERE collection = 'soil_pH'"""
+    ).df()
+    rows = rows[rows["title"] == "sentinel2"]
+    assert set(rows["id"]) == set(items)
+    for _, row in rows.iterrows():
+        first, last = row["range"]
+        (entry,) = (
+            e
+            for e in items[row["id"]].assets["shard"].extra_fields["archive"]
+            if e["title"] == "sentinel2"
+        )
+        assert [first, last] == entry["range"]

@@ -1,0 +1,126 @@
+"""Write a manifest of many rows, sorted as packaging sorts or not at all, a row group at a time.
+
+    python tests/performance/make_manifest.py FILE ROWS sorted|shuffled
+
+The columns are those of the schema of soil_pH, all 116 leaves of them, so that the footer is as
+large as a real one; but only two of the twelve structs of modalities are filled, sentinel2 and
+sentinel1, and the geometry is empty. Places are spread over all longitudes and the latitudes of
+land; splits are dealt row by row, the hardest case for pruning. The low bits of `hilbert` are
+random numbers, not hashes of keys.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mmearth.catalog.hilbert import KEY_BITS, hilbert_index
+from mmearth.catalog.schema import MEMBER, ROW_GROUP_ROWS, manifest_schema
+from mmearth.catalog.splits import SPLITS
+
+KEPT = ("sentinel2", "sentinel1")
+SHARES = (0.58, 0.12, 0.13, 0.17)
+SAMPLES_PER_SHARD = 200
+MEMBER_BYTES = {"sentinel2": 393_344, "sentinel1": 524_416}
+Row = NDArray[Any]
+
+
+def make_manifest(path: Path, n_rows: int, is_sorted: bool) -> None:
+    """Write the file; the same rows in either order."""
+    draw = np.random.default_rng(0)
+    lon = draw.uniform(-180, 180, n_rows)
+    lat = np.degrees(np.arcsin(draw.uniform(-0.8, 0.95, n_rows)))
+    split = np.searchsorted(np.cumsum(SHARES)[:-1], draw.random(n_rows)).astype(np.uint8)
+    hilbert = np.empty(n_rows, dtype=np.uint64)
+    for begin in range(0, n_rows, ROW_GROUP_ROWS):
+        part = slice(begin, begin + ROW_GROUP_ROWS)
+        low = draw.integers(0, 1 << KEY_BITS, lon[part].size, dtype=np.uint64)
+        hilbert[part] = (hilbert_index(lon[part], lat[part]) << np.uint64(KEY_BITS)) | low
+    rows = np.lexsort((hilbert, split)) if is_sorted else draw.permutation(n_rows)
+    schema = manifest_schema("soil_pH")
+    plain = [f.name for f in schema if f.type != MEMBER and f.type != pa.binary()]  # as packaging
+    with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=plain) as writer:
+        for begin in range(0, n_rows, ROW_GROUP_ROWS):
+            here = rows[begin : begin + ROW_GROUP_ROWS]
+            table = _table(lon[here], lat[here], split[here], hilbert[here], begin, schema)
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+def _table(lon: Row, lat: Row, split: Row, hilbert: Row, begin: int, schema: pa.Schema) -> pa.Table:
+    n, draw = lon.size, np.random.default_rng(begin)
+    epsg = (32601 + ((lon + 180) // 6).astype(np.int32) + 100 * (lat < 0)).astype(np.int32)
+    left = (np.abs(lon) * 400).astype(np.int32) * 10
+    top = (np.abs(lat) * 11_100).astype(np.int32) * 10
+    tile = _joined(epsg, left, top)
+    day = draw.integers(18_262, 18_628, n, dtype=np.int32)  # 2020
+    shard = (begin + np.arange(n)) // SAMPLES_PER_SHARD
+    names = pa.array([f"shards/soil_pH/train-{i:06d}.tar" for i in range(shard[0], shard[-1] + 1)])
+    columns: dict[str, Any] = {
+        "key": pc.binary_join_element_wise(tile, pa.array(day).cast(pa.string()), "_"),
+        "task": pa.array(["soil_pH"] * n),
+        "split": pa.array(SPLITS).take(pa.array(split)),
+        "train_5": draw.random(n) < 0.05,
+        "train_50": draw.random(n) < 0.5,
+        "hilbert": hilbert,
+        "tile": tile,
+        "epsg": epsg,
+        "left": left,
+        "top": top,
+        "lon": lon.round(7),
+        "lat": lat.round(7),
+        "cell": _joined((lat + 90).astype(np.int32), (lon + 180).astype(np.int32)),
+        "date": pa.array(day).cast(pa.date32()),
+        "biome": _regions(lon, lat, 14),
+        "ecoregion": _regions(lon, lat, 846),
+        "target": draw.uniform(3, 10, n).round(2),
+        "label_id": _joined(draw.integers(0, 10**7, n)),
+        "shard": names.take(pa.array(shard - shard[0])),
+    }
+    for i, name in enumerate(KEPT):
+        columns[name] = _members(n, name, i, draw)
+    filled = [
+        pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(n, f.type)
+        for f in schema
+    ]
+    return pa.table(filled, schema=schema)
+
+
+def _regions(lon: Row, lat: Row, n: int) -> Row:
+    """Codes that, as real ones do, hold over some degrees."""
+    return (((lon + 180) // 7 * 31 + (lat + 90) // 5 * 17) % n).astype(np.int16)
+
+
+def _joined(*numbers: Row) -> pa.Array:
+    parts = [pa.array(values).cast(pa.string()) for values in numbers]
+    return pc.binary_join_element_wise(*parts, "_") if len(parts) > 1 else parts[0]
+
+
+def _members(n: int, name: str, i: int, draw: np.random.Generator) -> pa.Array:
+    offset = (np.arange(n) % SAMPLES_PER_SHARD) * 1_220_000 + 2048 + 400_000 * i
+    text = np.frombuffer(draw.bytes(32 * n).hex().encode(), dtype="S64")
+    fields = {
+        "present": pa.array(draw.random(n) < 0.97),
+        "valid_fraction": pa.array(np.ones(n)),
+        "byte_offset": pa.array(offset),
+        "byte_length": pa.array(np.full(n, MEMBER_BYTES[name])),
+        "sha256": pa.array(text).cast(pa.string()),
+        "source_ids": _lists(pa.array(draw.integers(0, 10**9, n)).cast(pa.string())),
+        "acquired": pa.array(["2020-06-15"] * n),
+        "stand_in": pa.nulls(n, pa.string()),
+    }
+    return pa.StructArray.from_arrays([fields[f.name] for f in MEMBER], fields=list(MEMBER))
+
+
+def _lists(values: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32), values)
+
+
+if __name__ == "__main__":
+    make_manifest(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "sorted")

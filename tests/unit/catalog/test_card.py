@@ -1,0 +1,85 @@
+"""The dataset card: JSON and back, and a README that tells what the manifests hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmearth.catalog.card import DatasetCard, citations, write_readme
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import manifest_path, manifest_schema, write_table
+
+
+def _front_matter(text: str) -> Any:
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def _cells(text: str, first: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| `{first}` |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_card_survives_json(card: DatasetCard) -> None:
+    assert DatasetCard.from_json(card.to_json()) == card
+    assert DatasetCard.from_json({**card.to_json(), "added_later": 1}) == card
+
+
+def test_a_card_without_a_field_is_refused(card: DatasetCard) -> None:
+    document = card.to_json()
+    del document["seed"]
+    with pytest.raises(FormatError, match="no 'seed'"):
+        DatasetCard.from_json(document)
+
+
+def test_the_readme_counts_samples_by_split(packed: Path, card: DatasetCard) -> None:
+    text = write_readme(packed, card).read_text(encoding="utf-8")
+    columns = "task predicts unit train train_50 train_5 val random_test geographic_test".split()
+    assert "| " + " | ".join(columns) in text
+    assert _cells(text, "soil_pH")[3:9] == ["1", "1", "0", "1", "0", "1"]
+    assert _cells(text, "species")[3:9] == ["1", "1", "0", "0", "1", "0"]
+    assert _cells(text, "soil_pH")[9] == "CC-BY-NC-4.0"
+
+
+def test_the_readme_tells_presence_and_stand_ins(packed: Path, card: DatasetCard) -> None:
+    text = write_readme(packed, card).read_text(encoding="utf-8")
+    assert _cells(text, "sentinel2")[2:5] == ["12 × 128 × 128", "uint16", "100.0 %"]
+    assert _cells(text, "geolocation")[4] == "0.0 %"
+    assert "- `aster_gdem`: Copernicus DEM" in text
+    assert "`sentinel1`" not in text  # not a modality of this dataset
+
+
+def test_the_front_matter_is_yaml_whatever_the_title(packed: Path, card: DatasetCard) -> None:
+    known = _front_matter(write_readme(packed, card).read_text(encoding="utf-8"))
+    assert known["pretty_name"] == 'A tiny "dataset": six samples'
+    assert known["license"] == "cc0-1.0"
+    assert known["size_categories"] == ["n<1K"]
+    assert [entry["config_name"] for entry in known["configs"]] == ["biomass", "soil_pH", "species"]
+    other = replace(card, licence="LicenseRef-Mine")
+    matter = _front_matter(write_readme(packed, other).read_text(encoding="utf-8"))
+    assert (matter["license"], matter["license_name"]) == ("other", "licenseref-mine")
+
+
+def test_the_example_names_a_shard_that_is_there(packed: Path, card: DatasetCard) -> None:
+    schema = manifest_schema("biomass")
+    write_table(schema.empty_table(), packed / manifest_path("biomass"), schema)
+    text = write_readme(packed, card).read_text(encoding="utf-8")
+    assert 'wds.WebDataset("shards/soil_pH/train-000000.tar"' in text
+    assert (packed / "shards/soil_pH/train-000000.tar").is_file()
+
+
+def test_citations_are_listed_once_and_only_where_needed(card: DatasetCard) -> None:
+    found = citations(
+        replace(card, tasks=("soil_nitrogen", "soil_pH"), modalities=tuple(MODALITIES))
+    )
+    assert len(found) == len(set(found)) == 8  # one for both soils, seven for twelve modalities
+    assert found[0].startswith("Batjes")
+    assert not [text for text in found if "none" in text]
+
+
+def test_the_readme_is_the_same_twice(packed: Path, card: DatasetCard) -> None:
+    assert write_readme(packed, card).read_bytes() == write_readme(packed, card).read_bytes()

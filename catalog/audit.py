@@ -7,6 +7,7 @@ shared by train and a test, and imbalance, are reported: they weaken a claim, th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,14 +21,14 @@ import shapely
 from numpy.typing import NDArray
 
 from mmearth.catalog import balance
-from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.audit_columns import check_columns
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, centres, lonlat_bounds
+from mmearth.catalog.tile import EARTH_RADIUS_KM, PIXEL_M, TILE_M, Tile, centres, lonlat_bounds
 
 TESTS = ("random_test", "geographic_test")
-_COLUMNS = ("tile", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
 
     Raises:
         ConfigError: The file cannot be read as Parquet.
-        FormatError: It has no column `tile` or `split`.
+        FormatError: See `audit`.
     """
     try:
         table = pq.read_table(path)
@@ -106,6 +107,7 @@ def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
         ) from exc
     if "task" not in table.column_names:
         return [audit(path.stem, table, buffer_m)]
+    check_columns(path.stem, table)
     tasks = sorted(set(table["task"].to_pylist()))
     return [audit(task, table.filter(pc.equal(table["task"], task)), buffer_m) for task in tasks]
 
@@ -120,17 +122,11 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
         buffer_m: Distance that train must keep from the tests, in metres.
 
     Raises:
-        FormatError: A column is missing, or a split has an unknown name.
+        ConfigError: An entry of `tile` is no tile id.
+        FormatError: A column is missing or of another type, or a split has an unknown name.
     """
-    lacking = [name for name in _COLUMNS if name not in table.column_names]
-    if lacking:
-        raise FormatError(f"the table of {task} has no column {lacking[0]!r}; expected {_COLUMNS}")
+    check_columns(task, table)
     split = np.array(table["split"].to_pylist(), dtype=object)
-    unknown = sorted(set(split) - set(SPLITS))
-    if unknown:
-        raise FormatError(
-            f"{task} has the split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
-        )
     tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
     points = _unit_vectors(tiles)
     overlaps = _overlaps(tiles, split)
@@ -221,19 +217,37 @@ def _not_nested(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
 
 
 def _overlaps(tiles: list[Tile], split: NDArray[np.object_]) -> dict[str, int]:
-    """Count pairs of tiles that share ground, by the splits they are in."""
-    if not tiles:
-        return {}
-    west, south, east, north = lonlat_bounds(tiles).T
-    boxes = shapely.box(west, south, east, north)
-    first, second = shapely.STRtree(boxes).query(boxes, predicate="overlaps")
+    """Count pairs of different tiles that share ground, by the splits they are in."""
     counts: dict[str, int] = {}
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
-        # Boxes in degrees are a little larger than their tiles: the outlines decide.
-        if a < b and tiles[a].geometry.intersection(tiles[b].geometry).area > 0.0:
+    if tiles:
+        for a, b in _sharing(tiles, _touching(lonlat_bounds(tiles))):
             pair = " and ".join(sorted((split[a], split[b]), key=SPLITS.index))
             counts[pair] = counts.get(pair, 0) + 1
     return counts
+
+
+def _touching(bounds: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the pairs (n, 2) of boxes that touch; (west, south, east, north), (n, 4)."""
+    over = np.flatnonzero(bounds[:, 2] > 180.0)  # across the antimeridian: they stand twice
+    rows = np.concatenate([np.arange(len(bounds)), over])
+    boxes = shapely.box(*np.vstack([bounds, bounds[over] - (360.0, 0.0, 360.0, 0.0)]).T)
+    first, second = rows[shapely.STRtree(boxes).query(boxes, predicate="intersects")]
+    return np.unique(np.column_stack([first, second])[first < second], axis=0)
+
+
+def _sharing(tiles: list[Tile], pairs: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Return the pairs that share ground: boxes in degrees are larger than their tiles."""
+    corners = np.array([(tile.epsg, tile.left, tile.top) for tile in tiles])
+    zone, x, y = np.abs(corners[pairs[:, 0]] - corners[pairs[:, 1]]).T
+    sure = (zone == 0) & (x < TILE_M) & (y < TILE_M) & (x + y > 0)
+    found = [(int(a), int(b)) for a, b in pairs[sure]]
+    for a, b in pairs[zone != 0].tolist():
+        # Outlines of two zones fit to a few square metres: less than a pixel is no overlap.
+        degree_m = math.radians(EARTH_RADIUS_KM * 1000.0)
+        pixel = PIXEL_M**2 / degree_m**2 / math.cos(math.radians(tiles[a].lat))
+        if tiles[a].geometry.intersection(tiles[b].geometry).area > pixel:
+            found.append((a, b))
+    return found
 
 
 def _unit_vectors(tiles: Sequence[Tile]) -> NDArray[np.float64]:

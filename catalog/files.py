@@ -1,4 +1,4 @@
-"""Files that are either complete or not there: atomic writing, checksums, ranged reading."""
+"""Files that are either complete or not there: atomic writing and checksums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmearth.catalog.errors import FormatError, storage_errors
+from mmearth.catalog.errors import storage_errors
 
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written; whoever finds one after a crash may delete it."""
@@ -62,23 +62,6 @@ def sha256_file(path: Path) -> str:
         if os.fstat(stream.fileno()).st_size <= _SMALL:
             return hashlib.sha256(stream.read()).hexdigest()
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_range(path: Path, offset: int, length: int) -> bytes:
-    """Read `length` bytes from `offset` of a local file.
-
-    Raises:
-        FormatError: The file is shorter than the range asked for.
-    """
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        data = stream.read(length)
-    if len(data) != length:
-        raise FormatError(
-            f"{path} ends after {path.stat().st_size} bytes; bytes {offset} to {offset + length} "
-            "were expected: it is truncated or from another build"
-        )
-    return data
 
 
 def remove_temporaries(directory: Path) -> None:

@@ -8,6 +8,7 @@ tile's own place, so another tile, another order or a failed download never move
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def published(tiles: Sequence[Tile], seed: int = 42, buffer_m: float = 0.0) -> A
     Args:
         tiles: In the order of the published ids.
         seed: 42 in the published data.
-        buffer_m: Must be 0: the published rule keeps no distance.
+        buffer_m: Of no account: the published rule keeps no distance.
 
     Source:
         MMEarth-Bench, `generate_splits.py`: sort, shuffle, cut at int(0.70 n) and int(0.85 n);
@@ -77,9 +78,10 @@ def published(tiles: Sequence[Tile], seed: int = 42, buffer_m: float = 0.0) -> A
 def default(tiles: Sequence[Tile], seed: int, buffer_m: float = BUFFER_M) -> Assignment:
     """Deal blocks of about 50 km by a hash of their place, with a buffer around the tests.
 
-    A training tile is left out when its square, grown by the buffer, touches a block dealt to
-    `random_test` or the ring around Africa: then no training tile lies within the buffer of any
-    place that could be a test tile, whichever tiles there are. `val` keeps no distance.
+    A training tile is left out when its square, grown by the buffer and the side that a test tile
+    may stick out, touches a block dealt to `random_test` or the ring around Africa: then no
+    training tile lies within the buffer of any place that could be a test tile, whichever tiles
+    there are. `val` keeps no distance.
 
     Args:
         tiles: In any order.
@@ -93,7 +95,7 @@ def default(tiles: Sequence[Tile], seed: int, buffer_m: float = BUFFER_M) -> Ass
     split[touches_africa(tiles)] = "geographic_test"
     train = split == "train"
     split[train & _near_a_test(lon, lat, seed, buffer_m)] = LEFT_OUT
-    split[(split == "train") & touches_africa(tiles, buffer_m)] = LEFT_OUT
+    split[(split == "train") & touches_africa(tiles, buffer_m + TILE_M)] = LEFT_OUT
     train = split == "train"
     luck = _uniform(np.array([_place_number(tile) for tile in tiles], dtype=np.uint64), seed, 2)
     return Assignment(split, train & (luck < 0.05), train & (luck < 0.5))
@@ -133,15 +135,18 @@ def _near_a_test(
     """Return which places lie so near a test block that a tile in it could be within the buffer.
 
     Two squares are within the buffer only if their centres are within the buffer and a diagonal,
-    1.81 km. Points on rings around the place are looked up, 1.5 km apart at most; the reach of two
-    sides, 2.56 km, makes up for the corner of a block that may hide between two of them.
+    1.81 km. Points on rings around the place are looked up, 1.5 km apart; the reach of two sides,
+    2.56 km, makes up for the corner of a block that may hide between two of them. The inner rings,
+    10 km apart at most, find the blocks that lie within the outer one.
     """
     reach_m = buffer_m + 2 * TILE_M
     near = np.zeros(lon.shape, dtype=np.bool_)
     degree_m = np.pi * EARTH_RADIUS_KM * 1000.0 / 180.0
     narrow = np.maximum(np.cos(np.radians(lat)), 1e-6)
-    for step in (0.25, 0.5, 0.75, 1.0):
-        for angle in np.linspace(0.0, 2 * np.pi, 32, endpoint=False):
+    n_rings = max(4, math.ceil(reach_m / 10_000.0))
+    n_angles = math.ceil(2 * math.pi * reach_m / 1_500.0)
+    for step in np.arange(1, n_rings + 1) / n_rings:
+        for angle in np.linspace(0.0, 2 * np.pi, n_angles, endpoint=False):
             north = np.clip(lat + step * reach_m * np.sin(angle) / degree_m, -90.0, 90.0)
             east = lon + step * reach_m * np.cos(angle) / degree_m / narrow
             near |= _deal(east, north, seed) == "random_test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,10 +29,25 @@ def test_packages_are_listed() -> None:
     assert listed == expected, "list every folder with modules under [tool.setuptools] packages"
 
 
+def _not_ours(directory: str, names: list[str]) -> set[str]:
+    """Return what git ignores: environments, caches, built datasets."""
+    caches = {name for name in names if name == "__pycache__" or name.endswith(".egg-info")}
+    if Path(directory) != ROOT:
+        return caches
+    return (
+        caches
+        | {name for name in names if name in {"data", "build", "dist"}}
+        | {name for name in names if name.startswith(".")}
+    )
+
+
 def test_wheel_holds_the_tree(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
+    # Built from a copy: setuptools leaves build/ behind, and packs what an older run left there.
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=_not_ours)
     subprocess.run(
-        [*command, str(tmp_path), "--no-build-isolation", str(ROOT)],
+        [*command, str(tmp_path), "--no-build-isolation", str(source)],
         check=True,
         capture_output=True,
     )

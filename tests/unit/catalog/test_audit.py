@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,66 @@ def test_wrong_tables_are_refused() -> None:
         _audit(_row(10, 50, "test"))
     with pytest.raises(FormatError, match="no column 'tile'"):
         audit("soil_pH", pa.Table.from_pylist([{"key": "a"}]), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((2.9999, 56.2), (3.0001, 56.2)),  # zones 31 and 32: one box in degrees holds the other
+        ((179.999, 10.0), (-179.992, 10.0)),  # only the first crosses the antimeridian
+        ((5.9999, -10.0), (6.0001, -10.0)),  # zones 31 and 32, at their edge
+        ((20.0, 0.003), (20.0, -0.003)),  # the two hemispheres of zone 34
+    ],
+)
+def test_overlaps_across_zones(first: tuple[float, float], second: tuple[float, float]) -> None:
+    found = _audit(_row(*first, "train"), _row(*second, "random_test"))
+    assert found.overlaps == {"train and random_test": 1}
+    assert len(found.violations) == 1
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(-70.3, -55.0), (8.2, 61.0), (179.999, -16.5)])
+def test_neighbours_that_share_an_edge_share_no_ground(lon: float, lat: float) -> None:
+    tile = Tile.at(lon, lat)
+    for x, y in ((1280, -10), (1280, -640), (330, -1280), (1280, 0), (1280, 1280)):
+        beside = Tile(tile.epsg, tile.left + x, tile.top + y)
+        rows = [{"tile": tile.id, "split": "train"}, {"tile": beside.id, "split": "random_test"}]
+        assert _audit(*rows).overlaps == {}
+    inside = Tile(tile.epsg, tile.left + 1270, tile.top)
+    rows = [{"tile": tile.id, "split": "train"}, {"tile": inside.id, "split": "random_test"}]
+    assert _audit(*rows).overlaps == {"train and random_test": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"split": None}, "column 'split' of soil_pH holds null; expected text"),
+        ({"tile": 5}, "column 'tile' of soil_pH holds int64; expected text"),
+        ({"biome": 14}, "has biomes 14 to 14; expected 0 to 13"),
+        ({"biome": -1}, "has biomes -1 to -1"),
+        ({"biome": "Tundra"}, "'biome' of soil_pH holds string; expected whole numbers"),
+        ({"train_5": "no"}, "'train_5' of soil_pH holds string; expected true or false"),
+        ({"sentinel2": "scene"}, "expected a struct with a list of source_ids"),
+        ({"target": "high"}, "'target' of soil_pH holds string; expected numbers"),
+        ({"split": ""}, "has the split ''"),
+    ],
+)
+def test_columns_of_another_kind_are_one_sentence(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(FormatError, match=re.escape(said)):
+        _audit({**_row(10, 50, "train"), **changes})
+
+
+def test_nulls_are_counted_in_the_sentence(tmp_path: Path) -> None:
+    rows = [_row(10, 50, "train"), _row(12, 50, "val", train_5=None)]
+    with pytest.raises(FormatError, match="'train_5' of soil_pH is null in 1 rows"):
+        _audit(*rows)
+    path = tmp_path / "mine.parquet"
+    pq.write_table(pa.table({"task": ["a", None], "tile": ["x", "y"], "split": ["val"] * 2}), path)
+    with pytest.raises(FormatError, match="'task' of mine is null in 1 rows"):
+        audit_table(path, 0.0)
+
+
+def test_categories_are_text() -> None:
+    table = pa.Table.from_pylist([_row(10, 50, "train"), _row(12, 50, "val", biome=None)])
+    column = table["split"].dictionary_encode()
+    table = table.set_column(table.column_names.index("split"), "split", column)
+    assert audit("soil_pH", table, 0.0).biomes["val"] == {"none": 1}

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import BUFFER_M, RULES
 from mmearth.catalog.tasks import TASKS
+from mmearth.curate.places import (
+    GediPlaces,
+    GridPlaces,
+    LabelsPlaces,
+    PointsPlaces,
+    RangePlaces,
+    SoilPlaces,
+    Strict,
+)
 from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 
@@ -21,62 +30,6 @@ RECIPES = {"default": "default", "mmearth-bench-2026": "published"}
 """Recipe → the split rule it uses (catalog/splits.py)."""
 SHARD_BYTES = 256 * 1024 * 1024
 """Default size of a shard: few enough files for a network file system, small enough to cache."""
-
-
-class Strict(BaseModel):
-    """A part of the configuration: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LabelsPlaces(Strict):
-    """Places from the source's own label reader."""
-
-    count: int = Field(gt=0)
-    """How many places."""
-
-
-class RangesConfig(Strict):
-    """Polygons of species' ranges, one or more features a species."""
-
-    path: str
-    """Any vector file that GDAL reads, in any CRS."""
-    name: str = "sci_name"
-    """The field with the species' name; underscores count as blanks."""
-
-
-class PointsPlaces(Strict):
-    """Places from a table of points: CSV, Parquet, GeoParquet, GeoJSON or any GDAL vector file."""
-
-    path: str
-    """The file, relative to the configuration's directory."""
-    lon: str = "lon"
-    """Column of longitudes; ignored where the file has point geometries."""
-    lat: str = "lat"
-    """Column of latitudes; ignored where the file has point geometries."""
-    value: str | None = None
-    """Column of the target of a tile-level regression."""
-    species: str | None = None
-    """Column of species' names separated by `;`."""
-    ranges: RangesConfig | None = None
-    """Or the polygons that tell which species are present."""
-    date: str | None = None
-    """Column of dates, `YYYY-MM-DD`."""
-    id: str | None = None
-    """Column of identifiers."""
-
-
-class GridPlaces(Strict):
-    """Places on a regular grid inside polygons."""
-
-    path: str
-    """Vector file of the polygons."""
-    spacing_m: float = Field(gt=0)
-    """Distance between neighbouring places, in metres."""
-    limit: int | None = Field(default=None, gt=0)
-    """At most so many places, every n-th of them."""
-    ranges: RangesConfig | None = None
-    """Polygons that tell which species are present."""
 
 
 class SplitConfig(Strict):
@@ -96,7 +49,7 @@ class SplitConfig(Strict):
 
 
 class TaskConfig(Strict):
-    """Where a task's places come from: exactly one of the three."""
+    """Where a task's places come from: exactly one of the kinds."""
 
     labels: LabelsPlaces | None = None
     """The source's own labels."""
@@ -104,15 +57,22 @@ class TaskConfig(Strict):
     """A table of the user's."""
     grid: GridPlaces | None = None
     """A grid inside polygons, without labels of its own."""
+    gedi: GediPlaces | None = None
+    """Biomass footprints from GEDI L4A granules on disk."""
+    soil: SoilPlaces | None = None
+    """A table of soil profiles."""
+    ranges: RangePlaces | None = None
+    """Random places in species' ranges."""
     split: SplitConfig = SplitConfig()
     """How its tiles are split."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> TaskConfig:
-        given = [name for name in ("labels", "points", "grid") if getattr(self, name) is not None]
+        kinds = [name for name in type(self).model_fields if name != "split"]
+        given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"expected exactly one of labels, points, grid; found {given or 'none'}"
+                f"expected exactly one of {', '.join(kinds)}; found {', '.join(given) or 'none'}"
             )
         return self
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
-from mmearth.curate.config import PointsPlaces
+from mmearth.curate.places import PointsPlaces
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.source import Label
 from mmearth.curate.vector import read_vector

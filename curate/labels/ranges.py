@@ -11,7 +11,7 @@ import shapely
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH, lonlat_bounds, tiles_at
-from mmearth.curate.config import RangesConfig
+from mmearth.curate.places import RangesConfig
 from mmearth.curate.vector import read_vector
 
 

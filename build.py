@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,35 +16,28 @@ from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import TEMPORARY, remove_temporaries
-from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, read_table, write_table
+from mmearth.catalog.schema import (
+    OBSERVATIONS,
+    TILES,
+    manifest_path,
+    read_parts,
+    read_table,
+    write_parts,
+    write_table,
+)
 from mmearth.catalog.store import STORE
-from mmearth.curate.collect import Job, collect
 from mmearth.curate.config import BuildConfig, load_config
-from mmearth.curate.jobs import Wanted, pending, wanted
+from mmearth.curate.jobs import Pending, Wanted, pending, wanted
 from mmearth.curate.ledger import LEDGER, Ledger, Record
 from mmearth.curate.lock import only_build
 from mmearth.curate.plan import Plan, make_plan
-from mmearth.curate.run import open_executor, run
 from mmearth.curate.source import Source
-from mmearth.curate.sources import make_source
+from mmearth.curate.sources import make_source, painter
+from mmearth.curate.visits import Options, visit_all
 from mmearth.packaging import build as packaging
 from mmearth.packaging.verify import verify
 
 _FAILURES, _PROBLEMS = 3, 4
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a build is carried out; none of it changes a byte of the dataset."""
-
-    workers: int
-    """Threads or processes."""
-    executor: str
-    """`processes` or `threads`."""
-    scheduler: str | None
-    """Address of a Dask scheduler instead."""
-    fresh: bool
-    """Forget what an earlier build of the directory collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +88,34 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         StorageError: The disk is full or refused.
     """
     config = load_config(config_path)
-    source = make_source(config.source, config_path.parent)
+    plain = make_source(config, config_path.parent)
     _refuse_foreign(out)
     with only_build(out), _ledger(out, how.fresh) as ledger:
+        wrap = painter(config, config_path.parent, (out / LEDGER).parent / "gedi")
+        source = wrap(plain)
         _same_dataset(ledger, config, source, out)
         progress("plan", 1)
         plan = make_plan(config, source, config_path.parent)
         everything = wanted(config, plan)
-        ledger.keep_only(everything.names, everything.dates)
+        ledger.keep_only(everything.planned())
         states = _states(ledger)
         if _is_finished(config, plan, everything, ledger, out):
             progress("verify", 1)
-            if not verify(out, how.workers):
+            if not verify(out, how.cores):
                 return _summary(out, plan, states, (), unchanged=True)
         checksums.unseal(out)
         write_table(plan.table, out / "tiles.parquet", TILES)
-        _collect(config, everything, source, ledger, out, how, progress)
+        _collect(
+            pending(everything, config.require, ledger, out),
+            plain,
+            wrap,
+            ledger,
+            out,
+            how,
+            progress,
+        )
         _sweep(out, ledger)
-        write_table(ledger.export(), out / "observations.parquet", OBSERVATIONS)
+        write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
         states = _states(ledger)
         findings = _publish(config, source, out, how, progress)
     return _summary(out, plan, states, findings, unchanged=False)
@@ -123,7 +127,7 @@ def _publish(
     """Package, catalogue, seal and verify what was collected; return what verification found."""
     about = _card(config, source)
     progress("package", 1)
-    built = packaging.build(out, about, how.workers)
+    built = packaging.build(out, about, how.cores)
     if not config.keep_store:
         shutil.rmtree(out / STORE, ignore_errors=True)
     progress("catalogue", 1)
@@ -133,7 +137,7 @@ def _publish(
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
     progress("verify", 1)
-    return tuple(str(finding) for finding in verify(out, how.workers))
+    return tuple(str(finding) for finding in verify(out, how.cores))
 
 
 def _summary(
@@ -169,15 +173,16 @@ def _is_finished(
         return (
             checksums.read_dataset(out)["config_sha256"] == config.sha256
             and not pending(everything, config.require, ledger, store)
-            and _equal(out / "tiles.parquet", plan.table)
-            and _equal(out / "observations.parquet", ledger.export())
+            and read_table(out / "tiles.parquet").equals(plan.table)
+            and _equal(read_parts(out / "observations.parquet"), ledger.export())
         )
     except (ConfigError, FormatError, KeyError):
         return False
 
 
-def _equal(path: Path, table: pa.Table) -> bool:
-    return bool(read_table(path).equals(table))
+def _equal(found: Iterator[pa.Table], expected: Iterator[pa.Table]) -> bool:
+    pairs = zip_longest(found, expected)
+    return all(a is not None and b is not None and a.equals(b) for a, b in pairs)
 
 
 def _sweep(out: Path, ledger: Ledger) -> None:
@@ -186,10 +191,11 @@ def _sweep(out: Path, ledger: Ledger) -> None:
         path.unlink(missing_ok=True)
     for name in ("manifests", "shards", "statistics"):
         remove_temporaries(out / name)
-    known = {path for path, _ in ledger.files().values()}
-    for path in (out / STORE).rglob("*"):
-        if path.is_file() and path.relative_to(out).as_posix() not in known:
-            path.unlink(missing_ok=True)
+    for folder, _, names in os.walk(out / STORE):
+        known = ledger.paths(Path(folder).name) if names else set()
+        for path in (Path(folder, name) for name in names):
+            if path.relative_to(out).as_posix() not in known:
+                path.unlink(missing_ok=True)
 
 
 def _ledger(out: Path, fresh: bool) -> Ledger:
@@ -233,27 +239,23 @@ def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path
 
 
 def _collect(
-    config: BuildConfig,
-    everything: Wanted,
+    jobs: Pending,
     source: Source,
+    wrap: Callable[[Source], Source],
     ledger: Ledger,
     out: Path,
     how: Options,
     progress: Progress,
 ) -> None:
-    jobs = pending(everything, config.require, ledger, out)
     progress("collect", len(jobs))
-    if not jobs:
-        return
 
     def keep(records: list[Record]) -> None:
         ledger.record(records)
-        progress("collect", None)
+        for _ in {record.tile for record in records}:
+            progress("collect", None)
 
-    work: Callable[[Job], list[Record]] = partial(collect, source=source, root=out.resolve())
-    n_workers = min(how.workers, len(jobs))
-    with open_executor(how.executor, n_workers, how.scheduler) as (executor, n_at_once):
-        run(jobs, work, executor, n_at_once, keep)
+    if jobs:
+        visit_all(jobs, len(jobs), source, wrap, out.resolve(), how, keep)
 
 
 def _states(ledger: Ledger) -> dict[str, dict[str, int]]:

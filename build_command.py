@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,19 +25,29 @@ if TYPE_CHECKING:
 @click.option(
     "--executor",
     type=click.Choice(["processes", "threads"]),
-    default="processes",
-    show_default=True,
-    help="What the workers are.",
+    help="What the workers are; what suits the source unless given.",
 )
 @click.option("--scheduler", help="Address of a Dask scheduler, tcp://…, instead of --executor.")
+@click.option(
+    "--budget-requests",
+    type=click.IntRange(1),
+    help="Stop when so many requests have been sent to Earth Engine, with exit code 5.",
+)
+@click.option(
+    "--budget-eecu",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop before Earth Engine has charged so many EECU-hours, with exit code 5.",
+)
 @click.option("--fresh", is_flag=True, help="Forget what was collected in the directory before.")
 @options.as_json
 def command(
     config: str,
     out: str,
     workers: int | None,
-    executor: str,
+    executor: str | None,
     scheduler: str | None,
+    budget_requests: int | None,
+    budget_eecu: float | None,
     fresh: bool,
     as_json: bool,
 ) -> int:
@@ -47,9 +56,10 @@ def command(
     Exits with 3 when some observations failed (see `mmearth curate failures`) and with 4 when
     verification found problems; the dataset is made in both cases.
     """
-    from mmearth.build import Options, build
+    from mmearth.build import build
+    from mmearth.curate.visits import Options
 
-    how = Options(workers or os.cpu_count() or 1, executor, scheduler, fresh)
+    how = Options(workers, executor, scheduler, fresh, budget_requests, budget_eecu)
     with storage_errors(f"build {out}"), _bars() as progress:
         summary = build(Path(config), Path(out), how, progress)
     if as_json:

@@ -21,6 +21,7 @@ _GROUPS = {
     "packaging": "Observations in, shards and manifests out.",
     "loaders": "Manifests in, answers out.",
 }
+_DOCTOR = "What is installed, what Earth Engine would be asked with, what is missing."
 _INTERRUPTED, _TERMINATED = 130, 143
 _LOG = logging.getLogger("mmearth")
 
@@ -29,9 +30,12 @@ class _Folders(click.Group):
     """Loads a folder's commands when they are asked for: `--help` stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_GROUPS)
+        return [*_GROUPS, "doctor"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "doctor":
+            alone: click.Command = importlib.import_module("mmearth.doctor_command").command
+            return alone
         if cmd_name not in _GROUPS:
             return None
         group: click.Group = importlib.import_module(f"mmearth.{cmd_name}.cli").cli
@@ -42,7 +46,7 @@ class _Folders(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_GROUPS.items()))
+            formatter.write_dl([*_GROUPS.items(), ("doctor", _DOCTOR)])
 
 
 @click.group(cls=_Folders, context_settings={"help_option_names": ["-h", "--help"]})

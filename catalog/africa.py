@@ -27,6 +27,8 @@ _RING = (
     (-24.09, 36.56), (-27.42, 38.39), (-28.93, 39.24), (-39.29, 32.69),
 )  # fmt: skip
 
+_AT_ONCE = 65_536  # boxes; each takes 400 bytes in GEOS
+
 
 @cache
 def africa() -> Polygon:
@@ -50,6 +52,7 @@ def touches_africa(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.b
     """
     if not tiles:
         return np.zeros(0, dtype=np.bool_)
-    west, south, east, north = lonlat_bounds(tiles, margin_m).T
     shapely.prepare(africa())
-    return np.asarray(shapely.intersects(africa(), shapely.box(west, south, east, north)))
+    bounds = lonlat_bounds(tiles, margin_m)
+    parts = [bounds[i : i + _AT_ONCE].T for i in range(0, len(bounds), _AT_ONCE)]
+    return np.concatenate([shapely.intersects(africa(), shapely.box(*part)) for part in parts])

@@ -5,7 +5,8 @@
     ├── StorageError                    the disk or directory refused: full, read-only
     ├── SourceError                     a source did not give what was asked
     │   ├── UnavailableError            try again: time-out, connection, server busy
-    │   ├── RefusedError                will not work until a person acts: sign-in, quota
+    │   ├── RefusedError                will not work until a person acts: sign-in, permission
+    │   │   └── QuotaError                the budget or the service's quota is spent
     │   └── NoDataError                 the source has nothing there: coverage, cloud, date
     ├── DataError                       an array breaks its modality's or task's contract
     └── FormatError                     a file is not what its schema says
@@ -55,9 +56,15 @@ class UnavailableError(SourceError):
 
 
 class RefusedError(SourceError):
-    """The source will not answer until a person acts: sign-in, permission, quota."""
+    """The source will not answer until a person acts: sign-in, permission, a missing asset."""
 
     exit_code = 6
+
+
+class QuotaError(RefusedError):
+    """The budget or the service's quota is spent; the same command goes on when there is more."""
+
+    exit_code = 5
 
 
 class NoDataError(SourceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place when the block succeeds.
 
     The rename is atomic on one file system, so a reader sees the old file, the new file or none.
-    The temporary name carries the process id: two processes that write the same file do not mix.
+    The temporary name is drawn at random: several machines that write the same file do not mix.
 
     Args:
         path: Where the complete file shall be; its directory is made.
@@ -31,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full or the directory cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with storage_errors(f"write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)

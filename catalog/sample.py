@@ -29,6 +29,8 @@ class Observation:
     """The images, files or features it was made from, sorted."""
     stand_in: str | None = None
     """Why another product stands in for the modality's own; None when it is its own."""
+    expression: str | None = None
+    """SHA-256 of the request that gave it, where a service computed it; else None."""
 
     @property
     def valid_fraction(self) -> float:
@@ -64,8 +66,8 @@ class Sample:
     """A key of TASKS."""
     split: str
     """One of `splits.SPLITS`."""
-    target: NDArray[np.generic]
-    """Of the task's shape and dtype."""
+    target: NDArray[np.generic] | None
+    """Of the task's shape and dtype; None where the task lets a sample have none."""
     observations: dict[str, Observation] = field(default_factory=dict)
     """By modality; one that is not there was missing at its source."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,6 +58,7 @@ OBSERVATIONS = pa.schema(
         ("source", pa.string()),
         ("source_ids", pa.list_(pa.string())),
         ("stand_in", pa.string()),
+        ("expression", pa.string()),  # SHA-256 of the request that a service computed it from
     ]
 )
 """`observations.parquet`: one row a tile and modality, collected or why not; sorted by both."""
@@ -71,6 +73,7 @@ MEMBER = pa.struct(
         ("source_ids", pa.list_(pa.string())),
         ("acquired", pa.string()),
         ("stand_in", pa.string()),
+        ("expression", pa.string()),
     ]
 )
 """One modality of one sample: where its bytes are in the shard, and where they came from."""
@@ -152,18 +155,33 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
     Raises:
         StorageError: The disk is full or the directory cannot be written.
     """
+    write_parts([table], path, schema)
+
+
+def write_parts(parts: Iterable[pa.Table], path: Path, schema: pa.Schema) -> None:
+    """Write a table that never is in memory as a whole; the bytes are those of `write_table`.
+
+    Args:
+        parts: One after the other; of ROW_GROUP_ROWS rows each, but for the last.
+        path: The Parquet file.
+        schema: Of every part, and of the file.
+
+    Raises:
+        StorageError: The disk is full or the directory cannot be written.
+    """
     stamped = schema.with_metadata(
         {**(schema.metadata or {}), VERSION_KEY: SCHEMA_VERSION.encode()}
     )
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table.select(schema.names).cast(stamped),
-            temporary,
-            compression="zstd",
-            row_group_size=ROW_GROUP_ROWS,
-            # Nobody filters by the least checksum; without it the footer is a third smaller.
-            write_statistics=[field.name for field in schema if _is_plain(field.type)],
-        )
+    # Nobody filters by the least checksum; without it the footer is a third smaller.
+    filtered = [field.name for field in schema if _is_plain(field.type)]
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(
+            temporary, stamped, compression="zstd", write_statistics=filtered
+        ) as writer,
+    ):
+        for part in parts:
+            writer.write_table(part.select(schema.names).cast(stamped), ROW_GROUP_ROWS)
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -176,6 +194,23 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     Raises:
         FormatError: The file is missing, is not Parquet, or has another schema version.
     """
+    _check_version(path)
+    return pq.read_table(path, columns=columns)
+
+
+def read_parts(path: Path) -> Iterator[pa.Table]:
+    """Yield the row groups of a table that mmearth wrote, in order.
+
+    Raises:
+        FormatError: The file is missing, is not Parquet, or has another schema version.
+    """
+    _check_version(path)
+    with pq.ParquetFile(path) as file:
+        for i in range(file.num_row_groups):
+            yield file.read_row_group(i)
+
+
+def _check_version(path: Path) -> None:
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError as exc:
@@ -190,4 +225,3 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
             f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "build the dataset again or install the version that made it"
         )
-    return pq.read_table(path, columns=columns)

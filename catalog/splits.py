@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.africa import touches_africa
-from mmearth.catalog.tile import EARTH_RADIUS_KM, TILE_M, Tile, centres
+from mmearth.catalog.tile import EARTH_RADIUS_KM, TILE_M, Tile, Tiles, centres
 
 SPLITS = ("train", "val", "random_test", "geographic_test")
 """The published names, in the published order."""
@@ -91,13 +91,13 @@ def default(tiles: Sequence[Tile], seed: int, buffer_m: float = BUFFER_M) -> Ass
     if not tiles:
         return Assignment(np.zeros(0, dtype="<U15"), _mask(0, []), _mask(0, []))
     lon, lat = centres(tiles)
-    split = _deal(lon, lat, seed)
+    split = np.asarray(SPLITS, dtype="<U15")[_deal(lon, lat, seed)]
     split[touches_africa(tiles)] = "geographic_test"
-    train = split == "train"
-    split[train & _near_a_test(lon, lat, seed, buffer_m)] = LEFT_OUT
+    train = np.flatnonzero(split == "train")
+    split[train[_near_a_test(lon[train], lat[train], seed, buffer_m)]] = LEFT_OUT
     split[(split == "train") & touches_africa(tiles, buffer_m + TILE_M)] = LEFT_OUT
     train = split == "train"
-    luck = _uniform(np.array([_place_number(tile) for tile in tiles], dtype=np.uint64), seed, 2)
+    luck = _uniform(Tiles.of(tiles).number.astype(np.uint64), seed, 2)
     return Assignment(split, train & (luck < 0.05), train & (luck < 0.5))
 
 
@@ -111,11 +111,11 @@ def _mask(n: int, chosen: Sequence[int]) -> NDArray[np.bool_]:
     return mask
 
 
-def _deal(lon: NDArray[np.float64], lat: NDArray[np.float64], seed: int) -> NDArray[np.str_]:
-    """Return the split of each place's block, Africa not considered."""
+def _deal(lon: NDArray[np.float64], lat: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    """Return the index in SPLITS of each place's block, Africa not considered."""
     luck = _uniform(_block(lon, lat), seed, 1)
-    cuts = np.searchsorted(np.cumsum(SHARES[:2]), luck, side="right")
-    return np.asarray(SPLITS[:3], dtype="<U15")[cuts]
+    cuts: NDArray[np.int64] = np.searchsorted(np.cumsum(SHARES[:2]), luck, side="right")
+    return cuts
 
 
 def _block(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.uint64]:
@@ -149,12 +149,8 @@ def _near_a_test(
         for angle in np.linspace(0.0, 2 * np.pi, n_angles, endpoint=False):
             north = np.clip(lat + step * reach_m * np.sin(angle) / degree_m, -90.0, 90.0)
             east = lon + step * reach_m * np.cos(angle) / degree_m / narrow
-            near |= _deal(east, north, seed) == "random_test"
+            near |= _deal(east, north, seed) == SPLITS.index("random_test")
     return near
-
-
-def _place_number(tile: Tile) -> int:
-    return ((tile.epsg * 200_000 + tile.left // 10) * 2_000_000 + tile.top // 10) % 2**64
 
 
 def _uniform(numbers: NDArray[np.uint64], seed: int, stream: int) -> NDArray[np.float64]:

@@ -179,6 +179,11 @@ def _provenance(member: Row) -> dict[str, Any]:
     fields: dict[str, Any] = {"mmearth:source_ids": list(member["source_ids"] or ())}
     if member.get("acquired"):
         fields["mmearth:acquired"] = member["acquired"]
+    if member.get("expression"):
+        fields["processing:expression"] = {
+            "format": "earthengine-sha256",
+            "expression": member["expression"],
+        }
     if member.get("stand_in"):
         fields["mmearth:stand_in"] = member["stand_in"]
         fields["processing:lineage"] = (

@@ -79,7 +79,8 @@ def _target(row: Row) -> dict[str, Any]:
     task = TASKS[row["task"]]
     if task.kind == "multilabel":
         return {f"mmearth:{task.name}": row[task.name]}
-    return {"mmearth:target": row[task.name]["mean"] if task.level == "pixel" else row["target"]}
+    target = row[task.name]["mean"] if task.level == "pixel" else row["target"]
+    return {} if target is None else {"mmearth:target": target}
 
 
 def _bbox(shape: shapely.Geometry) -> list[float]:

@@ -145,14 +145,14 @@ class TaskStatistics:
         self,
         subsets: Subsets,
         arrays: Mapping[str, NDArray[np.generic]],
-        target: NDArray[np.generic],
+        target: NDArray[np.generic] | None,
     ) -> None:
         """Add one sample of the train split.
 
         Args:
             subsets: Those of SUBSETS that the sample is in, in that order.
             arrays: By modality, of the modality's shape; missing ones left out, not counted.
-            target: Of the task's shape.
+            target: Of the task's shape; None is not counted.
         """
         for subset in subsets:
             self.n_samples[subset] += 1
@@ -160,6 +160,8 @@ class TaskStatistics:
             modality = MODALITIES[name]
             bands = [self._band(subsets, name, band.name) for band in modality.bands]
             _add(bands, array, modality.nodata, modality.kind == "categorical")
+        if target is None:
+            return
         task = TASKS[self.task]
         bands = [self._band(subsets, "target", output) for output in task.outputs]
         _add(bands, target[np.newaxis] if task.level == "pixel" else target, task.nodata)

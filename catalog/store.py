@@ -149,6 +149,7 @@ def _provenance(observation: Observation) -> dict[str, str]:
         "source": observation.source,
         "source_ids": json.dumps(observation.source_ids, ensure_ascii=False),
         "stand_in": observation.stand_in or "",
+        "expression": observation.expression or "",
     }
     return {name: value for name, value in tags.items() if value}
 
@@ -161,4 +162,5 @@ def _observation(modality: str, array: NDArray[np.generic], tags: dict[str, str]
         source=tags.get("source", ""),
         source_ids=tuple(json.loads(tags["source_ids"])),
         stand_in=tags.get("stand_in"),
+        expression=tags.get("expression"),
     )

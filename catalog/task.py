@@ -42,18 +42,25 @@ class Task:
     """SPDX identifier, or `other` where there is none."""
     citation: str
     """How its users must name the labels."""
+    optional: bool = False
+    """Whether a sample may do without a target: places to predict at, or to label later."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of a target: (128, 128) or (n_outputs,)."""
         return (TILE_PX, TILE_PX) if self.level == "pixel" else (len(self.outputs),)
 
-    def check(self, target: NDArray[np.generic]) -> None:
-        """Refuse a target that breaks this task's contract.
+    def check(self, target: NDArray[np.generic] | None) -> None:
+        """Refuse a target that breaks this task's contract; None is a sample without one.
 
         Raises:
-            DataError: Its shape, dtype or a valid value differs, or nothing in it is labelled.
+            DataError: It is not there and may not be absent, its shape, dtype or a valid value
+                differs, or nothing in it is labelled.
         """
+        if target is None:
+            if not self.optional:
+                raise DataError(f"{self.name}: there is no target; expected {self.shape}")
+            return
         if target.shape != self.shape or target.dtype != np.dtype(self.dtype):
             raise DataError(
                 f"{self.name}: found {target.dtype} {target.shape}, "

@@ -1,4 +1,4 @@
-"""TASKS: the five tasks, in the published order (MMEarth-Bench, arXiv 2602.06285, §3)."""
+"""TASKS: the five tasks of MMEarth-Bench (arXiv 2602.06285, §3) in their order, then `custom`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SPECIES = tuple(
 The project page shows 99 names; id 93 is not public and stands as `unpublished 93`.
 """
 
+_FLOAT32_MAX = 3.4028234663852886e38  # the greatest finite float32: any loader can hold it
 _WOSIS = (
     "Batjes et al. 2024, Providing quality-assessed and standardised soil data (WoSIS), "
     "doi:10.5194/essd-16-4735-2024"
@@ -79,7 +80,22 @@ _TABLE = (
         licence="LicenseRef-IUCN-Red-List",
         citation="IUCN 2025, The IUCN Red List of Threatened Species, version 2025-1",
     ),
+    Task(
+        name="custom",
+        title="One number of your own at each place, or none yet",
+        level="tile",
+        kind="regression",
+        outputs=("value",),
+        unit="unknown",
+        valid=(-_FLOAT32_MAX, _FLOAT32_MAX),
+        nodata=None,
+        dtype="float64",  # a year and month or a number of seconds does not fit into float32
+        metrics=("r2", "rmse"),
+        licence="other",
+        citation="the makers of this dataset, for the labels of their own task",
+        optional=True,
+    ),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _TABLE}
-"""By name, in the published order."""
+"""By name: the five in the published order, and one for the user's own places."""

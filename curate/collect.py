@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +19,6 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.ledger import Record
 from mmearth.curate.source import Outcome, Source
 
-MAX_TRIES = 5
-"""How often a run asks again for what may pass, before it leaves it to the next run."""
-FIRST_PAUSE_S = 0.5
-"""Before the second try; each later pause is twice as long."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -41,8 +34,11 @@ class Job:
     """Modalities without which the tile makes no sample, of those that are wanted."""
 
 
-def collect(job: Job, source: Source, root: Path, pause_s: float = FIRST_PAUSE_S) -> list[Record]:
+def collect(job: Job, source: Source, root: Path) -> list[Record]:
     """Visit a tile and keep what is there.
+
+    Nothing is asked for again here: a source that asks a service knows best what may pass, and
+    has tried when it says UnavailableError; the next run tries again.
 
     When a required modality is missing nothing else is kept: the tile will make no sample.
 
@@ -50,7 +46,6 @@ def collect(job: Job, source: Source, root: Path, pause_s: float = FIRST_PAUSE_S
         job: The visit.
         source: Where observations come from.
         root: The dataset's directory.
-        pause_s: Before the second try, in seconds.
 
     Returns:
         One record for each of `job.wanted`, in that order.
@@ -59,7 +54,7 @@ def collect(job: Job, source: Source, root: Path, pause_s: float = FIRST_PAUSE_S
         RefusedError: The source wants a person to act: the whole run stops.
         StorageError: The disk is full or refused: the whole run stops.
     """
-    outcomes = _observe(job, source, pause_s)
+    outcomes = _observe(job, source)
     for name in job.require:
         outcome = outcomes[name]
         if isinstance(outcome, MMEarthError):
@@ -67,23 +62,14 @@ def collect(job: Job, source: Source, root: Path, pause_s: float = FIRST_PAUSE_S
     return [_keep(job, name, outcomes[name], root) for name in job.wanted]
 
 
-def _observe(job: Job, source: Source, pause_s: float) -> dict[str, Outcome]:
-    """Ask the source, again and again for what may pass."""
-    left: Sequence[str] = job.wanted
-    outcomes: dict[str, Outcome] = {}
-    for attempt in range(MAX_TRIES):
-        if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
-        try:
-            outcomes.update(source.observe(job.tile, left, job.date))
-        except RefusedError:
-            raise
-        except MMEarthError as exc:
-            outcomes.update(dict.fromkeys(left, exc))
-        left = [name for name in left if isinstance(outcomes[name], UnavailableError)]
-        if not left:
-            break
-    return outcomes
+def _observe(job: Job, source: Source) -> dict[str, Outcome]:
+    """Ask the source; an error of the whole visit is that of each modality."""
+    try:
+        return source.observe(job.tile, job.wanted, job.date)
+    except RefusedError:
+        raise
+    except MMEarthError as exc:
+        return dict.fromkeys(job.wanted, exc)
 
 
 def _keep(job: Job, name: str, outcome: Outcome, root: Path) -> Record:
@@ -106,6 +92,7 @@ def _keep(job: Job, name: str, outcome: Outcome, root: Path) -> Record:
             source=outcome.source,
             source_ids=tuple(sorted(outcome.source_ids)),
             stand_in=outcome.stand_in,
+            expression=outcome.expression,
         )
     return _failed(job, name, outcome)
 

@@ -23,11 +23,10 @@ from mmearth.curate.places import (
     SoilPlaces,
     Strict,
 )
+from mmearth.curate.sources.earthengine.config import EarthEngineConfig
 from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 
-RECIPES = {"default": "default", "mmearth-bench-2026": "published"}
-"""Recipe → the split rule it uses (catalog/splits.py)."""
 SHARD_BYTES = 256 * 1024 * 1024
 """Default size of a shard: few enough files for a network file system, small enough to cache."""
 
@@ -102,7 +101,9 @@ class BuildConfig(Strict):
     """Whether the GeoTIFFs stay beside the shards."""
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)
     """A shard is closed when it has grown beyond this."""
-    source: Annotated[SyntheticConfig | FilesConfig, Field(discriminator="kind")]
+    source: Annotated[
+        SyntheticConfig | FilesConfig | EarthEngineConfig, Field(discriminator="kind")
+    ]
     """Where observations come from."""
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     """By name; a key of TASKS."""
@@ -125,7 +126,7 @@ class BuildConfig(Strict):
             raise ValueError(f"{unknown[0]!r} is no task; expected some of {', '.join(TASKS)}")
         for name, task in tasks.items():
             spec = TASKS[name]
-            if task.grid is None or spec.level == "pixel":
+            if task.grid is None or spec.level == "pixel" or spec.optional:
                 continue
             if spec.kind == "regression":
                 raise ValueError(f"{name}: a grid has no values; give points: or labels: instead")

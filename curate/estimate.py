@@ -51,7 +51,7 @@ def estimate(config_path: Path) -> Estimate:
         ConfigError: The configuration is wrong.
     """
     config = load_config(config_path)
-    source = make_source(config.source, config_path.parent)
+    source = make_source(config, config_path.parent)
     plan = make_plan(config, source, config_path.parent)
     tiles = sorted(set(plan.table["tile"].to_pylist()))
     tried = tiles[:: max(1, len(tiles) // _TRIED)][:_TRIED]

@@ -1,26 +1,81 @@
-"""Which visits are left: the plan less what the ledger has settled and the store still holds."""
+"""Which visits are left: the plan less what the ledger has settled and the store still holds.
+
+All of it is columns, a few dozen bytes a tile: a plan of millions of tiles fits in any driver.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
-from mmearth.curate.ledger import Ledger
+from mmearth.curate.ledger import Known, Ledger
 from mmearth.curate.plan import Plan
+
+_AT_ONCE = 8_192  # tiles that are Python objects at one time
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a plan wants to be collected."""
 
-    names: dict[str, tuple[str, ...]]
-    """Tile → modalities, and tasks with pixel-level targets."""
-    dates: dict[str, str]
-    """Tile → the date that its label asks for; tiles that take any date are not in it."""
+    tiles: pa.Table
+    """`tile`, `epsg`, `left`, `top` and `date` (the one its label asks for; null: any) of every
+    tile, sorted by `tile`."""
+    names: tuple[str, ...]
+    """Modalities, then tasks with pixel-level targets: all that is wanted anywhere."""
+    choice: NDArray[np.int64]
+    """What is wanted of each tile: bit i stands for `names[i]`, (n,)."""
+
+    def planned(self) -> Iterator[tuple[str, tuple[str, ...], str | None]]:
+        """Yield each tile with the names that are wanted there and its date."""
+        chosen = _chooser(self.names)
+        for begin in range(0, len(self.choice), _AT_ONCE):
+            tiles = self.tiles.slice(begin, _AT_ONCE)
+            choice = self.choice[begin : begin + _AT_ONCE].tolist()
+            columns = tiles["tile"].to_pylist(), map(chosen, choice), tiles["date"].to_pylist()
+            yield from zip(*columns, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The visits that are left, sorted by tile; each pass over them makes the jobs anew."""
+
+    wanted: Wanted
+    """What they are a part of."""
+    require: tuple[str, ...]
+    """Modalities without which a tile makes no sample."""
+    rows: NDArray[np.int64]
+    """Rows of `wanted.tiles`, (n,)."""
+    choice: NDArray[np.int64]
+    """What is left of each: bits as in `wanted.choice`, never none, (n,)."""
+    anchors: tuple[str | None, ...]
+    """Dates of the Sentinel-2 images that are there already, (n,); None where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Job]:
+        chosen = _chooser(self.wanted.names)
+        for begin in range(0, len(self.rows), _AT_ONCE):
+            stretch = slice(begin, begin + _AT_ONCE)
+            tiles = self.wanted.tiles.take(pa.array(self.rows[stretch])).to_pydict()
+            places = map(Tile, tiles["epsg"], tiles["left"], tiles["top"])
+            rest = self.choice[stretch].tolist(), self.anchors[stretch], tiles["date"]
+            for tile, choice, anchor, date in zip(places, *rest, strict=True):
+                names = chosen(choice)
+                here = tuple(name for name in self.require if name in names)
+                yield Job(tile, names, anchor or date, here)
 
 
 def wanted(config: BuildConfig, plan: Plan) -> Wanted:
@@ -29,23 +84,30 @@ def wanted(config: BuildConfig, plan: Plan) -> Wanted:
     Where two tasks ask for different dates of one tile, the earlier task in the published order
     decides.
     """
-    names: dict[str, tuple[str, ...]] = {}
-    dates: dict[str, str] = {}
-    columns = plan.table.select(["task", "tile", "date"]).to_pydict()
-    order = list(TASKS)
-    rows = zip(columns["task"], columns["tile"], columns["date"], strict=True)
-    for task, tile, date in sorted(rows, key=lambda row: order.index(row[0])):
-        here = names.get(tile, config.modalities)
-        names[tile] = (*here, task) if TASKS[task].level == "pixel" else here
-        if date is not None:
-            dates.setdefault(tile, date)
-    return Wanted(names, dates)
+    targets = tuple(task for task in config.tasks if TASKS[task].level == "pixel")
+    names = config.modalities + targets
+    rank = pc.index_in(plan.table["task"], pa.array(list(TASKS)))
+    rows = plan.table.select(["tile", "epsg", "left", "top", "date"]).append_column("rank", rank)
+    rows = rows.sort_by([("tile", "ascending"), ("rank", "ascending")]).combine_chunks()
+    is_first = np.ones(rows.num_rows, dtype=np.bool_)
+    is_first[1:] = pc.not_equal(rows["tile"][1:], rows["tile"][:-1])
+    first, group = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    bits = [1 << names.index(task) if task in names else 0 for task in TASKS]
+    choice = np.full(len(first), (1 << len(config.modalities)) - 1, dtype=np.int64)
+    np.bitwise_or.at(choice, group, np.array(bits, dtype=np.int64)[rows["rank"].to_numpy()])
+    dated = np.flatnonzero(pc.is_valid(rows["date"]))
+    asking, which = np.unique(group[dated], return_index=True)
+    source = np.full(len(first), -1, dtype=np.int64)
+    source[asking] = dated[which]
+    dates = rows["date"].take(pa.array(source, mask=source < 0))
+    tiles = rows.select(["tile", "epsg", "left", "top"]).take(pa.array(first))
+    return Wanted(tiles.append_column("date", dates), names, choice)
 
 
 def pending(
     everything: Wanted, require: tuple[str, ...], ledger: Ledger, store: Path | None
-) -> list[Job]:
-    """Return the visits that are left, sorted by tile.
+) -> Pending:
+    """Return the visits that are left.
 
     Args:
         everything: What is wanted at every tile.
@@ -54,24 +116,41 @@ def pending(
         store: The dataset's directory: a file that was deleted or cut short there is collected
             again. None asks the ledger only.
     """
-    settled = ledger.settled()
-    if store is not None:
-        for key, (path, length) in ledger.files().items():
-            if not _is_whole(store / path, length):
-                settled.pop(key, None)
-    anchor = ledger.dates()
-    jobs = []
-    for tile_id in sorted(everything.names):
-        names = tuple(n for n in everything.names[tile_id] if (tile_id, n) not in settled)
-        if names:
-            date = anchor.get(tile_id) or everything.dates.get(tile_id)
-            here = tuple(name for name in require if name in names)
-            jobs.append(Job(Tile.parse(tile_id), names, date, here))
-    return jobs
+    bits = {name: 1 << i for i, name in enumerate(everything.names)}
+    rest = everything.choice.copy()
+    anchors: dict[int, str] = {}
+    same: dict[str, str] = {}  # one string for each date, however many tiles have it
+    for begin in range(0, len(rest), _AT_ONCE):
+        tiles = everything.tiles["tile"].slice(begin, _AT_ONCE).to_pylist()
+        row = dict(zip(tiles, range(begin, begin + len(tiles)), strict=True))
+        for known in ledger.known(tiles[0], tiles[-1]):
+            i = row.get(known.tile)
+            if i is None:
+                continue
+            if known.modality == "sentinel2" and known.path and known.acquired:
+                anchors[i] = same.setdefault(known.acquired, known.acquired)
+            if known.permanent and _is_whole(known, store):
+                rest[i] &= ~bits.get(known.modality, 0)
+    rows = np.flatnonzero(rest)
+    left = tuple(map(anchors.get, rows.tolist()))
+    return Pending(everything, require, rows, rest[rows], left)
 
 
-def _is_whole(path: Path, length: int) -> bool:
+def _chooser(names: tuple[str, ...]) -> Callable[[int], tuple[str, ...]]:
+    """Return the function from bits to the names that they stand for."""
+
+    @cache
+    def chosen(bits: int) -> tuple[str, ...]:
+        return tuple(name for i, name in enumerate(names) if bits >> i & 1)
+
+    return chosen
+
+
+def _is_whole(known: Known, store: Path | None) -> bool:
+    """Return whether the file is there at its full length; also where there should be none."""
+    if store is None or known.path is None:
+        return True
     try:
-        return path.stat().st_size == length
+        return Path(store, known.path).stat().st_size == known.bytes
     except OSError:
         return False

@@ -6,36 +6,29 @@ crash in between costs the tile one more visit, which makes the same bytes.
 
 from __future__ import annotations
 
-import errno
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
-from mmearth.catalog.schema import OBSERVATIONS
+from mmearth.catalog.errors import ConfigError, storage_errors
+from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
+from mmearth.curate.ledger_sql import (
+    COLUMNS,
+    DROP_ASKED,
+    DROP_STALE,
+    PLANNED,
+    SCHEMA,
+    sqlite_errors,
+)
 
 LEDGER = ".curate/ledger.sqlite"
 """Where it is in a dataset's directory; it is not published."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS observations (
-    tile TEXT NOT NULL, modality TEXT NOT NULL, state TEXT NOT NULL, permanent INTEGER NOT NULL,
-    tries INTEGER NOT NULL, kind TEXT, reason TEXT, path TEXT, bytes INTEGER, sha256 TEXT,
-    acquired TEXT, valid_fraction REAL, source TEXT, source_ids TEXT, stand_in TEXT,
-    PRIMARY KEY (tile, modality)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS asked (tile TEXT PRIMARY KEY, date TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
-_COLUMNS = (
-    "tile, modality, state, permanent, tries, kind, reason, path, bytes, sha256, acquired, "
-    "valid_fraction, source, source_ids, stand_in"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,25 @@ class Record:
     """See `Observation.source_ids`."""
     stand_in: str | None = None
     """See `Observation.stand_in`."""
+    expression: str | None = None
+    """See `Observation.expression`."""
+
+
+class Known(NamedTuple):
+    """What is known about one modality of one tile, as far as another visit asks for it."""
+
+    tile: str
+    """Tile.id."""
+    modality: str
+    """A modality, or a task with pixel-level targets."""
+    permanent: int
+    """0 where another run may succeed."""
+    path: str | None
+    """Of its file, relative to the dataset's root; None where there is none."""
+    bytes: int | None
+    """Length of the file."""
+    acquired: str | None
+    """See `Observation.acquired`."""
 
 
 class Ledger:
@@ -88,11 +100,11 @@ class Ledger:
             raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
         with storage_errors(f"open {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with _sqlite_errors(path):
+        with sqlite_errors(path):
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(SCHEMA)
         self._path = path
 
     def __enter__(self) -> Ledger:
@@ -121,7 +133,7 @@ class Ledger:
             (
                 *(r.tile, r.modality, r.state, r.permanent, r.kind, r.reason, r.path, r.bytes),
                 *(r.sha256, r.acquired, r.valid_fraction, r.source, json.dumps(r.source_ids)),
-                r.stand_in,
+                *(r.stand_in, r.expression),
             )
             for r in records
         ]
@@ -129,8 +141,8 @@ class Ledger:
             "1 + coalesce((SELECT tries FROM observations WHERE tile = ?1 AND modality = ?2), 0)"
         )
         statement = (
-            f"INSERT OR REPLACE INTO observations ({_COLUMNS}) VALUES "
-            f"(?1, ?2, ?3, ?4, {tries}, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+            f"INSERT OR REPLACE INTO observations ({COLUMNS}) VALUES "
+            f"(?1, ?2, ?3, ?4, {tries}, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
         )
         with self._transaction():
             self._db.executemany(statement, rows)
@@ -139,25 +151,24 @@ class Ledger:
         """Return whether nothing has been collected yet."""
         return self._db.execute("SELECT 1 FROM observations LIMIT 1").fetchone() is None
 
-    def settled(self) -> dict[tuple[str, str], str]:
-        """Return (tile, modality) → state of all that another run need not visit."""
-        rows = self._db.execute("SELECT tile, modality, state FROM observations WHERE permanent")
-        return {(tile, modality): state for tile, modality, state in rows}
+    def known(self, first: str, last: str) -> Iterator[Known]:
+        """Yield what is known about the tiles from `first` to `last`, sorted by tile and modality.
 
-    def files(self) -> dict[tuple[str, str], tuple[str, int]]:
-        """Return (tile, modality) → path and length in bytes of all that is on disk."""
+        A plan is gone through in stretches, so that neither side is in memory as a whole.
+        """
         rows = self._db.execute(
-            "SELECT tile, modality, path, bytes FROM observations WHERE state = 'done'"
+            "SELECT tile, modality, permanent, path, bytes, acquired FROM observations "
+            "WHERE tile BETWEEN ? AND ? ORDER BY tile, modality",
+            (first, last),
         )
-        return {(tile, modality): (path, length) for tile, modality, path, length in rows}
+        return (Known(*row) for row in rows)
 
-    def dates(self) -> dict[str, str]:
-        """Return tile → anchor date, where Sentinel-2 is on disk."""
+    def paths(self, tile: str) -> set[str]:
+        """Return the files of a tile, relative to the dataset's root."""
         rows = self._db.execute(
-            "SELECT tile, acquired FROM observations "
-            "WHERE modality = 'sentinel2' AND state = 'done'"
+            "SELECT path FROM observations WHERE tile = ? AND path IS NOT NULL", (tile,)
         )
-        return dict(rows.fetchall())
+        return {path for (path,) in rows}
 
     def counts(self) -> list[tuple[str, str, bool, int]]:
         """Return (modality, state, permanent, how many), sorted."""
@@ -222,45 +233,50 @@ class Ledger:
             )
         return found.rowcount
 
-    def keep_only(self, wanted: Mapping[str, Sequence[str]], dates: Mapping[str, str]) -> None:
+    def keep_only(self, planned: Iterable[tuple[str, Sequence[str], str | None]]) -> None:
         """Drop the rows that a changed plan no longer wants.
 
         Args:
-            wanted: Tile → the modalities and pixel-level targets that are planned there.
-            dates: Tile → the date its label asks for; a tile whose date has changed is dropped.
+            planned: Each tile once, with the modalities and pixel-level targets that are planned
+                there and the date that its label asks for. Where that date has changed, all rows
+                of the tile are dropped.
         """
-        asked = dict(self._db.execute("SELECT tile, date FROM asked").fetchall())
-        known = self._db.execute("SELECT tile, modality FROM observations").fetchall()
-        stale = [
-            (tile, name)
-            for tile, name in known
-            if name not in wanted.get(tile, ()) or asked.get(tile) != dates.get(tile)
-        ]
-        if not stale and asked == dates:
-            return
+        rows = ((tile, f" {' '.join(names)} ", date) for tile, names, date in planned)
         with self._transaction():
-            self._db.executemany("DELETE FROM observations WHERE tile = ? AND modality = ?", stale)
-            self._db.execute("DELETE FROM asked")
-            self._db.executemany("INSERT INTO asked VALUES (?, ?)", dates.items())
+            self._db.execute("DROP TABLE IF EXISTS temp.planned")
+            self._db.execute(PLANNED)
+            self._db.executemany("INSERT INTO planned VALUES (?, ?, ?)", rows)
+            self._db.execute(DROP_STALE)
+            self._db.execute(DROP_ASKED)
+            self._db.execute(
+                "INSERT OR IGNORE INTO asked SELECT tile, date FROM planned WHERE date NOT NULL"
+            )
+            self._db.execute("DROP TABLE temp.planned")
 
-    def export(self) -> pa.Table:
-        """Return `observations.parquet`: no tries, no times, nothing of how it came about."""
+    def export(self) -> Iterator[pa.Table]:
+        """Yield `observations.parquet` a row group at a time, at least one, sorted.
+
+        No tries, no times, nothing of how it came about.
+        """
         names = OBSERVATIONS.names
         rows = self._db.execute(
             f"SELECT {', '.join(names)} FROM observations ORDER BY tile, modality"
         )
-        columns: list[list[object]] = [list(column) for column in zip(*rows, strict=True)]
-        if not columns:
-            return OBSERVATIONS.empty_table()
         ids = names.index("source_ids")
-        columns[ids] = [json.loads(str(text)) for text in columns[ids]]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, OBSERVATIONS, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=OBSERVATIONS)
+        part = rows.fetchmany(ROW_GROUP_ROWS)
+        if not part:
+            yield OBSERVATIONS.empty_table()
+        while part:
+            columns = list(zip(*part, strict=True))
+            columns[ids] = tuple(json.loads(text) for text in columns[ids])
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, OBSERVATIONS, strict=True)]
+            yield pa.Table.from_arrays(arrays, schema=OBSERVATIONS)
+            part = rows.fetchmany(ROW_GROUP_ROWS)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Keep all changes of the block, or none."""
-        with _sqlite_errors(self._path):
+        with sqlite_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -269,22 +285,3 @@ class Ledger:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-
-
-@contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's refusals into ours."""
-    try:
-        yield
-    except sqlite3.DatabaseError as exc:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
-        with storage_errors(f"write {path}"):
-            if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
-                raise OSError(errno.ENOSPC, str(exc)) from exc
-            if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
-                raise OSError(errno.EACCES, str(exc)) from exc
-        if code == sqlite3.SQLITE_BUSY:
-            raise ConfigError(f"{path} is in use by another process; wait until it ends") from exc
-        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-            raise FormatError(f"{path} is not a ledger ({exc}); build with --fresh") from exc
-        raise

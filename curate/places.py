@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -61,6 +64,17 @@ class GridPlaces(Strict):
     """Polygons that tell which species are present."""
 
 
+GediTest = Literal[
+    "degrade_flag",
+    "l2_quality_flag",
+    "l4_quality_flag",
+    "leaf_off_flag",
+    "region_class",
+    "leaf_doy",
+]
+"""A published test of a GEDI shot that a configuration may leave out (labels/gedi/quality.py)."""
+
+
 class GediPlaces(Strict):
     """Places of biomass from GEDI L4A granules on disk, balanced over biomes and ecoregions."""
 
@@ -70,39 +84,53 @@ class GediPlaces(Strict):
     """Vector file of RESOLVE Ecoregions 2017, to balance the places; None takes all places."""
     count: int = Field(default=20_000, gt=0)
     """Places in all: as many from each biome, and within it by the area of its ecoregions."""
-    first: str | None = "2020-01-01"
-    """First day of the granules that count, `YYYY-MM-DD`; None for any."""
-    last: str | None = "2020-12-31"
-    """Last day, included."""
+    first: datetime.date | None = datetime.date(2020, 1, 1)
+    """Granules that begin before this day do not count; None for any."""
+    last: datetime.date | None = datetime.date(2020, 12, 31)
+    """Granules that end after this day do not count; None for any."""
+    skip: tuple[GediTest, ...] = ()
+    """Published tests that shall not be made."""
+
+    @model_validator(mode="after")
+    def _first_before_last(self) -> GediPlaces:
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise ValueError(f"first: {self.first} lies after last: {self.last}")
+        return self
 
 
 class SoilPlaces(Strict):
-    """Places of a soil property from a table of profiles: WoSIS TSV, or CSV by column names."""
+    """Places of a soil property from a table of profiles: WoSIS 2023, or others by column names.
+
+    The defaults are the columns of the WoSIS snapshot of December 2023 and the published rules.
+    There is no column of dates: profiles are older than the satellites.
+    """
 
     path: str
-    """The table: comma- or tab-separated."""
+    """The table: tabs, commas or semicolons, UTF-8 or Latin-1, plain or gzip."""
     lon: str = "longitude"
-    """Column of longitudes."""
+    """Column of longitudes, degrees east."""
     lat: str = "latitude"
-    """Column of latitudes."""
+    """Column of latitudes, degrees north."""
     upper: str | None = "upper_depth"
-    """Column of the layer's upper depth, cm; None when there is none."""
+    """Column of the layer's upper depth, cm; None when every row counts."""
     lower: str | None = "lower_depth"
-    """Column of the layer's lower depth, cm."""
+    """Column of the layer's lower depth, cm; None when every row counts."""
     value: str = "value_avg"
     """Column of the property."""
-    scale: float = 1.0
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Factor from the table's unit to the task's (per cent to g/kg: 10)."""
     uncertainty: str | None = "positional_uncertainty"
-    """Column of the positional uncertainty; None when there is none."""
+    """Column of the positional uncertainty; None when every row counts."""
     uncertainties: tuple[str, ...] = ("Circa 100 m",)
-    """The uncertainties that are kept."""
+    """The entries of that column that are kept."""
+    max_uncertainty_m: float | None = Field(default=None, gt=0)
+    """Instead, where that column holds metres: the greatest that is kept."""
     shallowest_cm: float = 0.0
     """Least upper depth."""
     deepest_cm: float = 5.0
     """Greatest lower depth."""
     id: str | None = "profile_id"
-    """Column of identifiers."""
+    """Column of identifiers; None when there is none."""
 
 
 class RangePlaces(Strict):

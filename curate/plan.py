@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import TILES
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, Assignment
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH, Tile, cell_at, centres, tiles_at
-from mmearth.curate.config import RECIPES, BuildConfig
+from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH, Tiles, cells_at, centres, tiles_at
+from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.overlap import keep_apart
+from mmearth.curate.recipes import SPLIT_RULES
 from mmearth.curate.source import Label, Source
 
 
@@ -76,73 +78,80 @@ def _plan_task(
 ) -> tuple[pa.Table, TaskPlan]:
     task_config = config.tasks[task]
     labels = read_labels(task, task_config, source, base, config.seed)
-    on_grid = [label for label in labels if _has_zone(label)]
-    if not on_grid:
+    lon = np.fromiter((label.lon for label in labels), np.float64, len(labels))
+    lat = np.fromiter((label.lat for label in labels), np.float64, len(labels))
+    on_grid = np.flatnonzero(np.isfinite(lon) & (lat >= UTM_SOUTH) & (lat <= UTM_NORTH))
+    if not on_grid.size:
         raise ConfigError(
             f"tasks.{task}: none of its {len(labels)} places lies where UTM is defined, between "
             f"{UTM_SOUTH:g} and {UTM_NORTH:g} degrees north"
         )
-    usable = _valid(task, on_grid)
-    tiles = tiles_at([label.lon for label in usable], [label.lat for label in usable])
+    usable = on_grid[_valid(task, [labels[i].value for i in on_grid])]
+    tiles = tiles_at(lon[usable], lat[usable])
     kept = np.flatnonzero(keep_apart(tiles))
-    tiles, placed = [tiles[i] for i in kept], [usable[i] for i in kept]
-    rule = task_config.split.rule or RECIPES[config.recipe]
+    tiles = tiles[kept]
+    rule = task_config.split.rule or SPLIT_RULES[config.recipe]
     assignment = RULES[rule](tiles, config.seed, task_config.split.buffer_m)
-    table = _table(task, tiles, placed, assignment)
-    n_buffer = int(np.count_nonzero(assignment.split == LEFT_OUT))
+    planned = np.flatnonzero(assignment.split != LEFT_OUT)
+    table = _table(task, tiles[planned], [labels[i] for i in usable[kept][planned]], assignment)
     report = TaskPlan(
         task,
-        len(labels),
-        len(labels) - len(on_grid),
-        len(on_grid) - len(usable),
-        len(usable) - len(tiles),
-        n_buffer,
-        {name: int(np.count_nonzero(assignment.split == name)) for name in SPLITS},
+        n_places=len(labels),
+        n_beyond_utm=len(labels) - len(on_grid),
+        n_invalid=len(on_grid) - len(usable),
+        n_overlapping=len(usable) - len(tiles),
+        n_buffer=len(tiles) - len(planned),
+        splits={name: int(np.count_nonzero(assignment.split == name)) for name in SPLITS},
     )
     return table, report
 
 
-def _has_zone(label: Label) -> bool:
-    return math.isfinite(label.lon) and UTM_SOUTH <= label.lat <= UTM_NORTH
-
-
-def _valid(task: str, labels: Sequence[Label]) -> list[Label]:
-    """Return the labels whose value is one that the task can have."""
+def _valid(task: str, values: Sequence[float | None]) -> NDArray[np.bool_]:
+    """Return which values are ones that the task can have, (n,); None is."""
     low, high = TASKS[task].valid
-    good = [label for label in labels if label.value is None or low <= label.value <= high]
-    if not good:
+    good = np.fromiter((v is None or low <= v <= high for v in values), np.bool_, len(values))
+    if not good.any():
         raise ConfigError(
-            f"tasks.{task}: found values like {labels[0].value:g}, expected {low:g} to {high:g} "
+            f"tasks.{task}: found values like {values[0]:g}, expected {low:g} to {high:g} "
             f"{TASKS[task].unit}; check the unit of the labels"
         )
     return good
 
 
-def _table(
-    task: str, tiles: Sequence[Tile], labels: Sequence[Label], assignment: Assignment
-) -> pa.Table:
-    """Return the rows of one task; tiles left out by the buffer are not in it."""
+def _table(task: str, tiles: Tiles, labels: Sequence[Label], assignment: Assignment) -> pa.Table:
+    """Return the rows of one task.
+
+    Args:
+        task: A key of TASKS.
+        tiles: Those that are planned: none that the buffer leaves out.
+        labels: One a tile.
+        assignment: Of these tiles and of those left out, in one order.
+    """
     lons, lats = centres(tiles)
-    many_labels = TASKS[task].kind == "multilabel"
-    rows = [
-        {
-            "task": task,
-            "tile": tile.id,
-            "epsg": tile.epsg,
-            "left": tile.left,
-            "top": tile.top,
-            "lon": float(lons[i]),
-            "lat": float(lats[i]),
-            "cell": cell_at(float(lons[i]), float(lats[i])),
-            "date": labels[i].date,
-            "split": str(assignment.split[i]),
-            "train_5": bool(assignment.train_5[i]),
-            "train_50": bool(assignment.train_50[i]),
-            "target": labels[i].value,
-            "species": list(labels[i].species or ()) if many_labels else None,
-            "label_id": labels[i].label_id,
-        }
-        for i, tile in enumerate(tiles)
-        if assignment.split[i] != LEFT_OUT
-    ]
-    return pa.Table.from_pylist(rows, schema=TILES)
+    planned = assignment.split != LEFT_OUT
+    species: list[list[str] | None] = [None] * len(tiles)
+    if TASKS[task].kind == "multilabel":
+        species = [list(label.species or ()) for label in labels]
+    columns = {
+        "task": pa.repeat(task, len(tiles)),
+        "tile": _joined(tiles.epsg, tiles.left, tiles.top),
+        "epsg": tiles.epsg,
+        "left": tiles.left,
+        "top": tiles.top,
+        "lon": lons,
+        "lat": lats,
+        "cell": _joined(*cells_at(lons, lats)),
+        "date": [label.date for label in labels],
+        "split": assignment.split[planned],
+        "train_5": assignment.train_5[planned],
+        "train_50": assignment.train_50[planned],
+        "target": [label.value for label in labels],
+        "species": species,
+        "label_id": [label.label_id for label in labels],
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in TILES], schema=TILES)
+
+
+def _joined(*numbers: NDArray[np.int64]) -> pa.Array:
+    """Return the numbers of each row with `_` between them."""
+    return pc.binary_join_element_wise(*(pc.cast(column, pa.string()) for column in numbers), "_")

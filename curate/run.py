@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -14,23 +15,22 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.workers import open_pool
-from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
 
 EXECUTORS = ("processes", "threads")
 """What `--executor` takes; a Dask cluster comes by `--scheduler`."""
 _JOBS_IN_FLIGHT = 4  # for each worker: enough that none waits for the driver
 
-Work = Callable[[Job], list[Record]]
+Item = TypeVar("Item")
 
 
 def run(
-    jobs: Iterable[Job],
-    work: Work,
+    jobs: Iterable[Item],
+    work: Callable[[Item], list[Record]],
     executor: Executor,
     n_workers: int,
     keep: Callable[[list[Record]], None],
@@ -120,7 +120,7 @@ def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
         raise ConfigError(
             f"no Dask scheduler answers at {scheduler}; start one or drop --scheduler"
         ) from exc
-    with client:
+    with client, _without_tracebacks():
         n_threads = sum(client.nthreads().values())
         if not n_threads:
             raise ConfigError(f"the Dask scheduler at {scheduler} has no workers; start some")
@@ -131,3 +131,15 @@ def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
                 f"the Dask cluster at {scheduler} lost its workers or was closed; run the same "
                 "command again"
             ) from exc
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Keep Dask's client from logging, traceback and all, what is said in a sentence here."""
+    logger = logging.getLogger("distributed.client")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

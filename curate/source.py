@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
+from mmearth.curate.limit import Limit
 
 Outcome = Observation | MMEarthError
 """An observation, or why there is none: NoDataError is final, UnavailableError may pass, any other
@@ -28,9 +29,22 @@ class Label:
     species: tuple[str, ...] | None = None
     """Names of the species that are present; None for other tasks."""
     date: str | None = None
-    """`YYYY-MM-DD` that the observations should be of; None for any."""
+    """`YYYY-MM-DD` that the observations should be of, or intervals `YYYY-MM-DD/YYYY-MM-DD`, both
+    ends included, separated by commas; None for any."""
     label_id: str | None = None
     """Identifier in the table it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What is asked of a source about one tile; see `Source.observe`."""
+
+    tile: Tile
+    """The place."""
+    wanted: tuple[str, ...]
+    """Keys of MODALITIES, and of TASKS for pixel-level targets."""
+    date: str | None
+    """The anchor date, or intervals, or None."""
 
 
 class Source(Protocol):
@@ -50,7 +64,8 @@ class Source(Protocol):
         Args:
             tile: The place.
             wanted: Keys of MODALITIES, and of TASKS for pixel-level targets.
-            date: The anchor date, `YYYY-MM-DD`; None lets the source choose it.
+            date: The anchor date, `YYYY-MM-DD`, or intervals as in `Label.date`; None lets the
+                source choose it.
 
         Returns:
             One outcome for every name in `wanted`; NoDataError where all would be no-data.
@@ -69,4 +84,34 @@ class Source(Protocol):
 
         Raises:
             ConfigError: This source has no labels for the task.
+        """
+
+
+@runtime_checkable
+class Metered(Source, Protocol):
+    """A source that asks a service, whose limits all workers share."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests the service takes at once."""
+
+    @property
+    def per_second(self) -> float:
+        """How many requests may begin in a second."""
+
+    def limited(self, limit: Limit) -> Source:
+        """Return the same source under another limit, one that reaches other processes."""
+
+
+@runtime_checkable
+class Farsighted(Protocol):
+    """A source that answers several visits more cheaply when it knows of them beforehand."""
+
+    def look_ahead(self, visits: Sequence[Visit]) -> None:
+        """Take note of visits that come next in this thread, to ask for them together.
+
+        `observe` answers the same without it.
+
+        Raises:
+            RefusedError: A person must act before anything can be fetched.
         """

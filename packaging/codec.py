@@ -33,7 +33,7 @@ def encode(sample: Sample, missing: Mapping[str, str]) -> Members:
         missing: Modality → why it is not there.
     """
     members: Members = {"json": _json(sample, missing)}
-    if TASKS[sample.task].level == "pixel":
+    if TASKS[sample.task].level == "pixel" and sample.target is not None:
         members[f"{sample.task}.npy"] = npy(sample.target)
     for name, modality in MODALITIES.items():
         if modality.level == "pixel" and name in sample.observations:
@@ -81,9 +81,11 @@ def decode_tile_level(document: Mapping[str, Any]) -> Iterator[tuple[str, NDArra
         yield name, np.asarray(values, dtype=MODALITIES[name].dtype)
 
 
-def decode_target(document: Mapping[str, Any]) -> NDArray[np.generic]:
-    """Return the tile-level target of a `<key>.json`, (n_outputs,)."""
+def decode_target(document: Mapping[str, Any]) -> NDArray[np.generic] | None:
+    """Return the tile-level target of a `<key>.json`, (n_outputs,); None where it has none."""
     task = TASKS[document["task"]]
+    if document["target"] is None and task.optional:
+        return None
     if task.kind == "multilabel":
         present = set(document["target"])
         return np.array([name in present for name in task.outputs], dtype=task.dtype)
@@ -93,9 +95,9 @@ def decode_target(document: Mapping[str, Any]) -> NDArray[np.generic]:
 def _json(sample: Sample, missing: Mapping[str, str]) -> bytes:
     task = TASKS[sample.task]
     target: Any = None
-    if task.kind == "multilabel":
+    if sample.target is not None and task.kind == "multilabel":
         target = [name for name, on in zip(task.outputs, sample.target, strict=True) if on]
-    elif task.level == "tile":
+    elif sample.target is not None and task.level == "tile":
         # The shortest decimal that is this float32: 0.5152 and not 0.5152000188827515.
         target = float(str(sample.target[0]))
     document = {

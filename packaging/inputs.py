@@ -160,7 +160,7 @@ def _load(root: Path, tile: Tile, row: Row) -> Observation:
     return observation
 
 
-def _target(root: Path, tile: Tile, task: str, planned: Planned) -> NDArray[np.generic]:
+def _target(root: Path, tile: Tile, task: str, planned: Planned) -> NDArray[np.generic] | None:
     spec = TASKS[task]
     if spec.level == "pixel":
         return _load(root, tile, planned.observations[task]).array
@@ -168,6 +168,8 @@ def _target(root: Path, tile: Tile, task: str, planned: Planned) -> NDArray[np.g
         present = set(planned.tile["species"] or ())
         return np.array([name in present for name in spec.outputs], dtype=spec.dtype)
     if planned.tile["target"] is None:
+        if spec.optional:
+            return None
         raise FormatError(
             f"tiles.parquet has no target for tile {tile.id} of {task}; plan it again"
         )

@@ -109,11 +109,14 @@ def _member(name: str, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
         "source_ids": list(here.source_ids),
         "acquired": here.acquired,
         "stand_in": here.stand_in,
+        "expression": here.expression,
     }
 
 
 def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
     task = TASKS[sample.task]
+    if sample.target is None:
+        return {"target": None}
     if task.level == "pixel":
         at = ranges[f"{task.name}.npy"]
         labelled = sample.target[sample.target != task.nodata].astype("float64")

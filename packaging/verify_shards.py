@@ -194,8 +194,11 @@ def _same_place(member: _Member, expected: Row, report: ShardReport) -> bool:
 
 def _finish(sample: _Open | None, report: ShardReport) -> None:
     """Add a train sample to the statistics, once all of it has been read."""
-    if sample is None or sample.row["split"] != "train" or "target" not in sample.arrays:
+    if sample is None or sample.row["split"] != "train":
+        return
+    target = sample.arrays.get("target")
+    if target is None and not TASKS[report.statistics.task].optional:
         return
     subsets = ("train", *(name for name in ("train_50", "train_5") if sample.row[name]))
     arrays = {name: sample.arrays[name] for name in MODALITIES if name in sample.arrays}
-    report.statistics.update(subsets, arrays, sample.arrays["target"])
+    report.statistics.update(subsets, arrays, target)

@@ -25,7 +25,7 @@ from mmearth.packaging.findings import Finding, Problem
 
 Row = dict[str, Any]
 _PLANNED = ("epsg", "left", "top", "lon", "lat", "cell", "split", "train_5", "train_50", "label_id")
-_PROVENANCE = ("valid_fraction", "acquired", "source_ids", "stand_in")
+_PROVENANCE = ("valid_fraction", "acquired", "source_ids", "stand_in", "expression")
 _DEGREES = 2e-7
 """Places are rounded to 1e-7 degrees; another build of PROJ may round the last digit otherwise."""
 

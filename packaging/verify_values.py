@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.generic]]:
-    """Return the tile-level arrays of a `<key>.json`, the tile-level target as `target`.
+    """Return the tile-level arrays of a `<key>.json`, its tile-level target, if any, as `target`.
 
     Raises:
         FormatError: It contradicts its row.
@@ -44,11 +44,13 @@ def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.gene
         if name in CLASS_COLUMNS:
             _same(name, int(array[0]), row[name])
     if TASKS[task].level == "tile":
-        arrays["target"] = decode_target(document)
-        TASKS[task].check(arrays["target"])
+        target = decode_target(document)
+        TASKS[task].check(target)
         # Decoded alike: a shard keeps a target in the task's own type, a manifest as a double.
         said = decode_target({"task": task, "target": row[task if task in row else "target"]})
-        _same("target", arrays["target"].tolist(), said.tolist())
+        _same("target", _plain(target), _plain(said))
+        if target is not None:
+            arrays["target"] = target
     return arrays
 
 
@@ -78,6 +80,10 @@ def read_array(data: memoryview, name: str, expected: Row) -> NDArray[np.generic
 def pixel_level() -> tuple[str, ...]:
     """Return the modalities that are `.npy` members, in the published order."""
     return tuple(name for name, modality in MODALITIES.items() if modality.level == "pixel")
+
+
+def _plain(target: NDArray[np.generic] | None) -> object:
+    return None if target is None else target.tolist()
 
 
 def _same(what: str, found: object, expected: object) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmearth.curate.config import TaskConfig
+from mmearth.curate.labels.gedi import gedi_labels
 from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
+from mmearth.curate.labels.soil import soil_labels
 from mmearth.curate.source import Label, Source
 
 
@@ -29,5 +31,9 @@ def read_labels(
         return list(source.labels(task, config.labels.count, seed))
     if config.points is not None:
         return point_labels(task, config.points, base)
+    if config.soil is not None:
+        return soil_labels(task, config.soil, base)
+    if config.gedi is not None:
+        return gedi_labels(task, config.gedi, source, base, seed)
     assert config.grid is not None  # TaskConfig lets exactly one be given
     return grid_labels(config.grid, base)

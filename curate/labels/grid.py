@@ -10,8 +10,8 @@ import shapely
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tile import EARTH_RADIUS_KM
-from mmearth.curate.places import GridPlaces
 from mmearth.curate.labels.ranges import species_in_ranges
+from mmearth.curate.places import GridPlaces
 from mmearth.curate.source import Label
 from mmearth.curate.vector import read_vector
 

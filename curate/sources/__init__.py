@@ -2,28 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from mmearth.catalog.errors import ConfigError
+from mmearth.curate.limit import LocalLimit
+from mmearth.curate.recipes import quirks_of
 from mmearth.curate.source import Source
 from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.curate.sources.synthetic import Synthetic
-from mmearth.curate.sources.synthetic.config import SyntheticConfig
 
-SOURCES: dict[str, type[Source]] = {"synthetic": Synthetic, "files": Files}
+if TYPE_CHECKING:
+    from mmearth.curate.config import BuildConfig
+    from mmearth.curate.sources.earthengine.source import EarthEngine
+
+
+def _synthetic(config: BuildConfig, base: Path) -> Source:
+    kind: Any = config.source
+    return Synthetic(kind.seed)
+
+
+def _files(config: BuildConfig, base: Path) -> Source:
+    kind: Any = config.source
+    return Files(kind, base)
+
+
+def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
+    try:
+        from mmearth.curate.sources.earthengine.access import access_of_environment
+        from mmearth.curate.sources.earthengine.source import EarthEngine
+    except ModuleNotFoundError as exc:
+        raise ConfigError(
+            f"source: earthengine needs {exc.name}: pip install 'mmearth[earthengine]'"
+        ) from exc
+    kind: Any = config.source
+    access = access_of_environment()
+    limit = LocalLimit(access.in_flight, access.per_second)
+    return EarthEngine(quirks_of(config.recipe, kind.quirks), kind.days, access, limit)
+
+
+SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {
+    "synthetic": _synthetic,
+    "files": _files,
+    "earthengine": _earthengine,
+}
 """Every source, by kind."""
 
 
-def make_source(config: SyntheticConfig | FilesConfig, base: Path) -> Source:
+def make_source(config: BuildConfig, base: Path) -> Source:
     """Return the source that a configuration describes.
 
     Args:
-        config: Its part of the configuration.
+        config: The build's configuration.
         base: Directory that relative paths start from.
 
     Raises:
         ConfigError: What it needs is missing or contradicts itself.
     """
-    if isinstance(config, SyntheticConfig):
-        return Synthetic(config.seed)
-    return Files(config, base)
+    return SOURCES[config.source.kind](config, base)
+
+
+def painter(config: BuildConfig, base: Path, scratch: Path) -> Callable[[Source], Source]:
+    """Return what puts GEDI footprints on disk, where the configuration names them, over a source.
+
+    Args:
+        config: The build's configuration.
+        base: Directory that relative paths start from.
+        scratch: Directory where the footprints of all granules are kept together.
+
+    Raises:
+        ConfigError: A pattern matches no file.
+        FormatError: A granule is broken or no GEDI L4A granule.
+    """
+    task = config.tasks.get("biomass")
+    if task is None or task.gedi is None:
+        return lambda source: source
+    from mmearth.curate.labels.gedi import Painted, keep_footprints
+
+    path = keep_footprints(task.gedi, base, scratch)
+    quirks = quirks_of(config.recipe, getattr(config.source, "quirks", {}))
+    return lambda source: Painted(source, path, quirks.labels_in_circle, quirks.leaf_days_late)

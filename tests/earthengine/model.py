@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
+
+
+class ServiceError(Exception):
+    """An answer other than 200, as the service words it."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        """Of HTTP."""
+        self.reason = reason
+        """`INVALID_ARGUMENT`, `NOT_FOUND` …"""
+        self.message = message
+        """For the reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,9 @@ class Band:
     """Renders it on a grid, by nearest neighbour where the grid is not its own."""
     smooth: Callable[[Grid], Pixels] | None = None
     """Renders it by bilinear interpolation; None where that is the same as `read`."""
+    derived: Mapping[str, Band] = field(default_factory=dict)
+    """What the service would compute of its neighbouring pixels, by name (`slope`), where the
+    archive knows better than finite differences of the band's own pixels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def test_a_dask_cluster_makes_the_bytes_of_one_thread(
         processes=False,
         protocol="tcp://",
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
     ) as cluster:
         how = Options(1, "processes", cluster.scheduler_address, False)
         assert how.scheduler is not None
@@ -53,7 +53,7 @@ def test_a_dask_cluster_makes_the_bytes_of_one_thread(
 def test_a_dask_cluster_without_workers_is_refused(small_config: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=0, protocol="tcp://", host="127.0.0.1", dashboard_address=None
+        n_workers=0, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         how = Options(1, "processes", cluster.scheduler_address, False)
         with pytest.raises(ConfigError, match="has no workers"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
 from mmearth.catalog.tile import Tile
+from mmearth.curate.seasons import days_off
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.dates import acquired
 from mmearth.curate.sources.files.index import Product
@@ -51,7 +51,7 @@ def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None)
         name: A modality, or a task with pixel-level targets.
         products: Those near the tile, in the order of the configuration.
         tile: Where.
-        date: The anchor date, `YYYY-MM-DD`.
+        date: The anchor date, or intervals; see `Source.observe`.
 
     Returns:
         None where no product has a value.
@@ -92,5 +92,4 @@ def _by_date(products: list[Product], anchor: str | None) -> list[tuple[str | No
 def _distance(date: str | None, anchor: str | None) -> tuple[bool, int, str]:
     if date is None or anchor is None:
         return date is None, 0, date or ""
-    days = datetime.date.fromisoformat(date) - datetime.date.fromisoformat(anchor)
-    return False, abs(days.days), date
+    return False, days_off(date, anchor), date

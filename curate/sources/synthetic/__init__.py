@@ -22,6 +22,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
+from mmearth.curate.seasons import days_of
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.synthetic import labels as labelling
 from mmearth.curate.sources.synthetic import spectra
@@ -111,6 +112,9 @@ class Scene:
         numbers = np.arange(8, dtype=np.int64)
         luck = uniform(seed, 91, tile.epsg, tile.left, tile.top, numbers)
         chosen = date or _date(float(place.lat[0]), float(luck[0]))
+        if "/" in chosen:
+            days = days_of(chosen)
+            chosen = days[int(luck[0] * len(days))]
         return cls(tile, chosen, place, survey(tile, place, seed), seed, luck)
 
     @property

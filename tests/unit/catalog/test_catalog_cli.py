@@ -44,7 +44,8 @@ def test_tasks_are_listed(run_cli: Run) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:]] == list(TASKS)
     code, out, _ = run_cli("catalog", "tasks", "--json")
-    assert [entry["unit"] for entry in json.loads(out)] == ["Mg/ha", "g/kg", "g/kg", "1", "1"]
+    units = [entry["unit"] for entry in json.loads(out)]
+    assert units == ["Mg/ha", "g/kg", "g/kg", "1", "1", "unknown"]
 
 
 def test_a_good_dataset_validates(run_cli: Run, small_dataset: Path) -> None:

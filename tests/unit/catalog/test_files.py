@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,13 @@ def test_the_disks_refusal_is_one_sentence(code: int, said: str) -> None:
         raise OSError(code, "Refused")
     with pytest.raises(FileNotFoundError), storage_errors("write x"):
         raise FileNotFoundError(errno.ENOENT, "no such file")
+
+
+def test_many_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    # As when two machines make one visit: their process ids may be equal, and threads share one.
+    path, data = tmp_path / "a.tif", bytes(1 << 16)
+    with ThreadPoolExecutor(8) as pool:
+        for written in [pool.submit(write_atomic, path, data) for _ in range(400)]:
+            written.result()
+    assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]

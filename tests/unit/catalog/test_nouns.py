@@ -22,13 +22,15 @@ from mmearth.catalog.tile import Tile
 TILE = Tile(32633, 500_000, 4_649_760)
 
 
-def test_the_twelve_and_the_five_in_the_published_order() -> None:
+def test_the_twelve_and_the_five_in_the_published_order_and_one_of_your_own() -> None:
     names = (
         "sentinel2 sentinel1 aster_gdem eth_gch dynamic_world esa_worldcover precipitation "
         "temperature geolocation month biome ecoregion"
     )
     assert list(MODALITIES) == names.split()
-    assert list(TASKS) == "biomass soil_nitrogen soil_organic_carbon soil_pH species".split()
+    five = "biomass soil_nitrogen soil_organic_carbon soil_pH species".split()
+    assert list(TASKS) == [*five, "custom"]
+    assert [name for name, task in TASKS.items() if task.optional] == ["custom"]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,11 @@ def test_arrays_that_break_the_contract_are_refused() -> None:
     assert Observation("temperature", half).valid_fraction == 8 / 9
     with pytest.raises(DataError, match="nothing in the target is labelled"):
         TASKS["biomass"].check(np.full((128, 128), -9999, dtype=np.float32))
+    with pytest.raises(DataError, match=r"soil_pH: there is no target; expected \(1,\)"):
+        TASKS["soil_pH"].check(None)
+    TASKS["custom"].check(None)
+    with pytest.raises(DataError, match="found values inf to inf unknown"):
+        TASKS["custom"].check(np.array([np.inf]))
     with pytest.raises(ConfigError, match="has no band 'B10'"):
         MODALITIES["sentinel2"].index(("B4", "B10"))
     assert MODALITIES["sentinel2"].index(("B4", "B8A")) == [3, 8]

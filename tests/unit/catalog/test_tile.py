@@ -86,7 +86,7 @@ def test_many_equals_one_by_one() -> None:
     generator = np.random.default_rng(3)
     lons, lats = generator.uniform(-200, 200, 300), generator.uniform(-80, 84, 300)
     tiles = tiles_at(lons, lats)
-    assert tiles == [Tile.at(lon, lat) for lon, lat in zip(lons, lats, strict=True)]
+    assert list(tiles) == [Tile.at(lon, lat) for lon, lat in zip(lons, lats, strict=True)]
     lon, lat = centres(tiles)
     assert lon.tolist() == [tile.lon for tile in tiles]
     assert lat.tolist() == [tile.lat for tile in tiles]

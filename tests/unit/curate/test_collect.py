@@ -22,7 +22,7 @@ from mmearth.catalog.files import sha256_file
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.collect import MAX_TRIES, Job, collect
+from mmearth.curate.collect import Job, collect
 from mmearth.curate.source import Label, Outcome
 
 _TILE = Tile(32633, 500_000, 4_649_760)
@@ -95,23 +95,11 @@ def test_an_array_that_breaks_its_contract_is_a_failure(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
-    busy = UnavailableError("busy")
-    source = Told({"sentinel2": [_SCENE], "month": [busy, busy, _MONTH]})
-    records = collect(_job("sentinel2", "month"), source, tmp_path, pause_s=0.0)
-    assert [r.state for r in records] == ["done", "done"]
-    assert [wanted for wanted, _ in source.asked] == [
-        ("sentinel2", "month"),
-        ("month",),
-        ("month",),
-    ]
-
-
-def test_what_does_not_pass_is_left_for_the_next_run(tmp_path: Path) -> None:
-    source = Told({"month": [UnavailableError("busy")] * MAX_TRIES})
-    record = collect(_job("month"), source, tmp_path, pause_s=0.0)[0]
+def test_what_did_not_pass_is_left_for_the_next_run(tmp_path: Path) -> None:
+    source = Told({"month": [UnavailableError("busy")]})
+    record = collect(_job("month"), source, tmp_path)[0]
     assert (record.state, record.permanent, record.reason) == ("failed", False, "busy")
-    assert len(source.asked) == MAX_TRIES
+    assert len(source.asked) == 1
 
 
 def test_an_error_of_the_whole_visit_is_everyones(tmp_path: Path) -> None:
@@ -134,9 +122,9 @@ def test_an_error_of_the_whole_visit_is_everyones(tmp_path: Path) -> None:
 def test_without_a_required_modality_nothing_is_kept(
     error: MMEarthError, state: str, permanent: bool, other: str, tmp_path: Path
 ) -> None:
-    source = Told({"sentinel2": [error] * MAX_TRIES, "month": [_MONTH]})
+    source = Told({"sentinel2": [error], "month": [_MONTH]})
     job = _job("sentinel2", "month", require=("sentinel2",))
-    scene, month = collect(job, source, tmp_path, pause_s=0.0)
+    scene, month = collect(job, source, tmp_path)
     assert (scene.state, scene.permanent, scene.reason) == (state, permanent, str(error))
     assert (month.state, month.permanent, month.reason) == (state, permanent, other)
     assert not (tmp_path / "store").exists()

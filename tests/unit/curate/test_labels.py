@@ -13,10 +13,10 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.curate.places import GridPlaces, PointsPlaces, RangesConfig
 from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.ranges import species_in_ranges
+from mmearth.curate.places import GridPlaces, PointsPlaces, RangesConfig
 from mmearth.curate.source import Label
 
 _SOIL = [

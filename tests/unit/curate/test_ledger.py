@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from mmearth.catalog.errors import ConfigError, FormatError
@@ -29,19 +31,29 @@ _BAD = Record("32633_600000_4649760", "biome", "failed", kind="DataError", reaso
 _BUSY = replace(_BAD, modality="month", permanent=False, kind="UnavailableError", reason="busy")
 
 
+def _settled(ledger: Ledger) -> set[tuple[str, str]]:
+    return {(known.tile, known.modality) for known in ledger.known("", "~") if known.permanent}
+
+
+def _exported(ledger: Ledger) -> pa.Table:
+    return pa.concat_tables(ledger.export())
+
+
 def test_it_keeps_what_it_was_told(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([_DONE, _GONE])
         ledger.record([_BAD, _BUSY])
     with Ledger(tmp_path, create=False) as ledger:
         assert not ledger.is_empty()
-        assert ledger.settled() == {
-            (_DONE.tile, "sentinel2"): "done",
-            (_DONE.tile, "eth_gch"): "missing",
-            (_BAD.tile, "biome"): "failed",
-        }
-        assert ledger.files() == {(_DONE.tile, "sentinel2"): (_DONE.path, 12)}
-        assert ledger.dates() == {_DONE.tile: "2020-06-01"}
+        assert list(ledger.known(_DONE.tile, _BAD.tile)) == [
+            (_DONE.tile, "eth_gch", 1, None, None, None),
+            (_DONE.tile, "sentinel2", 1, _DONE.path, 12, "2020-06-01"),
+            (_BAD.tile, "biome", 1, None, None, None),
+            (_BAD.tile, "month", 0, None, None, None),
+        ]
+        assert {known.tile for known in ledger.known(_DONE.tile, _DONE.tile)} == {_DONE.tile}
+        assert ledger.paths(_DONE.tile) == {_DONE.path}
+        assert ledger.paths(_BAD.tile) == set()
         assert ledger.first_tile() == _DONE.tile
         assert ledger.reasons(_DONE.tile) == {"eth_gch": "sea"}
         assert ledger.counts() == [
@@ -56,7 +68,7 @@ def test_it_exports_no_history(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([_BUSY])
         ledger.record([_DONE, _GONE, replace(_BUSY, state="missing", reason="late")])
-        table = ledger.export()
+        table = _exported(ledger)
     assert table.schema.equals(OBSERVATIONS)
     rows = table.to_pylist()
     assert [(row["tile"], row["modality"], row["state"]) for row in rows] == [
@@ -72,7 +84,7 @@ def test_it_exports_no_history(tmp_path: Path) -> None:
 def test_an_empty_ledger_exports_an_empty_table(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         assert ledger.is_empty()
-        assert ledger.export().equals(OBSERVATIONS.empty_table())
+        assert _exported(ledger).equals(OBSERVATIONS.empty_table())
         with pytest.raises(ConfigError, match="nothing has been collected yet"):
             ledger.first_tile()
 
@@ -88,33 +100,56 @@ def test_tries_are_counted_and_failures_become_pending(tmp_path: Path) -> None:
         ]
         assert (found[0]["kind"], found[0]["reason"]) == ("DataError", "too big")
         assert ledger.retry(permanent=False) == 1
-        assert len(ledger.settled()) == 1
+        assert _settled(ledger) == {(_BAD.tile, "biome")}
         assert ledger.retry(permanent=True) == 1
-        assert ledger.settled() == {}
+        assert _settled(ledger) == set()
         assert ledger.retry(permanent=None) == 2
 
 
 def test_a_changed_plan_forgets_what_it_no_longer_wants(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([_DONE, _GONE, _BAD])
-        both = {_DONE.tile: ("sentinel2", "eth_gch"), _BAD.tile: ("biome",)}
-        ledger.keep_only(both, {})
-        assert len(ledger.settled()) == 3
-        ledger.keep_only({**both, _DONE.tile: ("sentinel2",)}, {})
-        assert set(ledger.settled()) == {(_DONE.tile, "sentinel2"), (_BAD.tile, "biome")}
-        ledger.keep_only({_DONE.tile: ("sentinel2",)}, {})
-        assert set(ledger.settled()) == {(_DONE.tile, "sentinel2")}
-        ledger.keep_only({_DONE.tile: ("sentinel2",)}, {_DONE.tile: "2020-07-01"})
+        bad = (_BAD.tile, ("biome",), None)
+        ledger.keep_only([(_DONE.tile, ("sentinel2", "eth_gch"), None), bad])
+        assert len(_settled(ledger)) == 3
+        ledger.keep_only([(_DONE.tile, ("sentinel2",), None), bad])
+        assert _settled(ledger) == {(_DONE.tile, "sentinel2"), (_BAD.tile, "biome")}
+        ledger.keep_only([(_DONE.tile, ("sentinel2",), None)])
+        assert _settled(ledger) == {(_DONE.tile, "sentinel2")}
+        ledger.keep_only([(_DONE.tile, ("sentinel2",), "2020-07-01")])
+        assert ledger.is_empty()
+
+
+def test_a_name_is_not_taken_for_one_that_it_is_a_part_of(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.record([replace(_DONE, modality="sentinel")])
+        ledger.keep_only([(_DONE.tile, ("month", "sentinel2"), None)])
+        assert ledger.is_empty()
+
+
+def test_a_plan_that_breaks_off_changes_nothing(tmp_path: Path) -> None:
+    def planned() -> Iterator[tuple[str, tuple[str, ...], None]]:
+        yield _BAD.tile, ("biome",), None
+        raise KeyboardInterrupt
+
+    with Ledger(tmp_path) as ledger:
+        ledger.record([_DONE])
+        with pytest.raises(KeyboardInterrupt):
+            ledger.keep_only(planned())
+        assert _settled(ledger) == {(_DONE.tile, "sentinel2")}
+        ledger.keep_only([])
         assert ledger.is_empty()
 
 
 def test_a_tile_whose_date_stays_is_kept(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        plan = {_DONE.tile: ("sentinel2",)}
-        ledger.keep_only(plan, {_DONE.tile: "2020-06-01"})
+        plan = [(_DONE.tile, ("sentinel2",), "2020-06-01")]
+        ledger.keep_only(plan)
         ledger.record([_DONE])
-        ledger.keep_only(plan, {_DONE.tile: "2020-06-01", _BAD.tile: "2020-06-02"})
+        ledger.keep_only([*plan, (_BAD.tile, ("biome",), "2020-06-02")])
         assert not ledger.is_empty()
+        ledger.keep_only([(_DONE.tile, ("sentinel2",), None)])
+        assert ledger.is_empty()
 
 
 def test_facts(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_tiles_of_several_tasks_are_visited_once(tmp_path: Path) -> None:
         recipe="mmearth-bench-2026",
     )
     everything = wanted(config, make_plan(config, Synthetic(), tmp_path))
-    assert len(everything.names) == 2
-    assert set(everything.names.values()) == {("sentinel2", "biome", "biomass")}
-    assert list(everything.dates.values()) == ["2020-06-01"]  # biomass stands before soil_pH
+    visits = list(everything.planned())
+    assert [names for _, names, _ in visits] == [("sentinel2", "biome", "biomass")] * 2
+    # biomass stands before soil_pH, and the tile at 10° E in zone 32 before the one at 30° E.
+    assert [date for _, _, date in visits] == ["2020-06-01", None]
+    assert [tile for tile, _, _ in visits] == everything.tiles["tile"].to_pylist()

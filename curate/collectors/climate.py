@@ -1,0 +1,67 @@
+"""What the two collectors of climate share: ERA5-Land of a month, the one before, and a year."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ee
+import numpy as np
+
+from mmearth.catalog.errors import NoDataError
+from mmearth.catalog.sample import Observation
+from mmearth.curate.collectors.collector import Place, Seen
+
+MONTHS = "ECMWF/ERA5_LAND/MONTHLY_AGGR"
+
+
+def ask_months(
+    place: Place, date: Any, bands: Sequence[str], year: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Return the part of the scalar expression with the means over the tile.
+
+    Args:
+        place: Where.
+        date: The anchor date, as an expression.
+        bands: What is taken of the months.
+        year: Makes one image, of the same bands, from the twelve months that end with the anchor's.
+    """
+    months = ee.ImageCollection(MONTHS).select(list(bands))
+    this = ee.Date.fromYMD(date.get("year"), date.get("month"), 1)
+    last = this.advance(-1, "month")
+    if place.quirks.january_looks_ahead:
+        before = ee.Number(date.get("month")).add(10).mod(12).add(1)
+        last = ee.Date.fromYMD(date.get("year"), before, 1)
+    twelve = months.filterDate(this.advance(-11, "month"), this.advance(1, "month"))
+    return {
+        "last_month": place.mean(_one(months, last)),
+        "month": place.mean(_one(months, this)),
+        "year": place.mean(year(twelve)),
+        "indices": twelve.aggregate_array("system:index"),
+        "last_index": _of_month(months, last).aggregate_array("system:index"),
+    }
+
+
+def _of_month(months: Any, first: Any) -> Any:
+    return months.filterDate(first, first.advance(1, "month"))
+
+
+def _one(months: Any, first: Any) -> Any:
+    """Return the image of a month; the mean of one image is the image, of none has no bands."""
+    return _of_month(months, first).mean()
+
+
+def read_values(seen: Seen, name: str, order: Sequence[tuple[str, str]]) -> Observation:
+    """Return an observation of (period, band) values in order.
+
+    Raises:
+        NoDataError: The service has none there: the sea, or months not yet published.
+    """
+    if len(set(seen.facts["indices"])) < 12 or not seen.facts["last_index"]:
+        raise NoDataError(f"ERA5-Land has no twelve months that end with {seen.date[:7]}")
+    values = [seen.facts[period].get(band) for period, band in order]
+    if any(value is None for value in values):
+        raise NoDataError("ERA5-Land has no values here: the tile lies at sea")
+    indices = {*seen.facts["indices"], *seen.facts["last_index"]}
+    ids = tuple(sorted(f"{MONTHS}/{index}" for index in indices))
+    return Observation(name, np.array(values, dtype=np.float64), seen.date[:7], "", ids)

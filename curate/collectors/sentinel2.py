@@ -1,0 +1,115 @@
+"""Sentinel-2 surface reflectance: the scene that fixes the tile's date, and its twelve bands."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import ee
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
+from mmearth.curate.collectors.collector import (
+    CIRCLE_M,
+    MARGIN_M,
+    Collector,
+    Facts,
+    Place,
+    Seen,
+    image_id,
+    of_pixels,
+)
+
+SCENES = "COPERNICUS/S2_SR_HARMONIZED"
+CLOUDS = "COPERNICUS/S2_CLOUD_PROBABILITY"
+LIMIT = 0.1
+"""Share of cloudy, and of absent, pixels from which a scene is refused (MMEarth-Bench §3)."""
+CLOUDY = 10
+"""Per cent of cloud probability from which a pixel is cloudy (MMEarth-Bench §3)."""
+_BANDS = [band.name for band in MODALITIES["sentinel2"].bands]
+_NODATA = 65535
+# Larger than any other part of a scene's rank: days, or a quality between 0 and 1.
+_OTHER_ZONE = 1e6
+
+
+def scenes(place: Place) -> tuple[Any, Any]:
+    """Return the scenes that cover a place in its season, and the clear ones, best first.
+
+    The published tests in their order: the scene's footprint, cloud probability of Sen2Cor, of
+    s2cloudless, and absent pixels. Each later test is made only of what passed the earlier.
+    """
+    seen = place.in_season(ee.ImageCollection(SCENES))
+    if place.quirks.clouds_on_circle:
+        circle = place.point.buffer(CIRCLE_M)
+        seen = seen.filterBounds(circle).filter(
+            ee.Filter.contains(".geo", place.point.buffer(CIRCLE_M + MARGIN_M))
+        )
+    else:
+        seen = seen.filterBounds(place.region).filter(ee.Filter.contains(".geo", place.covered))
+    clear = seen.map(lambda image: _judge(place, image, image, "MSK_CLDPRB", 20))
+    clear = clear.filter(ee.Filter.lt("MSK_CLDPRB", LIMIT))
+    others = place.in_season(ee.ImageCollection(CLOUDS)).filterBounds(place.region)
+    same = ee.Filter.equals(leftField="system:index", rightField="system:index")
+    clear = ee.ImageCollection(ee.Join.saveFirst("clouds").apply(clear, others, same))
+    clear = clear.map(
+        lambda image: _judge(place, image, ee.Image(image.get("clouds")), "probability", 10)
+    )
+    clear = clear.filter(ee.Filter.lt("probability", LIMIT))
+    clear = clear.map(lambda image: _absent(place, image)).filter(ee.Filter.lt("SCL", LIMIT))
+    return seen, clear.map(lambda image: _rank(place, image)).sort("rank")
+
+
+def _judge(place: Place, image: Any, clouds: Any, band: str, scale_m: int) -> Any:
+    """Set the share of cloudy pixels; it stays unset where no pixel is valid."""
+    cloudy = ee.Image(clouds).select(band).gte(CLOUDY)
+    return image.set(band, place.mean(cloudy, scale_m).get(band))
+
+
+def _absent(place: Place, image: Any) -> Any:
+    absent = image.select("SCL").unmask(0).eq(0)
+    return image.set("SCL", place.mean(absent, 20).get("SCL"))
+
+
+def _rank(place: Place, image: Any) -> Any:
+    """Set what the best scene has least of: days from the asked date, then what spoils it."""
+    spoilt = ee.Number(image.get("SCL"))
+    if not place.quirks.least_no_data:
+        spoilt = spoilt.add(image.get("MSK_CLDPRB")).add(image.get("probability"))
+    rank = spoilt
+    if place.near is not None:
+        midnight = ee.Date(image.date().format("YYYY-MM-dd"))
+        rank = rank.add(midnight.difference(ee.Date(place.near), "day").abs().multiply(10))
+    if not place.quirks.any_zone:
+        # The index ends in the MGRS square, T32TQM, whose first digits are the zone.
+        zone = ee.Number.parse(ee.String(image.get("system:index")).slice(-5, -3))
+        rank = rank.add(zone.neq(place.tile.epsg % 100).multiply(_OTHER_ZONE))
+    return image.set("rank", rank)
+
+
+def _ask(place: Place, image: Any, date: Any) -> dict[str, Any]:
+    return {
+        "index": image.get("system:index"),
+        "version": image.get("system:version"),
+        "time": image.get("system:time_start"),
+        "cloudy": image.get("MSK_CLDPRB"),
+        "cloudy_s2cloudless": image.get("probability"),
+        "absent": image.get("SCL"),
+    }
+
+
+def day(facts: Facts) -> str:
+    """Return the UTC day of a scene, `YYYY-MM-DD`."""
+    seconds = facts["time"] / 1000
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
+
+
+def _draw(place: Place, date: str, facts: Facts) -> Any:
+    image = ee.Image(f"{SCENES}/{facts['index']}").select(_BANDS).resample("bilinear")
+    return image.round().unmask(_NODATA, False).toUint16()
+
+
+def _read(seen: Seen) -> Observation:
+    return of_pixels(seen, "sentinel2", seen.date, (image_id(SCENES, seen.facts),))
+
+
+COLLECTOR = Collector(_ask, _draw, _read)

@@ -1,0 +1,207 @@
+"""Labelled places from a table of soil profiles: WoSIS, or another by its columns' names."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.tasks import TASKS
+from mmearth.curate.labels.delimited import numbers, read_columns
+from mmearth.curate.places import SoilPlaces
+from mmearth.curate.source import Label
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a table's rows; each row counts once, at the first reason that holds."""
+
+    malformed: int
+    """Left out: too many or too few cells."""
+    no_number: int
+    """Left out: text where a number is expected."""
+    no_place: int
+    """Left out: no longitude or no latitude."""
+    off_earth: int
+    """Left out: longitude beyond ±180 or latitude beyond ±90 degrees."""
+    no_value: int
+    """Left out: the property was not measured."""
+    no_depth: int
+    """Left out: a depth of the layer is not known."""
+    too_shallow: int
+    """Left out: begins above `shallowest_cm`, as litter does."""
+    too_deep: int
+    """Left out: ends below `deepest_cm`."""
+    uncertain: int
+    """Left out: the place is not known well enough."""
+    kept: int
+    """Labelled places, a layer each."""
+
+    @property
+    def rows(self) -> int:
+        """Of the table, without its header."""
+        return sum(asdict(self).values())
+
+    def __str__(self) -> str:
+        """Return it as part of a sentence, reasons that never held left out."""
+        found = {name: count for name, count in asdict(self).items() if count and name != "kept"}
+        reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.items())
+        return f"kept {self.kept} of {self.rows} layers" + (f"; {reasons}" if reasons else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The layers that are kept, in the order of the table."""
+
+    lon: NDArray[np.float64]
+    """Degrees east, (n,)."""
+    lat: NDArray[np.float64]
+    """Degrees north, (n,)."""
+    value: NDArray[np.float64]
+    """The property in the task's unit, (n,)."""
+    ids: list[str | None]
+    """Of the profiles; None where the table has none."""
+
+
+def soil_labels(task: str, config: SoilPlaces, base: Path) -> list[Label]:
+    """Return a labelled place for every layer that the configuration keeps.
+
+    Several layers of one profile are as many places: the plan keeps one, as for all tiles that
+    overlap. Values beyond the task's range are left out there, too.
+
+    Args:
+        task: A task with one number a tile.
+        config: The table, its columns and the rules.
+        base: Directory that a relative path starts from.
+
+    Raises:
+        ConfigError: The task has no number a tile, the table cannot be read, lacks a column, has
+            its coordinates elsewhere than on Earth, or no layer is left.
+
+    Source:
+        MMEarth-Bench, `generate_soil_points.py`: upper_depth >= 0, lower_depth <= 5,
+        positional_uncertainty == 'Circa 100 m', value_avg as it is.
+    """
+    spec = TASKS[task]
+    if spec.level != "tile" or spec.kind != "regression":
+        raise ConfigError(
+            f"tasks.{task}: a table of soil profiles gives one number a place, which is no label "
+            "of this task; give another kind of places"
+        )
+    path = base / config.path
+    layers, counts = read_layers(path, config)
+    if not counts.kept:
+        raise ConfigError(f"{path} has no usable layer: {counts}; check the columns and rules")
+    _LOG.info("tasks.%s: %s: %s", task, config.path, counts)
+    columns = (layers.lon.tolist(), layers.lat.tolist(), layers.value.tolist(), layers.ids)
+    return [
+        Label(lon, lat, value, label_id=label_id)
+        for lon, lat, value, label_id in zip(*columns, strict=True)
+    ]
+
+
+def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
+    """Return a table's layers that the configuration keeps, and what became of the others.
+
+    Raises:
+        ConfigError: The table cannot be read, lacks a column, has a column without any number, or
+            most of its coordinates are not on Earth.
+    """
+    keys = ("lon", "lat", "value", "upper", "lower", "uncertainty", "id")
+    names = {key: name for key in keys if (name := getattr(config, key)) is not None}
+    table, n_malformed = read_columns(path, list(names.values()))
+    found: dict[str, NDArray[np.float64]] = {}
+    text = np.zeros(table.num_rows, dtype=np.bool_)
+    for key in ("lon", "lat", "value", "upper", "lower"):
+        if key in names:
+            found[key], here = numbers(table[names[key]])
+            _refuse_text(path, key, names[key], table[names[key]], here)
+            text |= here
+    unsure = _unsure(table, config)
+    _refuse_elsewhere(path, config, found["lon"], found["lat"])
+    left = np.ones(table.num_rows, dtype=np.bool_)
+    left_out = {}
+    for reason, holds in {
+        "no_number": text,
+        **_reasons(found, config),
+        "uncertain": unsure,
+    }.items():
+        left_out[reason] = int(np.count_nonzero(left & holds))
+        left &= ~holds
+    counts = Counts(n_malformed, **left_out, kept=int(np.count_nonzero(left)))
+    ids: list[str | None] = [None] * counts.kept
+    if config.id is not None:
+        ids = table[config.id].filter(pa.array(left)).to_pylist()
+    value = found["value"][left] * config.scale
+    return Layers(found["lon"][left], found["lat"][left], value, ids), counts
+
+
+def _reasons(
+    found: dict[str, NDArray[np.float64]], config: SoilPlaces
+) -> dict[str, NDArray[np.bool_]]:
+    """Return field of Counts → for which rows it holds, in the order in which they count."""
+    lon, lat, value = found["lon"], found["lat"], found["value"]
+    upper = found.get("upper", np.full(lon.shape, config.shallowest_cm))
+    lower = found.get("lower", np.full(lon.shape, config.deepest_cm))
+    return {
+        "no_place": np.isnan(lon) | np.isnan(lat),
+        "off_earth": _off_earth(lon, lat),
+        "no_value": np.isnan(value),
+        "no_depth": np.isnan(upper) | np.isnan(lower),
+        "too_shallow": upper < config.shallowest_cm,
+        "too_deep": lower > config.deepest_cm,
+    }
+
+
+def _unsure(table: pa.Table, config: SoilPlaces) -> NDArray[np.bool_]:
+    """Return for which rows the place is not known well enough."""
+    if config.uncertainty is None:
+        return np.zeros(table.num_rows, dtype=np.bool_)
+    column = table[config.uncertainty]
+    if config.max_uncertainty_m is not None:
+        return np.asarray(~(numbers(column)[0] <= config.max_uncertainty_m))
+    known = pc.is_in(column, pa.array(config.uncertainties, pa.string()))
+    return np.asarray(pc.invert(known).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _off_earth(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(lon) > 180.0) | (np.abs(lat) > 90.0))
+
+
+def _refuse_text(
+    path: Path, key: str, name: str, column: pa.ChunkedArray, text: NDArray[np.bool_]
+) -> None:
+    """Refuse a column of which no cell is a number: it is another column, or another notation."""
+    n_text = int(np.count_nonzero(text))
+    if n_text and n_text == len(column) - column.null_count:
+        example = column[int(np.argmax(text))].as_py()
+        raise ConfigError(
+            f"{path} holds {example!r} and nothing else than text in its column {name!r}; expected "
+            f"numbers with a decimal point: name another column with {key}:"
+        )
+
+
+def _refuse_elsewhere(
+    path: Path, config: SoilPlaces, lon: NDArray[np.float64], lat: NDArray[np.float64]
+) -> None:
+    """Refuse a table of which most places are not on Earth: swapped columns, or metres."""
+    placed = np.isfinite(lon) & np.isfinite(lat)
+    n_placed = int(np.count_nonzero(placed))
+    off = placed & _off_earth(lon, lat)
+    if 2 * int(np.count_nonzero(off)) <= n_placed:
+        return
+    i = int(np.argmax(off))
+    swapped = not _off_earth(lat[off], lon[off]).any()
+    raise ConfigError(
+        f"{path} has most of its places off the Earth, like longitude {lon[i]:g} and latitude "
+        f"{lat[i]:g} in {config.lon!r} and {config.lat!r}; "
+        + ("swap lon: and lat:" if swapped else "expected degrees of EPSG:4326")
+    )

@@ -1,0 +1,174 @@
+"""How fast a service may be asked: the limit, and one for the threads of a process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Protocol
+
+from mmearth.catalog.errors import ConfigError, QuotaError
+
+_LATE_S = 0.25  # a request may reach its service so long after its permit, on a busy machine
+_ONE_EVENT_S = 1.0  # refusals so close to one another tell the same thing
+
+
+class Limit(Protocol):
+    """Who asks a service asks here first."""
+
+    def permit(self) -> AbstractContextManager[None]:
+        """Wait until one more request may begin; it counts as in flight until the block ends.
+
+        Raises:
+            QuotaError: The budget of requests is spent.
+        """
+
+    def slow_down(self, retry_after_s: float | None) -> None:
+        """Tell that the service refused a request because there were too many.
+
+        Half as many requests may be in flight from now on, but one always. The refusals of one
+        second count once: they are answers to the same crowd.
+
+        Args:
+            retry_after_s: Nobody begins a request before so many seconds have passed; None where
+                the service did not say.
+        """
+
+    def speed_up(self) -> None:
+        """Tell that a request succeeded: after a round of them one more may be in flight."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    turn: threading.Condition
+    """Notified when its holder should look again whether it may begin."""
+
+
+class LocalLimit:
+    """A limit for the threads of one process: first come, first served.
+
+    When a request reaches the service nobody here can know: at its permit, at its end, or in
+    between. So it counts against the rate from its permit until a second after its end, or, when it
+    takes long, until a second after the time by which it must have arrived. No second of the
+    service's own clock sees more than the rate then, at the price of some of it: of 100 a second,
+    91 where an answer takes 0.1 s, never less than 80.
+    """
+
+    def __init__(self, max_in_flight: int, per_second: float, budget: int | None = None) -> None:
+        """Make a limit that nobody uses yet.
+
+        Args:
+            max_in_flight: Most requests at one time.
+            per_second: Most requests that begin in any one second, whenever that second begins;
+                below 1, one request in every 1 / per_second seconds.
+            budget: Most requests in all; None for no limit.
+
+        Raises:
+            ConfigError: One of them would let nothing through.
+        """
+        if max_in_flight < 1 or not per_second > 0:
+            raise ConfigError(
+                f"found a limit of {max_in_flight} requests in flight and {per_second:g} a second; "
+                "expected at least 1, and more than 0"
+            )
+        self._most = max_in_flight
+        self._left = budget
+        self._window_s = max(1.0, 1.0 / per_second)
+        self._per_window = max(1, int(per_second))
+        self._lock = threading.Lock()
+        self._allowed = float(max_in_flight)
+        self._queue: deque[_Ticket] = deque()
+        self._flying: dict[_Ticket, float] = {}  # when each was permitted, in that order
+        self._recent: list[float] = []  # a heap: until when each request that has ended counts
+        self._not_before = 0.0
+        self._slowed = float("-inf")
+
+    @property
+    def allowed(self) -> int:
+        """How many requests may be in flight now."""
+        return int(self._allowed)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight now."""
+        return len(self._flying)
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """See `Limit.permit`."""
+        ticket = _Ticket(threading.Condition(self._lock))
+        try:
+            self._begin(ticket)
+            yield
+        finally:
+            self._end(ticket)
+
+    def slow_down(self, retry_after_s: float | None) -> None:
+        """See `Limit.slow_down`."""
+        with self._lock:
+            now = time.monotonic()
+            self._not_before = max(self._not_before, now + (retry_after_s or 0.0))
+            if now - self._slowed >= _ONE_EVENT_S:
+                self._allowed = max(1.0, self._allowed / 2)
+                self._slowed = now
+
+    def speed_up(self) -> None:
+        """See `Limit.speed_up`."""
+        with self._lock:
+            self._allowed = min(float(self._most), self._allowed + 1 / self._allowed)
+            self._call_first()
+
+    def _begin(self, ticket: _Ticket) -> None:
+        with self._lock:
+            self._queue.append(ticket)
+            while self._left != 0 and (delay := self._delay(ticket)) != 0:
+                ticket.turn.wait(delay)
+            self._spend()
+            self._flying[ticket] = time.monotonic()
+            self._queue.popleft()
+            self._call_first()
+
+    def _spend(self) -> None:
+        """Take one request from the budget; when it is empty, all who wait are told one by one."""
+        if self._left is None:
+            return
+        if self._left == 0:
+            raise QuotaError(
+                "the budget of requests is spent; run the same command again with a new one: it "
+                "goes on where it stopped"
+            )
+        self._left -= 1
+
+    def _end(self, ticket: _Ticket) -> None:
+        """Forget a ticket, whether it began, waits or was interrupted in between."""
+        with self._lock:
+            begun = self._flying.pop(ticket, None)
+            if begun is not None:
+                arrived = min(time.monotonic(), begun + _LATE_S)
+                heappush(self._recent, arrived + self._window_s)
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            self._call_first()
+
+    def _delay(self, ticket: _Ticket) -> float | None:
+        """Return how long a ticket has to wait at least, in seconds; None: until it is called."""
+        if self._queue[0] is not ticket or len(self._flying) >= self.allowed:
+            return None
+        now = time.monotonic()
+        while self._recent and self._recent[0] <= now:
+            heappop(self._recent)
+        longest = _LATE_S + self._window_s
+        counting = [begun for begun in self._flying.values() if begun + longest > now]
+        delay = self._not_before - now
+        if len(self._recent) + len(counting) >= self._per_window:
+            ends = [*self._recent[:1], *(begun + longest for begun in counting[:1])]
+            delay = max(delay, min(ends) - now)
+        return max(0.0, delay)
+
+    def _call_first(self) -> None:
+        if self._queue:
+            self._queue[0].turn.notify()

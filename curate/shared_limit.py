@@ -1,0 +1,274 @@
+"""One limit for a whole cluster: kept by the driver, asked by the workers over TCP.
+
+A message is a line of JSON. A client's first line is the token; `begin` is answered when the
+request may begin, `slow_down` when it holds for everyone, `end` and `speed_up` not at all. A
+connection holds one permit, and its end is the permit's end: what a dead worker held comes back by
+itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from mmearth.catalog.errors import ConfigError, QuotaError, UnavailableError
+from mmearth.curate.limit import LocalLimit
+
+_LINE = 4096  # bytes of the longest message
+_CONNECT_S = 10.0
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""A machine that vanishes without a word is missed after half a minute; tcp(7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLimit:
+    """A limit that the driver keeps for many processes; it travels to them by pickle."""
+
+    host: str
+    """Address of the driver."""
+    port: int
+    """Where it listens."""
+    token: str = field(repr=False)
+    """Who does not know it is not answered."""
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """See `Limit.permit`.
+
+        Raises:
+            QuotaError: The budget of requests is spent.
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            refusal = connection.ask(do="begin").get("spent")
+            if refusal is not None:
+                raise QuotaError(refusal)
+            try:
+                yield
+            finally:
+                with suppress(UnavailableError):  # then the lost connection gives it back
+                    connection.tell(do="end")
+
+    def slow_down(self, retry_after_s: float | None) -> None:
+        """See `Limit.slow_down`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="slow_down", retry_after_s=retry_after_s)
+
+    def speed_up(self) -> None:
+        """See `Limit.speed_up`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.tell(do="speed_up")
+
+    @contextmanager
+    def _connected(self) -> Iterator[_Connection]:
+        """Lend a connection of this process that nobody uses, or a new one."""
+        idle = _IDLE.setdefault((os.getpid(), self), [])
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = _Connection(self)
+        try:
+            yield connection
+        finally:
+            if connection.in_step:
+                idle.append(connection)
+            else:
+                connection.close()
+
+
+class _Connection:
+    """One connection to who keeps a shared limit."""
+
+    def __init__(self, limit: SharedLimit) -> None:
+        self._where = f"{limit.host}:{limit.port}"
+        self.in_step = False
+        """Every question was answered: the next one who has it finds it as if it were new."""
+        with self._errors():
+            self._socket = socket.create_connection((limit.host, limit.port), _CONNECT_S)
+            self._socket.settimeout(None)
+            _keep_alive(self._socket)
+            self._answers = self._socket.makefile("rb")
+            self.in_step = True
+            self.tell(token=limit.token)
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """Send a message, wait until it is answered and return the answer."""
+        self.tell(**message)
+        self.in_step = False  # until the answer is there: an interrupt may come first
+        with self._errors():
+            line = self._answers.readline(_LINE)
+            if not line:
+                raise ConnectionResetError("closed")
+        self.in_step = True
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def tell(self, **message: Any) -> None:
+        """Send a message."""
+        with self._errors():
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def close(self) -> None:
+        """End the connection, and the permit that it may hold."""
+        self._answers.close()
+        self._socket.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            self.in_step = False
+            raise UnavailableError(
+                f"nobody at {self._where} says how fast the source may be asked ({exc}): the build "
+                "that these workers belong to has ended; run it again"
+            ) from exc
+
+
+_IDLE: dict[tuple[int, SharedLimit], list[_Connection]] = {}  # by process, for those that fork
+
+
+class _Server(ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 512  # all workers may come at once
+
+    def __init__(self, host: str, limit: LocalLimit, token: str) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Handler)
+        self.limit, self.token = limit, token
+        self.clients: set[socket.socket] = set()
+
+    def end(self) -> None:
+        """Accept nobody any more and let go of all who are there."""
+        self.shutdown()
+        self.server_close()
+        for client in list(self.clients):
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(StreamRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        self.server.clients.add(self.connection)
+        with suppress(OSError), ExitStack() as held:
+            _keep_alive(self.connection)
+            self.connection.settimeout(_CONNECT_S)
+            token = str(self._message().get("token"))
+            self.connection.settimeout(None)
+            if hmac.compare_digest(token.encode(), self.server.token.encode()):
+                while message := self._message():
+                    self._obey(message, held)
+
+    def finish(self) -> None:
+        self.server.clients.discard(self.connection)
+        super().finish()
+
+    def _obey(self, message: dict[str, Any], held: ExitStack) -> None:
+        limit, do = self.server.limit, message.get("do")
+        if do == "begin":
+            answer: dict[str, str] = {}
+            try:
+                held.enter_context(limit.permit())
+            except QuotaError as exc:
+                answer["spent"] = str(exc)
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+        elif do == "end":
+            held.close()
+        elif do == "slow_down":
+            limit.slow_down(message.get("retry_after_s"))
+            self.wfile.write(b"{}\n")
+        elif do == "speed_up":
+            limit.speed_up()
+
+    def _message(self) -> dict[str, Any]:
+        """Return the next message; an empty one where there is none, or no message."""
+        try:
+            message = json.loads(self.rfile.readline(_LINE))
+        except ValueError:
+            return {}
+        return message if isinstance(message, dict) else {}
+
+
+@contextmanager
+def serve_limit(
+    max_in_flight: int, per_second: float, host: str, budget: int | None = None
+) -> Iterator[SharedLimit]:
+    """Keep a limit for other processes until the block ends.
+
+    Args:
+        max_in_flight: See `LocalLimit`; of all processes together.
+        per_second: See `LocalLimit`; of all processes together.
+        host: An address of this machine that the others reach: `127.0.0.1` for those beside this
+            one, `address_towards(scheduler)` for a cluster.
+        budget: See `LocalLimit`; of all processes together.
+
+    Yields:
+        What the others ask.
+
+    Raises:
+        ConfigError: The address is not one of this machine.
+    """
+    token = secrets.token_hex(16)
+    try:
+        server = _Server(host, LocalLimit(max_in_flight, per_second, budget), token)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen at {host} for the workers ({exc}); expected an address of this machine"
+        ) from exc
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    shared = SharedLimit(host, int(server.server_address[1]), token)
+    try:
+        yield shared
+    finally:
+        server.end()
+        thread.join()
+        for connection in _IDLE.pop((os.getpid(), shared), []):
+            connection.close()
+
+
+def address_towards(url: str) -> str:
+    """Return the address of this machine by which whoever is at `tcp://host:port` sees it.
+
+    Raises:
+        ConfigError: The host is not known.
+    """
+    parts = urlsplit(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # a datagram socket sends nothing yet
+            return str(probe.getsockname()[0])
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"no way leads to {url} ({exc}); expected tcp://host:port") from exc
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Send small messages at once, and notice a peer that has vanished."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in _KEEPALIVE.items():
+        if hasattr(socket, name):  # macOS names one of them otherwise
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

@@ -1,0 +1,90 @@
+"""The two questions about a tile: every scalar at once, then every pixel at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.curate.collectors import COLLECTORS, sentinel2
+from mmearth.curate.collectors.collector import Facts, Place
+
+
+def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
+    """Return the scalar question about one tile.
+
+    Its answer is `{"seen": n, "scene": [] or [{modality: facts}]}`: how many Sentinel-2 scenes
+    cover the tile in its season, and, where one of them is clear, what each collector asked for.
+
+    Args:
+        place: Where, when and by which rules.
+        names: Keys of COLLECTORS.
+        anchor: The date where it is settled; None lets the best scene decide it.
+    """
+
+    def describe(image: Any, date: Any) -> Any:
+        parts = {name: COLLECTORS[name].ask for name in names}
+        if image is not None:
+            parts["sentinel2"] = sentinel2.COLLECTOR.ask
+        asked = {name: ask(place, image, date) for name, ask in parts.items() if ask is not None}
+        return ee.Dictionary({name: ee.Dictionary(part) for name, part in asked.items()})
+
+    def of_scene(scene: Any) -> Any:
+        image = ee.Image(scene)
+        # The day, not the moment: a later visit knows only the day, and must choose alike.
+        return describe(image, ee.Date(image.date().format("YYYY-MM-dd")))
+
+    if anchor is not None:
+        return ee.Dictionary({"seen": 0, "scene": [describe(None, ee.Date(anchor))]})
+    seen, clear = sentinel2.scenes(place)
+    best = clear.limit(1).toList(1).map(of_scene)
+    return ee.Dictionary({"seen": seen.size(), "scene": best})
+
+
+def is_anchor(names: Sequence[str], date: str | None) -> bool:
+    """Return whether a date is settled: one day, whose Sentinel-2 scene is not asked for."""
+    return date is not None and "/" not in date and "sentinel2" not in names
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The pixel question about one tile."""
+
+    image: Any
+    """Every band that is wanted, as one image; None when nothing is to be drawn."""
+    fields: Mapping[str, tuple[str, ...]]
+    """Names of its bands by modality, in the modality's order."""
+
+    def pixels(self, name: str, reply: NDArray[np.void] | None) -> NDArray[np.generic] | None:
+        """Return one modality's part of the reply, (band, 128, 128), or None."""
+        if reply is None or name not in self.fields:
+            return None
+        array = np.stack([reply[field] for field in self.fields[name]])
+        return array.astype(MODALITIES[name].dtype) if name in MODALITIES else array
+
+
+def drawing(place: Place, date: str, facts: Mapping[str, Facts], names: Sequence[str]) -> Drawing:
+    """Return the pixel question: it names every scene that the scalar answer chose."""
+    images: list[Any] = []
+    fields: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        draw = COLLECTORS[name].draw
+        image = draw(place, date, facts.get(name, {})) if draw is not None else None
+        if image is not None:
+            n_bands = len(MODALITIES[name].bands) if name in MODALITIES else 1
+            fields[name] = tuple(f"{name}_{band}" for band in range(n_bands))
+            images.append(image.rename(list(fields[name])))
+    return Drawing(ee.Image.cat(images) if images else None, fields)
+
+
+def hash_of(expression: Any) -> str:
+    """Return the SHA-256 of an expression as it is sent."""
+    encoded = ee.serializer.encode(expression, for_cloud_api=True)
+    return sha256_bytes(json.dumps(encoded, sort_keys=True).encode())

@@ -1,0 +1,72 @@
+"""Which GEDI granules touch a tile: their index, read once a process."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+import shapely
+from shapely.geometry import shape
+
+from mmearth.catalog.tile import Tile
+from mmearth.curate.collectors.biomass import INDEX
+from mmearth.curate.seasons import YEAR
+from mmearth.curate.sources.earthengine.service import Service
+
+_lock = threading.Lock()
+_indices: dict[str, GranuleIndex] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class GranuleIndex:
+    """Outlines of a year's granules."""
+
+    tables: tuple[str, ...]
+    """Ids of their tables, sorted."""
+    tree: Any
+    """STRtree of their outlines, in that order."""
+
+    def touching(self, outline: shapely.Geometry) -> tuple[str, ...]:
+        """Return the tables whose outline touches a geometry in EPSG:4326, sorted."""
+        found = self.tree.query(outline, predicate="intersects")
+        return tuple(self.tables[i] for i in sorted(found.tolist()))
+
+
+def granules_at(tile: Tile, service: Service) -> tuple[str, ...]:
+    """Return the tables that touch a tile, sorted.
+
+    Raises:
+        SourceError: See `Service.features`.
+    """
+    return granule_index(service).touching(tile.geometry)
+
+
+def granule_index(service: Service) -> GranuleIndex:
+    """Return the index of the published year; fetched by the first that asks in this process.
+
+    Raises:
+        SourceError: See `Service.features`.
+    """
+    with _lock:
+        url = service.access.url
+        if url not in _indices:
+            _indices[url] = _read(service)
+        return _indices[url]
+
+
+def _read(service: Service) -> GranuleIndex:
+    rows = sorted(
+        (feature["properties"]["table_id"], feature["geometry"])
+        for feature in service.features(service.made(_expression))
+    )
+    outlines = [shape(geometry) for _, geometry in rows]
+    return GranuleIndex(tuple(table for table, _ in rows), shapely.STRtree(outlines))
+
+
+def _expression() -> Any:
+    """Return the granules that lie in the published year as a whole (MMEarth-Bench §3)."""
+    index = ee.FeatureCollection(INDEX)
+    begun = index.filter(ee.Filter.gte("time_start", f"{YEAR}-01-01"))
+    return begun.filter(ee.Filter.lte("time_end", f"{YEAR}-12-31")).select(["table_id"])

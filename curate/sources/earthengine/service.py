@@ -1,0 +1,149 @@
+"""One request to Earth Engine: metered, limited, tried again when it may pass, and translated."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import ee
+import numpy as np
+import tenacity
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import UnavailableError
+from mmearth.catalog.modality import TILE_PX
+from mmearth.catalog.tile import Tile
+from mmearth.curate.limit import Limit
+from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.session import connect
+from mmearth.curate.sources.earthengine.translate import CLIENT_ERRORS, BusyError, translate
+
+PAGE = 5000
+"""Most features in one reply (developers.google.com/earth-engine/guides/usage)."""
+_LONGEST_PAUSE_S = 60.0
+_log = logging.getLogger(__name__)
+Reply = TypeVar("Reply")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Earth Engine, politely."""
+
+    access: Access
+    """How it is reached."""
+    limit: Limit
+    """Shared by all that send requests."""
+    profiles: list[str] | None = None
+    """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
+
+    def made(self, make: Callable[[], Any]) -> Any:
+        """Return an expression: the client can only make one once it is signed in.
+
+        Raises:
+            RefusedError: Nobody is signed in, or no project is named.
+            UnavailableError: The service did not answer.
+        """
+        connect(self.access, self._send)
+        return make()
+
+    def value(self, expression: Any) -> Any:
+        """Return what an expression comes to, as JSON.
+
+        Raises:
+            UnavailableError: The service did not answer, however often it was asked.
+            RefusedError: A person must act: sign in, raise a quota, ask for an asset.
+            SourceError: The service cannot answer this.
+        """
+        return self._send(partial(ee.data.computeValue, expression))
+
+    def pixels(self, image: Any, tile: Tile) -> NDArray[np.void]:
+        """Return an image on a tile's grid, (row, col), a named field a band.
+
+        Raises:
+            UnavailableError: As `value`, and when the reply is no such array.
+            RefusedError: As `value`.
+            SourceError: As `value`.
+        """
+        a, b, c, d, e, f = tile.transform
+        affine = {"scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e}
+        grid = {
+            "dimensions": {"width": TILE_PX, "height": TILE_PX},
+            "affineTransform": {**affine, "translateY": f},
+            "crsCode": f"EPSG:{tile.epsg}",
+        }
+        request = {"expression": image, "fileFormat": "NPY", "grid": grid}
+        return self._send(lambda: _array(ee.data.computePixels(request)))
+
+    def features(self, table: Any) -> Iterator[dict[str, Any]]:
+        """Yield the features of a table as GeoJSON, page by page.
+
+        Raises:
+            UnavailableError: As `value`.
+            RefusedError: As `value`.
+            SourceError: As `value`.
+        """
+        request = {"expression": table, "pageSize": PAGE}
+        while True:
+            page = self._send(partial(ee.data.computeFeatures, request))
+            yield from page.get("features", [])
+            if not page.get("nextPageToken"):
+                return
+            request = {**request, "pageToken": page["nextPageToken"]}
+
+    def _send(self, ask: Callable[[], Reply]) -> Reply:
+        tries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(UnavailableError),
+            stop=tenacity.stop_after_attempt(self.access.tries),
+            wait=self._pause,
+            before_sleep=_tell,
+            reraise=True,
+        )
+        reply: Reply = tries(self._once, ask)
+        return reply
+
+    def _once(self, ask: Callable[[], Reply]) -> Reply:
+        keep = None if self.profiles is None else self.profiles.append
+        with self.limit.permit(), ee.data.profiling(keep):
+            try:
+                reply = ask()
+            except CLIENT_ERRORS as exc:
+                ours = translate(exc)
+                if isinstance(ours, BusyError):
+                    self.limit.slow_down(ours.retry_after_s)
+                raise ours from exc
+        self.limit.speed_up()
+        return reply
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Return how long to wait: what the service asked for, or ever longer with jitter."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        if isinstance(error, BusyError) and error.retry_after_s is not None:
+            return error.retry_after_s
+        longest: float = self.access.pause_s * 2 ** (state.attempt_number - 1)
+        # No byte of the data depends on this number; it keeps workers from knocking in step.
+        return min(longest, _LONGEST_PAUSE_S) * (0.5 + 0.5 * random.random())
+
+
+def _array(reply: bytes) -> NDArray[np.void]:
+    try:
+        array = np.load(io.BytesIO(reply), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as exc:
+        raise UnavailableError(
+            f"Earth Engine sent {len(reply)} bytes that are no whole array"
+        ) from exc
+    if array.shape != (TILE_PX, TILE_PX) or array.dtype.names is None:
+        raise UnavailableError(
+            f"Earth Engine sent an array {array.shape}; expected ({TILE_PX}, {TILE_PX}) with a "
+            "field a band"
+        )
+    return np.asarray(array)
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    _log.info("try %d failed, asking again: %s", state.attempt_number, error)

@@ -1,0 +1,103 @@
+"""The client's session: signed in once a process, one pool of connections, no hidden retries."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ee
+import google.auth.credentials
+import google.oauth2.credentials
+import httplib2
+import requests
+import requests.adapters
+
+from mmearth.curate.sources.earthengine.access import Access
+
+TOKEN = "CLOUDSDK_AUTH_ACCESS_TOKEN"
+"""gcloud's own variable for a ready access token: for CI and short runs."""
+_CONNECT_S = 10.0
+_lock = threading.Lock()
+_open: list[Access] = []
+
+
+class Transport:
+    """Carries the client's requests, in httplib2's manner, over a pool that all threads share."""
+
+    def __init__(self, access: Access) -> None:
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=access.in_flight + 1)
+        self._session = requests.Session()
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._timeout_s = access.timeout_s
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        redirections: int | None = None,
+        connection_type: Any = None,
+    ) -> tuple[httplib2.Response, bytes]:
+        """Send one request; see httplib2.Http.request.
+
+        Raises:
+            requests.RequestException: No whole reply came.
+        """
+        reply = self._session.request(
+            method, uri, data=body, headers=headers, timeout=(_CONNECT_S, self._timeout_s)
+        )
+        return httplib2.Response({**reply.headers, "status": reply.status_code}), reply.content
+
+
+def connect(access: Access, send: Callable[[Callable[[], None]], None]) -> None:
+    """Sign the process in, unless it is already.
+
+    The client's state is one for a process: another access takes its place.
+
+    Args:
+        access: How the service is reached.
+        send: Carries out a call that makes requests; what it raises is passed on.
+    """
+    with _lock:
+        if _open == [access]:
+            return
+        _open.clear()
+        send(lambda: _initialize(access))
+        _open.append(access)
+
+
+def _initialize(access: Access) -> None:
+    ee.Initialize(
+        credentials=credentials(),
+        project=access.project,
+        url=access.url,
+        http_transport=Transport(access),
+    )
+    # The client would sleep and send again inside a call, unmetered and deaf to Retry-After.
+    ee.data.setMaxRetries(0)
+
+
+def credentials() -> google.auth.credentials.Credentials:
+    """Return the credentials of the environment, else of the tools' own stores.
+
+    Raises:
+        EEException: There are none.
+    """
+    token = os.environ.get(TOKEN)
+    if token:
+        return google.oauth2.credentials.Credentials(token=token)  # type: ignore[no-untyped-call]
+    stored = ee.data.get_persistent_credentials()
+    scoped: Any = google.auth.credentials.with_scopes_if_required  # google names no types
+    found: google.auth.credentials.Credentials = scoped(stored, ee.oauth.SCOPES)
+    return found
+
+
+def close() -> None:
+    """Forget the session, so that the next request signs in anew."""
+    with _lock:
+        _open.clear()
+        ee.Reset()

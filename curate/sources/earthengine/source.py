@@ -1,0 +1,184 @@
+"""Google Earth Engine: two requests a tile, whatever is wanted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ee
+
+from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError, RefusedError
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.tile import Tile
+from mmearth.curate.collectors import COLLECTORS, sentinel2
+from mmearth.curate.collectors.collector import Facts, Place, Seen
+from mmearth.curate.limit import Limit
+from mmearth.curate.recipes import Quirks
+from mmearth.curate.seasons import asked, season
+from mmearth.curate.source import Label, Outcome, Visit
+from mmearth.curate.sources.earthengine import expressions
+from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.footprints import biomass_labels
+from mmearth.curate.sources.earthengine.granules import granules_at
+from mmearth.curate.sources.earthengine.service import Service
+
+VERSION = 1
+"""Goes up when the same scenes would give other bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The scalar question about one tile, and its answer."""
+
+    place: Place
+    """As it is asked for."""
+    anchor: str | None
+    """The anchor date, where it is settled."""
+    scalars: Any
+    """The expression."""
+    answer: Any = None
+    """What the service said."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarthEngine:
+    """Collections of Google Earth Engine, as a Source."""
+
+    quirks: Quirks
+    """Which published rules are kept."""
+    days: int
+    """How far from the date of a label the anchor scene may be."""
+    access: Access
+    """How the service is reached."""
+    limit: Limit
+    """Shared by all workers."""
+    profiles: list[str] | None = None
+    """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
+    answers: dict[Visit, Question] = field(default_factory=dict, compare=False, repr=False)
+    """What was foreseen and is not used yet."""
+
+    @property
+    def name(self) -> str:
+        """`earthengine 1`."""
+        return f"earthengine {VERSION}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the version and the rules."""
+        return sha256_bytes(f"{self.name} {self.quirks} days {self.days}".encode())
+
+    @property
+    def in_flight(self) -> int:
+        """See `Metered`."""
+        return self.access.in_flight
+
+    @property
+    def per_second(self) -> float:
+        """See `Metered`."""
+        return self.access.per_second
+
+    def limited(self, limit: Limit) -> EarthEngine:
+        """See `Metered`."""
+        return replace(self, limit=limit)
+
+    @property
+    def service(self) -> Service:
+        """Where the requests go."""
+        return Service(self.access, self.limit, self.profiles)
+
+    def look_ahead(self, visits: Sequence[Visit]) -> None:
+        """Ask for the scalars of several tiles in one request; see `Farsighted`."""
+        visits = [replace(visit, wanted=_known(visit.wanted)) for visit in visits]
+        try:
+            questions = [self._question(visit) for visit in visits]
+            together = self.service.made(lambda: ee.List([q.scalars for q in questions]))
+            answers = self.service.value(together)
+        except RefusedError:
+            raise
+        except MMEarthError:
+            return  # too much at once, perhaps: each tile is asked for by itself
+        for visit, question, answer in zip(visits, questions, answers, strict=True):
+            self.answers[visit] = replace(question, answer=answer)
+
+    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+        """Observe modalities, and biomass, over one tile; see `Source.observe`."""
+        outcomes: dict[str, Outcome] = {
+            name: NoDataError(f"{self.name} has no {name}") for name in wanted
+        }
+        visit = Visit(tile, _known(wanted), date)
+        try:
+            outcomes.update(self._see(visit))
+        except RefusedError:
+            raise
+        except MMEarthError as exc:
+            outcomes.update(dict.fromkeys(visit.wanted, exc))
+        return outcomes
+
+    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+        """Yield labelled places of biomass; see `Source.labels`."""
+        if task != "biomass":
+            raise ConfigError(
+                f"{self.name} has no labels for {task}; give a table with points:, soil: or ranges:"
+            )
+        return biomass_labels(self.service, count, seed)
+
+    def _place(self, visit: Visit) -> Place:
+        """Return how a tile is asked for."""
+        tile, date = visit.tile, visit.date
+        granules = granules_at(tile, self.service) if "biomass" in visit.wanted else None
+        if date is None:
+            return Place(tile, season(tile.lat, self.quirks), None, self.quirks, granules)
+        near = None if "/" in date else date
+        return Place(tile, asked(date, self.days), near, self.quirks, granules)
+
+    def _question(self, visit: Visit) -> Question:
+        place = self._place(visit)
+        anchor = visit.date if expressions.is_anchor(visit.wanted, visit.date) else None
+        scalars = self.service.made(lambda: expressions.scalars(place, visit.wanted, anchor))
+        return Question(place, anchor, scalars)
+
+    def _answered(self, visit: Visit) -> Question:
+        """Return the first question with its answer, foreseen or asked for now."""
+        foreseen = self.answers.pop(visit, None)
+        if foreseen is not None:
+            return foreseen
+        question = self._question(visit)
+        return replace(question, answer=self.service.value(question.scalars))
+
+    def _see(self, visit: Visit) -> dict[str, Outcome]:
+        """Ask the two questions and decode the answers."""
+        question = self._answered(visit)
+        place, names, answer = question.place, visit.wanted, question.answer
+        if not answer["scene"]:
+            raise NoDataError(_no_scene(place, answer["seen"]))
+        facts: Mapping[str, Facts] = answer["scene"][0]
+        day = question.anchor or sentinel2.day(facts["sentinel2"])
+        drawing = expressions.drawing(place, day, facts, names)
+        reply = None if drawing.image is None else self.service.pixels(drawing.image, visit.tile)
+        hashes = [expressions.hash_of(asked) for asked in (question.scalars, drawing.image)]
+        outcomes: dict[str, Outcome] = {}
+        for name in names:
+            seen = Seen(place, day, facts.get(name, {}), drawing.pixels(name, reply))
+            outcomes[name] = self._read(name, seen, hashes[name in drawing.fields])
+        return outcomes
+
+    def _read(self, name: str, seen: Seen, expression: str) -> Outcome:
+        """Decode one modality; what needs no request keeps its own source."""
+        try:
+            observation = COLLECTORS[name].read(seen)
+        except MMEarthError as exc:
+            return exc
+        if observation.source:
+            return observation
+        return replace(observation, source=self.name, expression=expression)
+
+
+def _known(wanted: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in wanted if name in COLLECTORS)
+
+
+def _no_scene(place: Place, n_seen: int) -> str:
+    if place.granules is not None and not n_seen:
+        return "no Sentinel-2 scene was taken while a GEDI footprint of the tile was in leaf"
+    return f"none of the {n_seen} Sentinel-2 scenes that cover the tile in its season is clear"

@@ -1,0 +1,145 @@
+"""Every error of the Earth Engine client, as one of ours with what to do about it."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+
+import ee
+import google.auth.exceptions
+import googleapiclient.errors
+import requests
+
+from mmearth.catalog.errors import (
+    MMEarthError,
+    QuotaError,
+    RefusedError,
+    SourceError,
+    UnavailableError,
+)
+
+CLIENT_ERRORS = (
+    ee.EEException,
+    googleapiclient.errors.Error,
+    google.auth.exceptions.GoogleAuthError,
+    requests.RequestException,
+)
+"""All that a call of the client raises for reasons outside this program."""
+_SIGN_IN = (
+    "sign in with `earthengine authenticate`, or set GOOGLE_APPLICATION_CREDENTIALS; "
+    "`mmearth doctor` shows what is in use"
+)
+_NOBODY = "authorize access"
+_TOO_MUCH = ("computation timed out", "memory limit exceeded", "too many pixels", "too large")
+_SPENT = ("eecu", "quota exceeded for quota metric", "monthly", "daily limit", "restricted mode")
+_BUSY = ("too many concurrent", "too many requests", "rate limit", "internal error", "try again")
+_ABSENT = ("not found", "does not exist", "does not have access")
+_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
+
+
+class BusyError(UnavailableError):
+    """The service asks for patience."""
+
+    retry_after_s: float | None = None
+    """How long, where it said so."""
+
+
+def translate(error: Exception) -> MMEarthError:
+    """Return our error for one of CLIENT_ERRORS."""
+    if isinstance(error, google.auth.exceptions.TransportError | requests.RequestException):
+        return UnavailableError(f"the connection to Earth Engine failed ({_short(error)})")
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):
+        return RefusedError(
+            f"Earth Engine does not accept the credentials ({_short(error)}); {_SIGN_IN}"
+        )
+    status, message = _status(error), _short(error)
+    if status is None:
+        return _without_reply(message)
+    text = message.lower()
+    if status == 429 or (status == 403 and "rate" in text) or _any(text, _BUSY):
+        return _limited(error, text, message)
+    if status in _BUSY_STATUS:
+        return _busy(error, f"Earth Engine is busy (status {status}: {message})")
+    if status in {401, 403}:
+        return RefusedError(f"Earth Engine refused ({message}); {_SIGN_IN}")
+    return _deterministic(status, text, message)
+
+
+def _without_reply(message: str) -> MMEarthError:
+    """Return the error of a request that was not sent, or not answered."""
+    text = message.lower()
+    if _NOBODY in text:
+        return RefusedError(f"nobody is signed in to Earth Engine; {_SIGN_IN}")
+    if "project" in text:
+        return RefusedError(
+            "no Google Cloud project is named; set EARTHENGINE_PROJECT to one that is registered "
+            "for Earth Engine"
+        )
+    return UnavailableError(f"the connection to Earth Engine failed ({message})")
+
+
+def _deterministic(status: int, text: str, message: str) -> MMEarthError:
+    """Return the error of a request that would fail again."""
+    if _any(text, _TOO_MUCH):
+        return SourceError(f"Earth Engine gave up on the request ({message})")
+    if _any(text, _ABSENT):
+        return RefusedError(
+            f"Earth Engine has no such asset, or not for this account ({message}); ask for access, "
+            "or leave its modality out of `modalities:`"
+        )
+    return SourceError(f"Earth Engine refused the request (status {status}: {message})")
+
+
+def _limited(error: Exception, text: str, message: str) -> MMEarthError:
+    """Return the error of a limit: a spent quota is for a person, a rate limit passes."""
+    if _any(text, _SPENT):
+        return QuotaError(
+            f"the Earth Engine quota is spent ({message}); wait for its renewal or ask for a "
+            "higher tier, then run the same command again: it goes on where it stopped"
+        )
+    return _busy(error, f"Earth Engine asks for fewer requests ({message})")
+
+
+def _busy(error: Exception, sentence: str) -> BusyError:
+    busy = BusyError(sentence)
+    busy.retry_after_s = _retry_after(error)
+    return busy
+
+
+def _any(text: str, parts: tuple[str, ...]) -> bool:
+    return any(part in text for part in parts)
+
+
+def _http(error: BaseException | None) -> googleapiclient.errors.HttpError | None:
+    """Return the HTTP error behind an error: the client drops it, but it is the context."""
+    while error is not None:
+        if isinstance(error, googleapiclient.errors.HttpError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _status(error: Exception) -> int | None:
+    behind = _http(error)
+    return int(behind.resp.status) if behind is not None else None
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return how many seconds the service asks to wait: a number or a date, RFC 9110 §10.2.3."""
+    behind = _http(error)
+    text = None if behind is None else behind.resp.get("retry-after")
+    if text is None:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def _short(error: Exception) -> str:
+    """Return an error's first words on one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 300 else f"{words[:300]}…"

@@ -1,0 +1,144 @@
+"""All visits of a build: with as many workers, and under the limit, that the source asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.curate.collect import Job, collect
+from mmearth.curate.ledger import Record
+from mmearth.curate.limit import LocalLimit
+from mmearth.curate.run import open_executor, run
+from mmearth.curate.shared_limit import address_towards, serve_limit
+from mmearth.curate.source import Farsighted, Metered, Source, Visit
+
+AHEAD = 4
+"""Tiles whose scalars are asked for together: few enough for any limit of the service."""
+CALIBRATED = 3
+"""Tiles that tell what the rest will cost."""
+_HERE = "127.0.0.1"
+
+Jobs = tuple[Job, ...]
+Wrap = Callable[[Source], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a build is carried out; none of it changes a byte of the dataset."""
+
+    workers: int | None
+    """Threads or processes; None for what suits the source, and all cores."""
+    executor: str | None
+    """`processes` or `threads`; None for what suits the source."""
+    scheduler: str | None
+    """Address of a Dask scheduler instead."""
+    fresh: bool
+    """Forget what an earlier build of the directory collected."""
+    budget_requests: int | None = None
+    """Most requests that a metered source may send."""
+    budget_eecu: float | None = None
+    """Most EECU-hours that Earth Engine may charge, by what a few tiles cost."""
+
+    @property
+    def cores(self) -> int:
+        """How many processes compute side by side."""
+        n_cores = os.cpu_count() or 1
+        return min(self.workers or n_cores, n_cores)
+
+
+def visit_all(
+    jobs: Iterable[Job],
+    n_jobs: int,
+    source: Source,
+    wrap: Wrap,
+    root: Path,
+    how: Options,
+    keep: Callable[[list[Record]], None],
+) -> None:
+    """Visit every tile.
+
+    Args:
+        jobs: The visits, drawn as they are needed.
+        n_jobs: How many there are.
+        source: What is asked.
+        wrap: Puts around the source what answers in its place.
+        root: The dataset's directory.
+        how: Workers, executor, budget.
+        keep: Called in this thread with the records of each finished visit.
+
+    Raises:
+        QuotaError: The budget is spent.
+        RefusedError: The source wants a person to act.
+        StorageError: The disk is full or refused.
+    """
+    budget = _budget(source, jobs, how)
+    ahead, suited, kind = 1, how.cores, "processes"
+    if isinstance(source, Metered):
+        # While some visits wait for the service, others decode and write.
+        ahead, suited, kind = AHEAD, source.in_flight + 4 * how.cores, "threads"
+    n_workers = max(1, min(how.workers or suited, -(-n_jobs // ahead)))
+    executor = how.executor or kind
+    with (
+        _limited(source, executor, n_workers, how.scheduler, budget) as ready,
+        open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
+    ):
+        work = partial(_visit, source=wrap(ready), root=root)
+        run(_together(jobs, ahead), work, pool, n_at_once, keep)
+
+
+def _visit(jobs: Jobs, source: Source, root: Path) -> list[Record]:
+    """Carry out a few visits, one after the other."""
+    if isinstance(source, Farsighted) and len(jobs) > 1:
+        source.look_ahead([Visit(job.tile, job.wanted, job.date) for job in jobs])
+    return [record for job in jobs for record in collect(job, source, root)]
+
+
+def _together(jobs: Iterable[Job], size: int) -> Iterator[Jobs]:
+    rest = iter(jobs)
+    while some := tuple(islice(rest, size)):
+        yield some
+
+
+def _budget(source: Source, jobs: Iterable[Job], how: Options) -> int | None:
+    """Return how many requests may be sent, at most; None for no limit.
+
+    Raises:
+        ConfigError: The source is not metered, or does not say what its answers cost.
+    """
+    if how.budget_eecu is None:
+        return how.budget_requests
+    if not isinstance(source, Metered):
+        raise ConfigError(f"{source.name} charges nothing; leave --budget-eecu out")
+    from mmearth.curate.sources.earthengine.cost import calibrate, requests_for
+    from mmearth.curate.sources.earthengine.source import EarthEngine
+
+    assert isinstance(source, EarthEngine)  # the only metered one
+
+    tried = list(islice(jobs, CALIBRATED))
+    names = sorted({name for job in tried for name in job.wanted})
+    found = calibrate(source, [job.tile for job in tried], names)
+    affordable = max(0, requests_for(found, how.budget_eecu) - found.n_requests)
+    return min(affordable, how.budget_requests or affordable)
+
+
+@contextmanager
+def _limited(
+    source: Source, executor: str, n_workers: int, scheduler: str | None, budget: int | None
+) -> Iterator[Source]:
+    """Yield the source under one limit that all its workers share, wherever they are."""
+    if not isinstance(source, Metered):
+        yield source
+        return
+    pace = source.in_flight, source.per_second
+    if scheduler is None and (executor == "threads" or n_workers == 1):
+        yield source.limited(LocalLimit(*pace, budget))
+        return
+    host = _HERE if scheduler is None else address_towards(scheduler)
+    with serve_limit(*pace, host, budget) as shared:
+        yield source.limited(shared)

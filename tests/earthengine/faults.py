@@ -1,0 +1,90 @@
+"""How a loopback service misbehaves: every way that the true one was seen to."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way to fail."""
+
+    kind: str
+    """A key of FAULTS."""
+    status: int = 0
+    """Of HTTP; 0 where no reply comes."""
+    reason: str = ""
+    """The service's name of the status."""
+    message: str = ""
+    """For the reader."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the reply, beside the usual."""
+    seconds: float = 0.0
+    """How long a hang lasts."""
+
+
+_BUSY = (
+    "Too Many Requests: Request was rejected because the request rate or concurrency limit was "
+    "exceeded."
+)
+_SPENT = "Quota exceeded for quota metric 'EECU-hours' and limit 'EECU-hours per month'."
+_ABSENT = (
+    "Image.load: Image asset 'users/nobody/nothing' not found (does not exist or caller does "
+    "not have access)."
+)
+_TOKEN = "Request had invalid authentication credentials."
+FAULTS: dict[str, Fault] = {
+    fault.kind: fault
+    for fault in (
+        Fault("429", 429, "RESOURCE_EXHAUSTED", _BUSY),
+        Fault("429-wait", 429, "RESOURCE_EXHAUSTED", _BUSY, {"Retry-After": "1"}),
+        Fault("403-rate", 403, "PERMISSION_DENIED", "rateLimitExceeded: Rate Limit Exceeded"),
+        Fault("500", 500, "INTERNAL", "An internal error has occurred"),
+        Fault("503", 503, "UNAVAILABLE", "The service is currently unavailable."),
+        Fault("reset"),
+        Fault("hang", seconds=2.0),
+        Fault("truncated"),
+        Fault("expired-token", 401, "UNAUTHENTICATED", _TOKEN),
+        Fault("timed-out", 400, "INVALID_ARGUMENT", "Computation timed out."),
+        Fault("memory", 400, "INVALID_ARGUMENT", "User memory limit exceeded."),
+        Fault("missing-asset", 404, "NOT_FOUND", _ABSENT),
+        Fault("quota", 429, "RESOURCE_EXHAUSTED", _SPENT),
+        Fault("forbidden", 403, "PERMISSION_DENIED", "Caller does not have required permission"),
+    )
+}
+"""By kind."""
+
+PASSING = ("429", "429-wait", "403-rate", "500", "503", "reset", "truncated")
+"""Those that another try gets past."""
+
+
+@dataclass
+class Faults:
+    """Which requests fail: a share of them, chosen by their hash, each so many times."""
+
+    kinds: tuple[str, ...] = ()
+    """Keys of FAULTS; the hash chooses among them."""
+    share: float = 0.0
+    """Of distinct requests that fail, 0 to 1."""
+    times: int = 1
+    """How often each of them fails before it succeeds."""
+    seed: int = 0
+    """Another seed, other requests."""
+    seen: Counter[str] = field(default_factory=Counter)
+    """How often each chosen request has failed."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next(self, key: str) -> Fault | None:
+        """Return how the request with this hash fails now, or None."""
+        digest = hashlib.sha256(f"{self.seed} {key}".encode()).digest()
+        if not self.kinds or int.from_bytes(digest[:4]) / 2**32 >= self.share:
+            return None
+        with self._lock:
+            if self.seen[key] >= self.times:
+                return None
+            self.seen[key] += 1
+        return FAULTS[self.kinds[digest[4] % len(self.kinds)]]

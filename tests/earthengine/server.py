@@ -1,0 +1,227 @@
+"""The HTTP side of a loopback Earth Engine: the client's own routes, counters and misbehaviour."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Protocol
+
+import ee
+
+from mmearth.tests.earthengine import signatures
+from mmearth.tests.earthengine.counters import Counters, body_hash
+from mmearth.tests.earthengine.faults import Fault, Faults
+from mmearth.tests.earthengine.model import ServiceError
+
+TOKEN = "loopback"
+_WHEEL = Path(ee.__file__).parent / "tests"
+_TRUNCATED_BY = 100
+PROFILE = """ EECU·s PeakMem  Count  Description
+  1.500    133k     10  Loading
+  0.500      1k      2  (plumbing)
+"""
+"""What the service says that any number of requests cost: 2 EECU-seconds."""
+
+
+class Evaluator(Protocol):
+    """Answers the three questions of the service."""
+
+    def value(self, graph: Mapping[str, Any]) -> Any:
+        """Return what an expression comes to, as JSON."""
+
+    def pixels(self, graph: Mapping[str, Any], grid: Mapping[str, Any], file_format: str) -> bytes:
+        """Return an image on a grid, encoded."""
+
+    def features(
+        self, graph: Mapping[str, Any], page_size: int, page_token: str | None
+    ) -> dict[str, Any]:
+        """Return one page of a table."""
+
+
+@dataclass
+class Server:
+    """A running loopback service."""
+
+    evaluate: Evaluator
+    """What answers."""
+    faults: Faults = field(default_factory=Faults)
+    """How it misbehaves."""
+    latency_s: float = 0.0
+    """How long it sleeps before each answer."""
+    token: str = TOKEN
+    """The access token that it accepts."""
+    check: bool = True
+    """Whether every graph is held against the signatures."""
+    most_in_flight: int | None = None
+    """Beyond so many at once it answers 429; None for no limit."""
+    per_second: float | None = None
+    """Beyond so many in a second it answers 429; None for no limit."""
+    counters: Counters = field(default_factory=Counters)
+    """What it was asked."""
+    crashes: list[str] = field(default_factory=list)
+    """Tracebacks of what the evaluator should not have raised."""
+    url: str = ""
+    """Where it listens."""
+
+    @contextmanager
+    def running(self) -> Iterator[Server]:
+        """Listen on a free port of 127.0.0.1 until the block ends."""
+        with _Listener(("127.0.0.1", 0), self) as http:
+            self.url = f"http://127.0.0.1:{http.server_port}"
+            thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
+            thread.start()
+            try:
+                yield self
+            finally:
+                http.shutdown()
+                thread.join()
+
+    def answer(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Return the reply to a POST.
+
+        Raises:
+            ServiceError: The request is wrong.
+        """
+        graph = body.get("expression")
+        if graph is None:
+            raise ServiceError(400, "INVALID_ARGUMENT", "expression: must be given")
+        if self.check:
+            signatures.check(graph)
+        if path.endswith("value:compute") and "Profile.getProfiles" in json.dumps(graph):
+            return json.dumps({"result": PROFILE}).encode()
+        if path.endswith("value:compute"):
+            return json.dumps({"result": self.evaluate.value(graph)}).encode()
+        if path.endswith("image:computePixels"):
+            return self.evaluate.pixels(graph, body["grid"], body["fileFormat"])
+        if path.endswith("table:computeFeatures"):
+            size, token = int(body.get("pageSize", 1000)), body.get("pageToken")
+            return json.dumps(self.evaluate.features(graph, size, token)).encode()
+        raise ServiceError(404, "NOT_FOUND", f"no route {path}")
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 512
+
+    def __init__(self, address: tuple[str, int], service: Server) -> None:
+        self.service = service
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hang up."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    # One segment a reply: headers and body in two would wait for the client's acknowledgement.
+    wbufsize = -1
+    server: _Listener
+
+    def log_message(self, *_: Any) -> None:
+        """Write no log."""
+
+    def do_GET(self) -> None:
+        """Serve the documents that the client starts with, and the counters."""
+        service = self.server.service
+        if self.path.startswith("/stats"):
+            self._send(200, json.dumps(service.counters.to_json()).encode())
+        elif "/$discovery/" in self.path:
+            document = json.loads((_WHEEL / "cloud_api_discovery_document.json").read_text())
+            address = {"rootUrl": f"{service.url}/", "baseUrl": f"{service.url}/"}
+            self._send(200, json.dumps({**document, **address, "servicePath": ""}).encode())
+        elif "/algorithms" in self.path:
+            if self._is_known():
+                self._send(200, (_WHEEL / "algorithms.json").read_bytes())
+        else:
+            self._fail(404, "NOT_FOUND", f"no route {self.path}")
+
+    def do_POST(self) -> None:
+        """Count, misbehave if it is planned, else answer."""
+        service = self.server.service
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        key = body_hash(self.path, raw)
+        with service.counters.counting(self.path, key, len(raw)) as (in_flight, in_second):
+            if not self._is_known():
+                return
+            if service.latency_s:
+                time.sleep(service.latency_s)
+            fault = service.faults.next(key)
+            if fault is not None:
+                self._misbehave(fault, raw)
+            elif _exceeds(in_flight, service.most_in_flight) or _exceeds(
+                in_second, service.per_second
+            ):
+                service.counters.limited += 1
+                self._fail(429, "RESOURCE_EXHAUSTED", "Too many requests: rate limit")
+            else:
+                self._answer(raw)
+
+    def _answer(self, raw: bytes) -> None:
+        service = self.server.service
+        try:
+            reply = service.answer(self.path.partition("?")[0], json.loads(raw))
+        except ServiceError as exc:
+            self._fail(exc.status, exc.reason, exc.message)
+        except Exception as exc:  # noqa: BLE001 - a crash of the double must reach the test
+            service.crashes.append(traceback.format_exc())
+            self._fail(500, "INTERNAL", f"the loopback service crashed: {exc!r}")
+        else:
+            self._send(200, reply)
+
+    def _is_known(self) -> bool:
+        if self.headers.get("authorization") == f"Bearer {self.server.service.token}":
+            return True
+        sentence = "Request had invalid authentication credentials."
+        self._fail(401, "UNAUTHENTICATED", sentence)
+        return False
+
+    def _misbehave(self, fault: Fault, raw: bytes) -> None:
+        if fault.kind == "reset":
+            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, 0 seconds: close sends RST
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.close_connection = True
+            self.connection.close()
+        elif fault.kind == "hang":
+            time.sleep(fault.seconds)
+            self.close_connection = True
+        elif fault.kind == "truncated":
+            self._head(200, len(raw) + _TRUNCATED_BY)
+            self.wfile.write(raw)
+            self.close_connection = True
+        else:
+            self._fail(fault.status, fault.reason, fault.message, fault.headers)
+
+    def _fail(
+        self, status: int, reason: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        error = {"code": status, "message": message, "status": reason}
+        self._send(status, json.dumps({"error": error}).encode(), headers)
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        asked = "x-earth-engine-computation-profiling" in self.headers
+        profile = {"x-earth-engine-computation-profile": "profile"} if asked else {}
+        self._head(status, len(body), {**(headers or {}), **profile})
+        self.wfile.write(body)
+        self.server.service.counters.sent(status, len(body))
+
+    def _head(self, status: int, length: int, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json; charset=UTF-8")
+        self.send_header("content-length", str(length))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+def _exceeds(found: float, limit: float | None) -> bool:
+    return limit is not None and found > limit

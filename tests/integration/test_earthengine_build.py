@@ -1,0 +1,174 @@
+"""Whole builds through the loopback Earth Engine, by the unpatched client, in both recipes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mmearth.build import Summary, build
+from mmearth.catalog.errors import QuotaError, RefusedError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import member_column
+from mmearth.catalog.store import read_observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.synthetic import Synthetic
+from mmearth.curate.visits import AHEAD, Options
+from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.faults import PASSING, Faults
+from mmearth.tests.earthengine.places import SEED, TASKS, planet_of, write_places
+from mmearth.tests.earthengine.server import TOKEN, Server
+
+_N = 10
+_NEAR = np.s_[20:108, 20:108]
+"""Pixels that the published circle of 650 m holds, and the default square too."""
+_CLIMATE = {"precipitation": 1e-6, "temperature": 1e-4}
+"""Greatest difference: the synthetic source rounds to these digits, the service does not."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with the configurations and the table of places."""
+    path = tmp_path_factory.mktemp("earthengine")
+    for recipe in ("default", "mmearth-bench-2026"):
+        head = f"name: ee\ntitle: Through the loopback\nrecipe: {recipe}\n"
+        text = f"{head}source: {{kind: earthengine}}\ntasks:{TASKS}"
+        (path / f"{recipe}.yaml").write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiles(base: Path) -> list[Tile]:
+    """The tiles of all places."""
+    return write_places(base / "places.csv", _N)
+
+
+@pytest.fixture
+def server(tiles: list[Tile], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The planet behind the service's address; whatever it is asked, it must not crash."""
+    with Server(Evaluate(planet_of(tiles))).running() as running:
+        _use(running, monkeypatch)
+        yield running
+        assert running.crashes == []
+    session.close()
+
+
+def _use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMEARTH_EE_URL", server.url)
+    monkeypatch.setenv("MMEARTH_EE_PAUSE_S", "0.01")
+    monkeypatch.setenv("EARTHENGINE_PROJECT", "demo")
+    monkeypatch.setenv(session.TOKEN, TOKEN)
+
+
+def _build(base: Path, out: Path, recipe: str = "default", **how: object) -> Summary:
+    options = Options(
+        **{"workers": None, "executor": None, "scheduler": None, "fresh": False, **how}
+    )
+    return build(base / f"{recipe}.yaml", out, options, lambda *_: None)
+
+
+@pytest.mark.parametrize("recipe", ["default", "mmearth-bench-2026"])
+def test_all_modalities_and_tasks(base: Path, tmp_path: Path, server: Server, recipe: str) -> None:
+    out = tmp_path / "out"
+    summary = _build(base, out, recipe)
+    assert (summary.exit_code, summary.failures, summary.problems) == (0, 0, ())
+    assert set(summary.samples) == {
+        *("biomass", "soil_nitrogen", "soil_organic_carbon", "soil_pH", "species")
+    }
+    assert all(count > _N // 2 for count in summary.samples.values())
+    assert all(summary.states[name]["done"] > _N // 2 for name in MODALITIES)
+    n_scalar = server.counters.requests["value:compute"]
+    n_pixel = server.counters.requests["image:computePixels"]
+    assert n_scalar <= -(-_N // AHEAD) and n_pixel <= _N
+    assert set(server.counters.bodies.values()) == {1}
+    _agrees_with_the_synthetic_source(out)
+
+
+def _agrees_with_the_synthetic_source(out: Path) -> None:
+    """Every array is the planet's own, bit for bit but for the rounding of climate."""
+    rows = pq.read_table(out / "manifests" / "biomass.parquet").to_pylist()
+    planet = Synthetic(SEED)
+    for row in rows:
+        tile, date = Tile.parse(row["tile"]), row["date"].isoformat()
+        truth = planet.observe(tile, [*MODALITIES, "biomass"], date)
+        painted = read_observation(out, tile, "biomass")[0].array
+        np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[_NEAR])
+        for name in MODALITIES:
+            if not row[member_column(name)]["present"]:
+                assert isinstance(truth[name], Exception), (tile.id, name)
+                continue
+            ours = read_observation(out, tile, name)[0].array
+            theirs = truth[name].array
+            if name in _CLIMATE:
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=_CLIMATE[name])
+            else:
+                np.testing.assert_array_equal(ours, theirs, err_msg=f"{tile.id} {name}")
+
+
+def test_provenance_is_in_manifest_and_catalogue(
+    base: Path, tmp_path: Path, server: Server
+) -> None:
+    out = tmp_path / "out"
+    _build(base, out)
+    row = pq.read_table(out / "manifests" / "soil_pH.parquet").to_pylist()[0]
+    scene = row["sentinel2"]
+    assert scene["source_ids"][0].startswith("COPERNICUS/S2_SR_HARMONIZED/2020")
+    assert "@" in scene["source_ids"][0]
+    assert len(scene["expression"]) == 64
+    assert row["esa_worldcover"]["source_ids"][0].startswith("ESA/WorldCover/v100/2020@")
+    assert len(row["precipitation"]["source_ids"]) == 12
+    assert row["geolocation"]["expression"] is None
+    item = next((out / "stac").rglob(f"{row['key']}.json"))
+    assets = json.loads(item.read_text())["assets"]
+    assert assets["sentinel2"]["processing:expression"]["expression"] == scene["expression"]
+
+
+def test_faults_in_the_replies_change_no_byte(base: Path, tmp_path: Path, server: Server) -> None:
+    calm = _build(base, tmp_path / "calm")
+    quiet = server.counters.total
+    kinds = tuple(kind for kind in PASSING if kind != "429-wait")
+    server.faults = Faults(kinds, share=0.2, times=2, seed=3)
+    wild = _build(base, tmp_path / "wild")
+    assert wild.exit_code == 0
+    assert server.faults.seen and server.counters.total > 2 * quiet
+    assert wild.dataset_hash == calm.dataset_hash
+
+
+def test_what_cannot_be_answered_is_asked_once(base: Path, tmp_path: Path, server: Server) -> None:
+    server.faults = Faults(("memory",), share=1.0, times=99)
+    summary = _build(base, tmp_path / "out")
+    assert summary.exit_code == 3
+    assert all(states == {"failed": _N} for states in summary.states.values())
+    assert set(server.counters.bodies.values()) == {1}
+
+
+def test_a_missing_asset_stops_the_build(base: Path, tmp_path: Path, server: Server) -> None:
+    server.faults = Faults(("missing-asset",), share=1.0, times=99)
+    with pytest.raises(RefusedError, match="users/nobody/nothing"):
+        _build(base, tmp_path / "out")
+
+
+def test_a_spent_budget_stops_and_goes_on(base: Path, tmp_path: Path, server: Server) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(QuotaError, match="goes on where it stopped"):
+        _build(base, out, budget_requests=9)
+    assert server.counters.total <= 9
+    summary = _build(base, out)
+    assert summary.exit_code == 0
+    assert summary.dataset_hash == _build(base, tmp_path / "whole").dataset_hash
+
+
+def test_processes_share_one_limit(
+    base: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMEARTH_EE_IN_FLIGHT", "2")
+    monkeypatch.setenv("MMEARTH_EE_PER_SECOND", "12")
+    summary = _build(base, tmp_path / "out", workers=3, executor="processes")
+    assert summary.exit_code == 0
+    assert server.counters.most_in_flight <= 2
+    assert server.counters.most_in_second <= 12

@@ -1,0 +1,42 @@
+"""Any table that the csv module writes is read back cell by cell, in any encoding and packing."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmearth.curate.labels.delimited import read_columns
+
+_CELL = st.text(alphabet='ab1.,;-\t\n\r "éÀ', max_size=6)
+_EMPTY = {"", "-"}
+
+
+@given(
+    rows=st.lists(st.tuples(_CELL, _CELL, _CELL), max_size=8),
+    separator=st.sampled_from("\t,;"),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "latin-1"]),
+    packed=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_csv_writes_is_read(
+    rows: list[tuple[str, str, str]], separator: str, quoting: int, encoding: str, packed: bool
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=separator, quoting=quoting)
+    writer.writerows([("one", "two", "three"), *rows])
+    data = text.getvalue().encode(encoding)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "table"
+        path.write_bytes(gzip.compress(data) if packed else data)
+        table, n_malformed = read_columns(path, ["three", "one"])
+    assert n_malformed == 0
+    stripped = [(row[2].strip(), row[0].strip()) for row in rows]
+    expected = [tuple(None if cell in _EMPTY else cell for cell in row) for row in stripped]
+    assert list(zip(*table.to_pydict().values(), strict=True)) == expected

@@ -1,0 +1,188 @@
+"""One request: what each misbehaviour of the service becomes, and how often it is sent."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ee
+import numpy as np
+import pytest
+
+from mmearth.catalog.errors import (
+    MMEarthError,
+    QuotaError,
+    RefusedError,
+    SourceError,
+    UnavailableError,
+)
+from mmearth.catalog.tile import Tile
+from mmearth.curate.limit import LocalLimit
+from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.service import Service
+from mmearth.tests.earthengine.faults import PASSING, Faults
+from mmearth.tests.earthengine.model import ServiceError
+from mmearth.tests.earthengine.server import TOKEN, Server
+
+_TILE = Tile(32633, 500000, 4649760)
+
+
+class Told:
+    """An evaluator that always says the same."""
+
+    def value(self, graph: Mapping[str, Any]) -> Any:
+        """Return three."""
+        return 3
+
+    def pixels(self, graph: Mapping[str, Any], grid: Mapping[str, Any], file_format: str) -> bytes:
+        """Return a tile of sevens."""
+        array = np.full((128, 128), 7, dtype=[("a", "<u2")])
+        stream = io.BytesIO()
+        np.save(stream, array)
+        return stream.getvalue()
+
+    def features(
+        self, graph: Mapping[str, Any], page_size: int, page_token: str | None
+    ) -> dict[str, Any]:
+        """Return two pages of one row."""
+        row = {"type": "Feature", "geometry": None, "properties": {"page": page_token}}
+        return {"features": [row], **({} if page_token else {"nextPageToken": "second"})}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A loopback service that answers by rote."""
+    monkeypatch.setenv(session.TOKEN, TOKEN)
+    with Server(Told()).running() as running:
+        yield running
+    session.close()
+
+
+def _service(server: Server, tries: int = 4, timeout_s: float = 20.0) -> Service:
+    access = Access("demo", server.url, timeout_s=timeout_s, tries=tries, pause_s=0.01)
+    return Service(access, LocalLimit(4, 1000.0))
+
+
+def _three(service: Service) -> Any:
+    return service.value(service.made(lambda: ee.Number(1).add(2)))
+
+
+def test_the_three_questions(server: Server) -> None:
+    service = _service(server)
+    assert _three(service) == 3
+    pixels = service.pixels(service.made(lambda: ee.Image.constant(7).toUint16()), _TILE)
+    assert pixels["a"].dtype == np.uint16
+    assert (pixels["a"] == 7).all()
+    table = service.made(lambda: ee.FeatureCollection("x/y"))
+    assert [row["properties"]["page"] for row in service.features(table)] == [None, "second"]
+    assert server.crashes == []
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_what_passes_is_sent_again(server: Server, kind: str) -> None:
+    service = _service(server)
+    server.faults = Faults((kind,), share=1.0, times=2)
+    assert _three(service) == 3
+    assert server.counters.total == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "sentence"),
+    [
+        ("expired-token", RefusedError, "sign in with `earthengine authenticate`"),
+        ("forbidden", RefusedError, "required permission"),
+        ("missing-asset", RefusedError, "leave its modality out"),
+        ("quota", QuotaError, "higher tier"),
+        ("timed-out", SourceError, "gave up on the request"),
+        ("memory", SourceError, "User memory limit exceeded"),
+    ],
+)
+def test_what_does_not_pass_is_sent_once(
+    server: Server, kind: str, error: type[MMEarthError], sentence: str
+) -> None:
+    service = _service(server)
+    service.made(lambda: None)
+    server.faults = Faults((kind,), share=1.0, times=99)
+    with pytest.raises(error, match=sentence) as caught:
+        _three(service)
+    assert type(caught.value) is error
+    assert set(server.counters.bodies.values()) == {1}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_what_never_passes_is_left_for_the_next_run(server: Server, kind: str) -> None:
+    service = _service(server, tries=2)
+    service.made(lambda: None)
+    server.faults = Faults((kind,), share=1.0, times=99)
+    with pytest.raises(UnavailableError):
+        _three(service)
+    assert server.counters.total == 2
+
+
+def test_a_silent_service_is_not_waited_for(server: Server) -> None:
+    service = _service(server, tries=2, timeout_s=0.2)
+    service.made(lambda: None)
+    server.faults = Faults(("hang",), share=1.0, times=1)
+    assert _three(service) == 3
+    assert server.counters.total == 2
+
+
+def test_retry_after_is_obeyed(server: Server) -> None:
+    import time
+
+    service = _service(server)
+    service.made(lambda: None)
+    server.faults = Faults(("429-wait",), share=1.0, times=1)
+    begin = time.monotonic()
+    assert _three(service) == 3
+    assert time.monotonic() - begin >= 1.0
+
+
+def test_a_wrong_graph_is_refused_by_the_double(server: Server) -> None:
+    service = _service(server)
+    call = service.made(lambda: ee.ApiFunction("Number.add"))
+    odd = ee.ComputedObject(call, {"left": "one", "right": 2})
+    with pytest.raises(SourceError, match=r"Number\.add\.left: found 'one', expected Number"):
+        service.value(odd)
+
+
+def test_pixels_of_another_shape_are_no_answer(server: Server) -> None:
+    class Short(Told):
+        def pixels(self, graph: Any, grid: Any, file_format: str) -> bytes:
+            stream = io.BytesIO()
+            np.save(stream, np.zeros((64, 64), dtype=[("a", "<u2")]))
+            return stream.getvalue()
+
+    server.evaluate = Short()
+    service = _service(server, tries=2)
+    with pytest.raises(UnavailableError, match=r"an array \(64, 64\); expected \(128, 128\)"):
+        service.pixels(service.made(lambda: ee.Image.constant(7)), _TILE)
+
+
+def test_no_credentials_are_a_sentence(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.delenv(session.TOKEN)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(RefusedError, match="sign in with `earthengine authenticate`"):
+        _three(_service(server))
+
+
+def test_no_project_is_a_sentence(server: Server) -> None:
+    access = Access(None, server.url, pause_s=0.01)
+    with pytest.raises(RefusedError, match="project"):
+        _three(Service(access, LocalLimit(4, 1000.0)))
+
+
+def test_a_crash_of_the_double_is_seen(server: Server) -> None:
+    class Broken(Told):
+        def value(self, graph: Any) -> Any:
+            raise ServiceError(400, "INVALID_ARGUMENT", "Number.add: no")
+
+    server.evaluate = Broken()
+    with pytest.raises(SourceError, match=r"status 400: Number\.add: no"):
+        _three(_service(server))

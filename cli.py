@@ -21,6 +21,8 @@ _GROUPS = {
     "packaging": "Observations in, shards and manifests out.",
     "loaders": "Manifests in, answers out.",
 }
+_ABOVE = {"curate": ("mmearth.build_command",), "packaging": ("mmearth.verify_command",)}
+"""Commands that cross the folders: from places to a sealed dataset, and from it to its source."""
 _DOCTOR = "What is installed, what Earth Engine would be asked with, what is missing."
 _INTERRUPTED, _TERMINATED = 130, 143
 _LOG = logging.getLogger("mmearth")
@@ -39,9 +41,8 @@ class _Folders(click.Group):
         if cmd_name not in _GROUPS:
             return None
         group: click.Group = importlib.import_module(f"mmearth.{cmd_name}.cli").cli
-        if cmd_name == "curate":
-            # The whole way from places to a sealed dataset crosses all folders, so it lives above.
-            group.add_command(importlib.import_module("mmearth.build_command").command)
+        for name in _ABOVE.get(cmd_name, ()):
+            group.add_command(importlib.import_module(name).command)
         return group
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

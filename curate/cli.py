@@ -17,12 +17,20 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=click.Path(dir_okay=False))
+@click.option(
+    "--calibrate",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Ask Earth Engine for N tiles, keep nothing, to learn what the rest cost.",
+)
 @options.as_json
-def plan(config: str, as_json: bool) -> None:
-    """Show what CONFIG would collect: tiles, modalities, bytes and time; write nothing."""
+def plan(config: str, calibrate: int, as_json: bool) -> None:
+    """Show what CONFIG would collect: tiles, bytes, time, requests; write nothing."""
     from mmearth.curate.estimate import estimate
 
-    found = estimate(Path(config))
+    found = estimate(Path(config), calibrate)
     if as_json:
         options.echo_json(found.to_json())
         return
@@ -45,7 +53,16 @@ def plan(config: str, as_json: bool) -> None:
     )
     click.echo(f"\n{found.n_tiles} tiles × {len(found.modalities)} modalities")
     click.echo(f"about {found.bytes / 1e9:.2f} GB, store and shards together")
-    click.echo(f"about {found.seconds:.0f} s of work for one core, tried on {found.n_tried} tiles")
+    if found.requests is None:
+        click.echo(
+            f"about {found.seconds:.0f} s of one core's work, tried on {found.n_tried} tiles"
+        )
+    else:
+        charged = "unknown (see --calibrate)"
+        if found.eecu_hours is not None:
+            charged = f"about {found.eecu_hours:.2f}, tried on {found.n_tried} tiles"
+        click.echo(f"about {found.requests} requests, {found.seconds:.0f} s at best")
+        click.echo(f"EECU-hours: {charged}")
     for problem in found.problems:
         click.echo(f"cannot be used: {problem}", err=True)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
@@ -13,8 +17,10 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.plan import TaskPlan, make_plan
+from mmearth.curate.source import Metered, Source
 from mmearth.curate.sources import make_source
 from mmearth.curate.sources.files import Files
+from mmearth.curate.visits import AHEAD
 
 _TRIED = 4
 _STORED_SHARE = 0.55  # of a raw array, in a GeoTIFF; measured on the demo
@@ -33,9 +39,13 @@ class Estimate:
     bytes: int
     """Store and shards, about."""
     seconds: float
-    """Of one core, for collecting, about."""
+    """For collecting, about: of one core, or at the pace that the service allows."""
     n_tried: int
-    """Tiles that the estimate comes from."""
+    """Tiles that the estimate comes from; 0 where it is arithmetic."""
+    requests: int | None
+    """That a metered service would be sent; None where there is none."""
+    eecu_hours: float | None
+    """That Earth Engine would charge; None where no tile was tried or it does not say."""
     problems: tuple[str, ...]
     """Files of the user's that cannot be used."""
 
@@ -44,32 +54,85 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(config_path: Path) -> Estimate:
-    """Plan a build and try it on a few tiles.
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a number of tiles takes."""
+
+    bytes_per_tile: float
+    seconds: float
+    n_tried: int
+    requests: int | None = None
+    eecu_hours: float | None = None
+
+
+def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
+    """Plan a build and find out what it would take.
+
+    Args:
+        config_path: The YAML configuration.
+        calibrate: How many tiles are asked of a metered service, to learn what the rest cost; 0
+            sends it nothing. Other sources are tried on a few tiles always.
 
     Raises:
         ConfigError: The configuration is wrong.
+        RefusedError: A person must act before the service answers.
     """
     config = load_config(config_path)
     source = make_source(config, config_path.parent)
     plan = make_plan(config, source, config_path.parent)
-    tiles = sorted(set(plan.table["tile"].to_pylist()))
-    tried = tiles[:: max(1, len(tiles) // _TRIED)][:_TRIED]
+    tiles = [Tile.parse(tile) for tile in sorted(set(plan.table["tile"].to_pylist()))]
     targets = tuple(task for task in config.tasks if TASKS[task].level == "pixel")
-    nbytes, begin = 0, time.perf_counter()
-    for tile in tried:
-        outcomes = source.observe(Tile.parse(tile), config.modalities + targets, None)
-        nbytes += sum(o.array.nbytes for o in outcomes.values() if isinstance(o, Observation))
-    seconds = time.perf_counter() - begin
-    per_tile = nbytes / max(len(tried), 1)
-    n_samples = plan.table.num_rows
+    names = config.modalities + targets
+    cost = _metered(source, tiles, names, calibrate)
+    if cost is None:
+        cost = _tried(source, tiles, names)
     stored = _STORED_SHARE * len(tiles) if config.keep_store else 0.0
     return Estimate(
         tasks=plan.tasks,
         modalities=tuple(name for name in MODALITIES if name in config.modalities),
         n_tiles=len(tiles),
-        bytes=round(per_tile * (n_samples + stored)),
-        seconds=seconds / max(len(tried), 1) * len(tiles),
-        n_tried=len(tried),
+        bytes=round(cost.bytes_per_tile * (plan.table.num_rows + stored)),
+        seconds=cost.seconds,
+        n_tried=cost.n_tried,
+        requests=cost.requests,
+        eecu_hours=cost.eecu_hours,
         problems=tuple(source.problems) if isinstance(source, Files) else (),
     )
+
+
+def _tried(source: Source, tiles: Sequence[Tile], names: tuple[str, ...]) -> _Cost:
+    """Return what a few tiles took, for all of them."""
+    tried = tiles[:: max(1, len(tiles) // _TRIED)][:_TRIED]
+    nbytes, begin = 0, time.perf_counter()
+    for tile in tried:
+        outcomes = source.observe(tile, names, None)
+        nbytes += sum(o.array.nbytes for o in outcomes.values() if isinstance(o, Observation))
+    seconds = (time.perf_counter() - begin) / max(len(tried), 1)
+    return _Cost(nbytes / max(len(tried), 1), seconds * len(tiles), len(tried))
+
+
+def _metered(
+    source: Source, tiles: Sequence[Tile], names: tuple[str, ...], n_tried: int
+) -> _Cost | None:
+    """Return what a metered service is asked for; None for a source that is not metered."""
+    if not isinstance(source, Metered):
+        return None
+    # The scalars of several tiles go together; the pixels of each go alone.
+    requests = -(-len(tiles) // AHEAD) + len(tiles)
+    at_best = requests / source.per_second
+    if not n_tried:
+        shapes = [MODALITIES[name] for name in names if name in MODALITIES]
+        whole = sum(np.dtype(m.dtype).itemsize * math.prod(m.shape) for m in shapes)
+        return _Cost(whole, at_best, 0, requests)
+    from mmearth.curate.sources.earthengine.cost import calibrate
+    from mmearth.curate.sources.earthengine.source import EarthEngine
+
+    assert isinstance(source, EarthEngine)  # the only metered one
+    found = calibrate(source, tiles[:: max(1, len(tiles) // n_tried)][:n_tried], names)
+    each = found.seconds / max(found.n_tiles, 1) / source.in_flight
+    charged = None
+    if found.eecu_s is not None:
+        charged = found.eecu_s / max(found.n_requests, 1) * requests / 3600.0
+    nbytes = found.bytes / max(found.n_tiles, 1)
+    seconds = max(at_best, each * len(tiles))
+    return _Cost(nbytes, seconds, found.n_tiles, requests, charged)

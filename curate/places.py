@@ -133,14 +133,13 @@ class SoilPlaces(Strict):
     """Column of identifiers; None when there is none."""
 
 
-class RangePlaces(Strict):
-    """Places drawn at random from species' ranges, in Africa and outside it."""
+class RangePlaces(RangesConfig):
+    """Places drawn at random from the ranges themselves, in Africa and outside it."""
 
-    ranges: RangesConfig
-    """The polygons."""
     in_africa: int = Field(default=100, ge=0)
-    """Places of each species in its African range."""
+    """Places of each species in the African part of its range."""
     outside: int = Field(default=300, ge=0)
     """Places of each species in the rest of its range."""
-    select: bool = True
-    """Choose the species by the published rule; else take those the task knows."""
+    select: bool = False
+    """Keep only species by the published rule: 6,000 km² in Africa and 6,000 km² outside it, the
+    first 100 by name; else every species that the task knows."""

@@ -14,6 +14,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -124,6 +125,7 @@ def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
         n_threads = sum(client.nthreads().values())
         if not n_threads:
             raise ConfigError(f"the Dask scheduler at {scheduler} has no workers; start some")
+        _check_versions(client)
         try:
             yield client.get_executor(pure=False), n_threads
         except (KilledWorker, CancelledError) as exc:
@@ -131,6 +133,21 @@ def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
                 f"the Dask cluster at {scheduler} lost its workers or was closed; run the same "
                 "command again"
             ) from exc
+
+
+def _check_versions(client: Any) -> None:
+    """Refuse workers that have another mmearth, or none: those would wait for ever."""
+    try:
+        ours = version("mmearth")
+    except PackageNotFoundError as exc:
+        raise ConfigError("--scheduler needs mmearth to be installed: pip install it") from exc
+    for worker, theirs in client.run(version, "mmearth", on_error="return").items():
+        if theirs != ours:
+            found = "no mmearth" if isinstance(theirs, Exception) else f"mmearth {theirs}"
+            raise ConfigError(
+                f"the Dask worker at {worker} has {found}, expected {ours} as here; install the "
+                "same version on all machines and start the workers again"
+            )
 
 
 @contextmanager

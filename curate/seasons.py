@@ -31,7 +31,7 @@ def season(lat: float, quirks: Quirks, year: int = YEAR) -> tuple[Interval, ...]
     )
 
 
-def asked(date: str, days: int) -> tuple[Interval, ...]:
+def around(date: str, days: int) -> tuple[Interval, ...]:
     """Return the intervals of a label's date.
 
     Args:
@@ -40,13 +40,19 @@ def asked(date: str, days: int) -> tuple[Interval, ...]:
         days: How far from a single date a scene may be.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: It is neither, ends before it begins, or lies at an end of the calendar.
     """
-    if "/" not in date:
-        day, around = _day(date), datetime.timedelta(days)
-        return (_interval(day - around, day + around, False),)
-    ends = [part.partition("/") for part in date.split(",")]
-    return tuple(_interval(_day(first), _day(last), False) for first, _, last in ends)
+    try:
+        if "/" not in date:
+            day, reach = _day(date), datetime.timedelta(days)
+            return (_interval(day - reach, day + reach, False),)
+        ends = [part.partition("/") for part in date.split(",")]
+        found = tuple(_interval(_day(first), _day(last), False) for first, _, last in ends)
+    except OverflowError as exc:
+        raise ConfigError(f"found the date {date!r}; expected one of the years 2 to 9998") from exc
+    if any(first >= after for first, after in found):
+        raise ConfigError(f"found the dates {date!r}; expected none to end before it begins")
+    return found
 
 
 def days_off(date: str, when: str) -> int:
@@ -54,13 +60,13 @@ def days_off(date: str, when: str) -> int:
 
     Args:
         date: `YYYY-MM-DD`.
-        when: As `asked` takes it.
+        when: As `around` takes it.
 
     Raises:
         ConfigError: One of them is no date.
     """
     day, best = _day(date), None
-    for first, after in asked(when, 0):
+    for first, after in around(when, 0):
         last = _day(after) - datetime.timedelta(1)
         off = max((_day(first) - day).days, (day - last).days, 0)
         best = off if best is None else min(best, off)
@@ -75,7 +81,7 @@ def days_of(when: str) -> list[str]:
         ConfigError: It is no date and no interval.
     """
     days = set()
-    for first, after in asked(when, 0):
+    for first, after in around(when, 0):
         begin, end = _day(first).toordinal(), _day(after).toordinal()
         days |= {datetime.date.fromordinal(day).isoformat() for day in range(begin, end)}
     return sorted(days)

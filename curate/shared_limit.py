@@ -156,9 +156,11 @@ class _Server(ThreadingTCPServer):
         super().__init__((host, 0), _Handler)
         self.limit, self.token = limit, token
         self.clients: set[socket.socket] = set()
+        self.ended = False
 
     def end(self) -> None:
         """Accept nobody any more and let go of all who are there."""
+        self.ended = True
         self.shutdown()
         self.server_close()
         for client in list(self.clients):
@@ -192,6 +194,8 @@ class _Handler(StreamRequestHandler):
                 held.enter_context(limit.permit())
             except QuotaError as exc:
                 answer["spent"] = str(exc)
+            if self.server.ended:  # the permit came back from who was let go just before
+                raise ConnectionAbortedError
             self.wfile.write(json.dumps(answer).encode() + b"\n")
         elif do == "end":
             held.close()

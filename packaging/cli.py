@@ -8,8 +8,6 @@ import click
 
 from mmearth.catalog import options
 
-_PROBLEMS = 4
-
 
 @click.group("packaging")
 def cli() -> None:
@@ -37,29 +35,3 @@ def build(directory: str, workers: int | None, as_json: bool) -> None:
     rows = [[task, n, len(built.dropped[task])] for task, n in built.n_samples.items()]
     options.echo_table(["task", "samples", "tiles that make none"], rows)
     click.echo(f"{built.nbytes / 1e6:.1f} MB of shards; dataset hash {dataset_hash}", err=True)
-
-
-@cli.command()
-@options.directory
-@options.workers
-@options.as_json
-def verify(directory: str, workers: int | None, as_json: bool) -> int:
-    """Prove DIRECTORY: every checksum, range and value, and its files against each other.
-
-    Exits with 4 when something is wrong, and names it.
-    """
-    import os
-
-    from mmearth.packaging.verify import verify as run
-
-    findings = run(Path(directory), workers or os.cpu_count() or 1)
-    if as_json:
-        entries = [{"path": f.path, "problem": f.problem, "sentence": f.sentence} for f in findings]
-        options.echo_json({"whole": not findings, "findings": entries})
-    elif findings:
-        options.echo_table(
-            ["file", "problem", "found"], [[f.path, f.problem, f.sentence] for f in findings]
-        )
-    else:
-        click.echo(f"{directory} is whole: everything in it is as it was published", err=True)
-    return _PROBLEMS if findings else 0

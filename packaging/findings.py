@@ -10,12 +10,12 @@ from typing import Literal, TypeVar
 
 Problem = Literal[
     "missing", "unknown", "checksum", "unreadable", "range", "value", "table", "split",
-    "statistics", "stac",
+    "statistics", "stac", "source",
 ]  # fmt: skip
 """`missing`, `unknown`: a file that should, or should not, be there. `checksum`: other bytes than
 were published. `unreadable`: not what its name says. `range`: a member is not where its manifest
 says. `value`: an array breaks its contract. `table`, `split`, `statistics`, `stac`: two published
-files contradict each other."""
+files contradict each other. `source`: fetched again, it is something else."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

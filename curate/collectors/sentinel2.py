@@ -81,8 +81,9 @@ def _rank(place: Place, image: Any) -> Any:
         rank = rank.add(midnight.difference(ee.Date(place.near), "day").abs().multiply(10))
     if not place.quirks.any_zone:
         # The index ends in the MGRS square, T32TQM, whose first digits are the zone.
-        zone = ee.Number.parse(ee.String(image.get("system:index")).slice(-5, -3))
-        rank = rank.add(zone.neq(place.tile.epsg % 100).multiply(_OTHER_ZONE))
+        zone = ee.String(image.get("system:index")).slice(-5, -3)
+        other = ee.Number(zone.compareTo(f"{place.tile.epsg % 100:02d}")).abs()
+        rank = rank.add(other.multiply(_OTHER_ZONE))
     return image.set("rank", rank)
 
 

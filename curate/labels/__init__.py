@@ -8,6 +8,7 @@ from mmearth.curate.config import TaskConfig
 from mmearth.curate.labels.gedi import gedi_labels
 from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
+from mmearth.curate.labels.range_places import range_labels
 from mmearth.curate.labels.soil import soil_labels
 from mmearth.curate.source import Label, Source
 
@@ -35,5 +36,7 @@ def read_labels(
         return soil_labels(task, config.soil, base)
     if config.gedi is not None:
         return gedi_labels(task, config.gedi, source, base, seed)
+    if config.ranges is not None:
+        return range_labels(config.ranges, base, seed)
     assert config.grid is not None  # TaskConfig lets exactly one be given
     return grid_labels(config.grid, base)

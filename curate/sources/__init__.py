@@ -78,7 +78,8 @@ def painter(config: BuildConfig, base: Path, scratch: Path) -> Callable[[Source]
     task = config.tasks.get("biomass")
     if task is None or task.gedi is None:
         return lambda source: source
-    from mmearth.curate.labels.gedi import Painted, keep_footprints
+    from mmearth.curate.labels.gedi import keep_footprints
+    from mmearth.curate.labels.gedi.painted import Painted
 
     path = keep_footprints(task.gedi, base, scratch)
     quirks = quirks_of(config.recipe, getattr(config.source, "quirks", {}))

@@ -115,8 +115,8 @@ def _check_type(
     if "constantValue" in node:
         value = node["constantValue"]
         plain = _PLAIN.get(wanted)
-        odd = isinstance(value, bool) or not isinstance(value, plain or object)
-        if plain is not None and value is not None and odd:
+        odd = plain is not None and (isinstance(value, bool) or not isinstance(value, plain))
+        if value is not None and odd:
             raise _refuse(f"{where}: found {value!r}, expected {wanted}")
     elif "functionInvocationValue" in node:
         made = _signatures()[node["functionInvocationValue"]["functionName"]]["returnType"]

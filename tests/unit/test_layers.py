@@ -36,7 +36,7 @@ ONLY_IN = {
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},
     "tenacity": {"earthengine"},
-    "click": {"cli.py", "options.py", "build_command.py"},
+    "click": {"cli.py", "options.py"},
 }
 STANDARD_LIBRARY = set(__import__("sys").stdlib_module_names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,6 @@ import ee
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.curate.collectors import COLLECTORS, sentinel2
 from mmearth.curate.collectors.collector import Facts, Place
@@ -82,9 +80,3 @@ def drawing(place: Place, date: str, facts: Mapping[str, Facts], names: Sequence
             fields[name] = tuple(f"{name}_{band}" for band in range(n_bands))
             images.append(image.rename(list(fields[name])))
     return Drawing(ee.Image.cat(images) if images else None, fields)
-
-
-def hash_of(expression: Any) -> str:
-    """Return the SHA-256 of an expression as it is sent."""
-    encoded = ee.serializer.encode(expression, for_cloud_api=True)
-    return sha256_bytes(json.dumps(encoded, sort_keys=True).encode())

@@ -10,13 +10,14 @@ import ee
 import shapely
 from shapely.geometry import shape
 
+from mmearth.catalog.errors import MMEarthError, RefusedError, UnavailableError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.biomass import INDEX
 from mmearth.curate.seasons import YEAR
 from mmearth.curate.sources.earthengine.service import Service
 
 _lock = threading.Lock()
-_indices: dict[str, GranuleIndex] = {}
+_indices: dict[str, GranuleIndex | MMEarthError] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,16 @@ def granule_index(service: Service) -> GranuleIndex:
     with _lock:
         url = service.access.url
         if url not in _indices:
-            _indices[url] = _read(service)
-        return _indices[url]
+            try:
+                _indices[url] = _read(service)
+            except (UnavailableError, RefusedError):
+                raise
+            except MMEarthError as exc:
+                _indices[url] = exc  # it would fail for every other tile too
+        found = _indices[url]
+    if isinstance(found, MMEarthError):
+        raise type(found)(str(found))
+    return found
 
 
 def _read(service: Service) -> GranuleIndex:

@@ -21,7 +21,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.session import connect
-from mmearth.curate.sources.earthengine.translate import CLIENT_ERRORS, BusyError, translate
+from mmearth.curate.sources.earthengine.translate import CLIENT_ERRORS, busy, translate
 
 PAGE = 5000
 """Most features in one reply (developers.google.com/earth-engine/guides/usage)."""
@@ -112,18 +112,15 @@ class Service:
             try:
                 reply = ask()
             except CLIENT_ERRORS as exc:
-                ours = translate(exc)
-                if isinstance(ours, BusyError):
-                    self.limit.slow_down(ours.retry_after_s)
-                raise ours from exc
+                patience = busy(exc)
+                if patience is not None:
+                    self.limit.slow_down(patience.retry_after_s)
+                raise translate(exc) from exc
         self.limit.speed_up()
         return reply
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Return how long to wait: what the service asked for, or ever longer with jitter."""
-        error = state.outcome.exception() if state.outcome is not None else None
-        if isinstance(error, BusyError) and error.retry_after_s is not None:
-            return error.retry_after_s
+        """Return how long to wait: ever longer, with jitter; Retry-After the limit waits out."""
         longest: float = self.access.pause_s * 2 ** (state.attempt_number - 1)
         # No byte of the data depends on this number; it keeps workers from knocking in step.
         return min(longest, _LONGEST_PAUSE_S) * (0.5 + 0.5 * random.random())

@@ -15,13 +15,14 @@ from mmearth.curate.collectors import COLLECTORS, sentinel2
 from mmearth.curate.collectors.collector import Facts, Place, Seen
 from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
-from mmearth.curate.seasons import asked, season
+from mmearth.curate.seasons import around, season
 from mmearth.curate.source import Label, Outcome, Visit
 from mmearth.curate.sources.earthengine import expressions
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.footprints import biomass_labels
 from mmearth.curate.sources.earthengine.granules import granules_at
 from mmearth.curate.sources.earthengine.service import Service
+from mmearth.curate.sources.earthengine.template import Asked, asked, scalar_question
 
 VERSION = 1
 """Goes up when the same scenes would give other bytes."""
@@ -35,7 +36,7 @@ class Question:
     """As it is asked for."""
     anchor: str | None
     """The anchor date, where it is settled."""
-    scalars: Any
+    scalars: Asked
     """The expression."""
     answer: Any = None
     """What the service said."""
@@ -92,7 +93,7 @@ class EarthEngine:
         visits = [replace(visit, wanted=_known(visit.wanted)) for visit in visits]
         try:
             questions = [self._question(visit) for visit in visits]
-            together = self.service.made(lambda: ee.List([q.scalars for q in questions]))
+            together = self.service.made(lambda: ee.List([q.scalars.expression for q in questions]))
             answers = self.service.value(together)
         except RefusedError:
             raise
@@ -130,12 +131,12 @@ class EarthEngine:
         if date is None:
             return Place(tile, season(tile.lat, self.quirks), None, self.quirks, granules)
         near = None if "/" in date else date
-        return Place(tile, asked(date, self.days), near, self.quirks, granules)
+        return Place(tile, around(date, self.days), near, self.quirks, granules)
 
     def _question(self, visit: Visit) -> Question:
         place = self._place(visit)
         anchor = visit.date if expressions.is_anchor(visit.wanted, visit.date) else None
-        scalars = self.service.made(lambda: expressions.scalars(place, visit.wanted, anchor))
+        scalars = self.service.made(lambda: scalar_question(place, visit.wanted, anchor))
         return Question(place, anchor, scalars)
 
     def _answered(self, visit: Visit) -> Question:
@@ -144,7 +145,7 @@ class EarthEngine:
         if foreseen is not None:
             return foreseen
         question = self._question(visit)
-        return replace(question, answer=self.service.value(question.scalars))
+        return replace(question, answer=self.service.value(question.scalars.expression))
 
     def _see(self, visit: Visit) -> dict[str, Outcome]:
         """Ask the two questions and decode the answers."""
@@ -156,7 +157,7 @@ class EarthEngine:
         day = question.anchor or sentinel2.day(facts["sentinel2"])
         drawing = expressions.drawing(place, day, facts, names)
         reply = None if drawing.image is None else self.service.pixels(drawing.image, visit.tile)
-        hashes = [expressions.hash_of(asked) for asked in (question.scalars, drawing.image)]
+        hashes = (question.scalars.sha256, asked(drawing.image).sha256)
         outcomes: dict[str, Outcome] = {}
         for name in names:
             seen = Seen(place, day, facts.get(name, {}), drawing.pixels(name, reply))

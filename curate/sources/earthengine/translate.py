@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import time
+from dataclasses import dataclass
 
 import ee
 import google.auth.exceptions
@@ -37,11 +38,22 @@ _ABSENT = ("not found", "does not exist", "does not have access")
 _BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
 
 
-class BusyError(UnavailableError):
-    """The service asks for patience."""
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """How the service asked for patience."""
 
-    retry_after_s: float | None = None
+    retry_after_s: float | None
     """How long, where it said so."""
+
+
+def busy(error: Exception) -> Busy | None:
+    """Return how one of CLIENT_ERRORS asks for patience; None where it does not."""
+    status = _status(error)
+    if status is None or isinstance(translate(error), RefusedError):
+        return None
+    if status in _BUSY_STATUS or _is_limit(status, _short(error).lower()):
+        return Busy(_retry_after(error))
+    return None
 
 
 def translate(error: Exception) -> MMEarthError:
@@ -56,10 +68,10 @@ def translate(error: Exception) -> MMEarthError:
     if status is None:
         return _without_reply(message)
     text = message.lower()
-    if status == 429 or (status == 403 and "rate" in text) or _any(text, _BUSY):
-        return _limited(error, text, message)
+    if _is_limit(status, text):
+        return _limited(text, message)
     if status in _BUSY_STATUS:
-        return _busy(error, f"Earth Engine is busy (status {status}: {message})")
+        return UnavailableError(f"Earth Engine is busy (status {status}: {message})")
     if status in {401, 403}:
         return RefusedError(f"Earth Engine refused ({message}); {_SIGN_IN}")
     return _deterministic(status, text, message)
@@ -90,20 +102,18 @@ def _deterministic(status: int, text: str, message: str) -> MMEarthError:
     return SourceError(f"Earth Engine refused the request (status {status}: {message})")
 
 
-def _limited(error: Exception, text: str, message: str) -> MMEarthError:
+def _is_limit(status: int, text: str) -> bool:
+    return status == 429 or (status == 403 and "rate" in text) or _any(text, _BUSY)
+
+
+def _limited(text: str, message: str) -> MMEarthError:
     """Return the error of a limit: a spent quota is for a person, a rate limit passes."""
     if _any(text, _SPENT):
         return QuotaError(
             f"the Earth Engine quota is spent ({message}); wait for its renewal or ask for a "
             "higher tier, then run the same command again: it goes on where it stopped"
         )
-    return _busy(error, f"Earth Engine asks for fewer requests ({message})")
-
-
-def _busy(error: Exception, sentence: str) -> BusyError:
-    busy = BusyError(sentence)
-    busy.retry_after_s = _retry_after(error)
-    return busy
+    return UnavailableError(f"Earth Engine asks for fewer requests ({message})")
 
 
 def _any(text: str, parts: tuple[str, ...]) -> bool:

@@ -30,7 +30,7 @@ class Scope:
     def binding(self, names: frozenset[str]) -> Scope:
         """Return the innermost scope that binds one of some names; the outermost for none."""
         scope = self
-        while scope.outer is not None and scope.arguments.keys().isdisjoint(names):
+        while scope.outer is not None and not any(name in scope.arguments for name in names):
             scope = scope.outer
         return scope
 

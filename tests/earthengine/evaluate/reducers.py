@@ -204,8 +204,8 @@ SIMPLE: dict[str, Reducer] = {
     "mean": _one("mean", True, _mean, _stack_mean, _double),
     "sum": _one("sum", True, _sum, _stack_sum, _double),
     "product": _one("product", False, _product, _stack_product, _double),
-    "min": _one("min", False, _pick(min), _extreme(np.min, np.inf)),
-    "max": _one("max", False, _pick(max), _extreme(np.max, -np.inf)),
+    "min": _one("min", False, _pick(lambda values: values.min()), _extreme(np.min, np.inf)),
+    "max": _one("max", False, _pick(lambda values: values.max()), _extreme(np.max, -np.inf)),
     "count": _one("count", False, _count, _stack_count, _integer),
     "countDistinct": _one("count", False, _count_distinct, None),
     "mode": _one("mode", True, _mode, _stack_mode),
@@ -221,7 +221,7 @@ SIMPLE: dict[str, Reducer] = {
 
 
 def _minmax(columns: Sequence[Column]) -> tuple[Any, ...]:
-    return (*_pick(min)(columns), *_pick(max)(columns))
+    return (*SIMPLE["min"].fold(columns), *SIMPLE["max"].fold(columns))
 
 
 def _repeat(reducer: Reducer, count: int) -> Reducer:

@@ -16,6 +16,7 @@ from mmearth.tests.earthengine.evaluate.nouns import (
     Layer,
     Picture,
     Projection,
+    computed,
     refuse,
 )
 from mmearth.tests.earthengine.evaluate.pixel_types import NAMED, cast_to
@@ -62,7 +63,9 @@ def _set_projection(
     image: Picture, crs: Projection, transform: list[float] | None, scale: float | None
 ) -> Picture:
     target = on_projection(crs, transform, scale)
-    layers = tuple(replace(layer, projection=target, smooth=None) for layer in image.layers)
+    layers = tuple(
+        computed(layer.name, layer.kind, target, layer.read, layer) for layer in image.layers
+    )
     return replace(image, layers=layers)
 
 

@@ -180,6 +180,7 @@ FUNCTIONS: dict[str, Lambda] = {
     "Number.parse": _parse,
     "String": _text,
     "String.cat": lambda a, b: a + b,
+    "String.compareTo": lambda text, other: (text > other) - (text < other),
     "String.equals": lambda text, other: text == other,
     "String.index": lambda text, pattern: text.find(pattern),
     "String.length": len,

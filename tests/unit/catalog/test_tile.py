@@ -7,7 +7,7 @@ import pytest
 from pyproj import Geod
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tile import Tile, cell_at, centres, lonlat_bounds, tiles_at
+from mmearth.catalog.tile import Tile, Tiles, cell_at, centres, lonlat_bounds, tiles_at
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,22 @@ def test_cells_are_about_100_km_wide() -> None:
     columns = {cell_at(float(lon), 60.2) for lon in np.arange(-180, 180, 0.1)}
     assert len(columns) == pytest.approx(200, abs=3)
     assert cell_at(12.0, 90.0).split("_")[0] == "199"
+
+
+def test_columns_of_tiles_are_a_sequence_of_tiles() -> None:
+    places = [Tile(32633, 500_000, 5_000_000), Tile(32701, 400_000, 9_000_000)]
+    columns = Tiles.of(places)
+    assert Tiles.of(columns) is columns
+    assert list(columns) == places
+    assert columns[-1] == places[1]
+    assert list(columns[1:]) == places[1:]
+    assert list(columns[np.array([1, 0, 1])]) == [places[1], places[0], places[1]]
+    assert len(Tiles.of([])) == 0
+    assert not Tiles.of([])
+
+
+def test_places_have_numbers_of_their_own() -> None:
+    # Neighbours on the 10 m grid, the far corners of a zone, and the same corner of other zones.
+    corners = [(left, top) for left in (100_000, 100_010, 899_990) for top in (0, 10, 9_999_990)]
+    places = [Tile(epsg, *corner) for epsg in (32601, 32602, 32660, 32701) for corner in corners]
+    assert len(set(Tiles.of(places).number.tolist())) == len(places)

@@ -26,7 +26,7 @@ def _columns(grid: Grid) -> Pixels:
 
 _SLOPE = Band("slope", "float32", "EPSG:4326", DEGREES, _columns)
 EXACT = Image((Band("e", "float32", "EPSG:4326", DEGREES, _columns, derived={"slope": _SLOPE}),))
-GRID = {
+GRID: dict[str, Any] = {
     "dimensions": {"width": 4, "height": 1},
     "affineTransform": {"scaleX": 10, "translateX": 500_000, "scaleY": -10, "translateY": 5e6},
     "crsCode": UTM,
@@ -38,7 +38,9 @@ _LAMBDA = {"argumentNames": [], "body": "0"}
 @pytest.fixture(scope="module", autouse=True)
 def _client() -> Iterator[None]:
     far = Image((raster("f", np.ones((2, 2), np.uint8)),))
-    with connected(Memory({"EXACT": EXACT, "FAR": far}, {"NONE": Listed([])})):
+    ramp = Image((raster("r", np.tile(np.arange(4, dtype=np.float32) * 10, (3, 1))),))
+    images = {"EXACT": EXACT, "FAR": far, "RAMP": ramp}
+    with connected(Memory(images, {"NONE": Listed([])})):
         yield
 
 
@@ -68,6 +70,36 @@ def test_painting_keeps_the_type_of_a_float() -> None:
     found = _pixels(ee.Image.constant(-9999).toFloat().paint(rows, "v"))["constant"]
     assert found.dtype == np.float32
     assert found.tolist() == [[-9999, -9999, float(np.float32(12.3)), -9999]]
+
+
+def test_a_mosaic_takes_a_projection_before_its_slope() -> None:
+    ramp = ee.ImageCollection([ee.Image("RAMP"), ee.Image("RAMP")]).mosaic()
+    assert ramp.projection().getInfo()["transform"] == [1, 0, 0, 0, 1, 0]
+    own = ramp.setDefaultProjection(ee.Image("RAMP").projection())
+    found = _pixels(ee.Terrain.slope(own))["slope"]
+    # One row has no neighbours; of three rows the middle one rises 10 m a pixel of 10 m.
+    assert found.tolist() == [[0, 0, 0, 0]]
+    lower = {**GRID["affineTransform"], "translateY": 5e6 - 10}
+    assert _pixels(ee.Terrain.slope(own), affineTransform=lower)["slope"].tolist() == [
+        [0, 45, 45, 0]
+    ]
+
+
+def test_bands_are_reduced_at_each_pixel() -> None:
+    three = ee.Image([1, 2, 6])
+    assert _pixels(three.reduce(ee.Reducer.mean()))["mean"][0, 0] == 3
+    assert _pixels(three.reduce(ee.Reducer.max()))["max"][0, 0] == 6
+    with pytest.raises(ee.EEException, match="over a stack of pixels is not known here"):
+        three.reduce(ee.Reducer.toList()).bandNames().getInfo()
+
+
+def test_properties_are_copied_and_chosen() -> None:
+    source = ee.Feature(None, {"a": 1, "b": 2, "system:time_start": 3})
+    image = ee.Image(1).copyProperties(source).copyProperties(source, ["system:time_start"])
+    assert image.toDictionary().getInfo() == {"a": 1, "b": 2}
+    assert image.get("system:time_start").getInfo() == 3
+    assert source.select(["b"], ["c"]).toDictionary().getInfo() == {"c": 2}
+    assert source.set(ee.Dictionary({"a": 5})).get("a").getInfo() == 5
 
 
 def test_an_image_of_nothing_has_no_bands() -> None:

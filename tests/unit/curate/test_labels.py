@@ -205,3 +205,9 @@ def test_grids_that_hold_nothing(tmp_path: Path) -> None:
     _frame().to_file(tmp_path / "area.geojson")
     with pytest.raises(ConfigError, match="holds no polygon"):
         grid_labels(GridPlaces(path="area.geojson", spacing_m=50_000), tmp_path)
+
+
+def test_a_column_that_is_twice_there_is_refused(tmp_path: Path) -> None:
+    _write_csv(tmp_path, "lon,lat,ph,ph,day,code\n10.5,45.25,6.5,7,,a\n")
+    with pytest.raises(ConfigError, match="has 2 columns 'ph' for value:; keep one of them"):
+        point_labels("soil_pH", _points("p.csv"), tmp_path)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from mmearth.catalog.tile import Tile, tiles_at
+from mmearth.catalog.tile import Tile, Tiles, tiles_at
 from mmearth.curate.overlap import keep_apart
 
 
@@ -57,3 +57,11 @@ def test_a_hundred_thousand_places_take_seconds() -> None:
     kept = keep_apart(tiles)
     assert time.perf_counter() - begin < 20.0
     assert kept[-1000:].sum() == 1
+
+
+def test_many_are_looked_at_in_parts_and_none_is_missed() -> None:
+    # 100,000 places 1.3 km apart or more, more than one tree takes; each has a neighbour 100 m on.
+    row, column = np.divmod(np.arange(50_000), 100)
+    left, top = 300_000 + 4_000 * column, 1_000_000 + 4_000 * row
+    tiles = Tiles(np.full(100_000, 32633), np.append(left, left), np.append(top, top + 100))
+    assert keep_apart(tiles).tolist() == [False] * 50_000 + [True] * 50_000

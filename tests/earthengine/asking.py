@@ -1,0 +1,57 @@
+"""One question to a loopback Earth Engine about a hand-made world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmearth.catalog.sample import Observation
+from mmearth.curate.limit import LocalLimit
+from mmearth.curate.recipes import RECIPES, Quirks
+from mmearth.curate.source import Outcome
+from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.source import EarthEngine
+from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.scenes import World
+from mmearth.tests.earthengine.server import Server
+
+DEFAULT, PUBLISHED = "default", "mmearth-bench-2026"
+RECIPE_NAMES = (DEFAULT, PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Observes worlds through one service."""
+
+    server: Server
+    """It runs already."""
+
+    def __call__(
+        self,
+        world: World,
+        wanted: Sequence[str],
+        recipe: str | Quirks = DEFAULT,
+        date: str | None = None,
+        days: int = 15,
+    ) -> dict[str, Outcome]:
+        """Return what `EarthEngine.observe` says of the world's tile."""
+        self.server.evaluate = Evaluate(world.archive())
+        access = Access("demo", self.server.url, tries=1)
+        quirks = recipe if isinstance(recipe, Quirks) else RECIPES[recipe]
+        source = EarthEngine(quirks, days, access, LocalLimit(4, 1000.0))
+        return source.observe(world.tile, wanted, date)
+
+
+def seen(outcome: Outcome) -> Observation:
+    """Return an observation; anything else fails the test with its reason."""
+    assert isinstance(outcome, Observation), outcome
+    return outcome
+
+
+def drawn(outcome: Outcome) -> float:
+    """Return the only value of an observation: the number of the scene that was drawn."""
+    found = np.unique(seen(outcome).array)
+    assert len(found) == 1, found
+    return float(found[0])

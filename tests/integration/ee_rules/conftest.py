@@ -1,0 +1,24 @@
+"""One loopback service a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mmearth.curate.sources.earthengine import session
+from mmearth.tests.earthengine.asking import Ask
+from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.scenes import World
+from mmearth.tests.earthengine.server import TOKEN, Server
+
+
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Ask]:
+    """A way to ask a loopback service; whatever it is asked, it must not crash."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(session.TOKEN, TOKEN)
+        with Server(Evaluate(World().archive())).running() as running:
+            yield Ask(running)
+        assert running.crashes == []
+        session.close()

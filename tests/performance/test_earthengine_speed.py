@@ -1,0 +1,119 @@
+"""Two requests a tile, many at once, against the published way: 43, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tile import Tile
+from mmearth.curate.collect import Job
+from mmearth.curate.ledger import Record
+from mmearth.curate.limit import LocalLimit
+from mmearth.curate.recipes import RECIPES
+from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.source import EarthEngine
+from mmearth.curate.visits import Options, visit_all
+from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.places import planet_of, write_places
+from mmearth.tests.earthengine.replay import replaying, stats
+from mmearth.tests.earthengine.server import TOKEN, Server
+from mmearth.tests.performance import reference_driver
+
+_N, _N_REFERENCE = 240, 3
+_LATENCY_S = 0.1
+
+pytestmark = pytest.mark.performance
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A service's replies to both ways of asking."""
+
+    tiles: list[Tile]
+    replies: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    """Replies of the evaluating service, so that it is not the limit later."""
+    base = tmp_path_factory.mktemp("recorded")
+    tiles = write_places(base / "places.csv", _N)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(session.TOKEN, TOKEN)
+        replies: dict[str, bytes] = {}
+        with Server(Evaluate(planet_of(tiles)), replies=replies).running() as server:
+            source = _source(server.url, 1000.0)
+            _collect(source, tiles, base / "store")
+            _reference(source, tiles)
+            assert server.crashes == []
+        session.close()
+        yield Recorded(tiles, replies)
+    session.close()
+
+
+def _source(url: str, per_second: float) -> EarthEngine:
+    access = Access("demo", url, per_second=per_second)
+    source = EarthEngine(RECIPES["default"], 15, access, LocalLimit(40, per_second))
+    source.service.made(lambda: None)
+    return source
+
+
+def _collect(source: EarthEngine, tiles: list[Tile], out: Path) -> tuple[float, list[Record]]:
+    """Collect all tiles as a build does; return seconds and records."""
+    jobs = [Job(tile, tuple(MODALITIES), None, ("sentinel2",)) for tile in sorted(tiles)]
+    records: list[Record] = []
+    begin = time.perf_counter()
+    how = Options(None, None, None, fresh=False)
+    visit_all(jobs, len(jobs), source, lambda it: it, out, how, records.extend)
+    return time.perf_counter() - begin, records
+
+
+def _reference(source: EarthEngine, tiles: list[Tile]) -> tuple[float, int]:
+    """Ask for tiles the published way; return seconds a tile and requests a tile."""
+    clear = [tile for tile in tiles if _is_clear(source, tile)][:_N_REFERENCE]
+    begin = time.perf_counter()
+    requests = [reference_driver.visit(tile) for tile in clear]
+    return (time.perf_counter() - begin) / len(clear), max(requests)
+
+
+def _is_clear(source: EarthEngine, tile: Tile) -> bool:
+    return not isinstance(source.observe(tile, ["sentinel2"], None)["sentinel2"], Exception)
+
+
+@pytest.mark.parametrize("per_second", [100.0, 400.0])
+def test_against_the_published_way(recorded: Recorded, tmp_path: Path, per_second: float) -> None:
+    with replaying(recorded.replies, tmp_path / "replies", _LATENCY_S) as url:
+        source = _source(url, per_second)
+        before = stats(url)
+        seconds, records = _collect(source, recorded.tiles, tmp_path / "store")
+        found = stats(url)
+    session.close()
+    with replaying(recorded.replies, tmp_path / "replies", _LATENCY_S) as url:
+        theirs, n_requests = _reference(_source(url, per_second), recorded.tiles[:10])
+    session.close()
+    _report(seconds, theirs, before, found, per_second)
+    assert not [record for record in records if record.state == "failed"]
+    assert n_requests == reference_driver.N_REQUESTS
+    assert found["total"] / _N <= 2.1
+    assert found["most_in_second"] <= per_second
+    assert found["most_in_flight"] >= 35
+    assert theirs / (seconds / _N) >= 100.0
+
+
+def _report(
+    seconds: float, theirs: float, before: dict[str, Any], found: dict[str, Any], limit: float
+) -> None:
+    ours = _N / seconds
+    print(
+        f"\nlimit {limit:g}/s: {ours:.1f} tiles/s, {(found['total'] - before['total']) / _N:.2f} "
+        f"requests a tile, {found['most_in_flight']} in flight at most, "
+        f"{found['most_in_second']} in a second at most; published way {1 / theirs:.3f} tiles/s: "
+        f"{ours * theirs:.0f} times"
+    )

@@ -1,0 +1,54 @@
+"""Tables in parts: the bytes of one that is written whole, and the parts back again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.schema import ROW_GROUP_ROWS, read_parts, read_table, write_parts, write_table
+
+_SCHEMA = pa.schema([("tile", pa.string()), ("bytes", pa.int64()), ("ids", pa.list_(pa.string()))])
+
+
+def _table(n: int) -> pa.Table:
+    columns = {
+        "tile": [f"32633_{i // 12}_10" for i in range(n)],
+        "bytes": [None if i % 7 == 0 else i for i in range(n)],
+        "ids": [["a", str(i)] if i % 3 else [] for i in range(n)],
+    }
+    return pa.table(columns, schema=_SCHEMA)
+
+
+@pytest.mark.parametrize("n", [0, 5, ROW_GROUP_ROWS, 2 * ROW_GROUP_ROWS + 7])
+def test_parts_make_the_bytes_of_the_whole(n: int, tmp_path: Path) -> None:
+    table = _table(n)
+    write_table(table, tmp_path / "whole.parquet", _SCHEMA)
+    parts = [table.slice(i, ROW_GROUP_ROWS) for i in range(0, max(n, 1), ROW_GROUP_ROWS)]
+    write_parts(iter(parts), tmp_path / "parts.parquet", _SCHEMA)
+    whole, made = ((tmp_path / f"{name}.parquet").read_bytes() for name in ("whole", "parts"))
+    assert whole == made
+    assert read_table(tmp_path / "parts.parquet").equals(table)
+    back = list(read_parts(tmp_path / "parts.parquet"))
+    assert [part.num_rows for part in back] == [part.num_rows for part in parts]
+    assert all(found.equals(part) for found, part in zip(back, parts, strict=True))
+
+
+def test_parts_that_break_off_leave_no_file(tmp_path: Path) -> None:
+    def parts() -> object:
+        yield _table(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_parts(parts(), tmp_path / "a.parquet", _SCHEMA)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_what_is_no_table_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(FormatError, match="not a readable Parquet file"):
+        next(read_parts(tmp_path / "a.parquet"))
+    with pytest.raises(FormatError, match="build it first"):
+        next(read_parts(tmp_path / "b.parquet"))

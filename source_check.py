@@ -45,19 +45,34 @@ def against_source(root: Path, config_path: Path, count: int, seed: int) -> list
             "built with"
         )
     source = make_source(config, config_path.parent)
+    plan = _plan(root)
     rows = [row for task in config.tasks for row in _rows(root, task)]
     chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
-    return [finding for i in sorted(chosen) for finding in _compare(root, rows[i], source)]
+    return [finding for i in sorted(chosen) for finding in _compare(root, rows[i], source, plan)]
 
 
 def _rows(root: Path, task: str) -> Iterator[Row]:
     return iter(read_table(root / manifest_path(task)).to_pylist())
 
 
-def _compare(root: Path, row: Row, source: Source) -> Iterator[Finding]:
+def _plan(root: Path) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+    """Return of each tile the date that its labels ask for, and its pixel-level targets."""
+    found: dict[str, tuple[str | None, tuple[str, ...]]] = {}
+    for row in read_table(root / "tiles.parquet", ["tile", "task", "date"]).to_pylist():
+        date, targets = found.get(row["tile"], (None, ()))
+        here = (row["task"],) if TASKS[row["task"]].level == "pixel" else ()
+        found[row["tile"]] = date or row["date"], (*targets, *here)
+    return found
+
+
+def _compare(
+    root: Path, row: Row, source: Source, plan: dict[str, tuple[str | None, tuple[str, ...]]]
+) -> Iterator[Finding]:
     """Yield what the source says otherwise about one sample."""
     kept = dict(_kept(root, row))
-    outcomes = source.observe(Tile.parse(row["tile"]), tuple(kept), str(row["date"]))
+    date, targets = plan[row["tile"]]
+    tile, anchor = Tile.parse(row["tile"]), str(row["date"])
+    outcomes = source.observe(tile, tuple(kept), date, anchor, targets)
     for name, array in kept.items():
         now = outcomes[name]
         where = f"{row['shard']}#{row['key']}.{name}"

@@ -17,7 +17,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.ledger import Record
-from mmearth.curate.source import Outcome, Source
+from mmearth.curate.source import Outcome, Source, Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,18 @@ class Job:
     wanted: tuple[str, ...]
     """Modalities, and tasks with pixel-level targets, that are not settled yet."""
     date: str | None
-    """The anchor date where it is known; else the source chooses."""
+    """What the label asks for; None lets the source choose."""
     require: tuple[str, ...]
     """Modalities without which the tile makes no sample, of those that are wanted."""
+    anchor: str | None = None
+    """The anchor date, where an earlier visit settled it."""
+    settled: tuple[str, ...] = ()
+    """What earlier visits found out about the tile."""
+
+    @property
+    def visit(self) -> Visit:
+        """What the source is asked."""
+        return Visit(self.tile, self.wanted, self.date, self.anchor, self.settled)
 
 
 def collect(job: Job, source: Source, root: Path) -> list[Record]:
@@ -65,7 +74,7 @@ def collect(job: Job, source: Source, root: Path) -> list[Record]:
 def _observe(job: Job, source: Source) -> dict[str, Outcome]:
     """Ask the source; an error of the whole visit is that of each modality."""
     try:
-        return source.observe(job.tile, job.wanted, job.date)
+        return source.observe(job.tile, job.wanted, job.date, job.anchor, job.settled)
     except RefusedError:
         raise
     except MMEarthError as exc:

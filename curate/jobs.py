@@ -71,11 +71,12 @@ class Pending:
             stretch = slice(begin, begin + _AT_ONCE)
             tiles = self.wanted.tiles.take(pa.array(self.rows[stretch])).to_pydict()
             places = map(Tile, tiles["epsg"], tiles["left"], tiles["top"])
-            rest = self.choice[stretch].tolist(), self.anchors[stretch], tiles["date"]
-            for tile, choice, anchor, date in zip(places, *rest, strict=True):
+            planned = self.wanted.choice[self.rows[stretch]].tolist()
+            rest = self.choice[stretch].tolist(), planned, self.anchors[stretch], tiles["date"]
+            for tile, choice, whole, anchor, date in zip(places, *rest, strict=True):
                 names = chosen(choice)
                 here = tuple(name for name in self.require if name in names)
-                yield Job(tile, names, anchor or date, here)
+                yield Job(tile, names, date, here, anchor, chosen(whole & ~choice))
 
 
 def wanted(config: BuildConfig, plan: Plan) -> Wanted:

@@ -44,7 +44,11 @@ class Visit:
     wanted: tuple[str, ...]
     """Keys of MODALITIES, and of TASKS for pixel-level targets."""
     date: str | None
-    """The anchor date, or intervals, or None."""
+    """What the label asks for: a date, intervals, or None."""
+    anchor: str | None = None
+    """The anchor date, where an earlier visit settled it."""
+    settled: tuple[str, ...] = ()
+    """What earlier visits found out about the tile."""
 
 
 class Source(Protocol):
@@ -58,14 +62,23 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 of all that decides what it answers; another one makes collected work stale."""
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         """Observe modalities, and pixel-level targets, over one tile.
 
         Args:
             tile: The place.
             wanted: Keys of MODALITIES, and of TASKS for pixel-level targets.
-            date: The anchor date, `YYYY-MM-DD`, or intervals as in `Label.date`; None lets the
-                source choose it.
+            date: What the label asks for, a day or intervals, as in `Label.date`; None lets the
+                source choose the anchor date.
+            anchor: The anchor date, where an earlier visit settled it.
+            settled: What earlier visits found out about: not wanted again, but part of the tile.
 
         Returns:
             One outcome for every name in `wanted`; NoDataError where all would be no-data.

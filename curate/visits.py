@@ -16,7 +16,7 @@ from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.run import open_executor, run
 from mmearth.curate.shared_limit import address_towards, serve_limit
-from mmearth.curate.source import Farsighted, Metered, Source, Visit
+from mmearth.curate.source import Farsighted, Metered, Source
 
 AHEAD = 4
 """Tiles whose scalars are asked for together: few enough for any limit of the service."""
@@ -95,7 +95,7 @@ def visit_all(
 def _visit(jobs: Jobs, source: Source, root: Path) -> list[Record]:
     """Carry out a few visits, one after the other."""
     if isinstance(source, Farsighted) and len(jobs) > 1:
-        source.look_ahead([Visit(job.tile, job.wanted, job.date) for job in jobs])
+        source.look_ahead([job.visit for job in jobs])
     return [record for job in jobs for record in collect(job, source, root)]
 
 

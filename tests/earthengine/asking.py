@@ -36,12 +36,16 @@ class Ask:
         date: str | None = None,
         days: int = 15,
     ) -> dict[str, Outcome]:
-        """Return what `EarthEngine.observe` says of the world's tile."""
+        """Return what `EarthEngine.observe` says of the world's tile.
+
+        A day without `sentinel2` among what is wanted is that of a later visit: the anchor date.
+        """
+        is_later = date is not None and "/" not in date and "sentinel2" not in wanted
         self.server.evaluate = Evaluate(world.archive())
         access = Access("demo", self.server.url, tries=1)
         quirks = recipe if isinstance(recipe, Quirks) else RECIPES[recipe]
         source = EarthEngine(quirks, days, access, LocalLimit(4, 1000.0))
-        return source.observe(world.tile, wanted, date)
+        return source.observe(world.tile, wanted, *((None, date) if is_later else (date,)))
 
 
 def seen(outcome: Outcome) -> Observation:

@@ -40,7 +40,14 @@ class Instant:
     name: str = "instant 1"
     fingerprint: str = "0" * 64
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         del tile, date
         june = np.array([-1.0, 0.0])  # cosine and sine of half a year
         return {

@@ -66,10 +66,20 @@ class Painted:
         """Return when the trees of a tile have leaves; see `paint.seasons`."""
         return seasons(self.footprints, tile, self._days_late)
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         """Observe modalities, and pixel-level targets, over one tile; see `Source.observe`."""
-        visit = self._asked(Visit(tile, tuple(wanted), date))
-        outcomes = self._source.observe(tile, visit.wanted, visit.date) if visit.wanted else {}
+        visit = self._asked(Visit(tile, tuple(wanted), date, anchor, tuple(settled)))
+        outcomes: dict[str, Outcome] = {}
+        if visit.wanted:
+            rest = visit.anchor, visit.settled
+            outcomes = self._source.observe(tile, visit.wanted, visit.date, *rest)
         if TASK in wanted:
             outcomes[TASK] = self._paint(tile)
         return outcomes
@@ -87,9 +97,10 @@ class Painted:
         """Return what the wrapped source is asked for: footprints in leaf decide the season."""
         others = tuple(name for name in visit.wanted if name != TASK)
         date = visit.date
-        if date is None and TASK in visit.wanted:
+        if date is None and TASK in (*visit.wanted, *visit.settled):
             date = ",".join(self.seasons(visit.tile)) or None
-        return Visit(visit.tile, others, date)
+        settled = tuple(name for name in visit.settled if name != TASK)
+        return Visit(visit.tile, others, date, visit.anchor, settled)
 
     def _paint(self, tile: Tile) -> Outcome:
         footprints = self.footprints

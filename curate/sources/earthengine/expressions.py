@@ -46,11 +46,6 @@ def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
     return ee.Dictionary({"seen": seen.size(), "scene": best})
 
 
-def is_anchor(names: Sequence[str], date: str | None) -> bool:
-    """Return whether a date is settled: one day, whose Sentinel-2 scene is not asked for."""
-    return date is not None and "/" not in date and "sentinel2" not in names
-
-
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """The pixel question about one tile."""

@@ -102,12 +102,19 @@ class EarthEngine:
         for visit, question, answer in zip(visits, questions, answers, strict=True):
             self.answers[visit] = replace(question, answer=answer)
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         """Observe modalities, and biomass, over one tile; see `Source.observe`."""
         outcomes: dict[str, Outcome] = {
             name: NoDataError(f"{self.name} has no {name}") for name in wanted
         }
-        visit = Visit(tile, _known(wanted), date)
+        visit = Visit(tile, _known(wanted), date, anchor, tuple(settled))
         try:
             outcomes.update(self._see(visit))
         except RefusedError:
@@ -127,15 +134,16 @@ class EarthEngine:
     def _place(self, visit: Visit) -> Place:
         """Return how a tile is asked for."""
         tile, date = visit.tile, visit.date
-        granules = granules_at(tile, self.service) if "biomass" in visit.wanted else None
-        if date is None:
-            return Place(tile, season(tile.lat, self.quirks), None, self.quirks, granules)
-        near = None if "/" in date else date
-        return Place(tile, around(date, self.days), near, self.quirks, granules)
+        by_leaf = "biomass" in (*visit.wanted, *visit.settled)
+        granules = granules_at(tile, self.service) if by_leaf else None
+        intervals = season(tile.lat, self.quirks) if date is None else around(date, self.days)
+        # What settled the date is the nearest to itself, should it have to be found again.
+        near = visit.anchor or (None if date is None or "/" in date else date)
+        return Place(tile, intervals, near, self.quirks, granules)
 
     def _question(self, visit: Visit) -> Question:
         place = self._place(visit)
-        anchor = visit.date if expressions.is_anchor(visit.wanted, visit.date) else None
+        anchor = None if "sentinel2" in visit.wanted else visit.anchor
         scalars = self.service.made(lambda: scalar_question(place, visit.wanted, anchor))
         return Question(place, anchor, scalars)
 

@@ -40,7 +40,8 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
     A question of the usual kind is a template with the tile's own numbers put in: to make one with
     the client takes some 50 ms, ten times as long.
     """
-    if anchor is not None or place.granules is not None:
+    plain = place.near is None or len(place.intervals) == 1
+    if anchor is not None or place.granules is not None or not plain:
         return asked(scalars(place, names, anchor))
     text = _template(place, tuple(names))
     for mark, value in zip(_constants(_marked(place)), _constants(place), strict=True):

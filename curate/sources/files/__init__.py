@@ -74,9 +74,17 @@ class Files:
         """Refuse: places for files come from points or a grid; see `Source.labels`."""
         raise ConfigError(f"tasks.{task}: the source `files` has no labels; give points: or grid:")
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         """Observe modalities, and pixel-level targets, over one tile; see `Source.observe`."""
         outcomes: dict[str, Outcome] = {}
+        date = anchor or date
         # Sentinel-2 fixes the date that the others follow.
         for name in sorted(wanted, key=lambda name: name != "sentinel2"):
             try:

@@ -61,9 +61,16 @@ class Synthetic:
         """SHA-256 of the version and the seed."""
         return sha256_bytes(f"{self.name} seed {self.seed}".encode())
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         """Observe modalities, and biomass, over one tile; see `Source.observe`."""
-        scene = Scene.at(tile, date, self.seed)
+        scene = Scene.at(tile, anchor or date, self.seed)
         return {name: self._one(scene, name) for name in wanted}
 
     def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:

@@ -166,3 +166,17 @@ def test_a_later_visit_draws_the_same(ask: Ask, recipe: str) -> None:
     assert np.array_equal(whole.array, later.array)
     assert whole.source_ids == later.source_ids == ("COPERNICUS/S1_GRD/S1_1",)
     assert whole.acquired == later.acquired == DAY
+
+
+def test_a_later_visit_looks_through_the_whole_season(ask: Ask) -> None:
+    """Not only around the anchor: a pass of five weeks before is the nearest of its orbit."""
+    passes = [
+        Radar(1, "2020-09-15T05:00"),
+        Radar(2, "2020-10-01T05:00"),
+        Radar(3, "2020-08-20T05:00", ascending=False),
+    ]
+    world = World(NORTH, [Optical(9, "2020-09-25T10:00")], passes)
+    whole = seen(ask(world, ["sentinel2", "sentinel1"])["sentinel1"])
+    later = seen(ask(world, ["sentinel1"], date="2020-09-25")["sentinel1"])
+    assert whole.source_ids == later.source_ids
+    assert [index[-1] for index in later.source_ids] == ["1", "3"]

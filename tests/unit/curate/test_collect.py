@@ -41,7 +41,14 @@ class Told:
     fingerprint: str = "f"
     asked: list[tuple[tuple[str, ...], str | None]] = field(default_factory=list)
 
-    def observe(self, tile: Tile, wanted: Sequence[str], date: str | None) -> dict[str, Outcome]:
+    def observe(
+        self,
+        tile: Tile,
+        wanted: Sequence[str],
+        date: str | None,
+        anchor: str | None = None,
+        settled: Sequence[str] = (),
+    ) -> dict[str, Outcome]:
         assert tile == _TILE
         self.asked.append((tuple(wanted), date))
         found = {name: self.answers[name].pop(0) for name in wanted}

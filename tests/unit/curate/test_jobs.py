@@ -53,11 +53,16 @@ def test_what_is_left_is_the_plan_less_what_is_settled(tmp_path: Path) -> None:
         ledger.record([*records, Record("32633_0_5", "month", "done", path="x", bytes=1)])
         jobs = pending(everything, ("sentinel2",), ledger, None)
     expected = [
-        (tile, left, anchors.get(tile) or date, left[:1] if "sentinel2" in left else ())
+        (
+            *(tile, left, date, left[:1] if "sentinel2" in left else ()),
+            *(anchors.get(tile), tuple(name for name in names if name not in left)),
+        )
         for tile, names, date in everything.planned()
         if (left := tuple(name for name in names if (tile, name) not in settled))
     ]
-    assert [(job.tile.id, job.wanted, job.date, job.require) for job in jobs] == expected
+    assert [
+        (job.tile.id, job.wanted, job.date, job.require, job.anchor, job.settled) for job in jobs
+    ] == expected
     assert len(jobs) == len(expected) > 8_192
     assert next(iter(jobs)) == next(iter(jobs))  # every pass begins at the beginning
 

@@ -26,7 +26,7 @@ from mmearth.tests.earthengine.replay import replaying, stats
 from mmearth.tests.earthengine.server import TOKEN, Server
 from mmearth.tests.performance import reference_driver
 
-_N, _N_REFERENCE = 240, 3
+_N, _N_REFERENCE = 320, 3
 _LATENCY_S = 0.1
 
 pytestmark = pytest.mark.performance
@@ -61,7 +61,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 def _source(url: str, per_second: float) -> EarthEngine:
     access = Access("demo", url, per_second=per_second)
     source = EarthEngine(RECIPES["default"], 15, access, LocalLimit(40, per_second))
-    source.service.made(lambda: None)
+    source.service.sign_in()
     return source
 
 

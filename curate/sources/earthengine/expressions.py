@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ee
@@ -46,25 +45,17 @@ def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
     return ee.Dictionary({"seen": seen.size(), "scene": best})
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """The pixel question about one tile."""
+def drawing(
+    place: Place, date: str, facts: Mapping[str, Facts], names: Sequence[str]
+) -> tuple[Any, dict[str, tuple[str, ...]]]:
+    """Return the pixel question: every band that is wanted, as one image.
 
-    image: Any
-    """Every band that is wanted, as one image; None when nothing is to be drawn."""
-    fields: Mapping[str, tuple[str, ...]]
-    """Names of its bands by modality, in the modality's order."""
+    It names every scene that the scalar answer chose.
 
-    def pixels(self, name: str, reply: NDArray[np.void] | None) -> NDArray[np.generic] | None:
-        """Return one modality's part of the reply, (band, 128, 128), or None."""
-        if reply is None or name not in self.fields:
-            return None
-        array = np.stack([reply[field] for field in self.fields[name]])
-        return array.astype(MODALITIES[name].dtype) if name in MODALITIES else array
-
-
-def drawing(place: Place, date: str, facts: Mapping[str, Facts], names: Sequence[str]) -> Drawing:
-    """Return the pixel question: it names every scene that the scalar answer chose."""
+    Returns:
+        The image, None when nothing is to be drawn, and the names of its bands by modality, in the
+        modality's order.
+    """
     images: list[Any] = []
     fields: dict[str, tuple[str, ...]] = {}
     for name in names:
@@ -74,4 +65,14 @@ def drawing(place: Place, date: str, facts: Mapping[str, Facts], names: Sequence
             n_bands = len(MODALITIES[name].bands) if name in MODALITIES else 1
             fields[name] = tuple(f"{name}_{band}" for band in range(n_bands))
             images.append(image.rename(list(fields[name])))
-    return Drawing(ee.Image.cat(images) if images else None, fields)
+    return (ee.Image.cat(images) if images else None), fields
+
+
+def pixels_of(
+    name: str, fields: Mapping[str, tuple[str, ...]], reply: NDArray[np.void] | None
+) -> NDArray[np.generic] | None:
+    """Return one modality's part of the reply, (band, 128, 128); None where it was not drawn."""
+    if reply is None or name not in fields:
+        return None
+    array = np.stack([reply[field] for field in fields[name]])
+    return array.astype(MODALITIES[name].dtype, copy=False) if name in MODALITIES else array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import ee
 import numpy as np
 import tenacity
 from numpy.typing import NDArray
@@ -20,12 +20,21 @@ from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit
 from mmearth.curate.sources.earthengine.access import Access
-from mmearth.curate.sources.earthengine.session import connect
-from mmearth.curate.sources.earthengine.translate import CLIENT_ERRORS, busy, translate
+from mmearth.curate.sources.earthengine.asked import Asked, asked
+from mmearth.curate.sources.earthengine.session import Session, connect
+from mmearth.curate.sources.earthengine.translate import (
+    CLIENT_ERRORS,
+    refusal,
+    retry_after_s,
+    translate,
+)
 
 PAGE = 5000
 """Most features in one reply (developers.google.com/earth-engine/guides/usage)."""
 _LONGEST_PAUSE_S = 60.0
+_OK = 200
+_PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
+_PROFILE = "x-earth-engine-computation-profile"
 _log = logging.getLogger(__name__)
 Reply = TypeVar("Reply")
 
@@ -41,17 +50,26 @@ class Service:
     profiles: list[str] | None = None
     """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
 
-    def made(self, make: Callable[[], Any]) -> Any:
-        """Return an expression: the client can only make one once it is signed in.
+    def made(self, make: Callable[[], Any]) -> Asked:
+        """Return an expression as it is sent: the client can only make one once it is signed in.
 
         Raises:
             RefusedError: Nobody is signed in, or no project is named.
             UnavailableError: The service did not answer.
         """
-        connect(self.access, self._send)
-        return make()
+        self.sign_in()
+        return asked(make())
 
-    def value(self, expression: Any) -> Any:
+    def sign_in(self) -> Session:
+        """Sign this process in, unless it is.
+
+        Raises:
+            RefusedError: As `made`.
+            UnavailableError: As `made`.
+        """
+        return connect(self.access, self._send)
+
+    def value(self, question: Asked) -> Any:
         """Return what an expression comes to, as JSON.
 
         Raises:
@@ -59,9 +77,10 @@ class Service:
             RefusedError: A person must act: sign in, raise a quota, ask for an asset.
             SourceError: The service cannot answer this.
         """
-        return self._send(partial(ee.data.computeValue, expression))
+        ask = partial(self._json, self.sign_in(), "value:compute")
+        return self._send(lambda: ask(f'{{"expression": {question.text}}}')["result"])
 
-    def pixels(self, image: Any, tile: Tile) -> NDArray[np.void]:
+    def pixels(self, image: Asked, tile: Tile) -> NDArray[np.void]:
         """Return an image on a tile's grid, (row, col), a named field a band.
 
         Raises:
@@ -76,10 +95,12 @@ class Service:
             "affineTransform": {**affine, "translateY": f},
             "crsCode": f"EPSG:{tile.epsg}",
         }
-        request = {"expression": image, "fileFormat": "NPY", "grid": grid}
-        return self._send(lambda: _array(ee.data.computePixels(request)))
+        rest = json.dumps({"fileFormat": "NPY", "grid": grid})
+        body = f'{{"expression": {image.text}, {rest[1:]}'
+        session = self.sign_in()
+        return self._send(lambda: _array(self._ask(session, "image:computePixels", body)))
 
-    def features(self, table: Any) -> Iterator[dict[str, Any]]:
+    def features(self, table: Asked) -> Iterator[dict[str, Any]]:
         """Yield the features of a table as GeoJSON, page by page.
 
         Raises:
@@ -87,13 +108,37 @@ class Service:
             RefusedError: As `value`.
             SourceError: As `value`.
         """
-        request = {"expression": table, "pageSize": PAGE}
+        request: dict[str, Any] = {"pageSize": PAGE}
+        ask = partial(self._json, self.sign_in(), "table:computeFeatures")
         while True:
-            page = self._send(partial(ee.data.computeFeatures, request))
+            body = f'{{"expression": {table.text}, {json.dumps(request)[1:]}'
+            page = self._send(partial(ask, body))
             yield from page.get("features", [])
             if not page.get("nextPageToken"):
                 return
-            request = {**request, "pageToken": page["nextPageToken"]}
+            request["pageToken"] = page["nextPageToken"]
+
+    def _json(self, session: Session, route: str, body: str) -> dict[str, Any]:
+        content = self._ask(session, route, body)
+        try:
+            document: dict[str, Any] = json.loads(content)
+        except ValueError as exc:
+            raise UnavailableError(f"Earth Engine sent {len(content)} bytes, no JSON") from exc
+        return document
+
+    def _ask(self, session: Session, route: str, body: str) -> bytes:
+        """Send one question once; return the content of its reply."""
+        headers = {} if self.profiles is None else {_PROFILE_ASKED: "1"}
+        head, content = session.post(route, body, headers)
+        if self.profiles is not None and _PROFILE in head:
+            self.profiles.append(head[_PROFILE])
+        status = int(head["status"])
+        if status == _OK:
+            return content
+        error = refusal(status, _message(content))
+        if isinstance(error, UnavailableError):
+            self.limit.slow_down(retry_after_s(head.get("retry-after")))
+        raise error
 
     def _send(self, ask: Callable[[], Reply]) -> Reply:
         tries = tenacity.Retrying(
@@ -107,14 +152,10 @@ class Service:
         return reply
 
     def _once(self, ask: Callable[[], Reply]) -> Reply:
-        keep = None if self.profiles is None else self.profiles.append
-        with self.limit.permit(), ee.data.profiling(keep):
+        with self.limit.permit():
             try:
                 reply = ask()
             except CLIENT_ERRORS as exc:
-                patience = busy(exc)
-                if patience is not None:
-                    self.limit.slow_down(patience.retry_after_s)
                 raise translate(exc) from exc
         self.limit.speed_up()
         return reply
@@ -139,6 +180,14 @@ def _array(reply: bytes) -> NDArray[np.void]:
             "field a band"
         )
     return np.asarray(array)
+
+
+def _message(content: bytes) -> str:
+    """Return what a reply says that is none: Google's error document, or whatever it is."""
+    try:
+        return str(json.loads(content)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return content[:300].decode(errors="replace")
 
 
 def _tell(state: tenacity.RetryCallState) -> None:

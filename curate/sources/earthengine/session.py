@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ee
 import google.auth.credentials
 import google.oauth2.credentials
+import google_auth_httplib2
 import httplib2
 import requests
 import requests.adapters
@@ -20,7 +22,7 @@ TOKEN = "CLOUDSDK_AUTH_ACCESS_TOKEN"
 """gcloud's own variable for a ready access token: for CI and short runs."""
 _CONNECT_S = 10.0
 _lock = threading.Lock()
-_open: list[Access] = []
+_open: list[Session] = []
 
 
 class Transport:
@@ -53,8 +55,38 @@ class Transport:
         return httplib2.Response({**reply.headers, "status": reply.status_code}), reply.content
 
 
-def connect(access: Access, send: Callable[[Callable[[], None]], None]) -> None:
-    """Sign the process in, unless it is already.
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A process signed in."""
+
+    access: Access
+    """How the service is reached."""
+    project: str
+    """What is metered."""
+    http: Any
+    """Adds the token to each request, and renews it."""
+
+    def post(self, route: str, body: str, headers: dict[str, str]) -> tuple[Any, bytes]:
+        """Send one question; return the reply's head and content.
+
+        Args:
+            route: `value:compute`, `image:computePixels` or `table:computeFeatures`
+                (developers.google.com/earth-engine/reference/rest).
+            body: JSON.
+            headers: Beside the usual.
+
+        Raises:
+            requests.RequestException: No whole reply came.
+            GoogleAuthError: The token cannot be renewed.
+        """
+        usual = {"content-type": "application/json", "x-goog-user-project": self.project}
+        url = f"{self.access.url}/v1/projects/{self.project}/{route}"
+        head, content = self.http.request(url, "POST", body, {**usual, **headers})
+        return head, content
+
+
+def connect(access: Access, send: Callable[[Callable[[], None]], object]) -> Session:
+    """Return the process's session; sign in unless it is.
 
     The client's state is one for a process: another access takes its place.
 
@@ -63,22 +95,21 @@ def connect(access: Access, send: Callable[[Callable[[], None]], None]) -> None:
         send: Carries out a call that makes requests; what it raises is passed on.
     """
     with _lock:
-        if _open == [access]:
-            return
-        _open.clear()
-        send(lambda: _initialize(access))
-        _open.append(access)
+        if not _open or _open[0].access != access:
+            _open.clear()
+            send(lambda: _open.append(_initialize(access)))
+        return _open[0]
 
 
-def _initialize(access: Access) -> None:
-    ee.Initialize(
-        credentials=credentials(),
-        project=access.project,
-        url=access.url,
-        http_transport=Transport(access),
-    )
-    # The client would sleep and send again inside a call, unmetered and deaf to Retry-After.
-    ee.data.setMaxRetries(0)
+def _initialize(access: Access) -> Session:
+    found: Any = credentials()
+    named = getattr(found, "quota_project_id", None) or getattr(found, "project_id", None)
+    project = access.project or named
+    transport = Transport(access)
+    ee.Initialize(credentials=found, project=project, url=access.url, http_transport=transport)
+    # The client sends nothing more than its start: see docs/decisions/0016.
+    authorized: Any = google_auth_httplib2.AuthorizedHttp
+    return Session(access, str(project), authorized(found.with_quota_project(None), http=transport))
 
 
 def credentials() -> google.auth.credentials.Credentials:

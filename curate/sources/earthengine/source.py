@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import ee
-
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError, RefusedError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.tile import Tile
@@ -17,12 +15,13 @@ from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.seasons import around, season
 from mmearth.curate.source import Label, Outcome, Visit
-from mmearth.curate.sources.earthengine import expressions
 from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.asked import Asked, together
+from mmearth.curate.sources.earthengine.expressions import pixels_of
 from mmearth.curate.sources.earthengine.footprints import biomass_labels
 from mmearth.curate.sources.earthengine.granules import granules_at
 from mmearth.curate.sources.earthengine.service import Service
-from mmearth.curate.sources.earthengine.template import Asked, asked, scalar_question
+from mmearth.curate.sources.earthengine.template import pixel_question, scalar_question
 
 VERSION = 1
 """Goes up when the same scenes would give other bytes."""
@@ -93,8 +92,7 @@ class EarthEngine:
         visits = [replace(visit, wanted=_known(visit.wanted)) for visit in visits]
         try:
             questions = [self._question(visit) for visit in visits]
-            together = self.service.made(lambda: ee.List([q.scalars.expression for q in questions]))
-            answers = self.service.value(together)
+            answers = self.service.value(together([question.scalars for question in questions]))
         except RefusedError:
             raise
         except MMEarthError:
@@ -144,8 +142,8 @@ class EarthEngine:
     def _question(self, visit: Visit) -> Question:
         place = self._place(visit)
         anchor = None if "sentinel2" in visit.wanted else visit.anchor
-        scalars = self.service.made(lambda: scalar_question(place, visit.wanted, anchor))
-        return Question(place, anchor, scalars)
+        self.service.sign_in()
+        return Question(place, anchor, scalar_question(place, visit.wanted, anchor))
 
     def _answered(self, visit: Visit) -> Question:
         """Return the first question with its answer, foreseen or asked for now."""
@@ -153,7 +151,7 @@ class EarthEngine:
         if foreseen is not None:
             return foreseen
         question = self._question(visit)
-        return replace(question, answer=self.service.value(question.scalars.expression))
+        return replace(question, answer=self.service.value(question.scalars))
 
     def _see(self, visit: Visit) -> dict[str, Outcome]:
         """Ask the two questions and decode the answers."""
@@ -163,13 +161,13 @@ class EarthEngine:
             raise NoDataError(_no_scene(place, answer["seen"]))
         facts: Mapping[str, Facts] = answer["scene"][0]
         day = question.anchor or sentinel2.day(facts["sentinel2"])
-        drawing = expressions.drawing(place, day, facts, names)
-        reply = None if drawing.image is None else self.service.pixels(drawing.image, visit.tile)
-        hashes = (question.scalars.sha256, asked(drawing.image).sha256)
+        image, fields = pixel_question(place, day, facts, names)
+        reply = None if image is None else self.service.pixels(image, visit.tile)
+        hashes = (question.scalars.sha256, "" if image is None else image.sha256)
         outcomes: dict[str, Outcome] = {}
         for name in names:
-            seen = Seen(place, day, facts.get(name, {}), drawing.pixels(name, reply))
-            outcomes[name] = self._read(name, seen, hashes[name in drawing.fields])
+            seen = Seen(place, day, facts.get(name, {}), pixels_of(name, fields, reply))
+            outcomes[name] = self._read(name, seen, hashes[name in fields])
         return outcomes
 
     def _read(self, name: str, seen: Seen, expression: str) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import time
-from dataclasses import dataclass
 
 import ee
 import google.auth.exceptions
@@ -38,35 +37,26 @@ _ABSENT = ("not found", "does not exist", "does not have access")
 _BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """How the service asked for patience."""
-
-    retry_after_s: float | None
-    """How long, where it said so."""
-
-
-def busy(error: Exception) -> Busy | None:
-    """Return how one of CLIENT_ERRORS asks for patience; None where it does not."""
-    status = _status(error)
-    if status is None or isinstance(translate(error), RefusedError):
-        return None
-    if status in _BUSY_STATUS or _is_limit(status, _short(error).lower()):
-        return Busy(_retry_after(error))
-    return None
-
-
 def translate(error: Exception) -> MMEarthError:
     """Return our error for one of CLIENT_ERRORS."""
     if isinstance(error, google.auth.exceptions.TransportError | requests.RequestException):
-        return UnavailableError(f"the connection to Earth Engine failed ({_short(error)})")
+        return UnavailableError(f"the connection to Earth Engine failed ({_short(str(error))})")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return RefusedError(
-            f"Earth Engine does not accept the credentials ({_short(error)}); {_SIGN_IN}"
+            f"Earth Engine does not accept the credentials ({_short(str(error))}); {_SIGN_IN}"
         )
-    status, message = _status(error), _short(error)
-    if status is None:
-        return _without_reply(message)
+    status = _status(error)
+    return _without_reply(_short(str(error))) if status is None else refusal(status, str(error))
+
+
+def refusal(status: int, message: str) -> MMEarthError:
+    """Return our error for a reply that is none.
+
+    Args:
+        status: Of HTTP.
+        message: What the service says.
+    """
+    message = _short(message)
     text = message.lower()
     if _is_limit(status, text):
         return _limited(text, message)
@@ -75,6 +65,19 @@ def translate(error: Exception) -> MMEarthError:
     if status in {401, 403}:
         return RefusedError(f"Earth Engine refused ({message}); {_SIGN_IN}")
     return _deterministic(status, text, message)
+
+
+def retry_after_s(text: str | None) -> float | None:
+    """Return how many seconds a header asks to wait: a number or a date, RFC 9110 §10.2.3."""
+    if text is None:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
 
 
 def _without_reply(message: str) -> MMEarthError:
@@ -120,36 +123,16 @@ def _any(text: str, parts: tuple[str, ...]) -> bool:
     return any(part in text for part in parts)
 
 
-def _http(error: BaseException | None) -> googleapiclient.errors.HttpError | None:
-    """Return the HTTP error behind an error: the client drops it, but it is the context."""
+def _status(error: BaseException | None) -> int | None:
+    """Return the HTTP status behind an error: the client drops it, but it is the context's."""
     while error is not None:
         if isinstance(error, googleapiclient.errors.HttpError):
-            return error
+            return int(error.resp.status)
         error = error.__cause__ or error.__context__
     return None
 
 
-def _status(error: Exception) -> int | None:
-    behind = _http(error)
-    return int(behind.resp.status) if behind is not None else None
-
-
-def _retry_after(error: Exception) -> float | None:
-    """Return how many seconds the service asks to wait: a number or a date, RFC 9110 §10.2.3."""
-    behind = _http(error)
-    text = None if behind is None else behind.resp.get("retry-after")
-    if text is None:
-        return None
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, moment.timestamp() - time.time())
-
-
-def _short(error: Exception) -> str:
-    """Return an error's first words on one line."""
-    words = " ".join(str(error).split()) or type(error).__name__
+def _short(message: str) -> str:
+    """Return a message's first words on one line."""
+    words = " ".join(message.split()) or "no reason given"
     return words if len(words) <= 300 else f"{words[:300]}…"

@@ -21,6 +21,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.sources.earthengine import session
 from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.asked import asked
 from mmearth.curate.sources.earthengine.service import Service
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.model import ServiceError
@@ -103,7 +104,7 @@ def test_what_does_not_pass_is_sent_once(
     server: Server, kind: str, error: type[MMEarthError], sentence: str
 ) -> None:
     service = _service(server)
-    service.made(lambda: None)
+    service.sign_in()
     server.faults = Faults((kind,), share=1.0, times=99)
     with pytest.raises(error, match=sentence) as caught:
         _three(service)
@@ -114,7 +115,7 @@ def test_what_does_not_pass_is_sent_once(
 @pytest.mark.parametrize("kind", PASSING)
 def test_what_never_passes_is_left_for_the_next_run(server: Server, kind: str) -> None:
     service = _service(server, tries=2)
-    service.made(lambda: None)
+    service.sign_in()
     server.faults = Faults((kind,), share=1.0, times=99)
     with pytest.raises(UnavailableError):
         _three(service)
@@ -123,7 +124,7 @@ def test_what_never_passes_is_left_for_the_next_run(server: Server, kind: str) -
 
 def test_a_silent_service_is_not_waited_for(server: Server) -> None:
     service = _service(server, tries=2, timeout_s=0.2)
-    service.made(lambda: None)
+    service.sign_in()
     server.faults = Faults(("hang",), share=1.0, times=1)
     assert _three(service) == 3
     assert server.counters.total == 2
@@ -133,7 +134,7 @@ def test_retry_after_is_obeyed(server: Server) -> None:
     import time
 
     service = _service(server)
-    service.made(lambda: None)
+    service.sign_in()
     server.faults = Faults(("429-wait",), share=1.0, times=1)
     begin = time.monotonic()
     assert _three(service) == 3
@@ -142,8 +143,9 @@ def test_retry_after_is_obeyed(server: Server) -> None:
 
 def test_a_wrong_graph_is_refused_by_the_double(server: Server) -> None:
     service = _service(server)
-    call = service.made(lambda: ee.ApiFunction("Number.add"))
-    odd = ee.ComputedObject(call, {"left": "one", "right": 2})
+    service.sign_in()
+    call = ee.ApiFunction.lookup("Number.add")
+    odd = asked(ee.ComputedObject(call, {"left": "one", "right": 2}))
     with pytest.raises(SourceError, match=r"Number\.add\.left: found 'one', expected Number"):
         service.value(odd)
 

@@ -1,0 +1,84 @@
+"""A filled form is, to the letter, the question that the client would have made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tile import Tile
+from mmearth.curate.collectors.collector import Place
+from mmearth.curate.recipes import RECIPES
+from mmearth.curate.seasons import around, season
+from mmearth.curate.sources.earthengine.asked import asked, together
+from mmearth.curate.sources.earthengine.expressions import drawing, scalars
+from mmearth.curate.sources.earthengine.template import pixel_question, scalar_question
+from mmearth.tests.earthengine.memory import Memory
+from mmearth.tests.earthengine.offline import connected
+
+_NAMES = tuple(MODALITIES)
+_PLACES = [
+    *((10.1, 45.2, None), (-70.0, -33.0, None), (100.0, 0.5, "2020-07-01"), (179.9, 60.0, None)),
+    *((2.9, -79.5, "2020-01-31"), (171.0, -10.0, None), (-177.0, 83.9, None)),
+]
+_RADAR = [
+    {"asc": [{"index": "S1_A", "bands": ["VV", "VH"], "time": 1}], "desc": []},
+    {
+        "asc": [{"index": "S1_B", "bands": ["HH"], "time": 1}],
+        "desc": [{"index": "S1_C", "bands": ["VV", "VH"], "time": 1}],
+    },
+    {"asc": [], "desc": []},
+]
+
+
+@pytest.fixture(autouse=True)
+def _client() -> Iterator[None]:
+    with connected(Memory()):
+        yield
+
+
+def _place(lon: float, lat: float, near: str | None, recipe: str) -> Place:
+    quirks = RECIPES[recipe]
+    intervals = season(lat, quirks) if near is None else around(near, 15)
+    return Place(Tile.at(lon, lat), intervals, near, quirks)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(("lon", "lat", "near"), _PLACES)
+def test_both_questions(lon: float, lat: float, near: str | None, recipe: str) -> None:
+    place = _place(lon, lat, near, recipe)
+    for _ in range(2):  # the second time the form is there already
+        assert scalar_question(place, _NAMES, None) == asked(scalars(place, _NAMES, None))
+        for n, radar in enumerate(_RADAR):
+            facts = {
+                "sentinel2": {"index": f"2020_{n}_T{place.tile.epsg % 100}ABC"},
+                "sentinel1": radar,
+                "dynamic_world": {"indices": ["x"] * n},
+            }
+            image, bands = drawing(place, "2020-06-01", facts, _NAMES)
+            assert pixel_question(place, "2020-06-01", facts, _NAMES) == (asked(image), bands)
+
+
+def test_another_question_is_another_form() -> None:
+    place = _place(10.1, 45.2, None, "default")
+    one = scalar_question(place, _NAMES, None)
+    assert one != scalar_question(place, ("sentinel2", "biome"), None)
+    later = _NAMES[1:]  # the scene that settled the date is not asked for again
+    assert scalar_question(place, later, None) != scalar_question(place, later, "2020-06-01")
+    other = replace(place, quirks=RECIPES["mmearth-bench-2026"])
+    assert one != scalar_question(other, _NAMES, None)
+    assert len({one.sha256, scalar_question(other, _NAMES, None).sha256}) == 2
+
+
+def test_questions_together_keep_their_nodes_apart() -> None:
+    import json
+
+    places = [_place(lon, lat, near, "default") for lon, lat, near in _PLACES[:3]]
+    questions = [scalar_question(place, ("biome", "sentinel2"), None) for place in places]
+    graph = json.loads(together(questions).text)
+    answers = graph["values"][graph["result"]]["arrayValue"]["values"]
+    assert [node["valueReference"] for node in answers] == ["0_0", "1_0", "2_0"]
+    alone = sum(len(json.loads(question.text)["values"]) for question in questions)
+    assert len(graph["values"]) == alone + 1

@@ -74,6 +74,7 @@ MEMBER = pa.struct(
         ("acquired", pa.string()),
         ("stand_in", pa.string()),
         ("expression", pa.string()),
+        ("values", pa.list_(pa.float64())),  # of a tile-level modality, no-data where absent
     ]
 )
 """One modality of one sample: where its bytes are in the shard, and where they came from."""

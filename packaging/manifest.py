@@ -110,6 +110,7 @@ def _member(name: str, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
         "acquired": here.acquired,
         "stand_in": here.stand_in,
         "expression": here.expression,
+        "values": here.array.tolist() if MODALITIES[name].level == "tile" else None,
     }
 
 

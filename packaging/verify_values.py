@@ -41,6 +41,7 @@ def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.gene
     for name, array in arrays.items():
         if _share_at_once(name, array) is None:
             MODALITIES[name].check(array)
+        _same(f"values of {name}", array.tolist(), row[member_column(name)]["values"])
         if name in CLASS_COLUMNS:
             _same(name, int(array[0]), row[name])
     if TASKS[task].level == "tile":

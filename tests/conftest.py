@@ -28,8 +28,11 @@ tasks:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Refuse connections to any other machine."""
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Refuse connections to any other machine, but for tests that are marked `online`."""
+    if request.node.get_closest_marker("online"):
+        yield
+        return
     connect = socket.socket.connect
 
     def refuse(self: socket.socket, address: Any) -> None:
@@ -86,8 +89,8 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
 
     from mmearth import cli
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        before, sys.argv = sys.argv, ["mmearth", *arguments]
+    def run(*arguments: object) -> tuple[int, str, str]:
+        before, sys.argv = sys.argv, ["mmearth", *map(str, arguments)]
         try:
             code = cli.run()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from mmearth.curate.sources.synthetic import Synthetic
 if TYPE_CHECKING:
     from mmearth.curate.config import BuildConfig
     from mmearth.curate.sources.earthengine.source import EarthEngine
+
+_LOG = logging.getLogger(__name__)
 
 
 def _synthetic(config: BuildConfig, base: Path) -> Source:
@@ -79,8 +82,11 @@ def painter(config: BuildConfig, base: Path, scratch: Path) -> Callable[[Source]
     if task is None or task.gedi is None:
         return lambda source: source
     from mmearth.curate.labels.gedi import keep_footprints
+    from mmearth.curate.labels.gedi.footprints import open_footprints
     from mmearth.curate.labels.gedi.painted import Painted
 
     path = keep_footprints(task.gedi, base, scratch)
+    counts = open_footprints(path).counts
+    _LOG.log(logging.WARNING if counts.untested else logging.INFO, "GEDI footprints: %s", counts)
     quirks = quirks_of(config.recipe, getattr(config.source, "quirks", {}))
     return lambda source: Painted(source, path, quirks.labels_in_circle, quirks.leaf_days_late)

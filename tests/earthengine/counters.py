@@ -7,8 +7,6 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,12 +45,10 @@ class Counters:
     _begun: deque[float] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @contextmanager
-    def counting(self, path: str, key: str, nbytes: int) -> Iterator[tuple[int, int]]:
-        """Count a request while the block lasts; yield how many fly, and began in this second."""
+    def arrived(self, path: str, nbytes: int) -> tuple[int, int]:
+        """Count a request; return how many fly, and how many began in this second."""
         with self._lock:
             self.requests[path.partition("?")[0].rpartition("/")[2]] += 1
-            self.bodies[key] += 1
             self.bytes_in += nbytes
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -62,12 +58,17 @@ class Counters:
                 self._begun.popleft()
             in_second = len(self._begun)
             self.most_in_second = max(self.most_in_second, in_second)
-            found = self.in_flight, in_second
-        try:
-            yield found
-        finally:
-            with self._lock:
-                self.in_flight -= 1
+            return self.in_flight, in_second
+
+    def landed(self) -> None:
+        """Count a request as answered."""
+        with self._lock:
+            self.in_flight -= 1
+
+    def seen(self, key: str) -> None:
+        """Count a request's hash."""
+        with self._lock:
+            self.bodies[key] += 1
 
     def sent(self, status: int, nbytes: int) -> None:
         """Count a reply."""

@@ -122,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     # One segment a reply: headers and body in two would wait for the client's acknowledgement.
     wbufsize = -1
     server: _Listener
+    _in_flight = False
 
     def log_message(self, *_: Any) -> None:
         """Write no log."""
@@ -144,9 +145,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Count, misbehave if it is planned, else answer."""
         service = self.server.service
-        raw = self.rfile.read(int(self.headers["content-length"]))
-        key = body_hash(self.path, raw)
-        with service.counters.counting(self.path, key, len(raw)) as (in_flight, in_second):
+        length = int(self.headers["content-length"])
+        in_flight, in_second = service.counters.arrived(self.path, length)
+        self._in_flight = True
+        try:
+            raw = self.rfile.read(length)
+            key = body_hash(self.path, raw)
+            service.counters.seen(key)
             if not self._is_known():
                 return
             if service.latency_s:
@@ -161,6 +166,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._fail(429, "RESOURCE_EXHAUSTED", "Too many requests: rate limit")
             else:
                 self._answer(key, raw)
+        finally:
+            self._landed()
+
+    def _landed(self) -> None:
+        """Count the request as answered, before its last byte: the client may ask again at once."""
+        if self._in_flight:
+            self._in_flight = False
+            self.server.service.counters.landed()
 
     def _answer(self, key: str, raw: bytes) -> None:
         service = self.server.service
@@ -210,6 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = "x-earth-engine-computation-profiling" in self.headers
         profile = {"x-earth-engine-computation-profile": "profile"} if asked else {}
         self._head(status, len(body), {**(headers or {}), **profile})
+        self._landed()
         self.wfile.write(body)
         self.server.service.counters.sent(status, len(body))
 

@@ -13,9 +13,12 @@ import pytest
 from mmearth.build import Summary, build
 from mmearth.catalog.errors import QuotaError, RefusedError
 from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.store import read_observation
-from mmearth.catalog.tile import Tile
+from mmearth.catalog.tile import Tile, tiles_at
+from mmearth.curate.config import load_config
+from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import session
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.visits import AHEAD, Options
@@ -126,6 +129,21 @@ def test_provenance_is_in_manifest_and_catalogue(
     item = next((out / "stac").rglob(f"{row['key']}.json"))
     assets = json.loads(item.read_text())["assets"]
     assert assets["sentinel2"]["processing:expression"]["expression"] == scene["expression"]
+
+
+def test_biomass_places_are_footprints(base: Path, tmp_path: Path, server: Server) -> None:
+    config = base / "footprints.yaml"
+    config.write_text(
+        "name: ee\ntitle: T\nsource: {kind: earthengine}\ntasks: {biomass: {labels: {count: 40}}}"
+    )
+    source = make_source(load_config(config), base)
+    labels = list(source.labels("biomass", 40, 1))
+    assert labels and labels == list(source.labels("biomass", 40, 1))
+    assert labels != list(source.labels("biomass", 40, 2))
+    for label in labels[:3]:
+        [tile] = tiles_at([label.lon], [label.lat])
+        painted = source.observe(tile, ["biomass"], None)["biomass"]
+        assert isinstance(painted, Observation) and painted.valid_fraction > 0
 
 
 def test_faults_in_the_replies_change_no_byte(base: Path, tmp_path: Path, server: Server) -> None:

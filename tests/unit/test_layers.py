@@ -23,7 +23,8 @@ THIRD_PARTIES = {
     "curate": {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
         *("yaml", "PIL", "distributed", "click", "scipy", "h5py", "pyproj"),
-        *("ee", "google", "googleapiclient", "httplib2", "requests", "tenacity"),
+        *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
+        "tenacity",
     },
     "packaging": {"numpy", "pyarrow", "shapely", "webdataset", "click", "tqdm"},
     "loaders": {"duckdb", "pyarrow", "click"},

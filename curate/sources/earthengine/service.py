@@ -77,8 +77,9 @@ class Service:
             RefusedError: A person must act: sign in, raise a quota, ask for an asset.
             SourceError: The service cannot answer this.
         """
-        ask = partial(self._json, self.sign_in(), "value:compute")
-        return self._send(lambda: ask(f'{{"expression": {question.text}}}')["result"])
+        body = f'{{"expression": {question.text}}}'
+        ask = partial(self._json, self.sign_in(), "value:compute", body)
+        return self._send(lambda: ask()["result"])
 
     def pixels(self, image: Asked, tile: Tile) -> NDArray[np.void]:
         """Return an image on a tile's grid, (row, col), a named field a band.

@@ -15,6 +15,7 @@ import google_auth_httplib2
 import httplib2
 import requests
 import requests.adapters
+import requests.utils
 
 from mmearth.curate.sources.earthengine.access import Access
 
@@ -33,6 +34,10 @@ class Transport:
         self._session = requests.Session()
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
+        # What requests would look up in the environment for every request anew.
+        self._session.proxies = requests.utils.get_environ_proxies(access.url)
+        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._session.trust_env = False
         self._timeout_s = access.timeout_s
 
     def request(

@@ -1,0 +1,164 @@
+"""The commands that ask Earth Engine, and a build that is killed while it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmearth.curate.sources.earthengine import session
+from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.faults import PASSING, Faults
+from mmearth.tests.earthengine.places import SEED, planet_of, write_places
+from mmearth.tests.earthengine.planet import Planet
+from mmearth.tests.earthengine.server import TOKEN, Server
+
+_N = 12
+_CONFIG = """
+name: ee
+title: Through the loopback
+source: {kind: earthengine}
+tasks:
+  soil_pH: {points: {path: places.csv, value: ph}}
+"""
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with the configuration and the table of places."""
+    path = tmp_path_factory.mktemp("cli")
+    (path / "ee.yaml").write_text(_CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def planet(base: Path) -> Planet:
+    """The planet of all places."""
+    return planet_of(write_places(base / "places.csv", _N))
+
+
+@pytest.fixture(scope="module")
+def replies() -> dict[str, bytes]:
+    """What the planet has answered: it is slow, and always says the same."""
+    return {}
+
+
+@pytest.fixture
+def server(
+    planet: Planet, replies: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    """The planet behind the service's address."""
+    with Server(Evaluate(planet), replies=replies).running() as running:
+        for name, value in _environment(running).items():
+            monkeypatch.setenv(name, value)
+        yield running
+        assert running.crashes == []
+    session.close()
+
+
+def _environment(server: Server) -> dict[str, str]:
+    return {
+        "MMEARTH_EE_URL": server.url,
+        "MMEARTH_EE_PAUSE_S": "0.01",
+        "EARTHENGINE_PROJECT": "demo",
+        session.TOKEN: TOKEN,
+    }
+
+
+def test_doctor_shows_what_is_in_use(server: Server, run_cli: Cli) -> None:
+    code, out, _ = run_cli("doctor")
+    assert code == 0
+    assert len(out.splitlines()) < 25
+    for part in (
+        "CLOUDSDK_AUTH_ACCESS_TOKEN",
+        "demo",
+        server.url,
+        "150 EECU-hours",
+        "answer    ok",
+    ):
+        assert part in out
+    assert server.counters.total == 1
+
+
+def test_doctor_says_what_is_missing(
+    server: Server, run_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(session.TOKEN)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    code, out, _ = run_cli("doctor", "--offline", "--json")
+    found = json.loads(out)
+    assert (code, found["exit_code"]) == (6, 6)
+    assert "earthengine authenticate" in found["earthengine"]["missing"][0]
+    assert server.counters.total == 0
+
+
+def test_plan_counts_for_nothing_and_calibrates_for_little(
+    base: Path, server: Server, run_cli: Cli
+) -> None:
+    code, out, _ = run_cli("curate", "plan", base / "ee.yaml", "--json")
+    plan = json.loads(out)
+    assert (code, plan["n_tiles"], plan["requests"]) == (0, _N, _N + 3)
+    assert plan["eecu_hours"] is None
+    assert server.counters.total == 0
+    code, out, _ = run_cli("curate", "plan", base / "ee.yaml", "--calibrate", "2", "--json")
+    plan = json.loads(out)
+    assert (code, plan["n_tried"]) == (0, 2)
+    # The double charges half an EECU-second a request.
+    assert plan["eecu_hours"] == pytest.approx(0.5 * (_N + 3) / 3600, rel=0.01)
+    assert 4 <= server.counters.total <= 6
+
+
+def test_a_dataset_against_its_source(
+    base: Path, server: Server, run_cli: Cli, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("curate", "build", base / "ee.yaml", "-o", out)[0] == 0
+    check = ("packaging", "verify", out, "--against-source", "4", "--config", base / "ee.yaml")
+    code, _, err = run_cli(*check)
+    assert (code, "4 samples fetched again are the same" in err) == (0, True)
+    tiles = planet_of(write_places(base / "places.csv", _N)).ground.tiles
+    server.evaluate, server.replies = Evaluate(Planet(SEED + 1, tiles)), None
+    code, said, _ = run_cli(*check)
+    assert code == 4
+    assert "the source" in said and ".sentinel2" in said
+    assert run_cli("packaging", "verify", out, "--against-source", "1")[0] == 2
+
+
+def test_killed_builds_end_in_the_same_bytes(base: Path, server: Server, tmp_path: Path) -> None:
+    kinds = tuple(kind for kind in PASSING if kind != "429-wait")
+    assert _build(base, tmp_path / "calm", server, None) == 0
+    server.faults = Faults(kinds, share=0.2, seed=2)
+    luck, kills = random.Random(4), 0
+    while (code := _build(base, tmp_path / "wild", server, luck.uniform(1.5, 4.0), kills)) != 0:
+        assert code == -signal.SIGKILL
+        kills += 1
+    assert kills >= 2
+    calm, wild = (json.loads((tmp_path / n / "dataset.json").read_text()) for n in ("calm", "wild"))
+    assert calm["dataset_hash"] == wild["dataset_hash"]
+    rows = pq.read_table(tmp_path / "wild" / "observations.parquet").select(["tile", "modality"])
+    assert rows.num_rows == len({tuple(row.values()) for row in rows.to_pylist()}) == 12 * _N
+
+
+def _build(base: Path, out: Path, server: Server, seconds: float | None, kills: int = 0) -> int:
+    """Build in another process, killed after some seconds unless it was killed twice before."""
+    command = [sys.executable, "-c", "from mmearth.cli import main; main()", "-q"]
+    command += ["curate", "build", str(base / "ee.yaml"), "-o", str(out)]
+    with subprocess.Popen(
+        command, env={**os.environ, **_environment(server)}, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            return process.wait(seconds if kills < 2 else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()

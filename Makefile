@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# An environment of its own: the loaders that ours is compared with want an older numpy.
+PERF := $(VENV)/perf
 FOLDERS := catalog curate packaging loaders
 
 .PHONY: demo test install install-all lint types perf check clean
@@ -34,8 +36,8 @@ types: install-all
 	@mkdir -p .types && ln -sfn .. .types/mmearth
 	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -m mmearth.cli -m mmearth.build -m mmearth.build_command -m mmearth.doctor_command -m mmearth.verify_command $(foreach f,$(FOLDERS),-p mmearth.$(f))
 
-perf: install-all
-	$(BIN)/python -m pytest -m performance -s tests/performance
+perf: $(PERF)/installed
+	$(PERF)/bin/python -m pytest -m performance -s tests/performance
 
 check: lint types test
 
@@ -53,3 +55,8 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-all: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
 	@touch $@ $(VENV)/installed
+
+$(PERF)/installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(PERF)
+	$(PERF)/bin/python -m pip install --quiet --editable '.[all,dev,perf]'
+	@touch $@

@@ -100,18 +100,29 @@ def read_dataset(root: Path) -> dict[str, Any]:
     """
     path = root / DATASET
     try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise ConfigError(
             f"{root} holds no complete dataset: there is no {DATASET}; build one with "
             "`mmearth curate build CONFIG -o DIR`, or finish the build that was interrupted"
         ) from exc
-    except ValueError as exc:
-        raise FormatError(f"{path} is not JSON ({exc}); run the build again") from exc
-    found = str(document.get("schema_version"))
+    return parse_dataset(data, str(path))
+
+
+def parse_dataset(data: bytes, name: str) -> dict[str, Any]:
+    """Return the document of dataset.json, which came from `name`.
+
+    Raises:
+        FormatError: It is not ours or of another schema version.
+    """
+    try:
+        document: dict[str, Any] = json.loads(data)
+        found = str(document.get("schema_version"))
+    except (ValueError, AttributeError) as exc:
+        raise FormatError(f"{name} is not ours ({exc}); run the build again") from exc
     if found.split(".", maxsplit=1)[0] != SCHEMA_VERSION.split(".")[0]:
         raise FormatError(
-            f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
+            f"{name} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "install the version that made it, or build again"
         )
     return document

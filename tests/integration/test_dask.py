@@ -200,7 +200,7 @@ def test_the_whole_cluster_keeps_one_limit(cluster: Any) -> None:
     ):
         assert n_at_once == 6  # without a limit, six would fly
         asked = [executor.submit(_ask, limit) for _ in range(120)]
-        spans = sorted(future.result() for future in asked)
+        spans = sorted(future.result(60) for future in asked)
     begun, ended = [span[0] for span in spans], sorted(span[1] for span in spans)
     assert max(bisect_right(begun, t + 1.0) - i for i, t in enumerate(begun)) <= 40
     assert max(i + 1 - bisect_right(ended, t) for i, t in enumerate(begun)) <= 4

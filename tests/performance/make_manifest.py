@@ -105,17 +105,18 @@ def _joined(*numbers: Row) -> pa.Array:
 def _members(n: int, name: str, i: int, draw: np.random.Generator) -> pa.Array:
     offset = (np.arange(n) % SAMPLES_PER_SHARD) * 1_220_000 + 2048 + 400_000 * i
     text = np.frombuffer(draw.bytes(32 * n).hex().encode(), dtype="S64")
+    present = draw.random(n) < 0.97
     fields = {
-        "present": pa.array(draw.random(n) < 0.97),
-        "valid_fraction": pa.array(np.ones(n)),
-        "byte_offset": pa.array(offset),
-        "byte_length": pa.array(np.full(n, MEMBER_BYTES[name])),
-        "sha256": pa.array(text).cast(pa.string()),
+        "present": pa.array(present),
+        "valid_fraction": pa.array(present.astype(np.float64)),
+        "byte_offset": pa.array(offset, mask=~present),
+        "byte_length": pa.array(np.full(n, MEMBER_BYTES[name]), mask=~present),
+        "sha256": pa.array(text, mask=~present).cast(pa.string()),
         "source_ids": _lists(pa.array(draw.integers(0, 10**9, n)).cast(pa.string())),
         "acquired": pa.array(["2020-06-15"] * n),
-        "stand_in": pa.nulls(n, pa.string()),
     }
-    return pa.StructArray.from_arrays([fields[f.name] for f in MEMBER], fields=list(MEMBER))
+    columns = [fields[f.name] if f.name in fields else pa.nulls(n, f.type) for f in MEMBER]
+    return pa.StructArray.from_arrays(columns, fields=list(MEMBER))
 
 
 def _lists(values: pa.Array) -> pa.Array:

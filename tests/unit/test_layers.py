@@ -27,7 +27,7 @@ THIRD_PARTIES = {
         "tenacity",
     },
     "packaging": {"numpy", "pyarrow", "shapely", "webdataset", "click", "tqdm"},
-    "loaders": {"duckdb", "pyarrow", "click"},
+    "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
 }
 ONLY_IN = {
     "pystac": {"stac.py", "stac_asset.py", "stac_collection.py", "stac_item.py", "validate.py"},
@@ -36,6 +36,8 @@ ONLY_IN = {
     "h5py": {"files.py"},
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},
+    "obstore": {"remote.py"},
+    "torch": {"collate.py", "loader.py", "ranks.py", "stream.py", "benchmark"},
     "tenacity": {"earthengine"},
     "click": {"cli.py", "options.py"},
 }

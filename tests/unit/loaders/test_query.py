@@ -15,9 +15,13 @@ import pytest
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.answer import MAX_TEXT, cells, render
-from mmearth.loaders.query import query
+from mmearth.loaders.dataset import open_dataset
 
 RunCli = Callable[..., tuple[int, str, str]]
+
+
+def query(root: Path, sql: str) -> pa.Table:
+    return open_dataset(root).sql(sql)
 
 
 def test_a_view_per_task_and_one_over_all(small_dataset: Path) -> None:
@@ -65,6 +69,7 @@ def test_a_box_to_byte_ranges(small_dataset: Path) -> None:
         ("SET enable_external_access = true", "that reads"),
         ("SELECT * FROM read_text('/etc/hostname')", "Permission"),
         ("SELECT * FROM 'https://example.com/x.parquet'", "Permission"),
+        ("SELECT content FROM query('FROM soil' || '_pH') WHERE species > 0", "soil_pH"),
     ],
 )
 def test_refused(small_dataset: Path, run_cli: RunCli, sql: str, said: str) -> None:

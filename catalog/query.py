@@ -1,0 +1,104 @@
+"""Query: which samples of a task, and which of their modalities; nothing is read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.tasks import TASKS
+
+FRACTIONS = (5, 50, 100)
+"""Percent of the train split that can be chosen (MMEarth-Bench §4); the subsets are nested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which samples of a task, and which of their modalities."""
+
+    task: str
+    """A key of TASKS."""
+    split: tuple[str, ...] = SPLITS
+    """Some of SPLITS, in their order."""
+    fraction: int = 100
+    """One of FRACTIONS: percent of the train split; other splits are whole."""
+    modalities: tuple[str, ...] = tuple(MODALITIES)
+    """Some of MODALITIES, in their order."""
+    where: str | None = None
+    """An SQL expression on the manifest's columns; None is every sample."""
+    limit: int | None = None
+    """At most so many samples, the first in the manifest's order; None is all."""
+
+    @staticmethod
+    def of(
+        task: str,
+        split: str | Iterable[str] | None = None,
+        fraction: int = 100,
+        modalities: str | Iterable[str] | None = None,
+        where: str | None = None,
+        limit: int | None = None,
+    ) -> Query:
+        """Return a checked query from what people write: a name or several in any order, or None.
+
+        Raises:
+            ConfigError: See `check`.
+        """
+        splits = _names("split", split, SPLITS)
+        chosen = _names("modality", modalities, tuple(MODALITIES))
+        query = Query(task, splits, fraction, chosen, where, limit)
+        query.check()
+        return query
+
+    def check(self) -> None:
+        """Refuse what no dataset could answer.
+
+        Raises:
+            ConfigError: A task, split, modality or fraction that does not exist, none or too many
+                of them, a `where` that is not text, or a limit below one.
+        """
+        _one_of("task", self.task, tuple(TASKS))
+        if _names("split", self.split, SPLITS) != self.split:
+            raise ConfigError(f"found splits {self.split}; expected some of {SPLITS} in this order")
+        if _names("modality", self.modalities, tuple(MODALITIES)) != self.modalities:
+            raise ConfigError(
+                f"found modalities {self.modalities}; expected them once each, in the order of "
+                f"{', '.join(MODALITIES)}"
+            )
+        if isinstance(self.fraction, bool) or self.fraction not in FRACTIONS:
+            raise ConfigError(
+                f"found fraction {self.fraction!r}; expected one of "
+                f"{', '.join(map(str, FRACTIONS))}: percent of the train split"
+            )
+        if self.where is not None and (not isinstance(self.where, str) or not self.where.strip()):
+            raise ConfigError(
+                f"found where {self.where!r}; expected an SQL expression on the manifest's "
+                "columns, such as 'biome = 12 AND lat < 0', or None for every sample"
+            )
+        limit = self.limit
+        if limit is not None and (
+            isinstance(limit, bool) or not isinstance(limit, int) or limit < 1
+        ):
+            raise ConfigError(
+                f"found limit {limit!r}; expected a whole number from 1, or None for all"
+            )
+
+
+def _names(what: str, given: str | Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names in the order of `known`, each once; all of them for None."""
+    if given is None:
+        return known
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"found {what} {given!r}; expected a name, several names, or None")
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        _one_of(what, name, known)
+    if not names:
+        raise ConfigError(f"found no {what}; expected some of {', '.join(known)}, or None for all")
+    return tuple(name for name in known if name in names)
+
+
+def _one_of(what: str, name: object, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ConfigError(f"found {what} {name!r}; expected one of {', '.join(known)}")

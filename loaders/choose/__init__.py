@@ -1,0 +1,1 @@
+"""Manifest → index: what a loader must know of every chosen sample."""

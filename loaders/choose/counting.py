@@ -1,0 +1,104 @@
+"""How many samples a query chooses and of what, from the manifest alone; or why none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.query import Query
+from mmearth.catalog.schema import member_column
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.query import Tables, check_where, conditions, connect, rows, said
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many samples were chosen, and of what."""
+
+    samples: int
+    """All of them."""
+    split: dict[str, int]
+    """By split, in the order of SPLITS; splits without one are left out."""
+    present: dict[str, int]
+    """Chosen modality → samples that have it."""
+    labelled: int
+    """Samples that have a target."""
+
+
+def count_samples(tables: Tables, query: Query) -> Counts:
+    """Count the samples that a checked query chooses.
+
+    Raises:
+        ConfigError: Its `where` cannot be asked, or no sample is left; then it says at which
+            condition.
+    """
+    asked = f"{_counting(query)}\nGROUP BY split"
+    with connect(tables, asked) as connection:
+        check_where(connection, query)
+        try:
+            answer = {row[0]: row[1:] for row in connection.sql(asked).fetchall()}
+        except duckdb.Error as exc:
+            raise ConfigError(f"where {query.where!r} cannot be asked: {said(exc)}") from exc
+        if not answer:
+            raise ConfigError(_what_left_nothing(connection, tables, query))
+    samples, labelled, *present = (sum(column) for column in zip(*answer.values(), strict=True))
+    by_split = {name: answer[name][0] for name in SPLITS if name in answer}
+    return Counts(samples, by_split, dict(zip(query.modalities, present, strict=True)), labelled)
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes for people, in powers of 1000."""
+    value, unit = float(n_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{n_bytes} bytes" if unit == "bytes" else f"{value:.3g} {unit}"
+
+
+def _counting(query: Query) -> str:
+    """Return `SELECT split, samples, labelled, present of each modality FROM …`."""
+    task = TASKS[query.task]
+    label = "target"
+    if task.level == "pixel":
+        label = f'"{task.name}"."{task.name}".byte_offset'
+    elif task.kind == "multilabel":
+        label = f'"{task.name}"."{task.name}"'
+    present = "".join(
+        f', {member_column(name)}.present AS "present/{name}"' for name in query.modalities
+    )
+    counted = "".join(f', count_if("present/{name}")' for name in query.modalities)
+    return (
+        f'SELECT split, count(*), count("labelled/")\n{counted}\n'
+        f'FROM (SELECT split, {label} AS "labelled/"{present}\n{rows(query)})'
+    )
+
+
+def _what_left_nothing(connection: duckdb.DuckDBPyConnection, tables: Tables, query: Query) -> str:
+    """Return the sentence that says which condition left no sample, and of how many."""
+    left = connection.sql(f'SELECT count(*) FROM "{query.task}"').fetchall()[0][0]
+    if not left:
+        return f"{tables.place} has no sample of {query.task}; expected a task with some"
+    so_far = []
+    for text, sql in conditions(query):
+        so_far.append(sql)
+        asked = f'SELECT count(*) FROM "{query.task}" WHERE {" AND ".join(so_far)}'
+        before, left = left, connection.sql(asked).fetchall()[0][0]
+        if not left:
+            found = connection.sql(
+                f'SELECT split, count(*) FROM "{query.task}" GROUP BY split ORDER BY split'
+            ).fetchall()
+            there = ", ".join(f"{name} {n}" for name, n in found)
+            return (
+                f"no sample of {query.task} is left: {text} fits none of the {before} that the "
+                f"other conditions leave; the task has {there}"
+            )
+    raise AssertionError("the conditions left samples one by one, and none together")
+
+
+def percent(part: int, whole: int) -> str:
+    """Return a share for people."""
+    return f"{100 * part / whole:.3g} %"

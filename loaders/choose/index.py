@@ -1,0 +1,130 @@
+"""Index: what a loader must know of every chosen sample, as arrays; light enough for workers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import StorageError
+from mmearth.loaders.choose.spill import Spill
+
+Rows = NDArray[np.int64]
+"""Positions in an index, (k,)."""
+_BLOCK = 1 << 20  # rows that are hashed in one piece
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a loader must know of every chosen sample: arrays of n rows in the manifest's order.
+
+    Pickled, arrays in memory travel by value and those in files by path: the files live as long as
+    the index that was built, and another process must open them before it goes.
+    """
+
+    task: str
+    """A key of TASKS."""
+    modalities: tuple[str, ...]
+    """The chosen ones, in the order of MODALITIES."""
+    shards: tuple[str, ...]
+    """Paths relative to the dataset's root, in the order in which the rows need them."""
+    shard: NDArray[np.uint32]
+    """(n,) position in `shards`."""
+    place: NDArray[np.int32]
+    """(n, 3) EPSG code, left and top in metres."""
+    date: NDArray[np.int32]
+    """(n,) days since 1970-01-01 of the anchor date."""
+    lon: NDArray[np.float64]
+    """(n,) of the centre, degrees."""
+    lat: NDArray[np.float64]
+    """(n,) of the centre, degrees."""
+    offset: dict[str, NDArray[np.uint64]]
+    """Pixel-level modality, or the task if its target is pixel-level → (n,) byte of the shard at
+    which its `.npy` begins; 0 where it is absent (a tar never has a member's bytes there)."""
+    sha256: dict[str, NDArray[np.void]]
+    """The same keys → (n,) `V32`, of the whole `.npy`, zeros where absent; empty if left out."""
+    full: dict[str, NDArray[np.bool_]]
+    """The same keys → (n,) whether it has no no-data pixel."""
+    values: dict[str, NDArray[np.float64]]
+    """Tile-level modality → (n, band); where absent its no-data value, NaN if it has none."""
+    present: dict[str, NDArray[np.bool_]]
+    """Every chosen modality → (n,)."""
+    target: NDArray[Any] | None
+    """(n, n_outputs) of the task's dtype, NaN or 0 where unlabelled; None if pixel-level."""
+    labelled: NDArray[np.bool_]
+    """(n,) whether there is a target; False only in tasks where a sample may have none."""
+    owner: Spill | None = field(default=None, repr=False, compare=False)
+    """Keeps the arrays' files alive; None where all is in memory, or in another process."""
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def keys(self, rows: Rows) -> list[str]:
+        """Return samples' keys, `<epsg>_<left>_<top>_<yyyymmdd>`."""
+        days = self.date[rows].astype("datetime64[D]").astype(str).tolist()
+        return [
+            f"{epsg}_{left}_{top}_{day.replace('-', '')}"
+            for (epsg, left, top), day in zip(self.place[rows].tolist(), days, strict=True)
+        ]
+
+    def hash(self, dataset: str) -> str:
+        """Return the SHA-256 of which samples these are, in which order; not of their modalities.
+
+        Args:
+            dataset: The dataset's hash.
+        """
+        digest = hashlib.sha256(f"{dataset}\n{self.task}\n{len(self)}\n".encode())
+        digest.update("".join(f"{name}\n" for name in self.shards).encode())
+        for array, kind in ((self.shard, "<u4"), (self.place, "<i4"), (self.date, "<i4")):
+            for begin in range(0, len(self), _BLOCK):
+                block = np.ascontiguousarray(array[begin : begin + _BLOCK], kind)
+                digest.update(block.data)
+        return digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[..., Index], tuple[dict[str, Any]]]:
+        state = {f.name: _packed(getattr(self, f.name)) for f in fields(self) if f.name != "owner"}
+        return _restored, (state,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """An array in a file."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _packed(inner) for name, inner in value.items()}
+    if isinstance(value, np.memmap):
+        return _Mapped(str(value.filename), value.dtype.str, value.shape)
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    """Return a packed value.
+
+    Raises:
+        StorageError: The file of an array has gone, with the index that owned it.
+    """
+    if isinstance(value, dict):
+        return {name: _unpacked(inner) for name, inner in value.items()}
+    if not isinstance(value, _Mapped):
+        return value
+    try:
+        return np.memmap(value.path, np.dtype(value.dtype), mode="r", shape=value.shape)
+    except FileNotFoundError as exc:
+        raise StorageError(
+            f"the index's file {value.path} has gone; keep the selection that made the index "
+            "until its workers have started, and let them see the same temporary directory"
+        ) from exc
+
+
+def _restored(state: dict[str, Any]) -> Index:
+    return Index(**_unpacked(state))

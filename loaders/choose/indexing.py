@@ -1,0 +1,255 @@
+"""Manifest → Index: streamed from DuckDB in Arrow batches, never an object of Python a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.query import Query
+from mmearth.catalog.schema import manifest_path, member_column
+from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.choose.arrow import (
+    Array,
+    digests,
+    flags,
+    lists,
+    numbers,
+    required,
+    several,
+    there,
+)
+from mmearth.loaders.choose.index import Index
+from mmearth.loaders.choose.spill import Column, Spill, nbytes
+from mmearth.loaders.query import Tables, connect, rows, said
+
+MEMORY_BYTES = 1 << 30
+"""An index of more bytes than this lies in files."""
+BATCH_ROWS = 1 << 17
+"""Rows that are turned into arrays at a time."""
+HEADER_BYTES = 128
+"""Of every `.npy` member, before its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One array of an index: the columns it is made of, and how."""
+
+    name: str
+    sql: dict[str, str]
+    dtype: str
+    convert: Callable[[pa.RecordBatch], Array]
+    tail: tuple[int, ...] = ()
+
+
+def build_index(
+    tables: Tables,
+    query: Query,
+    n_rows: int,
+    checksums: bool = True,
+    memory_bytes: int = MEMORY_BYTES,
+    directory: Path | None = None,
+) -> Index:
+    """Read from a manifest what a loader must know of the samples that a query chooses.
+
+    Args:
+        tables: The dataset's.
+        query: Checked, and answered before.
+        n_rows: How many samples it chooses, from one.
+        checksums: Whether to read the members' SHA-256, which are half of an index.
+        memory_bytes: An index of more bytes lies in files.
+        directory: Where those files' temporary directory is made; the system's unless given.
+
+    Raises:
+        FormatError: The manifest is damaged, contradicts itself, or changed since it was counted.
+        StorageError: The disk is full.
+    """
+    shards: dict[str, int] = {}
+    parts = [*_plain_parts(shards), *_target_parts(query.task, checksums)]
+    for name in query.modalities:
+        parts += _modality_parts(name, checksums)
+    total = sum(nbytes((n_rows, *part.tail), part.dtype) for part in parts)
+    spill = Spill(directory) if total > memory_bytes else None
+    columns = {
+        part.name: Column(part.name, (n_rows, *part.tail), part.dtype, spill) for part in parts
+    }
+    try:
+        _fill(tables, query, parts, columns)
+        arrays = {name: column.done() for name, column in columns.items()}
+    except duckdb.Error as exc:
+        raise FormatError(
+            f"{tables.place}: {manifest_path(query.task)} cannot be read: {said(exc)}; "
+            "see `mmearth packaging verify`, or build the dataset again"
+        ) from exc
+    except FormatError as exc:
+        exc.add_note(f"{tables.place}: {manifest_path(query.task)}")
+        raise
+    finally:
+        for column in columns.values():
+            column.close()
+    return _assembled(query, tuple(shards), arrays, spill)
+
+
+def _fill(tables: Tables, query: Query, parts: list[_Part], columns: dict[str, Column]) -> None:
+    """Append every batch of the answer to the columns."""
+    # Names of ours hold a slash, so that no `where` can mean one of them.
+    wanted = {alias: sql for part in parts for alias, sql in part.sql.items()}
+    listed = ", ".join(f'{sql} AS "{alias}"' for alias, sql in wanted.items())
+    asked = f"SELECT {listed} {rows(query)}"
+    with connect(tables, asked) as connection:
+        for batch in connection.sql(asked).to_arrow_reader(BATCH_ROWS):
+            for part in parts:
+                columns[part.name].append(part.convert(batch))
+
+
+def _assembled(
+    query: Query, shards: tuple[str, ...], arrays: dict[str, Array], spill: Spill | None
+) -> Index:
+    def of(kind: str) -> dict[str, Array]:
+        found = (name.partition("/") for name in arrays)
+        return {name: arrays[f"{first}/{name}"] for first, _, name in found if first == kind}
+
+    target = arrays.get("target")
+    offset = of("offset")
+    labelled = offset[query.task] != 0 if target is None else arrays["labelled"]
+    if not (TASKS[query.task].optional or labelled.all()):
+        raise FormatError(
+            f"{np.count_nonzero(~labelled)} samples have no target; expected one for every sample "
+            f"of {query.task}: see `mmearth packaging verify`, or build the dataset again"
+        )
+    return Index(
+        query.task,
+        query.modalities,
+        shards,
+        arrays["shard"],
+        arrays["place"],
+        arrays["date"],
+        arrays["lon"],
+        arrays["lat"],
+        offset,
+        of("sha256"),
+        of("full"),
+        of("values"),
+        of("present"),
+        target,
+        labelled,
+        spill,
+    )
+
+
+def _plain_parts(shards: dict[str, int]) -> list[_Part]:
+    """Return the arrays that every index has; `shards` is filled: name → position."""
+
+    def positions(batch: pa.RecordBatch) -> Array:
+        coded = batch["at/shard"].dictionary_encode()
+        names = coded.dictionary.to_pylist()  # one a shard, not one a row
+        position = np.array([shards.setdefault(n, len(shards)) for n in names], np.uint32)
+        return position[required(coded.indices, "shard", "int32")]
+
+    def place(batch: pa.RecordBatch) -> Array:
+        of = [required(batch[f"at/{name}"], name, "int32") for name in ("epsg", "left", "top")]
+        return np.stack(of, axis=1)
+
+    corners = {f"at/{name}": f'"{name}"' for name in ("epsg", "left", "top")}
+    return [
+        _Part("shard", {"at/shard": "shard"}, "uint32", positions),
+        _Part("place", corners, "int32", place, (3,)),
+        _column("date", "date", "int32"),
+        _column("lon", "lon", "float64"),
+        _column("lat", "lat", "float64"),
+    ]
+
+
+def _column(name: str, sql: str, dtype: str) -> _Part:
+    alias = f"at/{name}"
+    return _Part(name, {alias: sql}, dtype, lambda batch: required(batch[alias], name, dtype))
+
+
+def _target_parts(task: str, checksums: bool) -> list[_Part]:
+    here = TASKS[task]
+    if here.level == "pixel":
+        length = HEADER_BYTES + nbytes(here.shape, here.dtype)
+        return _member_parts(task, task, length, checksums)
+    if here.kind == "multilabel":
+        sql = {"at/target": f'"{task}"."{task}"'}
+        return [
+            _Part(
+                "target",
+                sql,
+                here.dtype,
+                lambda batch: several(batch["at/target"], here.outputs),
+                (len(here.outputs),),
+            ),
+            _Part("labelled", sql, "bool", lambda batch: there(batch["at/target"])),
+        ]
+    sql = {"at/target": "target"}
+    return [
+        _Part(
+            "target",
+            sql,
+            here.dtype,
+            lambda batch: numbers(batch["at/target"], np.nan)[:, np.newaxis],
+            (1,),
+        ),
+        _Part("labelled", sql, "bool", lambda batch: there(batch["at/target"])),
+    ]
+
+
+def _modality_parts(name: str, checksums: bool) -> list[_Part]:
+    modality, column = MODALITIES[name], member_column(name)
+    here = f"present/{name}"
+    present = _Part(
+        here, {here: f"coalesce({column}.present, false)"}, "bool", lambda b: flags(b[here])
+    )
+    if modality.level == "pixel":
+        length = HEADER_BYTES + modality.nbytes
+        return [present, *_member_parts(name, column, length, checksums, present)]
+    alias, n_bands = f"values/{name}", len(modality.bands)
+    absent = np.nan if modality.nodata is None else modality.nodata
+    return [
+        present,
+        _Part(
+            alias,
+            {alias: f"{column}.values"},
+            "float64",
+            lambda b: lists(name, b[alias], flags(b[here]), n_bands, absent),
+            (n_bands,),
+        ),
+    ]
+
+
+def _member_parts(
+    name: str, column: str, length: int, checksums: bool, present: _Part | None = None
+) -> list[_Part]:
+    """Return the arrays of a pixel-level member of `length` bytes."""
+    at, n, digest, share = (f"{kind}/{name}" for kind in ("offset", "length", "sha256", "full"))
+
+    def offsets(batch: pa.RecordBatch) -> Array:
+        offset, lengths = numbers(batch[at]), numbers(batch[n])
+        expected = np.where(offset != 0, length, 0)
+        wrong = lengths != expected
+        if present is not None:
+            wrong |= (offset != 0) != flags(batch[present.name])
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise FormatError(
+                f"{name} of a sample has {lengths[i]} bytes at {offset[i]}; expected {length} "
+                "where it is present and none where it is not: build the dataset again"
+            )
+        return offset
+
+    source = f'"{column}"'
+    parts = [
+        _Part(at, {at: f"{source}.byte_offset", n: f"{source}.byte_length"}, "uint64", offsets),
+        _Part(share, {share: f"{source}.valid_fraction"}, "bool", lambda b: numbers(b[share]) == 1),
+    ]
+    if checksums:
+        sql = {digest: f"{source}.sha256", at: f"{source}.byte_offset"}
+        parts.append(_Part(digest, sql, "V32", lambda b: digests(name, b[digest], there(b[at]))))
+    return parts

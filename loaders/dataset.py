@@ -1,0 +1,190 @@
+"""Dataset: a published dataset in a directory or behind a URL, to ask and to choose from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmearth.catalog.checksums import DATASET, SUMS, parse_dataset, read_dataset
+from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
+from mmearth.catalog.query import Query
+from mmearth.loaders.choose.counting import count_samples
+from mmearth.loaders.fetch.cache import Cache, default_directory, fetched
+from mmearth.loaders.fetch.root import Root, open_root
+from mmearth.loaders.query import Tables
+from mmearth.loaders.query import query as ask
+from mmearth.loaders.selection import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A complete dataset; its tables are read when they are needed."""
+
+    root: Root
+    """Where it lies."""
+    card: dict[str, Any]
+    """dataset.json: name, licence, tasks, modalities, recipe, hash."""
+    cache: Cache
+    """Where the tables of a remote dataset are kept; not used for a local one."""
+    _local: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of SHA256SUMS: equal for datasets of equal bytes."""
+        return str(self.card["dataset_hash"])
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it has samples of."""
+        return tuple(self.card["tasks"])
+
+    @property
+    def tables(self) -> Tables:
+        """Where DuckDB finds its tables."""
+        path = self.root.path(DATASET)
+        if path is None:
+            return Tables(self.root.url, self.tasks, self.find, None)
+        directory = path.parent.resolve()
+        return Tables(self.root.url, self.tasks, directory.joinpath, directory)
+
+    def statistics(self, task: str) -> dict[str, Any]:
+        """Return statistics/<task>.json: counts, means and extremes of the train subsets.
+
+        Raises:
+            ConfigError: The dataset has no such task.
+            FormatError: The file is missing or not JSON; others as `mmearth.open` says.
+        """
+        self._check_task(task)
+        name = f"statistics/{task}.json"
+        try:
+            document: dict[str, Any] = json.loads(self.find(name).read_bytes())
+        except (ValueError, FileNotFoundError) as exc:
+            raise FormatError(
+                f"{self.root.url}/{name} is missing or not JSON ({exc}); run "
+                "`mmearth packaging build`, or fetch the dataset again"
+            ) from exc
+        return document
+
+    def sql(self, query: str) -> pa.Table:
+        """Return the answer to one DuckDB query that reads.
+
+        There is a view per task under the task's name, `samples` over all of them, `tiles` and
+        `observations`. Only the tables that it names are fetched, all if it names none.
+
+        Raises:
+            ConfigError: It is not one reading query, or cannot be answered.
+        """
+        return ask(self.tables, query)
+
+    def select(
+        self,
+        task: str,
+        split: str | Iterable[str] | None = None,
+        fraction: int = 100,
+        modalities: str | Iterable[str] | None = None,
+        where: str | None = None,
+        limit: int | None = None,
+    ) -> Selection:
+        """Return the samples of a task that fit, with their number and bytes; no shard is read.
+
+        Args:
+            task: One of `tasks`.
+            split: A split, several, or None for all.
+            fraction: 5, 50 or 100 percent of the train split; other splits are whole.
+            modalities: Those to read, in any order; None for all twelve.
+            where: An SQL expression on the manifest's columns: `biome = 12 AND lat < 0`.
+            limit: The first so many in the manifest's order: by split, then along a Hilbert curve.
+
+        Raises:
+            ConfigError: A value is not known, the SQL is wrong, or no sample is left.
+        """
+        query = Query.of(task, split, fraction, modalities, where, limit)
+        self._check_task(task)
+        return Selection(self, query, count_samples(self.tables, query))
+
+    def find(self, name: str) -> Path:
+        """Return a table or another small file as a file of this machine, verified if fetched.
+
+        Raises:
+            FormatError: SHA256SUMS does not name it.
+            MMEarthError: As `Root` and `fetched` say.
+        """
+        local = self.root.path(name)
+        if local is not None:
+            return local
+        if name not in self._local:
+            sums = fetched(self.root, SUMS, self.hash, self.cache)
+            self._local[name] = fetched(self.root, name, _checksum(sums, name, self), self.cache)
+        return self._local[name]
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on when the dataset was built again since it was opened.
+
+        Raises:
+            IntegrityError: It was, or is being built this moment.
+        """
+        try:
+            found: object = _read_card(self.root)["dataset_hash"]
+        except (ConfigError, FormatError):
+            found = "none: a build has begun"
+        if found != self.hash:
+            raise IntegrityError(
+                f"{self.root.url} has changed since it was opened: found dataset hash {found}, "
+                f"expected {self.hash}; wait until its build has ended and open it again"
+            )
+
+    def _check_task(self, task: str) -> None:
+        if task not in self.tasks:
+            raise ConfigError(
+                f"{self.root.url} has no task {task!r}; expected one of {', '.join(self.tasks)}"
+            )
+
+
+def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> Dataset:
+    """Open a dataset: read its dataset.json and nothing else.
+
+    Args:
+        place: A directory, or a URL that begins with `http://`, `https://`, `s3://` or `gs://`.
+        cache: Where to keep what is fetched: a directory or a `Cache`; None for MMEARTH_CACHE,
+            else the user's cache directory.
+
+    Raises:
+        ConfigError: There is no complete dataset.
+        FormatError: dataset.json is not ours, or of a schema this version does not read.
+        SourceError: A remote place refuses, or did not answer.
+    """
+    root = open_root(place)
+    if not isinstance(cache, Cache):
+        cache = Cache(default_directory() if cache is None else Path(cache))
+    return Dataset(root, _read_card(root), cache)
+
+
+def _read_card(root: Root) -> dict[str, Any]:
+    path = root.path(DATASET)
+    if path is not None:
+        card = read_dataset(path.parent)
+    else:
+        card = parse_dataset(root.read(DATASET), f"{root.url}/{DATASET}")
+    if not (isinstance(card.get("tasks"), list) and isinstance(card.get("dataset_hash"), str)):
+        raise FormatError(
+            f"{root.url}/{DATASET} has no tasks or no dataset_hash; run the build again"
+        )
+    return card
+
+
+def _checksum(sums: Path, name: str, dataset: Dataset) -> str:
+    """Return what SHA256SUMS says of a file; the list, which may be long, is read line by line."""
+    with sums.open(encoding="utf-8") as lines:
+        for line in lines:
+            digest, _, path = line.rstrip("\n").partition("  ")
+            if path == name:
+                return digest
+    raise FormatError(
+        f"{dataset.root.url} has no {name}: {SUMS} does not name it; expected a dataset with "
+        "all its tables, so build it again"
+    )

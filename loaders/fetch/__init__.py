@@ -1,0 +1,1 @@
+"""Bytes of the chosen members, from where they lie into a batch's memory."""

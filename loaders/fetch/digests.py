@@ -1,0 +1,137 @@
+"""What a member must be: its header, its length, its SHA-256; each is hashed once a process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.choose.index import Index
+from mmearth.loaders.fetch.root import DATASET, Root
+from mmearth.packaging.codec import npy
+
+
+@dataclass(frozen=True, slots=True)
+class MemberForm:
+    """What every member of one kind has in common."""
+
+    header: bytes
+    """Of its `.npy`, before the values."""
+    nbytes: int
+    """Of its values, without the header."""
+
+    @property
+    def whole(self) -> int:
+        """Bytes of the header and the values."""
+        return len(self.header) + self.nbytes
+
+
+@cache
+def member_form(name: str) -> MemberForm:
+    """Return the form of a pixel-level modality's members, or of a task's pixel-level targets."""
+    spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
+    values = np.zeros(spec.shape, dtype=spec.dtype)
+    return MemberForm(npy(values)[: -values.nbytes], values.nbytes)
+
+
+class Digests:
+    """Compares members with the manifest, and remembers which need not be compared again."""
+
+    def __init__(self, root: Root, index: Index, verify: bool) -> None:
+        """Begin with nothing compared.
+
+        Args:
+            root: Where the dataset lies.
+            index: Says what each member's SHA-256 is.
+            verify: Whether members are hashed; their headers are looked at in any case.
+
+        Raises:
+            ConfigError: Members are to be hashed and the index was made without SHA-256s.
+        """
+        missing = [name for name in index.offset if name not in index.sha256]
+        if verify and missing:
+            raise ConfigError(
+                f"the index has no SHA-256 of {missing[0]}, which verifying needs; make it with "
+                "them, or read without verifying (local datasets only)"
+            )
+        self._root, self._index = root, index
+        # A byte a member; the operating system gives the memory only where one is written.
+        self._known = {name: np.zeros(len(index), np.bool_) for name in index.offset if verify}
+
+    def known(self, name: str, rows: NDArray[np.int64]) -> list[bool]:
+        """Return which rows' members need no hashing: they were, or none shall be."""
+        if name not in self._known:
+            return [True] * len(rows)
+        return list(self._known[name][rows].tolist())
+
+    def expected(self, name: str, row: int) -> str:
+        """Return the SHA-256 of a member as the manifest has it, in hexadecimal."""
+        return bytes(self._index.sha256[name][row].tobytes()).hex()
+
+    def matches(self, name: str, row: int, header: bytes, values: memoryview) -> bool:
+        """Return whether a member is the one of the manifest, and remember that it is."""
+        digest = hashlib.sha256(header)
+        digest.update(values)
+        if digest.hexdigest() != self.expected(name, row):
+            return False
+        self._known[name][row] = True
+        return True
+
+    def member(self, name: str, row: int) -> str:
+        """Return a member as errors name it: shard, modality, sample."""
+        shard = self._index.shards[int(self._index.shard[row])]
+        key = self._index.keys(np.array([row], np.int64))[0]
+        return f"{self._root.url.rstrip('/')}/{shard}: {name} of sample {key}"
+
+    def damaged(
+        self, name: str, row: int, header: bytes, values: memoryview | None
+    ) -> IntegrityError:
+        """Return the error of a member that is not what the manifest says.
+
+        Args:
+            name: A key of the index' offsets.
+            row: Of the index.
+            header: What stands where its header should.
+            values: What stands where its values should; None when they were not hashed.
+        """
+        if values is None:
+            found = f"found {header[:16]!r}…, expected the header of its .npy"
+        else:
+            digest = hashlib.sha256(header)
+            digest.update(values)
+            found = (
+                f"found SHA-256 {digest.hexdigest()}, the manifest says {self.expected(name, row)}"
+            )
+        return IntegrityError(
+            f"{self.member(name, row)}: {found}; run `mmearth packaging verify`, then build or "
+            "fetch the shard again"
+        )
+
+
+def check_unchanged(root: Root, dataset_hash: str) -> None:
+    """Refuse to go on with a dataset that is not the one that was opened.
+
+    A build takes dataset.json away before it changes anything, and writes it last.
+
+    Raises:
+        IntegrityError: The dataset was rebuilt, or is being rebuilt.
+    """
+    try:
+        found = json.loads(root.read(DATASET))["dataset_hash"]
+    except (FormatError, ValueError, KeyError, TypeError) as exc:
+        raise IntegrityError(
+            f"{root.url} was rebuilt while it was read, or is being rebuilt: its {DATASET} has "
+            "gone or is not whole; open it again when the build has ended"
+        ) from exc
+    if found != dataset_hash:
+        raise IntegrityError(
+            f"{root.url} was rebuilt while it was read: its hash was {dataset_hash[:12]}…, now it "
+            f"is {str(found)[:12]}…; open it again"
+        )

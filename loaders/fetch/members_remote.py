@@ -1,0 +1,151 @@
+"""Members of a dataset behind a URL: ranges fetched side by side, verified, kept in a cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import FormatError, SourceError
+from mmearth.loaders.choose.index import Index
+from mmearth.loaders.fetch.cache import Cache
+from mmearth.loaders.fetch.digests import Digests, check_unchanged, member_form
+from mmearth.loaders.fetch.ranges import Span, merged
+from mmearth.loaders.fetch.root import Root
+
+REQUESTS = 8
+"""Requests that one process has under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One member that a batch wants."""
+
+    name: str
+    """A key of the index' offsets."""
+    row: int
+    """Of the index."""
+    begin: int
+    """First byte in its shard."""
+    known: bool
+    """Whether its entry in the cache was verified before, by this process."""
+    into: NDArray[np.uint8]
+    """(nbytes,) where its values go."""
+
+    @property
+    def end(self) -> int:
+        """The byte after its last."""
+        return self.begin + member_form(self.name).whole
+
+
+class RemoteReader:
+    """Reads members in one process; every member that arrives is verified."""
+
+    def __init__(
+        self, root: Root, index: Index, dataset_hash: str, gap: int, cache: Cache | None
+    ) -> None:
+        """Ask for nothing yet; the arguments are those of `Members`."""
+        self._root, self._index, self._hash = root, index, dataset_hash
+        self._gap, self._cache = gap, cache
+        self._digests = Digests(root, index, verify=True)
+        self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="mmearth-range")
+        self._asked = False  # whether the dataset is still the one that was opened
+
+    def fill(self, rows: NDArray[np.int64], into: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Write each row's members; see `Members.fill`."""
+        missing: dict[int, list[Wanted]] = {}
+        shards = self._index.shard[rows].tolist()
+        for name, array in into.items():
+            begins = self._index.offset[name][rows].tolist()
+            known = self._digests.known(name, rows)
+            for slot, row in enumerate(rows.tolist()):
+                if not begins[slot]:
+                    continue
+                wanted = Wanted(name, row, begins[slot], known[slot], array[slot])
+                if not self._from_cache(wanted):
+                    missing.setdefault(shards[slot], []).append(wanted)
+        if missing:
+            self._fetch(missing)
+
+    def _fetch(self, missing: Mapping[int, list[Wanted]]) -> None:
+        if not self._asked:
+            check_unchanged(self._root, self._hash)
+            self._asked = True
+        asked: list[Future[None]] = []
+        for shard, wanted in missing.items():
+            ranges = [(each.begin, each.end) for each in wanted]
+            for span in merged(ranges, self._gap):
+                members = [wanted[at] for at in span.members]
+                asked.append(self._pool.submit(self._get, shard, span, members))
+        wait(asked, return_when=FIRST_EXCEPTION)
+        for future in asked:
+            future.cancel()
+        # Nothing may still write into the batch when this returns, whatever happened.
+        wait(asked)
+        for future in asked:
+            if not future.cancelled():
+                future.result()
+
+    def _get(self, shard: int, span: Span, members: list[Wanted]) -> None:
+        """Fetch one span of a shard and give each member its part."""
+        data = memoryview(self._range(shard, span.begin, span.end, members[0]))
+        for wanted in members:
+            part = data[wanted.begin - span.begin : wanted.end - span.begin]
+            if not self._accept(wanted, part):
+                # Damaged on the way, perhaps: once more, alone.
+                part = memoryview(self._range(shard, wanted.begin, wanted.end, wanted))
+                if not self._accept(wanted, part):
+                    check_unchanged(self._root, self._hash)
+                    n = len(member_form(wanted.name).header)
+                    header, values = bytes(part[:n]), part[n:]
+                    raise self._digests.damaged(wanted.name, wanted.row, header, values)
+
+    def _range(self, shard: int, begin: int, end: int, wanted: Wanted) -> bytes:
+        try:
+            return self._root.read_range(self._index.shards[shard], begin, end)
+        except (FormatError, SourceError) as exc:
+            if isinstance(exc, FormatError):
+                # A build that began meanwhile is the better explanation, where there is one.
+                check_unchanged(self._root, self._hash)
+            member = self._digests.member(wanted.name, wanted.row)
+            raise type(exc)(f"{member}: {exc}") from exc
+
+    def _accept(self, wanted: Wanted, part: memoryview) -> bool:
+        """Take a member if it is the manifest's, and keep it."""
+        n = len(member_form(wanted.name).header)
+        if not self._digests.matches(wanted.name, wanted.row, bytes(part[:n]), part[n:]):
+            return False
+        wanted.into[:] = np.frombuffer(part[n:], np.uint8)
+        if self._cache is not None:
+            self._cache.put(self._digests.expected(wanted.name, wanted.row), part)
+        return True
+
+    def _from_cache(self, wanted: Wanted) -> bool:
+        """Take a member from the cache; drop a damaged entry."""
+        if self._cache is None:
+            return False
+        sha256 = self._digests.expected(wanted.name, wanted.row)
+        path = self._cache.get(sha256)
+        if path is None:
+            return False
+        form = member_form(wanted.name)
+        header, values = bytearray(len(form.header)), wanted.into.data
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # evicted meanwhile, or not this user's to read
+            return False
+        try:
+            n_read = os.readv(file, [header, values])
+        finally:
+            os.close(file)
+        whole = n_read == form.whole and header == form.header
+        if whole and wanted.known:
+            return True
+        if whole and self._digests.matches(wanted.name, wanted.row, bytes(header), values):
+            return True
+        self._cache.drop(sha256)
+        return False

@@ -1,0 +1,133 @@
+"""Local shards as memory: mapped when first read, watched for changes, closed when too many."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import FormatError, IntegrityError, StorageError
+from mmearth.loaders.fetch.digests import check_unchanged
+from mmearth.loaders.fetch.root import Root
+
+OPEN_SHARDS = 512
+"""Maps that one process keeps; each is an open file, of which 1,024 is the usual limit."""
+Identity = tuple[int, int, int, int]
+"""Device, inode, size in bytes and time of change in ns: a file with the same is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """One shard in memory, read-only."""
+
+    pages: mmap.mmap
+    """Its bytes; a slice is a copy."""
+    words: NDArray[np.uint64]
+    """The same memory, a slice of which is none; a tar is blocks of whole words."""
+    nbytes: int
+    """Its length."""
+
+
+class Shards:
+    """The shards of one process; threads may share them."""
+
+    def __init__(self, root: Root, names: tuple[str, ...], dataset_hash: str) -> None:
+        """Open nothing yet.
+
+        Args:
+            root: A directory.
+            names: Of the shards, relative to it.
+            dataset_hash: Of the dataset that they belong to.
+        """
+        self._root, self._names, self._hash = root, names, dataset_hash
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, Mapped] = OrderedDict()
+        self._identity: dict[int, Identity] = {}
+        self._paths: dict[int, Path] = {}
+
+    def at(self, shard: int) -> Mapped:
+        """Return a shard that has not changed since this process read it first.
+
+        To read a mapped page that a truncated file no longer has kills the process (SIGBUS), so
+        the file is looked at before each use. A truncation in place within the microseconds from
+        here to the end of the copying still does, and so does a disk that cannot read a sector;
+        mmearth itself never writes to a shard in place.
+
+        Raises:
+            IntegrityError: It changed, or its dataset was rebuilt.
+            FormatError: It is not there.
+            StorageError: It cannot be opened.
+        """
+        with self._lock:
+            path = self._path(shard)
+            found = self._look(path, shard)
+            if self._identity.get(shard, found) != found:
+                raise self._changed(path, self._identity[shard], found)
+            mapped = self._open.get(shard)
+            if mapped is None:
+                mapped = self._map(path, shard)
+            self._open.move_to_end(shard)
+            # Whoever still copies from it keeps it: only the reference goes.
+            while len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)
+            return mapped
+
+    def _path(self, shard: int) -> Path:
+        path = self._paths.get(shard)
+        if path is None:
+            path = self._root.path(self._names[shard])
+            assert path is not None, "shards are mapped from a local root"
+            self._paths[shard] = path
+        return path
+
+    def _look(self, path: Path, shard: int) -> Identity:
+        try:
+            return _identity(path.stat())
+        except FileNotFoundError:
+            # A build that began meanwhile is the better explanation, where there is one.
+            check_unchanged(self._root, self._hash)
+            raise FormatError(
+                f"{path} is not there; the manifest names it: run `mmearth packaging verify`"
+            ) from None
+        except OSError as exc:
+            raise StorageError(f"cannot read {path}: {str(exc.strerror).lower()}") from exc
+
+    def _map(self, path: Path, shard: int) -> Mapped:
+        try:
+            with path.open("rb", buffering=0) as stream:
+                opened = _identity(os.fstat(stream.fileno()))
+                if opened[2] == 0:
+                    raise IntegrityError(f"{path} is empty; run `mmearth packaging verify`")
+                pages = mmap.mmap(stream.fileno(), opened[2], prot=mmap.PROT_READ)
+        except OSError as exc:
+            raise StorageError(
+                f"cannot open {path}: {str(exc.strerror).lower()}; `ulimit -n` says how many files "
+                f"may be open, of which a loader wants {OPEN_SHARDS}"
+            ) from exc
+        if shard not in self._identity:
+            # After the opening: a build takes dataset.json away before it replaces a shard.
+            check_unchanged(self._root, self._hash)
+        elif self._identity[shard] != opened:
+            raise self._changed(path, self._identity[shard], opened)
+        self._identity[shard] = opened
+        words = np.frombuffer(pages, np.uint64, opened[2] // 8)
+        self._open[shard] = Mapped(pages, words, opened[2])
+        return self._open[shard]
+
+    def _changed(self, path: Path, before: Identity, now: Identity) -> IntegrityError:
+        check_unchanged(self._root, self._hash)
+        what = f"from {before[2]} to {now[2]} bytes" if before[2] != now[2] else "in place"
+        return IntegrityError(
+            f"{path} changed {what} while it was read; run `mmearth packaging verify`, then open "
+            "the dataset again"
+        )
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,210 @@
+"""Stored values → what a model is fed: z-scores or class indices, zero where nothing is valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.inputs import ModalityInput, Normalisation
+
+Truth = NDArray[np.bool_]
+
+
+def shape_of(name: str, normalisation: Normalisation) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and dtype of one sample's normalised array: float32, or int64 for classes.
+
+    Raises:
+        ConfigError: The normalisation has no such modality.
+    """
+    wanted = normalisation.only([name])[name]
+    modality = MODALITIES[name]
+    dtype = np.int64 if modality.kind == "categorical" else np.float32
+    return (len(wanted.bands), *modality.shape[1:]), np.dtype(dtype)
+
+
+def valid_mask(
+    name: str,
+    stored: NDArray[Any],
+    out: Truth,
+    present: Truth | None = None,
+    full: Truth | None = None,
+) -> bool:
+    """Write where values are valid: there, and not no-data.
+
+    Returns:
+        Whether `out` was written. It is left as it was where no value need be looked at: each
+        sample is valid as a whole or not there, as `present` says.
+
+    Args:
+        name: A key of MODALITIES, or of TASKS for a pixel-level target.
+        stored: (B, …) as stored; what lies in samples that are not there has no meaning.
+        out: Written, of the same shape.
+        present: (B,) which samples are there; None: all.
+        full: (B,) which have no no-data value, if they are there; None: not known.
+    """
+    nodata = MODALITIES[name].nodata if name in MODALITIES else TASKS[name].nodata
+    known = _known(len(stored), nodata, present, full)
+    if None not in known:
+        return False
+    if stored.ndim == 2:
+        _mask_tiles(stored, known, nodata, out)
+        return True
+    for i, whole in enumerate(known):
+        if whole is None:
+            np.not_equal(stored[i], stored.dtype.type(nodata), out=out[i])
+        else:
+            out[i] = whole
+    return True
+
+
+def normalise(
+    stored: NDArray[Any],
+    valid: Truth,
+    wanted: ModalityInput,
+    out: NDArray[Any],
+    present: Truth | None = None,
+    full: Truth | None = None,
+) -> bool:
+    """Write (stored - mean) / std of the wanted bands, and where they are valid.
+
+    Classes become indices 0 … n-1: their codes are their positions in `Modality.classes`. What is
+    not valid becomes 0, whatever is stored there. Against the formula in float64, a z-score z of
+    float32 or integer values is off by at most 2**-22 |z| + 2**-24 |mean| / std: the mean is
+    rounded once and the sum never cancels. float64 values are computed in float64.
+
+    Args:
+        stored: (B, band, 128, 128) or (B, band), all bands of the modality, in its own dtype.
+        valid: Written, unless it is not needed: (B, wanted band, …), as `valid_mask` says.
+        wanted: What the model wants.
+        out: Written: of the shape of `valid`, and the dtype that `shape_of` says.
+        present: As for `valid_mask`.
+        full: As for `valid_mask`.
+
+    Returns:
+        Whether `valid` was written; see `valid_mask`.
+    """
+    terms, nodata = _terms(wanted), MODALITIES[wanted.modality].nodata
+    known = _known(len(stored), nodata, present, full)
+    writes = None in known
+    # What is not valid may be anything, and is computed with the rest before it is dropped.
+    with np.errstate(invalid="ignore", over="ignore"):
+        if stored.ndim == 2:
+            _normalise_tiles(stored, known, nodata, terms, valid, out)
+            return True
+        for i, whole in enumerate(known):
+            if whole is False:
+                out[i] = 0
+            else:
+                _scale(stored[i], terms, out[i])
+            if whole is None:
+                _mask(stored[i], nodata, terms, valid[i])
+                _drop_invalid(out[i], valid[i])
+            elif writes:
+                valid[i] = whole
+    return writes
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Stored value - shift, × factor."""
+
+    bands: list[int]
+    runs: list[tuple[int, int, int]]  # wanted bands begin to end, exclusive, from a stored band on
+    shift: NDArray[np.float32]  # (band, 1, 1)
+    factor: NDArray[np.float32]  # (band, 1, 1)
+    mean: NDArray[np.float64]  # (band,)
+    std: NDArray[np.float64]  # (band,)
+    is_scaled: bool
+
+
+@cache
+def _terms(wanted: ModalityInput) -> _Terms:
+    modality = MODALITIES[wanted.modality]
+    bands = modality.index(wanted.bands)
+    runs: list[tuple[int, int, int]] = []
+    for i, band in enumerate(bands):
+        if runs and runs[-1][2] + (i - runs[-1][0]) == band:
+            runs[-1] = (runs[-1][0], i + 1, runs[-1][2])
+        else:
+            runs.append((i, i + 1, band))
+    mean, std = np.array([wanted.stored(i) for i in range(len(bands))], dtype=np.float64).T
+    shift = mean.astype(np.float32).reshape(-1, 1, 1)
+    factor = (1.0 / std).astype(np.float32).reshape(-1, 1, 1)
+    return _Terms(bands, runs, shift, factor, mean, std, modality.kind != "categorical")
+
+
+def _known(
+    n: int, nodata: float | None, present: Truth | None, full: Truth | None
+) -> list[bool | None]:
+    """Return whether all of each sample is valid, or nothing; None where one must look."""
+    if nodata is None:
+        whole: list[bool | None] = [True] * n
+    else:
+        whole = [None] * n if full is None else [all_ or None for all_ in full.tolist()]
+    if present is None:
+        return whole
+    return [
+        all_ if is_there else False for all_, is_there in zip(whole, present.tolist(), strict=True)
+    ]
+
+
+def _scale(stored: NDArray[Any], terms: _Terms, out: NDArray[Any]) -> None:
+    """Write the scores, or the class indices, of one sample's wanted bands."""
+    for begin, end, at in terms.runs:
+        into, values = out[begin:end], stored[at : at + end - begin]
+        if terms.is_scaled and values.dtype == into.dtype:
+            np.subtract(values, terms.shift[begin:end], out=into)
+            continue
+        # In steps: a ufunc that casts goes through a buffer and takes twice as long.
+        np.copyto(into, values)
+        if terms.is_scaled:
+            np.subtract(into, terms.shift[begin:end], out=into)
+    if terms.is_scaled:
+        np.multiply(out, terms.factor, out=out)
+
+
+def _mask(stored: NDArray[Any], nodata: float | None, terms: _Terms, valid: Truth) -> None:
+    for begin, end, at in terms.runs:
+        values = stored[at : at + end - begin]
+        np.not_equal(values, values.dtype.type(nodata), out=valid[begin:end])
+
+
+def _drop_invalid(values: NDArray[Any], valid: Truth) -> None:
+    """Write 0 where values, (band, 128, 128), are not valid."""
+    for band, is_valid in zip(values, valid, strict=True):
+        n_valid = np.count_nonzero(is_valid)
+        if n_valid == 0:
+            band.fill(0)
+        elif n_valid < is_valid.size:
+            # Times 0 or 1 as whole numbers: no NaN survives it, and no -0 comes of it.
+            bits = band.view(f"i{band.itemsize}")
+            np.multiply(bits, is_valid, out=bits)
+
+
+def _normalise_tiles(
+    stored: NDArray[Any],
+    known: list[bool | None],
+    nodata: float | None,
+    terms: _Terms,
+    valid: Truth,
+    out: NDArray[Any],
+) -> None:
+    """Normalise (B, band) in one go."""
+    values = stored[:, terms.bands]
+    _mask_tiles(values, known, nodata, valid)
+    scores = (values - terms.mean) / terms.std if terms.is_scaled else values
+    out[:] = 0
+    np.copyto(out, scores, where=valid, casting="same_kind")
+
+
+def _mask_tiles(
+    values: NDArray[Any], known: list[bool | None], nodata: float | None, valid: Truth
+) -> None:
+    valid[:] = True if nodata is None else values != values.dtype.type(nodata)
+    valid[[i for i, whole in enumerate(known) if whole is False]] = False

@@ -1,0 +1,58 @@
+"""The documented examples of the loaders run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_CONFIG = """
+name: demo
+title: Enough places for the examples
+source: {kind: synthetic, seed: 7}
+tasks:
+  soil_pH: {labels: {count: 60}}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with data/demo, as the examples expect it."""
+    from mmearth.build import Options, build
+
+    path = tmp_path_factory.mktemp("examples")
+    (path / "demo.yaml").write_text(_CONFIG)
+    how = Options(2, "threads", None, False)
+    assert build(path / "demo.yaml", path / "data" / "demo", how, lambda *_: None).exit_code == 0
+    return path
+
+
+def test_training_learns_something(place: Path) -> None:
+    script = [sys.executable, ROOT / "examples" / "train_soil.py", "data/demo"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        script, cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    errors = [float(found) for found in re.findall(r"squared error (\S+)", run.stdout)]
+    assert len(errors) == 8 and errors[-1] < min(1.0, errors[0])
+
+
+def _blocks(kind: str) -> list[str]:
+    text = (ROOT / "docs" / "loaders.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_page_about_loaders_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "model.yaml").write_text(_blocks("yaml")[0])
+    found = {"__name__": "loaders"}
+    blocks = _blocks("python")
+    assert len(blocks) >= 7
+    for block in blocks:
+        exec(compile(block, "docs/loaders.md", "exec"), found)

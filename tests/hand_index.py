@@ -1,0 +1,80 @@
+"""An index made from a manifest row by row, and members read by tarfile: what to compare with."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.choose.index import Index
+
+
+def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
+    """Return the index of all samples of a task, for pixel-level modalities."""
+    rows = pq.read_table(root / "manifests" / f"{task}.parquet").to_pylist()
+    shards = tuple(dict.fromkeys(row["shard"] for row in rows))
+    kinds = [*modalities, *([task] if TASKS[task].level == "pixel" else [])]
+    offset = {name: np.zeros(len(rows), np.uint64) for name in kinds}
+    sha256 = {name: np.zeros(len(rows), "V32") for name in kinds}
+    for i, row in enumerate(rows):
+        for name in kinds:
+            if row[name]["sha256"] is not None:
+                offset[name][i] = row[name]["byte_offset"]
+                sha256[name][i] = np.void(bytes.fromhex(row[name]["sha256"]))
+    days = [np.datetime64(row["date"], "D").astype(int) for row in rows]
+    return Index(
+        task=task,
+        modalities=modalities,
+        shards=shards,
+        shard=np.array([shards.index(row["shard"]) for row in rows], np.uint32),
+        place=np.array([(row["epsg"], row["left"], row["top"]) for row in rows], np.int32),
+        date=np.array(days, np.int32),
+        lon=np.array([row["lon"] for row in rows]),
+        lat=np.array([row["lat"] for row in rows]),
+        offset=offset,
+        sha256=sha256,
+        full={name: offset[name] > 0 for name in kinds},
+        values={},
+        present={name: offset[name] > 0 for name in modalities},
+        target=None,
+        labelled=np.ones(len(rows), np.bool_),
+    )
+
+
+def tar_members(root: Path, task: str) -> dict[str, bytes]:
+    """Return every member of a task's shards by its name."""
+    found = {}
+    for path in sorted((root / "shards" / task).glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                stream = tar.extractfile(member)
+                assert stream is not None
+                found[member.name] = stream.read()
+    return found
+
+
+def destinations(index: Index, n: int, fill: int = 0) -> dict[str, NDArray[np.uint8]]:
+    """Return arrays for n samples, every byte of them `fill`."""
+    return {name: np.full((n, nbytes(name)), fill, np.uint8) for name in index.offset}
+
+
+def nbytes(name: str) -> int:
+    """Return the bytes of a member's values."""
+    if name in MODALITIES:
+        return MODALITIES[name].nbytes
+    return int(np.prod(TASKS[name].shape)) * np.dtype(TASKS[name].dtype).itemsize
+
+
+def copy_to_read(source: Path, to: Path, task: str) -> Path:
+    """Copy what reading one task needs, so that a test may damage it."""
+    for name in (f"manifests/{task}.parquet", "dataset.json", "SHA256SUMS"):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, to / name)
+    shutil.copytree(source / "shards" / task, to / "shards" / task)
+    return to

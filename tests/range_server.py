@@ -1,0 +1,172 @@
+"""A loopback HTTP server of a directory: answers ranges, counts what it sends, misbehaves."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+Kind = Literal["status", "truncate", "reset", "hang", "ignore_range", "flip"]
+_STAMP = "Mon, 01 Jan 2024 00:00:00 GMT"
+
+
+@dataclass
+class Fault:
+    """One way to misbehave."""
+
+    kind: Kind
+    """What happens: an error status, half a body, a reset connection, silence, a whole file in
+    place of a range, or a body whose last byte is wrong."""
+    match: str = ""
+    """Of requests whose path has this in it."""
+    times: int = -1
+    """How often; -1 is for ever."""
+    status: int = 503
+    """Of kind `status`."""
+    retry_after_s: int | None = None
+    """Goes with the status."""
+
+
+@dataclass
+class RangeServer:
+    """A running server."""
+
+    directory: Path
+    """What it serves."""
+    faults: list[Fault] = field(default_factory=list)
+    """How it misbehaves; the first that matches is taken."""
+    latency_s: float = 0.0
+    """How long it sleeps before each answer."""
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    """Path and range of each request."""
+    n_bytes: int = 0
+    """Bytes of the bodies that it sent."""
+    url: str = ""
+    """Where it listens."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Of the counters."""
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Ends the silences."""
+
+    @property
+    def n_requests(self) -> int:
+        """Requests so far."""
+        return len(self.asked)
+
+    def forget(self) -> None:
+        """Begin to count anew, without faults."""
+        with self.lock:
+            self.asked.clear()
+            self.faults.clear()
+            self.n_bytes = 0
+
+    def take_fault(self, path: str) -> Fault | None:
+        """Return what goes wrong with a request, if anything."""
+        with self.lock:
+            for fault in self.faults:
+                if fault.match in path and fault.times:
+                    fault.times -= 1
+                    return fault
+        return None
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[RangeServer]:
+    """Serve a directory on a free port of 127.0.0.1 until the block ends."""
+    server = RangeServer(directory)
+    with _Listener(server) as http:
+        server.url = f"http://127.0.0.1:{http.server_port}"
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            http.shutdown()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, server: RangeServer) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.ranges = server
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Listener
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        ours, path = self.server.ranges, unquote(urlsplit(self.path).path)
+        asked = self.headers.get("Range")
+        with ours.lock:
+            ours.asked.append((path, asked))
+        time.sleep(ours.latency_s)
+        fault = ours.take_fault(path)
+        kind = fault.kind if fault else None
+        if kind == "hang":
+            ours.closing.wait(30)
+            self.close_connection = True
+        elif kind == "reset":
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.connection.close()
+            self.close_connection = True
+        elif fault is not None and kind == "status":
+            headers = {}
+            if fault.retry_after_s is not None:
+                headers["Retry-After"] = str(fault.retry_after_s)
+            self._send(fault.status, b"", headers)
+        else:
+            self._serve(ours.directory / path.lstrip("/"), asked, kind)
+
+    def _serve(self, file: Path, asked: str | None, kind: Kind | None) -> None:
+        if not file.is_file():
+            self._send(404, b"", {})
+            return
+        size = file.stat().st_size
+        begin, end = 0, size
+        if asked is not None and kind != "ignore_range":
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            begin, end = int(first), min(int(last) + 1 if last else size, size)
+            if begin >= size:
+                self._send(416, b"", {"Content-Range": f"bytes */{size}"})
+                return
+        with file.open("rb") as stream:
+            stream.seek(begin)
+            body = stream.read(end - begin)
+        headers = {"ETag": f'"{size}"', "Last-Modified": _STAMP}
+        partial = asked is not None and kind != "ignore_range"
+        if partial:
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        if kind == "flip":
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        self._send(206 if partial else 200, body, headers, cut=kind == "truncate")
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], cut: bool = False) -> None:
+        sent = body[: len(body) // 2] if cut else body
+        with self.server.ranges.lock:
+            self.server.ranges.n_bytes += len(sent)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(sent)
+        self.close_connection = self.close_connection or cut

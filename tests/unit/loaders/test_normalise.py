@@ -1,0 +1,216 @@
+"""What a model is fed against a line of float64; what is not valid never gets through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.inputs import ModalityInput, Normalisation
+from mmearth.loaders.normalise import normalise, shape_of, valid_mask
+from mmearth.packaging.codec import decode_npy
+from mmearth.tests.hand_index import hand_index, tar_members
+
+CONTINUOUS = [name for name, modality in MODALITIES.items() if modality.kind == "continuous"]
+CATEGORICAL = [name for name, modality in MODALITIES.items() if modality.kind == "categorical"]
+
+
+def drawn(name: str, n: int, seed: int) -> NDArray[Any]:
+    """Return n samples of valid values, (n, band, …), a fifth of them no-data."""
+    modality, generator = MODALITIES[name], np.random.default_rng(seed)
+    stored = np.empty((n, *modality.shape), modality.dtype)
+    for i, band in enumerate(modality.bands):
+        values = generator.uniform(*band.valid, (n, *modality.shape[1:]))
+        stored[:, i] = values.round() if stored.dtype.kind != "f" else values
+    if modality.nodata is not None:
+        stored[generator.random(stored.shape) < 0.2] = modality.nodata
+    return stored
+
+
+def wanted_of(name: str, seed: int) -> ModalityInput:
+    """Return some bands in any order, with means and deviations that values may have."""
+    modality, generator = MODALITIES[name], np.random.default_rng(seed)
+    n_bands = int(generator.integers(1, len(modality.bands) + 1))
+    bands = [modality.bands[i] for i in generator.permutation(len(modality.bands))[:n_bands]]
+    plain = modality.kind != "continuous"
+    return ModalityInput(
+        name,
+        tuple(band.name for band in bands),
+        tuple(band.unit for band in bands),
+        bands[0].scale,
+        tuple(0.0 if plain else float(generator.uniform(*band.valid)) for band in bands),
+        tuple(1.0 if plain else float(generator.uniform(1, np.ptp(band.valid))) for band in bands),
+    )
+
+
+def normalised(
+    stored: NDArray[Any],
+    wanted: ModalityInput,
+    present: NDArray[np.bool_] | None = None,
+    full: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_], bool]:
+    """Return what is written over arrays that were full of rubbish."""
+    shape, dtype = shape_of(wanted.modality, Normalisation.of([wanted]))
+    out = np.full((len(stored), *shape), 77, dtype)
+    valid = np.random.default_rng(0).random(out.shape) < 0.5
+    return out, valid, normalise(stored, valid, wanted, out, present, full)
+
+
+def formula(stored: NDArray[Any], wanted: ModalityInput) -> NDArray[np.float64]:
+    """Return (stored - mean) / std in float64."""
+    at = MODALITIES[wanted.modality].index(wanted.bands)
+    tail = (1,) * (stored.ndim - 2)
+    mean, std = (np.array(each).reshape(-1, *tail) for each in (wanted.mean, wanted.std))
+    return np.asarray((stored[:, at].astype(np.float64) - mean) / std)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(CONTINUOUS), st.integers(0, 2**32))
+def test_it_is_the_formula(name: str, seed: int) -> None:
+    stored, wanted = drawn(name, 2, seed), wanted_of(name, seed)
+    out, valid, was_written = normalised(stored, wanted)
+    at = MODALITIES[name].index(wanted.bands)
+    assert was_written
+    np.testing.assert_array_equal(valid, stored[:, at] != MODALITIES[name].nodata)
+    expected = np.where(valid, formula(stored, wanted), 0.0)
+    tail = (1,) * (stored.ndim - 2)
+    mean, std = (np.array(each).reshape(-1, *tail) for each in (wanted.mean, wanted.std))
+    bound = 2.0**-22 * np.abs(expected) + 2.0**-24 * np.abs(mean) / std
+    assert (np.abs(out - expected) <= bound).all()
+    far = valid & (np.abs(expected) > 0.1 * np.abs(mean) / std)
+    np.testing.assert_allclose(out[far], expected[far], rtol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(sorted(MODALITIES)), st.integers(0, 2**32))
+def test_what_is_not_valid_never_gets_through(name: str, seed: int) -> None:
+    stored, wanted = drawn(name, 4, seed), wanted_of(name, seed)
+    present = np.array([True, False, True, False])
+    kind = stored.dtype.kind
+    rubbish = [np.nan, np.inf, -np.inf] if kind == "f" else [0, np.iinfo(stored.dtype).max]
+    for value in rubbish:
+        stored[~present] = value
+        out, valid, was_written = normalised(stored, wanted, present)
+        if was_written:
+            assert not valid[~present].any()
+            assert (out[~valid] == 0).all()
+        assert (out[~present] == 0).all()
+        assert np.isfinite(out).all()
+        if out.dtype.kind == "f":
+            assert not np.signbit(out[~present]).any()
+
+
+def test_no_data_that_is_extreme_changes_no_other_value() -> None:
+    wanted = wanted_of("sentinel1", 3)
+    plain = np.full((1, 8, 128, 128), -12.5, np.float32)
+    holed = plain.copy()
+    holed[0, :, 5:7, 9] = -9999
+    (whole, _, _), (found, valid, _) = normalised(plain, wanted), normalised(holed, wanted)
+    assert (found[valid] == whole[valid]).all()
+    assert np.count_nonzero(~valid) == 2 * len(wanted.bands)
+    assert (found[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("name", CATEGORICAL)
+def test_classes_become_indices(name: str) -> None:
+    """Which are their codes: were a code not its class' position, this would be wrong."""
+    modality = MODALITIES[name]
+    assert [each.code for each in modality.classes] == list(range(len(modality.classes)))
+    stored, wanted = drawn(name, 3, 1), wanted_of(name, 1)
+    out, valid, was_written = normalised(stored, wanted)
+    assert was_written
+    assert out.dtype == np.int64
+    assert (out[valid] == stored[valid]).all()
+    assert (out[~valid] == 0).all()
+    assert (valid == (stored != modality.nodata)).all()
+
+
+@pytest.mark.parametrize("name", ["sentinel2", "eth_gch", "esa_worldcover"])
+def test_what_is_known_of_samples_saves_looking(name: str) -> None:
+    stored, wanted = drawn(name, 4, 2), wanted_of(name, 2)
+    modality = MODALITIES[name]
+    stored[0] = modality.bands[0].valid[1]
+    present = np.array([True, True, False, False])
+    full = np.array([True, False, False, True])
+    out, valid, was_written = normalised(stored, wanted, present, full)
+    looked, looked_valid, _ = normalised(stored, wanted, present)
+    assert was_written
+    np.testing.assert_array_equal(out, looked)
+    np.testing.assert_array_equal(valid, looked_valid)
+    mask = np.ones(stored.shape, np.bool_)
+    assert valid_mask(name, stored, mask, present, full)
+    np.testing.assert_array_equal(mask[:, modality.index(wanted.bands)], valid)
+
+
+def test_no_mask_is_written_where_presence_says_all() -> None:
+    stored, wanted = drawn("sentinel2", 2, 0), wanted_of("sentinel2", 0)
+    stored[0] = 500
+    present = full = np.array([True, False])
+    out, valid, was_written = normalised(stored, wanted, present, full)
+    before = np.random.default_rng(0).random(out.shape) < 0.5
+    assert not was_written
+    assert (valid == before).all()
+    np.testing.assert_allclose(out[0], formula(stored, wanted)[0], atol=1e-5)
+    assert (out[1] == 0).all()
+    assert not valid_mask("sentinel2", stored, np.empty(stored.shape, np.bool_), present, full)
+
+
+def test_masks_of_every_modality_and_pixel_level_target() -> None:
+    for name, modality in MODALITIES.items():
+        stored = drawn(name, 3, 4)
+        mask = np.zeros(stored.shape, np.bool_)
+        assert valid_mask(name, stored, mask) is (modality.nodata is not None)
+        if modality.nodata is not None:
+            np.testing.assert_array_equal(mask, stored != modality.nodata)
+    target = np.full((2, 128, 128), -9999, np.float32)
+    target[1, 3, 4] = 50.0
+    mask = np.ones(target.shape, np.bool_)
+    assert valid_mask("biomass", target, mask)
+    assert np.argwhere(mask).tolist() == [[1, 3, 4]]
+    assert TASKS["biomass"].nodata == -9999
+
+
+def test_a_modality_that_is_not_declared_has_no_shape() -> None:
+    found = Normalisation.of([wanted_of("sentinel2", 5)])
+    with pytest.raises(ConfigError, match="declares nothing for month, which was chosen; choose"):
+        shape_of("month", found)
+
+
+def test_bands_in_a_models_own_order() -> None:
+    """MMEarth's own encoder wants B8A before B8."""
+    names = ("B7", "B8A", "B8", "B9")
+    wanted = ModalityInput("sentinel2", names, ("1",) * 4, 1e-4, (0.0,) * 4, (1.0,) * 4)
+    stored = np.empty((1, 12, 128, 128), np.uint16)
+    stored[:] = np.arange(12, dtype=np.uint16).reshape(12, 1, 1)
+    out, _, _ = normalised(stored, wanted)
+    assert out[0, :, 0, 0].tolist() == [6, 8, 7, 9]
+
+
+@pytest.mark.parametrize("name", ["sentinel2", "sentinel1", "aster_gdem", "eth_gch"])
+def test_the_train_split_has_mean_0_and_deviation_1(small_dataset: Path, name: str) -> None:
+    document = json.loads((small_dataset / "statistics" / "biomass.json").read_text())
+    wanted = Normalisation.from_statistics(document, "train")[name]
+    assert SPLITS[0] == "train"
+    index, members = (
+        hand_index(small_dataset, "biomass", (name,)),
+        tar_members(small_dataset, "biomass"),
+    )
+    train = [i for i, at in enumerate(index.shard) if "/train-" in index.shards[at]]
+    keys = index.keys(np.array(train))
+    there = [members[f"{key}.{name}.npy"] for key in keys if f"{key}.{name}.npy" in members]
+    out, valid, _ = normalised(np.stack([decode_npy(data, name) for data in there]), wanted)
+    for i, band in enumerate(wanted.bands):
+        scores = out[:, i][valid[:, i]].astype(np.float64)
+        if scores.size and document["train"]["modalities"][name][band]["std"]:
+            assert abs(scores.mean()) < 1e-6
+            assert abs(scores.std() - 1) < 1e-6

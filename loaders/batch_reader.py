@@ -13,14 +13,12 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.inputs import Normalisation
-from mmearth.loaders.normalise import normalise, shape_of, valid_mask
-from mmearth.loaders.pool import Arrays, Layout
+from mmearth.loaders.normalise import Masking, Normalising, normalise, shape_of, valid_mask
+from mmearth.loaders.pool import Arrays, Form, Layout, lay_out
 
 TARGET = "target"
 """Name of the target's array, and of its mask."""
 Rows = NDArray[np.int64]
-Form = tuple[tuple[int, ...], np.dtype[Any]]
-"""Shape and dtype."""
 
 
 def mask_of(name: str) -> str:
@@ -50,20 +48,21 @@ class BatchReader:
         Raises:
             ConfigError: The normalisation lacks a chosen modality.
         """
-        layout: dict[str, Form] = {}
+        forms: dict[str, Form] = {}
         for name in (*self.index.modalities, TARGET):
             shape, dtype = self._form(name)
-            layout[name] = ((size, *shape), dtype)
-            layout[mask_of(name)] = ((size, *shape), np.dtype(np.bool_))
-            layout[presence_of(name)] = ((size,), np.dtype(np.bool_))
-        return layout
+            forms[name] = ((size, *shape), dtype)
+            forms[mask_of(name)] = ((size, *shape), np.dtype(np.bool_))
+            forms[presence_of(name)] = ((size,), np.dtype(np.bool_))
+        return lay_out(forms)
 
     def scratch_layout(self, size: int) -> Layout:
         """Return the arrays that reading needs besides: stored values that will be normalised."""
         if self.normalisation is None:
             return {}
         names = [name for name in self.index.modalities if name in self.index.offset]
-        return {name: ((size, *shape), dtype) for name in names for shape, dtype in [_stored(name)]}
+        forms = {name: _stored(name) for name in names}
+        return lay_out({name: ((size, *shape), dtype) for name, (shape, dtype) in forms.items()})
 
     def read(self, rows: Rows, arrays: Arrays, scratch: Arrays) -> frozenset[str]:
         """Fill arrays with a batch.
@@ -82,10 +81,22 @@ class BatchReader:
             FormatError, StorageError, SourceError: See `Members.fill`.
         """
         into = {name: self._destination(name, arrays, scratch) for name in self.index.offset}
-        self.members.fill(rows, {name: _as_bytes(array) for name, array in into.items()})
-        names = self.index.modalities
-        masked = {name for name in names if self._modality(name, rows, arrays, scratch)}
-        return frozenset(masked | ({TARGET} if self._target(rows, arrays) else set()))
+        finish = {name: self._finish(name, rows, into[name], arrays) for name in into}
+        is_raw = self.normalisation is None
+        needed = {name: call for name, call in finish.items() if call.writes or not is_raw}
+        self.members.fill(rows, {k: _as_bytes(array) for k, array in into.items()}, needed)
+        for name, array in into.items():
+            for slot in np.flatnonzero(self.index.offset[name][rows] == 0).tolist():
+                array[slot] = 0  # not what the batch before left there
+                if name in needed:
+                    needed[name](slot)
+        masked = {self._called(name) for name, call in finish.items() if call.writes}
+        masked |= {name for name in self.index.values if self._tiles(name, rows, arrays)}
+        self._presence(rows, arrays)
+        if self.index.target is not None:
+            np.copyto(arrays[TARGET][: len(rows)], self.index.target[rows])
+            arrays[TARGET][: len(rows)][~self.index.labelled[rows]] = 0
+        return frozenset(masked)
 
     def _form(self, name: str) -> Form:
         """Return shape and dtype of one sample's array in a batch."""
@@ -96,41 +107,40 @@ class BatchReader:
 
     def _destination(self, name: str, arrays: Arrays, scratch: Arrays) -> NDArray[Any]:
         """Return the array that a member's values are read into."""
-        if name == self.index.task:
-            return arrays[TARGET]
-        return arrays[name] if self.normalisation is None else scratch[name]
+        if name == self.index.task or self.normalisation is None:
+            return arrays[self._called(name)]
+        return scratch[name]
 
-    def _modality(self, name: str, rows: Rows, arrays: Arrays, scratch: Arrays) -> bool:
-        """Finish a modality; return whether its mask array was filled."""
-        n = len(rows)
-        present = self.index.present[name][rows]
-        full = self.index.full[name][rows] if name in self.index.full else None
+    def _called(self, member: str) -> str:
+        """Return what a member's array is called in a batch."""
+        return TARGET if member == self.index.task else member
+
+    def _finish(
+        self, name: str, rows: Rows, stored: NDArray[Any], arrays: Arrays
+    ) -> Masking | Normalising:
+        """Return what makes stored pixels into the batch's, a sample at a time."""
+        n, called, is_target = len(rows), self._called(name), name == self.index.task
+        present = self.index.labelled[rows] if is_target else self.index.present[name][rows]
+        mask, full = arrays[mask_of(called)][:n], self.index.full[name][rows]
+        if self.normalisation is None or is_target:
+            return Masking.of(name, stored[:n], mask, present, full)
+        wanted, out = self.normalisation[name], arrays[name][:n]
+        return Normalising.of(stored[:n], mask, wanted, out, present, full)
+
+    def _tiles(self, name: str, rows: Rows, arrays: Arrays) -> bool:
+        """Write a tile-level modality; return whether its mask array was filled."""
+        n, present = len(rows), self.index.present[name][rows]
         out, mask = arrays[name][:n], arrays[mask_of(name)][:n]
-        arrays[presence_of(name)][:n] = present
-        if name in self.index.values:
-            stored = self.index.values[name][rows].astype(MODALITIES[name].dtype)
-        elif self.normalisation is None:
-            out[~present] = 0
-            return valid_mask(name, out, mask, present, full)
-        else:
-            stored = scratch[name][:n]
+        stored = self.index.values[name][rows].astype(MODALITIES[name].dtype)
         if self.normalisation is not None:
-            return normalise(stored, mask, self.normalisation[name], out, present, full)
+            return normalise(stored, mask, self.normalisation[name], out, present)
         np.copyto(out, stored)
-        return valid_mask(name, out, mask, present, full)
+        return valid_mask(name, out, mask, present)
 
-    def _target(self, rows: Rows, arrays: Arrays) -> bool:
-        """Finish the target; return whether its mask array was filled."""
-        n, task = len(rows), self.index.task
-        labelled = self.index.labelled[rows]
-        arrays[presence_of(TARGET)][:n] = labelled
-        out = arrays[TARGET][:n]
-        if self.index.target is not None:
-            np.copyto(out, self.index.target[rows])
-            out[~labelled] = 0
-            return False
-        mask, full = arrays[mask_of(TARGET)][:n], self.index.full[task][rows]
-        return valid_mask(task, out, mask, labelled, full)
+    def _presence(self, rows: Rows, arrays: Arrays) -> None:
+        for name in self.index.modalities:
+            arrays[presence_of(name)][: len(rows)] = self.index.present[name][rows]
+        arrays[presence_of(TARGET)][: len(rows)] = self.index.labelled[rows]
 
 
 def _stored(name: str) -> Form:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.batch_reader import TARGET, BatchReader, mask_of, presence_of
 from mmearth.loaders.orders.schedule import Turn
-from mmearth.loaders.pool import Block, Layout, places
+from mmearth.loaders.pool import Block, Layout
 
 Batch = dict[str, Any]
 """A batch of B samples:
@@ -72,8 +73,12 @@ def pinned(nbytes: int) -> Block:
 def _carve(block: Block, layout: Layout) -> dict[str, torch.Tensor]:
     """Return the tensors of a block; see `pool.carve`."""
     whole = block.base if isinstance(block.base, torch.Tensor) else torch.from_numpy(block)
-    tensors = {}
-    for name, (begin, nbytes, shape, dtype) in places(layout).items():
-        kind = torch.from_numpy(np.empty(0, dtype)).dtype
-        tensors[name] = whole[begin : begin + nbytes].view(kind).view(shape)
-    return tensors
+    return {
+        name: whole[begin : begin + nbytes].view(_kind(dtype)).view(shape)
+        for name, (begin, nbytes, shape, dtype) in layout.items()
+    }
+
+
+@cache
+def _kind(dtype: np.dtype[Any]) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype)).dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.batch_reader import BatchReader
@@ -73,15 +74,14 @@ class Loader:
         self.position, self._begin = self._begin, 0
         turns = rank_turns(batches, self.position, *self._ranks())
         size = batches.greatest
-        layout = self.reader.layout(size)
+        finish = partial(collate, self.reader, self.reader.layout(size))
         reading = self._begin_reading(size)
         try:
             depth = self.prefetch * max(self.workers, 1)
-            for turn, (block, masked) in read_ahead(reading, turns, depth):
-                batch = collate(self.reader, layout, turn, block, masked)
-                del block  # else it is not free before the batch after this one is there
+            for turn, batch in read_ahead(reading, turns, depth, finish):
                 self.position = turn.position
                 yield batch
+                del batch  # else its block is not free before the batch after the next one is there
             # Only after a whole epoch: else there are batches under way that nobody waits for.
             self._kept = size, reading
         finally:

@@ -48,19 +48,14 @@ def valid_mask(
         present: (B,) which samples are there; None: all.
         full: (B,) which have no no-data value, if they are there; None: not known.
     """
-    nodata = MODALITIES[name].nodata if name in MODALITIES else TASKS[name].nodata
-    known = _known(len(stored), nodata, present, full)
-    if None not in known:
-        return False
     if stored.ndim == 2:
+        nodata = MODALITIES[name].nodata if name in MODALITIES else TASKS[name].nodata
+        known = _known(len(stored), nodata, present, full)
+        if None not in known:
+            return False
         _mask_tiles(stored, known, nodata, out)
         return True
-    for i, whole in enumerate(known):
-        if whole is None:
-            np.not_equal(stored[i], stored.dtype.type(nodata), out=out[i])
-        else:
-            out[i] = whole
-    return True
+    return _all(Masking.of(name, stored, out, present, full), len(stored))
 
 
 def normalise(
@@ -89,25 +84,100 @@ def normalise(
     Returns:
         Whether `valid` was written; see `valid_mask`.
     """
-    terms, nodata = _terms(wanted), MODALITIES[wanted.modality].nodata
-    known = _known(len(stored), nodata, present, full)
-    writes = None in known
-    # What is not valid may be anything, and is computed with the rest before it is dropped.
-    with np.errstate(invalid="ignore", over="ignore"):
-        if stored.ndim == 2:
-            _normalise_tiles(stored, known, nodata, terms, valid, out)
-            return True
-        for i, whole in enumerate(known):
-            if whole is False:
-                out[i] = 0
-            else:
-                _scale(stored[i], terms, out[i])
-            if whole is None:
-                _mask(stored[i], nodata, terms, valid[i])
-                _drop_invalid(out[i], valid[i])
-            elif writes:
-                valid[i] = whole
-    return writes
+    if stored.ndim == 2:
+        nodata = MODALITIES[wanted.modality].nodata
+        known = _known(len(stored), nodata, present, full)
+        # What is not valid may be anything, and is computed with the rest before it is dropped.
+        with np.errstate(invalid="ignore", over="ignore"):
+            _normalise_tiles(stored, known, nodata, _terms(wanted), valid, out)
+        return True
+    return _all(Normalising.of(stored, valid, wanted, out, present, full), len(stored))
+
+
+@dataclass(slots=True)
+class Masking:
+    """`valid_mask` of pixel-level values, a sample at a time: while its bytes are in the cache."""
+
+    stored: NDArray[Any]
+    nodata: np.generic
+    valid: Truth
+    known: list[bool | None]
+    writes: bool
+    """Whether `valid` is written; there is nothing else to do."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        stored: NDArray[Any],
+        valid: Truth,
+        present: Truth | None,
+        full: Truth | None,
+    ) -> Masking:
+        """Return it for the arguments of `valid_mask`."""
+        nodata = MODALITIES[name].nodata if name in MODALITIES else TASKS[name].nodata
+        known = _known(len(stored), nodata, present, full)
+        value = stored.dtype.type(0 if nodata is None else nodata)
+        return cls(stored, value, valid, known, None in known)
+
+    def __call__(self, slot: int) -> None:
+        """Finish a sample."""
+        whole = self.known[slot]
+        if whole is None:
+            np.not_equal(self.stored[slot], self.nodata, out=self.valid[slot])
+        else:
+            self.valid[slot] = whole
+
+
+@dataclass(slots=True)
+class Normalising:
+    """`normalise` of pixel-level values, a sample at a time: while its bytes are in the cache."""
+
+    stored: NDArray[Any]
+    nodata: float | None
+    valid: Truth
+    terms: _Terms
+    out: NDArray[Any]
+    known: list[bool | None]
+    writes: bool
+    """Whether `valid` is written."""
+
+    @classmethod
+    def of(
+        cls,
+        stored: NDArray[Any],
+        valid: Truth,
+        wanted: ModalityInput,
+        out: NDArray[Any],
+        present: Truth | None,
+        full: Truth | None,
+    ) -> Normalising:
+        """Return it for the arguments of `normalise`."""
+        nodata = MODALITIES[wanted.modality].nodata
+        known = _known(len(stored), nodata, present, full)
+        return cls(stored, nodata, valid, _terms(wanted), out, known, None in known)
+
+    def __call__(self, slot: int) -> None:
+        """Finish a sample."""
+        whole, out = self.known[slot], self.out[slot]
+        if whole is False:
+            out[...] = 0
+        else:
+            # What is not valid may be anything, and is computed before it is dropped.
+            with np.errstate(invalid="ignore", over="ignore"):
+                _scale(self.stored[slot], self.terms, out)
+        if whole is None:
+            _mask(self.stored[slot], self.nodata, self.terms, self.valid[slot])
+            _drop_invalid(out, self.valid[slot])
+        elif self.writes:
+            self.valid[slot] = whole
+
+
+def _all(finish: Masking | Normalising, n: int) -> bool:
+    if finish.writes or isinstance(finish, Normalising):
+        for slot in range(n):
+            finish(slot)
+    return finish.writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,41 +9,58 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
-"""Name of an array → its shape and dtype."""
+Form = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and dtype of an array."""
 Arrays = dict[str, NDArray[Any]]
 Block = NDArray[np.uint8]
+
+
+class Place(NamedTuple):
+    """Where an array lies in a block."""
+
+    begin: int
+    """Its first byte."""
+    nbytes: int
+    """How many it has."""
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: np.dtype[Any]
+    """Its dtype."""
+
+
+Layout = Mapping[str, Place]
+"""Name of an array → where it lies."""
 
 _ALIGNMENT = 64  # bytes: a cache line
 _HELD_BY_US = 2  # by the list, and by the argument of getrefcount
 
 
+def lay_out(forms: Mapping[str, Form]) -> Layout:
+    """Return where arrays lie in a block, one after another."""
+    layout: dict[str, Place] = {}
+    begin = 0
+    for name, (shape, dtype) in forms.items():
+        nbytes = dtype.itemsize * int(np.prod(shape))
+        layout[name] = Place(begin, nbytes, shape, dtype)
+        begin += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+    return layout
+
+
 def nbytes_of(layout: Layout) -> int:
     """Return how many bytes a block must have for all arrays of a layout."""
-    return max((begin + nbytes for begin, nbytes, _, _ in places(layout).values()), default=0)
-
-
-def places(layout: Layout) -> dict[str, tuple[int, int, tuple[int, ...], np.dtype[Any]]]:
-    """Return where each array of a layout lies in its block: begin, bytes, shape and dtype."""
-    found = {}
-    begin = 0
-    for name, (shape, dtype) in layout.items():
-        nbytes = dtype.itemsize * int(np.prod(shape))
-        found[name] = begin, nbytes, shape, dtype
-        begin += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-    return found
+    return max((place.begin + place.nbytes for place in layout.values()), default=0)
 
 
 def carve(block: Block, layout: Layout) -> Arrays:
     """Return the arrays of a layout in a block of `nbytes_of(layout)`."""
     return {
-        name: block[begin : begin + nbytes].view(dtype).reshape(shape)
-        for name, (begin, nbytes, shape, dtype) in places(layout).items()
+        name: np.ndarray(place.shape, place.dtype, block, place.begin)
+        for name, place in layout.items()
     }
 
 

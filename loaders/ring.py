@@ -25,8 +25,9 @@ import numpy as np
 
 from mmearth.catalog.errors import MMEarthError, storage_errors
 from mmearth.loaders.batch_reader import BatchReader, Rows
+from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Arrays, Block, Pool, carve, nbytes_of
-from mmearth.loaders.reading import scratch
+from mmearth.loaders.reading import Batch, Finish, scratch
 
 _MEMORY = Path("/dev/shm")  # where Linux keeps files in memory; elsewhere, the temporary directory
 _SIZE = struct.Struct("<Q")
@@ -54,7 +55,7 @@ class Ring:
         """End the processes, without waiting for batches that were sent for."""
         self._end()
 
-    def send(self, rows: Rows) -> Callable[[], tuple[Block, frozenset[str]]]:
+    def send(self, turn: Turn, finish: Finish) -> Callable[[], Batch]:
         """Let the next worker begin to read a batch; return what waits for it.
 
         What it returns raises the errors of `BatchReader.read`, and MMEarthError when the worker is
@@ -64,8 +65,8 @@ class Ring:
         self._n_sent += 1
         slot = self._pool.take()
         block = self._pool.blocks[slot]
-        worker.ask(slot, self._files[slot].fileno(), rows)
-        return lambda: (block, worker.answer())
+        worker.ask(slot, self._files[slot].fileno(), turn.rows)
+        return lambda: finish(turn, block, worker.answer())
 
     def _shared_block(self, nbytes: int) -> Block:
         with storage_errors(f"make a block of {nbytes} bytes in shared memory"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,12 +22,15 @@ GAP_BYTES = 64 << 10
 Rows = NDArray[np.int64]
 Destinations = Mapping[str, NDArray[np.uint8]]
 """Key of `Index.offset` → (≥ k, nbytes), C-contiguous, one row a sample."""
+Arrived = Mapping[str, Callable[[int], None]]
+"""Key of `Index.offset` → what is called with the place in `rows` of each member that is there: at
+once, while its bytes are in the processor's cache."""
 
 
 class Reader(Protocol):
     """Reads members in one process."""
 
-    def fill(self, rows: Rows, into: Destinations) -> None:
+    def fill(self, rows: Rows, into: Destinations, arrived: Arrived) -> None:
         """Write each row's members."""
 
 
@@ -71,13 +74,14 @@ class Members:
         state = (self._root, self._index, self._hash, self._verify, self._gap, self._cache)
         return Members, state
 
-    def fill(self, rows: Rows, into: Destinations) -> None:
+    def fill(self, rows: Rows, into: Destinations, arrived: Arrived | None = None) -> None:
         """Write the members of some samples; exactly the members that `into` names are read.
 
         Args:
             rows: Of the index, (k,).
             into: Where to: row `i` of each array gets the member of `rows[i]`. Where a sample has
                 no such member its row is left as it was. After an error rows may be half written.
+            arrived: Called for each member that was written.
 
         Raises:
             ConfigError: A row or a name is not in the index, or an array has another shape.
@@ -89,7 +93,7 @@ class Members:
         rows = np.asarray(rows, np.int64)
         self._check(rows, into)
         if len(rows):
-            self._here().fill(rows, into)
+            self._here().fill(rows, into, arrived or {})
 
     def _here(self) -> Reader:
         """Return this process's reader: a fork inherits no locks, threads or connections."""

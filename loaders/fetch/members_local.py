@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,20 @@ class LocalReader:
         self._digests = Digests(root, index, verify)
         self._to_announce = _ANNOUNCED
 
-    def fill(self, rows: NDArray[np.int64], into: Mapping[str, NDArray[np.uint8]]) -> None:
+    def fill(
+        self,
+        rows: NDArray[np.int64],
+        into: Mapping[str, NDArray[np.uint8]],
+        arrived: Mapping[str, Callable[[int], None]],
+    ) -> None:
         """Write each row's members; see `Members.fill`."""
         known = self._digests.known
         kinds = [
-            _Kind(name, into[name], self._index.offset[name][rows].tolist(), known(name, rows))
-            for name in into
+            _Kind(name, array, self._index.offset[name][rows].tolist(), known(name, rows))
+            for name, array in into.items()
         ]
+        for kind in kinds:
+            kind.arrived = arrived.get(kind.name)
         numbers = rows.tolist()
         groups = _by_shard(self._index.shard[rows])
         if self._to_announce > 0:
@@ -51,6 +58,8 @@ class LocalReader:
                 for kind in kinds:
                     if kind.begins[slot]:
                         self._copy(mapped, kind, slot, numbers[slot])
+                        if kind.arrived is not None:
+                            kind.arrived(slot)
         if _waits_for_disk() > waited:
             self._to_announce = _ANNOUNCED
 
@@ -93,13 +102,17 @@ class LocalReader:
 class _Kind:
     """What a batch wants of one modality, at hand for a loop that runs for every member."""
 
-    __slots__ = ("begins", "header", "into", "known", "n_header", "n_whole", "name", "words")
+    __slots__ = (
+        *("arrived", "begins", "header", "into", "known"),
+        *("n_header", "n_whole", "name", "words"),
+    )
 
     def __init__(
         self, name: str, into: NDArray[np.uint8], begins: list[int], known: list[bool]
     ) -> None:
         form = member_form(name)
         self.name, self.into, self.begins, self.known = name, into, begins, known
+        self.arrived: Callable[[int], None] | None = None
         self.header, self.n_header, self.n_whole = form.header, len(form.header), form.whole
         self.words = into.view(np.uint64)  # the same memory; 128 × 128 of anything is whole words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -55,7 +55,12 @@ class RemoteReader:
         self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="mmearth-range")
         self._asked = False  # whether the dataset is still the one that was opened
 
-    def fill(self, rows: NDArray[np.int64], into: Mapping[str, NDArray[np.uint8]]) -> None:
+    def fill(
+        self,
+        rows: NDArray[np.int64],
+        into: Mapping[str, NDArray[np.uint8]],
+        arrived: Mapping[str, Callable[[int], None]],
+    ) -> None:
         """Write each row's members; see `Members.fill`."""
         missing: dict[int, list[Wanted]] = {}
         shards = self._index.shard[rows].tolist()
@@ -70,6 +75,9 @@ class RemoteReader:
                     missing.setdefault(shards[slot], []).append(wanted)
         if missing:
             self._fetch(missing)
+        for name, finish in arrived.items():
+            for slot in np.flatnonzero(self._index.offset[name][rows]).tolist():
+                finish(slot)
 
     def _fetch(self, missing: Mapping[int, list[Wanted]]) -> None:
         if not self._asked:

@@ -1,8 +1,13 @@
-"""All arrays in memory, gathered: the published loader, and the bound of any other."""
+"""All arrays in memory, gathered: the published loader, and the bound of any other.
+
+Once the values alone, as the published loader has them, and once with the masks of what has a
+no-data value anywhere: the same batches as ours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mmearth.catalog.modalities import MODALITIES
 from mmearth.tests.performance.contenders.case import (
     BATCH,
     Batch,
@@ -28,9 +34,13 @@ from mmearth.tests.performance.loader_samples import Samples
 class Gather(Dataset[Batch]):
     """Batches of rows, in fresh memory."""
 
-    def __init__(self, samples: Samples, names: tuple[str, ...]) -> None:
+    def __init__(self, samples: Samples, names: tuple[str, ...], with_masks: bool) -> None:
         self.keys = samples.keys
         self.arrays = {name: np.array(samples.array(name)) for name in names}
+        for name in names if with_masks else ():
+            nodata = MODALITIES[name].nodata if name in MODALITIES else None
+            if nodata is not None and (self.arrays[name] == nodata).any():
+                self.arrays[f"mask of {name}"] = self.arrays[name] != nodata
 
     def __getitem__(self, rows: Rows) -> Batch:
         batch: Batch = {n: torch.from_numpy(a[rows]) for n, a in self.arrays.items()}
@@ -38,9 +48,9 @@ class Gather(Dataset[Batch]):
         return batch
 
 
-def epochs(samples: Samples, folder: Path, case: Case) -> Epochs:
+def epochs(samples: Samples, folder: Path, case: Case, with_masks: bool = True) -> Epochs:
     """Return gathering into two sets of buffers in turn; with workers, torch's DataLoader."""
-    dataset = Gather(samples, case.names)
+    dataset = Gather(samples, case.names, with_masks)
     if case.workers:
         loader = DataLoader(
             dataset,
@@ -71,10 +81,21 @@ def epochs(samples: Samples, folder: Path, case: Case) -> Epochs:
     return gather
 
 
+def _takes_part(case: Case) -> bool:
+    return reads_all(case) and not case.selected
+
+
 CONTENDER = Contender(
-    title="arrays in memory, gathered",
+    title="arrays and masks in memory, gathered",
     note="into reused buffers; with workers into torch's shared memory",
     prepare=no_files,
     epochs=epochs,
-    cases=lambda case: reads_all(case) and not case.selected,
+    cases=_takes_part,
+)
+VALUES = Contender(
+    title="arrays in memory, gathered without masks",
+    note="as above; nothing says which values are valid",
+    prepare=no_files,
+    epochs=partial(epochs, with_masks=False),
+    cases=_takes_part,
 )

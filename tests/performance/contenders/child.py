@@ -33,6 +33,7 @@ CONTENDERS = {
     "hdf5": ("lazy_hdf5", "RAW"),
     "hdf5 published": ("lazy_hdf5", "PUBLISHED"),
     "memory": ("arrays_in_memory", "CONTENDER"),
+    "memory values": ("arrays_in_memory", "VALUES"),
 }
 """Name → module of this folder, and the Contender in it."""
 LEAST_S = 0.5

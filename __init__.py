@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mmearth.loaders.fetch.cache import Cache
     from mmearth.loaders.dataset import Dataset
+    from mmearth.loaders.fetch.cache import Cache
 
 __version__ = "0.1.0"
 

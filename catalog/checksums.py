@@ -32,6 +32,7 @@ PUBLISHED = (
     "statistics",
     "stac",
     "store",
+    "published",
 )
 """What a dataset publishes; anything else in its directory is not ours to judge."""
 

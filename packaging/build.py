@@ -13,6 +13,7 @@ from pathlib import Path
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.files import remove_temporaries, write_atomic
 from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Sample
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.store import reading_many
@@ -41,6 +42,15 @@ class Built:
     nbytes: int
     """Of all shards."""
 
+    def plus(self, other: Built) -> Built:
+        """Return what both made together."""
+        return Built(
+            self.n_samples | other.n_samples,
+            self.dropped | other.dropped,
+            self.sums | other.sums,
+            self.nbytes + other.nbytes,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
@@ -53,8 +63,10 @@ class _Packed:
     sha256: str
 
 
+Load = Callable[[str, Planned], Sample]
+"""(task, one of its samples) → its arrays, checked."""
 _Job = tuple[str, str, list[Planned]]
-_Map = Callable[[Callable[[_Job], _Packed], Iterable[_Job]], Iterator[_Packed]]
+Map = Callable[[Callable[[_Job], _Packed], Iterable[_Job]], Iterator[_Packed]]
 
 
 def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
@@ -74,28 +86,47 @@ def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
     """
     for name in _DIRECTORIES:
         remove_temporaries(root / name)
-    n_samples, dropped, sums, nbytes = {}, {}, {}, 0
-    with _open_map(workers) as pack_all:
+    built = Built({}, {}, {}, 0)
+    with open_map(workers) as pack_all:
         for task in card.tasks:
-            # One task after the other: memory holds the rows of one, and the arrays of a sample.
-            inputs = read_inputs(root, task, card.require)
-            n_samples[task], dropped[task] = len(inputs.samples), inputs.dropped
-            jobs = ((task, *job) for job in _cut(task, inputs.samples, card.shard_bytes))
-            rows, statistics = [], TaskStatistics(task)
-            for packed in pack_all(partial(_pack, root), jobs):
-                rows += packed.rows
-                statistics.merge(packed.statistics)
-                sums[packed.name] = packed.sha256
-                nbytes += packed.nbytes
-            write_manifest(root, task, rows)
-            text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
-            write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())
-    _remove_stale(root, card, sums)
-    return Built(n_samples, dropped, sums, nbytes)
+            load = partial(load_sample, root)
+            built = built.plus(build_task(root, card, task, load, pack_all))
+    remove_stale(root, card, built.sums)
+    return built
+
+
+def build_task(root: Path, card: DatasetCard, task: str, load: Load, pack_all: Map) -> Built:
+    """Pack one task; memory holds its rows, and the arrays of a sample.
+
+    Args:
+        root: Holds tiles.parquet and observations.parquet.
+        card: Names the required modalities and the size of a shard.
+        task: One of its tasks.
+        load: Reads a sample; it is pickled where there are several workers.
+        pack_all: Of `open_map`.
+
+    Raises:
+        FormatError: A table is missing or damaged.
+        DataError: An array breaks its contract.
+        StorageError: The disk is full.
+    """
+    inputs = read_inputs(root, task, card.require)
+    sums, nbytes = {}, 0
+    rows, statistics = [], TaskStatistics(task)
+    jobs = ((task, *job) for job in _cut(task, inputs.samples, card.shard_bytes))
+    for packed in pack_all(partial(_pack, root, load), jobs):
+        rows += packed.rows
+        statistics.merge(packed.statistics)
+        sums[packed.name] = packed.sha256
+        nbytes += packed.nbytes
+    write_manifest(root, task, rows)
+    text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
+    write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())
+    return Built({task: len(inputs.samples)}, {task: inputs.dropped}, sums, nbytes)
 
 
 @contextmanager
-def _open_map(workers: int) -> Iterator[_Map]:
+def open_map(workers: int) -> Iterator[Map]:
     """Yield a `map` that keeps the order, over processes when there are several workers."""
     if workers <= 1:
         yield map
@@ -134,7 +165,7 @@ def _sample_bytes(task: str, sample: Planned) -> int:
     return sum(size + _NPY_HEADER + _TAR_OVERHEAD for size in sizes) + 4 * _TAR_OVERHEAD
 
 
-def _pack(root: Path, job: _Job) -> _Packed:
+def _pack(root: Path, load: Load, job: _Job) -> _Packed:
     """Write one shard."""
     task, name, samples = job
     statistics, rows = TaskStatistics(task), []
@@ -142,7 +173,7 @@ def _pack(root: Path, job: _Job) -> _Packed:
     try:
         with reading_many():
             for planned in samples:
-                sample = load_sample(root, task, planned)
+                sample = load(task, planned)
                 ranges = writer.write(sample.key, encode(sample, missing_reasons(planned)))
                 rows.append(manifest_row(planned, sample, name, ranges))
                 if sample.split == "train":
@@ -160,7 +191,7 @@ def _subsets(planned: Planned) -> tuple[str, ...]:
     return ("train", *(name for name in ("train_50", "train_5") if tile[name]))
 
 
-def _remove_stale(root: Path, card: DatasetCard, sums: dict[str, str]) -> None:
+def remove_stale(root: Path, card: DatasetCard, sums: dict[str, str]) -> None:
     """Delete shards, manifests and statistics that this build did not write."""
     for path in (root / "shards").rglob("*.tar"):
         if path.relative_to(root).as_posix() not in sums:

@@ -35,3 +35,45 @@ def build(directory: str, workers: int | None, as_json: bool) -> None:
     rows = [[task, n, len(built.dropped[task])] for task, n in built.n_samples.items()]
     options.echo_table(["task", "samples", "tiles that make none"], rows)
     click.echo(f"{built.nbytes / 1e6:.1f} MB of shards; dataset hash {dataset_hash}", err=True)
+
+
+@cli.command("import-h5")
+@click.argument("source", type=click.Path(exists=True))
+@click.option("-o", "--out", required=True, help="The dataset's directory; empty or not there.")
+@options.workers
+@options.as_json
+def import_h5(source: str, out: str, workers: int | None, as_json: bool) -> None:
+    """Turn SOURCE, the published HDF5 files of MMEarth-Bench, into a dataset.
+
+    SOURCE is their folder, one task's, or one file. Splits and statistics stay as published.
+    """
+    import os
+
+    from mmearth.packaging.h5.import_h5 import import_h5 as run
+
+    built, dataset_hash = run(Path(source), Path(out), workers or os.cpu_count() or 1, _tell)
+    if as_json:
+        options.echo_json({"dataset_hash": dataset_hash, "samples": built.n_samples})
+        return
+    options.echo_table(["task", "samples"], [[*each] for each in built.n_samples.items()])
+    click.echo(f"prove it: mmearth packaging verify {out}", err=True)
+
+
+@cli.command("export-h5")
+@options.directory
+@click.option("-o", "--out", required=True, help="The folder that gets <task>/<task>.h5.")
+@click.option("--task", "tasks", multiple=True, help="A task; more than once for more; all.")
+@click.option("--published-chunks", is_flag=True, help="h5py's chunks and gzip 9, as published.")
+def export_h5(directory: str, out: str, tasks: tuple[str, ...], published_chunks: bool) -> None:
+    """Write DIRECTORY in the published HDF5 layout, a chunk a tile; imports come out as they were.
+
+    mmearth packaging export-h5 data/demo -o h5 --task biomass
+    """
+    from mmearth.packaging.h5.export_h5 import export_h5 as run
+
+    for path in run(Path(directory), Path(out), tasks, published_chunks):
+        click.echo(path)
+
+
+def _tell(step: str, _: int | None) -> None:
+    click.echo(step, err=True)

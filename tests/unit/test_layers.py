@@ -26,14 +26,14 @@ THIRD_PARTIES = {
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
         "tenacity",
     },
-    "packaging": {"numpy", "pyarrow", "shapely", "webdataset", "click", "tqdm"},
+    "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click", "tqdm"},
     "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
 }
 ONLY_IN = {
     "pystac": {"stac.py", "stac_asset.py", "stac_collection.py", "stac_item.py", "validate.py"},
     "stac_geoparquet": {"stac.py"},
     "distributed": {"run.py"},
-    "h5py": {"files.py"},
+    "h5py": {"files.py", "file.py"},
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},
     "obstore": {"remote.py"},

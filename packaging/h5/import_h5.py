@@ -1,0 +1,203 @@
+"""`mmearth packaging import-h5`: the published layout → a dataset of ours, one task at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog import card as cards
+from mmearth.catalog import checksums, croissant, stac
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.errors import ConfigError, DataError, StorageError, storage_errors
+from mmearth.catalog.files import sha256_bytes, sha256_file
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation, Sample
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import Tile
+from mmearth.packaging.build import Built, Map, build_task, open_map, remove_stale
+from mmearth.packaging.h5.file import check, opened
+from mmearth.packaging.h5.layout import ORIGIN, TILES, TaskFiles, find_tasks, side_folder
+from mmearth.packaging.h5.rows import read_rows
+from mmearth.packaging.h5.scratch import Pixels, needed_bytes, ours, write_tiles
+from mmearth.packaging.h5.side import write_side
+from mmearth.packaging.h5.tables import SOURCE, Row, Tables
+from mmearth.packaging.inputs import Planned
+
+_SCRATCH = Path(".curate") / "h5"
+_SHARD_BYTES = 256 * 1024 * 1024
+_COLUMNS = "columns.npz"
+Progress = Callable[[str, int | None], None]
+
+
+def import_h5(source: Path, out: Path, workers: int, progress: Progress) -> tuple[Built, str]:
+    """Turn published files into a dataset; their splits stay, and nothing of them is lost.
+
+    Memory holds 16 MB of a file at a time, and the rows of a task. One task after the other needs
+    room for its arrays on the disk of `out` until it is packed. Interrupted, it begins again.
+
+    Args:
+        source: The published folder, one task's, or one file.
+        out: The dataset's directory; made when it is not there.
+        workers: Processes that write shards; the bytes do not depend on it.
+        progress: Told (step, 1) when a step begins.
+
+    Returns:
+        What was packed, and the dataset's hash.
+
+    Raises:
+        ConfigError: There is nothing to import, or `out` holds something else.
+        FormatError: A file is not as published.
+        DataError: A value is outside its modality's range.
+        StorageError: The disk is too small, or full.
+    """
+    tasks = find_tasks(source)
+    _claim(out)
+    card = _card(tasks)
+    tables, built = Tables(), Built({}, {}, {}, 0)
+    with open_map(workers) as pack_all:
+        for files in tasks:
+            progress(f"read {files.h5.name}", 1)
+            pixels = _unpack(files, out, tables)
+            progress(f"pack {files.task}", 1)
+            built = built.plus(_pack(out, card, files.task, pixels, pack_all))
+    progress("catalogue", 1)
+    remove_stale(out, card, built.sums)
+    cards.write_readme(out, card)
+    stac.build(out, card)
+    croissant.build(out, card, built.sums)
+    dataset_hash = checksums.seal(out, card, built.sums)
+    shutil.rmtree(out / _SCRATCH)
+    return built, dataset_hash
+
+
+def _claim(out: Path) -> None:
+    """Refuse a directory that an import did not begin; clear what an interrupted one left."""
+    with storage_errors(f"write {out}"):
+        if (out / _SCRATCH).is_dir():
+            shutil.rmtree(out)
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} is not empty; give a directory that is, or that is not there")
+        (out / _SCRATCH).mkdir(parents=True)
+
+
+def _card(tasks: list[TaskFiles]) -> DatasetCard:
+    digests = "".join(
+        sha256_file(files.h5) + sha256_file(files.splits)
+        for files in tasks
+        if files.splits.is_file()
+    )
+    return DatasetCard(
+        name="mmearth-bench",
+        title="MMEarth-Bench",
+        description="MMEarth-Bench (arXiv 2602.06285), from its published HDF5 files.",
+        version="1.0.0",
+        licence="other",
+        recipe="mmearth-bench-2026",
+        seed=42,
+        config_sha256=sha256_bytes(digests.encode()),
+        source=SOURCE,
+        tasks=tuple(files.task for files in tasks),
+        modalities=tuple(MODALITIES),
+        require=(),
+        shard_bytes=_SHARD_BYTES,
+    )
+
+
+def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
+    """Read one file: tables, side files, and its pixels as scratch."""
+    scratch = out / _SCRATCH / files.task
+    with opened(files.h5) as file:
+        names = check(files.h5, files.task, file)
+        needed, free = needed_bytes(file, names, files.task), shutil.disk_usage(out).free
+        if needed > free:
+            raise StorageError(
+                f"{files.h5.name} needs about {needed / 1e9:.1f} GB on the disk of {out} while it "
+                f"is packed, {free / 1e9:.1f} GB are free; choose another place for -o"
+            )
+        rows = read_rows(files, file, names)
+        pixels = write_tiles(file, names, files.task, scratch)
+        write_side(out, files, file, names, rows)
+    small: Row = {key: rows.columns[key] for key in ("id", *TILES)}
+    np.savez(scratch / _COLUMNS, **small)
+    tables.add(files.h5, rows, pixels)
+    tables.write(out)
+    return pixels
+
+
+def _pack(
+    out: Path, card: DatasetCard, task: str, pixels: dict[str, Pixels], pack_all: Map
+) -> Built:
+    scratch = out / _SCRATCH / task
+    built = build_task(out, card, task, partial(load_row, scratch), pack_all)
+    for key, found in pixels.items():
+        if not found.is_exact:
+            os.replace(scratch / f"{key}.npy", out / side_folder(task) / f"{key}.npy")
+    shutil.rmtree(scratch)
+    return built
+
+
+def load_row(scratch: Path, task: str, planned: Planned) -> Sample:
+    """Return the sample of one published row, from scratch.
+
+    Raises:
+        DataError: A value is outside its modality's or task's range.
+    """
+    path = scratch / _COLUMNS
+    columns = _columns(path, path.stat().st_mtime_ns)
+    row = columns["row"][planned.tile["label_id"]]
+    spec = TASKS[task]
+    observations = {
+        name: Observation(name, _array(scratch, columns, task, name, row), **_provenance(seen))
+        for name in MODALITIES
+        if (seen := planned.observations[name])["state"] == "done"
+    }
+    target: NDArray[np.generic]
+    if spec.level == "pixel":
+        target = _pixels(scratch, task, task, row)
+    elif spec.kind == "multilabel":
+        here = set(planned.tile["species"])
+        target = np.array([name in here for name in spec.outputs], dtype=spec.dtype)
+    else:
+        target = np.array([planned.tile["target"]], dtype=spec.dtype)
+    tile = Tile.parse(planned.tile["tile"])
+    sample = Sample(tile, planned.date, task, planned.tile["split"], target, observations)
+    try:
+        sample.check()
+    except DataError as exc:
+        raise DataError(f"row {row} of {task}.h5: {exc}") from exc
+    return sample
+
+
+def _provenance(seen: Row) -> Row:
+    return {
+        "acquired": seen["acquired"],
+        "source": seen["source"],
+        "source_ids": tuple(seen["source_ids"] or ()),
+    }
+
+
+def _array(scratch: Path, columns: Row, task: str, name: str, row: int) -> NDArray[np.generic]:
+    key, modality = ORIGIN[name], MODALITIES[name]
+    if modality.level == "pixel":
+        return _pixels(scratch, key, task, row)
+    values: NDArray[np.generic] = columns[key][row].reshape(modality.shape).astype(modality.dtype)
+    return values
+
+
+@cache
+def _columns(path: Path, stamp: int) -> Row:
+    """Return the columns, and which row a label_id is; `stamp` tells one scratch of the next."""
+    with np.load(path) as arrays:
+        found: Row = {key: arrays[key] for key in arrays.files}
+    found["row"] = {str(number): row for row, number in enumerate(found["id"].tolist())}
+    return found
+
+
+def _pixels(scratch: Path, key: str, task: str, row: int) -> NDArray[np.generic]:
+    return ours(key, task, np.load(scratch / f"{key}.npy", mmap_mode="r")[row])

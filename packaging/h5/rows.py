@@ -1,0 +1,172 @@
+"""Rows of a published file: their places, dates, splits and all that has no pixels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.packaging.h5.file import column, is_pixels
+from mmearth.packaging.h5.layout import (
+    LABELS_FILE,
+    SPLIT_KEYS,
+    SUBSET_KEYS,
+    TaskFiles,
+    read_json,
+)
+
+Column = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one task, in the file's order."""
+
+    task: str
+    """A key of TASKS."""
+    tiles: list[Tile]
+    """Where each is."""
+    dates: list[str]
+    """Of Sentinel-2, `YYYY-MM-DD`."""
+    splits: list[str]
+    """The published split of each."""
+    subsets: dict[str, NDArray[np.bool_]]
+    """`train_50` and `train_5` → which rows are in it."""
+    columns: dict[str, Column]
+    """Published key → every dataset that has no pixels, as published; text as objects."""
+    targets: list[Any]
+    """A tile-level target: a number, or the names of a multi-label one; None where pixel-level."""
+
+
+def read_rows(files: TaskFiles, file: Any, names: dict[str, str]) -> Rows:
+    """Read all that has no pixels.
+
+    Raises:
+        FormatError: A row has no place on our grid, stands twice, or is in no split or in two; or a
+            file beside is missing or not as published.
+    """
+    keys = [key for key in names if not is_pixels(key, files.task)]
+    columns = {key: column(files.h5, file, names[key]) for key in keys}
+    n = len(columns["id"])
+    tiles = [_tile(files.h5, row, columns) for row in range(n)]
+    _refuse_twins(files.h5, tiles)
+    splits, subsets = _splits(files, n)
+    targets = _targets(files, columns, n)
+    dates = [_date(files.h5, row, text) for row, text in enumerate(columns["sentinel2_date"])]
+    return Rows(files.task, tiles, dates, splits, subsets, columns, targets)
+
+
+def _tile(path: Path, row: int, columns: dict[str, Column]) -> Tile:
+    crs, transform = str(columns["crs"][row]), columns["transform"][row].tolist()
+    a, b, left, d, e, top = transform[:6]
+    on_grid = (a, b, d, e) == (PIXEL_M, 0, 0, -PIXEL_M) and not (left % PIXEL_M or top % PIXEL_M)
+    if crs.upper().startswith("EPSG:") and on_grid:
+        try:
+            return Tile.parse(f"{int(crs[5:])}_{int(left)}_{int(top)}")
+        except (ConfigError, ValueError):
+            pass
+    raise FormatError(
+        f"{path}: row {row} has crs {crs} and transform {transform[:6]}; expected a UTM zone and "
+        f"north-up pixels of {PIXEL_M} m on whole multiples of it, as Sentinel-2 has them"
+    )
+
+
+def _refuse_twins(path: Path, tiles: list[Tile]) -> None:
+    seen: dict[Tile, int] = {}
+    for row, tile in enumerate(tiles):
+        before = seen.setdefault(tile, row)
+        if before != row:
+            raise FormatError(
+                f"{path}: rows {before} and {row} are the same tile, {tile.id}; a dataset has each "
+                "tile of a task once: take one of them out"
+            )
+
+
+def _date(path: Path, row: int, text: str) -> str:
+    try:
+        return str(np.datetime64(text, "D"))
+    except ValueError as exc:
+        raise FormatError(
+            f"{path}: row {row} has the sentinel2_date {text!r}; expected YYYY-MM-DD"
+        ) from exc
+
+
+def _splits(files: TaskFiles, n: int) -> tuple[list[str], dict[str, NDArray[np.bool_]]]:
+    document = read_json(files.splits)
+    splits: list[str] = [""] * n
+    for split, key in SPLIT_KEYS.items():
+        for row in _indices(files.splits, document, key, n):
+            if splits[row]:
+                raise FormatError(
+                    f"{files.splits}: row {row} is in {splits[row]} and in {split}; expected one "
+                    "split: fetch the file again"
+                )
+            splits[row] = split
+    if "" in splits:
+        raise FormatError(
+            f"{files.splits}: row {splits.index('')} of {n} is in no split; is it the file of "
+            f"another version of {files.h5.name}?"
+        )
+    subsets = {}
+    for subset, key in SUBSET_KEYS.items():
+        subsets[subset] = np.zeros(n, np.bool_)
+        subsets[subset][_indices(files.splits, document, key, n)] = True
+    in_train = np.array(splits) == "train"
+    for inside, outside in (
+        (subsets["train_5"], subsets["train_50"]),
+        (subsets["train_50"], in_train),
+    ):
+        if (inside & ~outside).any():
+            raise FormatError(
+                f"{files.splits}: row {int(np.argmax(inside & ~outside))} is in a train subset and "
+                "not in the one around it; expected 5 % inside 50 % inside the train split"
+            )
+    return splits, subsets
+
+
+def _indices(path: Path, document: Any, key: str, n: int) -> list[int]:
+    found = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(found, list) or not all(type(row) is int for row in found):
+        raise FormatError(f"{path} has no list of rows {key!r}; is it the published file?")
+    outside = [row for row in found if not 0 <= row < n]
+    if outside:
+        raise FormatError(
+            f"{path}: {key} names row {outside[0]}, and the .h5 file has {n}; they are of "
+            "different versions: fetch both again"
+        )
+    return found
+
+
+def _targets(files: TaskFiles, columns: dict[str, Column], n: int) -> list[Any]:
+    task = TASKS[files.task]
+    if task.level == "pixel":
+        return [None] * n
+    values = columns[task.name]
+    if task.kind == "multilabel":
+        labels = read_json(files.h5.with_name(LABELS_FILE))
+        return [_species(files, row, text, labels) for row, text in enumerate(values)]
+    # The shortest decimal that is this float32, as everywhere in our tables.
+    return [float(str(np.float32(value))) for value in values.reshape(n)]
+
+
+def _species(files: TaskFiles, row: int, text: str, labels: Any) -> list[str]:
+    """Return our names of a row's labels, which are names of LABELS_FILE or their numbers."""
+    outputs = TASKS[files.task].outputs
+    try:
+        found = json.loads(text)
+        numbers = {label if type(label) is int else int(labels[label]) for label in found}
+        if not numbers <= set(range(len(outputs))):
+            raise ValueError(f"labels are 0 to {len(outputs) - 1}")
+        return [outputs[number] for number in sorted(numbers)]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise FormatError(
+            f"{files.h5}: row {row} has the labels {str(text)[:60]!r}, which {LABELS_FILE} does "
+            f"not explain ({exc!r}); expected a JSON list of its names"
+        ) from exc

@@ -1,0 +1,121 @@
+"""What of a published file has no place in ours, kept beside: `published/<task>/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.files import write_atomic
+from mmearth.catalog.sample import sample_key
+from mmearth.catalog.schema import read_table, write_table
+from mmearth.packaging.h5.layout import TaskFiles, side_folder
+from mmearth.packaging.h5.rows import Rows
+
+KEY = "key"
+"""The column of rows.parquet that is not of the file: our key of the row's sample."""
+_ROWS, _LAYOUT, _FILES = "rows.parquet", "layout.json", "files"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset of a published file."""
+
+    name: str
+    """As it is called in the file."""
+    dtype: str
+    """NumPy's name of its dtype; `text` where it is strings of any length."""
+    shape: tuple[int, ...]
+    """With the rows first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """`published/<task>/` of one task."""
+
+    datasets: dict[str, Dataset]
+    """By published key."""
+    keys: list[str]
+    """Our keys of the samples, in the file's order."""
+    columns: dict[str, NDArray[Any]]
+    """By published key: what has no pixels, as published."""
+    kept: dict[str, NDArray[Any]]
+    """By published key: what has pixels and is not in the shards; mapped, not read."""
+    files: dict[str, bytes]
+    """By name: what stood beside the file."""
+
+
+def write_side(
+    root: Path, files: TaskFiles, file: Any, names: Mapping[str, str], rows: Rows
+) -> None:
+    """Keep a task's columns, its layout and the files beside it."""
+    folder = root / side_folder(files.task)
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = [sample_key(*each) for each in zip(rows.tiles, rows.dates, strict=True)]
+    table = pa.table({KEY: keys, **{key: _arrow(v) for key, v in rows.columns.items()}})
+    write_table(table, folder / _ROWS, table.schema)
+    layout = {
+        key: {"name": name, "dtype": _dtype(file[name]), "shape": list(file[name].shape)}
+        for key, name in sorted(names.items())
+    }
+    write_atomic(folder / _LAYOUT, (json.dumps(layout, indent=1) + "\n").encode())
+    for path in files.beside():
+        write_atomic(folder / _FILES / path.name, path.read_bytes())
+
+
+def read_side(root: Path, task: str) -> Side | None:
+    """Return what a task was imported with; None where it was not.
+
+    Raises:
+        FormatError: It is damaged.
+    """
+    folder = root / side_folder(task)
+    if not (folder / _LAYOUT).is_file():
+        return None
+    try:
+        layout = json.loads((folder / _LAYOUT).read_bytes())
+        datasets = {
+            key: Dataset(each["name"], each["dtype"], tuple(each["shape"]))
+            for key, each in layout.items()
+        }
+        table = read_table(folder / _ROWS)
+        columns = {
+            key: _numpy(table[key], datasets[key]) for key in table.schema.names if key != KEY
+        }
+        kept = {
+            key: np.load(path, mmap_mode="r")
+            for key in datasets
+            if (path := folder / f"{key}.npy").is_file()
+        }
+    except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as exc:
+        raise FormatError(
+            f"{folder} is not as it was imported ({exc!r}); run `mmearth packaging verify`"
+        ) from exc
+    files = {path.name: path.read_bytes() for path in sorted((folder / _FILES).glob("*"))}
+    return Side(datasets, table[KEY].to_pylist(), columns, kept, files)
+
+
+def _dtype(dataset: Any) -> str:
+    return "text" if dataset.dtype.kind == "O" else str(dataset.dtype.str)
+
+
+def _arrow(values: NDArray[Any]) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values.tolist() if values.dtype.kind == "O" else values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def _numpy(column: pa.ChunkedArray, dataset: Dataset) -> NDArray[Any]:
+    if dataset.dtype == "text" or dataset.dtype.startswith("|S"):
+        return np.array(column.to_pylist(), dtype=object)
+    flat = column.combine_chunks()
+    values = flat.flatten() if len(dataset.shape) > 1 else flat
+    found = np.asarray(values.to_numpy(zero_copy_only=False), np.dtype(dataset.dtype))
+    return found.reshape(dataset.shape)

@@ -1,0 +1,134 @@
+"""tiles.parquet and observations.parquet of published files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.tasks import TASKS
+from mmearth.packaging.h5.layout import ORIGIN
+from mmearth.packaging.h5.rows import Rows
+from mmearth.packaging.h5.scratch import Pixels
+
+SOURCE = "MMEarth-Bench HDF5"
+"""Source of every observation."""
+Row = dict[str, Any]
+
+
+class Tables:
+    """tiles.parquet and observations.parquet, task by task."""
+
+    def __init__(self) -> None:
+        self._tiles: list[pa.Table] = []
+        self._observations: list[pa.Table] = []
+        self._seen: dict[str, tuple[Path, str]] = {}
+
+    def add(self, path: Path, rows: Rows, pixels: dict[str, Pixels]) -> None:
+        """Add one file's rows.
+
+        Raises:
+            FormatError: Another task has other observations of a tile, or an id stands twice.
+        """
+        ids = [str(number) for number in rows.columns["id"].tolist()]
+        if len(set(ids)) < len(ids):
+            raise FormatError(f"{path}: an id stands twice; expected one a row")
+        tiles = [_planned(rows, ids, row) for row in range(len(ids))]
+        observed = []
+        for row, tile in enumerate(rows.tiles):
+            mine = list(_observed(rows, pixels, row))
+            if mine[-1]["modality"] == rows.task and mine[-1]["state"] != "done":
+                raise FormatError(f"{path}: no pixel of row {row} has a label; take the row out")
+            shared = sha256_bytes(
+                repr([each for each in mine if each["modality"] in MODALITIES]).encode()
+            )
+            before = self._seen.setdefault(tile.id, (path, shared))
+            if before[1] != shared:
+                raise FormatError(
+                    f"{path}: row {row}, tile {tile.id}, was seen otherwise in {before[0].name}; "
+                    "import the two tasks into datasets of their own"
+                )
+            if before[0] != path:
+                mine = [each for each in mine if not _is_shared(each)]
+            observed += mine
+        self._tiles.append(pa.Table.from_pylist(tiles, TILES))
+        self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
+
+    def write(self, out: Path) -> None:
+        """Write both."""
+        tiles = pa.concat_tables(self._tiles).sort_by(
+            [("task", "ascending"), ("tile", "ascending")]
+        )
+        order = [("tile", "ascending"), ("modality", "ascending")]
+        write_table(tiles, out / "tiles.parquet", TILES)
+        observations = pa.concat_tables(self._observations).sort_by(order)
+        write_table(observations, out / "observations.parquet", OBSERVATIONS)
+
+
+def _is_shared(observation: Row) -> bool:
+    """Say whether it is the tile's, whatever the task; a pixel-level target is the task's own."""
+    return observation["modality"] in MODALITIES
+
+
+def _planned(rows: Rows, ids: list[str], row: int) -> Row:
+    tile, target = rows.tiles[row], rows.targets[row]
+    is_list = isinstance(target, list)
+    return {
+        "task": rows.task,
+        "tile": tile.id,
+        "epsg": tile.epsg,
+        "left": tile.left,
+        "top": tile.top,
+        "lon": tile.lon,
+        "lat": tile.lat,
+        "cell": tile.cell,
+        "date": rows.dates[row],
+        "split": rows.splits[row],
+        "train_5": bool(rows.subsets["train_5"][row]),
+        "train_50": bool(rows.subsets["train_50"][row]),
+        "target": None if is_list else target,
+        "species": target if is_list else None,
+        "label_id": ids[row],
+    }
+
+
+def _observed(rows: Rows, pixels: dict[str, Pixels], row: int) -> Iterator[Row]:
+    names = [*MODALITIES, *([rows.task] if TASKS[rows.task].level == "pixel" else [])]
+    for name in names:
+        share = _valid_share(rows, pixels, name, row)
+        is_anchor = name == "sentinel2"
+        done = {
+            "acquired": rows.dates[row] if is_anchor else None,
+            "valid_fraction": share,
+            "source": SOURCE,
+            "source_ids": _scene(rows, row) if is_anchor else [],
+        }
+        missing = {"reason": "the published file has no data there"}
+        yield {
+            "tile": rows.tiles[row].id,
+            "modality": name,
+            "state": "done" if share else "missing",
+            **(done if share else missing),
+        }
+
+
+def _valid_share(rows: Rows, pixels: dict[str, Pixels], name: str, row: int) -> float:
+    key = ORIGIN.get(name, name)
+    if key in pixels:
+        spec: Any = MODALITIES[name] if name in MODALITIES else TASKS[name]
+        return int(pixels[key].n_valid[row]) / int(np.prod(spec.shape))
+    values = rows.columns[key][row].reshape(MODALITIES[name].shape)
+    n_values: int = values.size
+    return int(np.count_nonzero(MODALITIES[name].valid(values))) / n_values
+
+
+def _scene(rows: Rows, row: int) -> list[str]:
+    scenes = rows.columns.get("sentinel2_system_index")
+    return [] if scenes is None else [str(scenes[row])]

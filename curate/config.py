@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from mmearth.catalog.configuration import read_config
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
@@ -154,34 +154,4 @@ def load_config(path: Path) -> BuildConfig:
     Raises:
         ConfigError: The file is missing, is not YAML, or a key is wrong; all wrong keys are named.
     """
-    try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as exc:
-        raise ConfigError(
-            f"there is no configuration {path}; examples/demo.yaml is one to start from"
-        ) from exc
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path} holds no keys; expected name, title, source, tasks …")
-    try:
-        return BuildConfig.model_validate(document)
-    except ValidationError as exc:
-        raise ConfigError(
-            f"{path}: {'; '.join(_sentence(error) for error in exc.errors())}"
-        ) from exc
-
-
-def _sentence(error: Any) -> str:
-    """Return one of pydantic's findings as `key: what was found and expected`."""
-    key = ".".join(str(part) for part in error["loc"]) or "the whole"
-    found = error.get("input")
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see docs/configuration.md for the known ones"
-    if error["type"] == "missing":
-        return f"{key}: this key is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
-    return f"{key}: {message}{shown}"
+    return read_config(path, BuildConfig, "examples/demo.yaml")

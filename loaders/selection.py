@@ -147,7 +147,7 @@ class Selection:
 
         Args:
             batch_size: Samples in a batch.
-            order: `sequential`, `shuffled`, `geographic` or `geographic_published`; see ORDERS.
+            order: `sequential`, `shuffled`, `geographic` or one `…_published`; see ORDERS.
             seed: Of the order.
             epoch: The first that is read.
             workers: Processes that read; 0: a thread.

@@ -57,6 +57,18 @@ def in_turn(lon: Degrees, lat: Degrees, batch_size: int) -> Batches:
     return cut(np.arange(len(lon)), batch_size)
 
 
+def in_turn_published(lon: Degrees, lat: Degrees, batch_size: int) -> Batches:
+    """Cut the samples as they come; a last batch that is too small is joined to the one before it.
+
+    Source:
+        MMEarth-Bench, TTT-MMR: random batches of 8, the remainder merged into the last.
+    """
+    batches = in_turn(lon, lat, batch_size)
+    if len(batches) > 1 and len(batches[len(batches) - 1]) < batch_size:
+        return Batches(batches.rows, np.delete(batches.bounds, -2))
+    return batches
+
+
 def as_composed(batches: Batches, seed: int, epoch: int) -> Batches:
     """Return the same batches in every epoch."""
     return batches
@@ -79,17 +91,6 @@ def shuffle_batches(batches: Batches, seed: int, epoch: int) -> Batches:
     return Batches(batches.rows[np.arange(len(batches.rows)) + shift], bounds)
 
 
-def merge_remainder(batches: Batches, batch_size: int) -> Batches:
-    """Return the batches with a last one that is too small joined to the one before it.
-
-    Source:
-        MMEarth-Bench, TTT-MMR: random batches of 8, the remainder merged into the last.
-    """
-    if len(batches) > 1 and len(batches[len(batches) - 1]) < batch_size:
-        return Batches(batches.rows, np.delete(batches.bounds, -2))
-    return batches
-
-
 def _generator(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch])
 
@@ -97,6 +98,7 @@ def _generator(seed: int, epoch: int) -> np.random.Generator:
 ORDERS: dict[str, Order] = {
     "sequential": Order(in_turn, as_composed),
     "shuffled": Order(in_turn, shuffle_samples),
+    "shuffled_published": Order(in_turn_published, shuffle_samples),
     "geographic": Order(bisect, shuffle_batches),
     "geographic_published": Order(partition, as_composed),
 }

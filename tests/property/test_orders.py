@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmearth.loaders.orders.batches import Batches
-from mmearth.loaders.orders.order import ORDERS, merge_remainder
+from mmearth.loaders.orders.order import ORDERS
 from mmearth.loaders.orders.share import turns
 
 Places = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -41,7 +41,7 @@ def test_each_sample_is_in_one_batch(
         assert sizes == []
     elif name == "geographic":
         assert len(sizes) == max(1, round(n / batch_size)) and max(sizes) - min(sizes) <= 1
-    elif name == "geographic_published":
+    elif name.endswith("_published"):
         assert sizes == [n] or (min(sizes) >= batch_size and max(sizes) < 2 * batch_size)
     else:
         assert sizes[:-1] == [batch_size] * (len(sizes) - 1) and 0 < sizes[-1] <= batch_size
@@ -56,17 +56,16 @@ def test_epochs_differ_and_seeds_repeat(name: str) -> None:
         return ORDERS[name](*at, 8, seed, epoch).rows.tolist()
 
     assert rows(1, 2) == rows(1, 2)
-    differs = name in ("shuffled", "geographic")
+    differs = name in ("shuffled", "shuffled_published", "geographic")
     assert (rows(1, 2) != rows(1, 3)) == differs
     assert (rows(1, 2) != rows(2, 2)) == differs
 
 
 def test_the_remainder_joins_the_last_batch() -> None:
     at = np.zeros(19), np.zeros(19)
-    merged = merge_remainder(ORDERS["shuffled"](*at, 8, 0, 0), 8)
+    merged = ORDERS["shuffled_published"](*at, 8, 0, 0)
     assert np.diff(merged.bounds).tolist() == [8, 11]
-    whole = ORDERS["shuffled"](*at, 19, 0, 0)
-    assert merge_remainder(whole, 19) is whole
+    assert merged.rows.tolist() == ORDERS["shuffled"](*at, 8, 0, 0).rows.tolist()
 
 
 @given(

@@ -18,11 +18,11 @@ ALLOWED = {
 THIRD_PARTIES = {
     "catalog": {
         *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "rasterio", "jsonschema"),
-        *("referencing", "stac_geoparquet", "mlcroissant", "click"),
+        *("referencing", "stac_geoparquet", "mlcroissant", "click", "pydantic", "yaml"),
     },
     "curate": {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
-        *("yaml", "PIL", "distributed", "click", "scipy", "h5py", "pyproj"),
+        *("PIL", "distributed", "click", "scipy", "h5py", "pyproj"),
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
         "tenacity",
     },

@@ -1,0 +1,57 @@
+"""A YAML file → a checked configuration; what is wrong with it in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mmearth.catalog.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_config(path: Path, model: type[Model], example: str) -> Model:
+    """Read and check a configuration.
+
+    Args:
+        path: The YAML file.
+        model: What it must be.
+        example: A file to start from, relative to the repository.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or a key is wrong; all wrong keys are named.
+    """
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as exc:
+        raise ConfigError(
+            f"there is no configuration {path}; {example} is one to start from"
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds no keys; {example} is one to start from")
+    try:
+        return model.model_validate(document)
+    except ValidationError as exc:
+        raise ConfigError(
+            f"{path}: {'; '.join(_sentence(error) for error in exc.errors())}"
+        ) from exc
+
+
+def _sentence(error: Any) -> str:
+    """Return one of pydantic's findings as `key: what was found and expected`."""
+    key = ".".join(str(part) for part in error["loc"]) or "the whole"
+    found = error.get("input")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; see docs/configuration.md for the known ones"
+    if error["type"] == "missing":
+        return f"{key}: this key is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
+    return f"{key}: {message}{shown}"

@@ -19,7 +19,8 @@ _GROUPS = {
     "curate": "Places and labels in, observations on disk out.",
     "catalog": "What exists: modalities, tasks, splits, the published catalogue.",
     "packaging": "Observations in, shards and manifests out.",
-    "loaders": "Manifests in, answers out.",
+    "loaders": "Manifests in, batches out.",
+    "benchmark": "Batches in, results out.",
 }
 _ABOVE = {"curate": ("mmearth.build_command",), "packaging": ("mmearth.verify_command",)}
 """Commands that cross the folders: from places to a sealed dataset, and from it to its source."""

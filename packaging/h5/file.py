@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
+from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, MMEarthWarning
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.h5.layout import LAYERS, PIXELS, PLACE, TILES, key_of
+
+TEXT = "text"
+"""First word of the name of a text's dtype: `text`, then `ascii`, then bytes where it has a size."""
+_NUMBERS, _ANY_NUMBERS = "iuf", "biuf"  # NumPy's kinds of dtypes
 
 
 def import_h5py() -> Any:
@@ -52,35 +58,70 @@ def opened(path: Path) -> Iterator[Any]:
         ) from exc
 
 
+@contextmanager
+def created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Yield a new h5py.File, and what raises the OSError that writing it met, if any."""
+    h5py = import_h5py()
+    with _Stream(path, "w+") as stream:
+        with h5py.File(stream, "w") as file:
+            yield file, stream.check
+        stream.check()
+
+
+class _Stream(io.FileIO):
+    """A file that keeps what writing met for later: HDF5 crashes where it cannot close a file."""
+
+    _failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raise what writing met, if anything."""
+        if self._failure is not None:
+            raise self._failure
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it; from the first failure on, nothing."""
+        rest = memoryview(data).cast("B")
+        n_bytes = len(rest)
+        try:
+            while rest and self._failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as exc:
+            self._failure = exc
+        return n_bytes
+
+
 def check(path: Path, task: str, file: Any) -> dict[str, str]:
-    """Return published key → its name in this file, after looking at every shape.
+    """Return published key → its name in this file, after looking at every dtype and shape.
 
     Raises:
-        FormatError: A key is missing, or of another shape.
+        FormatError: A key is missing, twice there, or of another dtype or shape.
     """
-    names = {key_of(name): name for name in file}
+    names = _names(path, file)
     for key in (*PIXELS, *TILES, *PLACE, task):
         if key not in names:
             raise FormatError(
                 f"{path} has no {key}; found {', '.join(sorted(file))}: it is not the published "
                 f"file of {task}"
             )
-    n = len(file[names["id"]])
+    n = len(file[names["id"]]) if file[names["id"]].shape else 0
+    if not n:
+        raise FormatError(f"{path} has no rows; fetch it again")
     for key, name in names.items():
-        wanted = _shapes(key, task, n)
-        if wanted and file[name].shape not in wanted:
+        _check_dtype(path, key, task, file[name])
+        shape, wanted = file[name].shape, _shapes(key, task, n)
+        if wanted and shape not in wanted:
             raise FormatError(
-                f"{path}: {name} has shape {file[name].shape}, expected {wanted[0]} for "
-                f"{n} tiles; fetch the file again"
+                f"{path}: {name} has shape {shape}, expected {wanted[0]} for {n} tiles; fetch the "
+                "file again"
             )
-        if file[name].shape[:1] != (n,):
-            raise FormatError(f"{path}: {name} has shape {file[name].shape}, expected {n} rows")
+        if shape[:1] != (n,) or 0 in shape:
+            raise FormatError(f"{path}: {name} has shape {shape}, expected {n} rows")
     return names
 
 
-def is_pixels(key: str, task: str) -> bool:
-    """Say whether a key has a value a pixel, and so is too large for memory."""
-    return key in PIXELS or key in LAYERS or (key == task and TASKS[task].level == "pixel")
+def pixel_keys(file: Any, names: Mapping[str, str]) -> list[str]:
+    """Return the keys that have a value a pixel, and so are too large for memory."""
+    return [key for key, name in names.items() if file[name].ndim > 2]
 
 
 def column(path: Path, file: Any, name: str) -> NDArray[Any]:
@@ -92,14 +133,72 @@ def column(path: Path, file: Any, name: str) -> NDArray[Any]:
     dataset = file[name]
     if dataset.dtype.kind not in "OS":
         return np.asarray(dataset[...])
+    values = dataset[...]
     try:
-        return np.array([_text(value) for value in dataset[...].tolist()], dtype=object)
+        flat = [value.decode() for value in values.reshape(-1).tolist()]
     except UnicodeDecodeError as exc:
         raise FormatError(f"{path}: {name} is not UTF-8 text ({exc}); fetch it again") from exc
+    return np.array(flat, dtype=object).reshape(values.shape)
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def dtype_name(dataset: Any) -> str:
+    """Return NumPy's name of a dataset's dtype, or the words of `TEXT`."""
+    text = import_h5py().check_string_dtype(dataset.dtype)
+    if text is None:
+        return str(dataset.dtype.str)
+    words = [TEXT, *(["ascii"] if text.encoding == "ascii" else [])]
+    return " ".join([*words, *([] if text.length is None else [str(text.length)])])
+
+
+def dtype_of(name: str) -> Any:
+    """Return the dtype that `dtype_name` named, as h5py wants it."""
+    first, *words = name.split()
+    if first != TEXT:
+        return np.dtype(name)
+    encoding = "ascii" if "ascii" in words else "utf-8"
+    length = next((int(word) for word in words if word.isdigit()), None)
+    return import_h5py().string_dtype(encoding, length)
+
+
+def _names(path: Path, file: Any) -> dict[str, str]:
+    h5py = import_h5py()
+    names: dict[str, str] = {}
+    for name in file:
+        if not isinstance(file.get(name), h5py.Dataset):
+            raise FormatError(
+                f"{path}: {name} is not a dataset; published files have nothing else: take it out"
+            )
+        if key_of(name) in names:
+            raise FormatError(
+                f"{path} has {names[key_of(name)]} and {name}, which are two names of one thing; "
+                "take one out"
+            )
+        names[key_of(name)] = name
+    if any(len(each.attrs) for each in (file, *(file[name] for name in names.values()))):
+        warnings.warn(
+            f"{path} has attributes, which published files do not have; they are left out",
+            MMEarthWarning,
+            stacklevel=2,
+        )
+    return names
+
+
+def _check_dtype(path: Path, key: str, task: str, dataset: Any) -> None:
+    """Refuse text where numbers belong, numbers where text does, and what is neither."""
+    is_label = key == task and TASKS[task].kind == "multilabel"
+    is_text = import_h5py().check_string_dtype(dataset.dtype) is not None
+    kind = "text" if is_text else dataset.dtype.kind
+    if is_label or key in {"crs", "sentinel2_date"}:
+        wanted, is_right = "text", is_text
+    elif key in {*PIXELS, *TILES, *PLACE, task}:
+        wanted, is_right = "numbers", not is_text and kind in _NUMBERS
+    else:
+        wanted, is_right = "numbers or text", is_text or kind in _ANY_NUMBERS
+    if not is_right or (is_text and dataset.ndim > 2):
+        raise FormatError(
+            f"{path}: {dataset.name[1:]} has dtype {dataset.dtype}, expected {wanted}; fetch the "
+            "file again"
+        )
 
 
 def _shapes(key: str, task: str, n: int) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M, Tile
-from mmearth.packaging.h5.file import column, is_pixels
+from mmearth.packaging.h5.file import column, pixel_keys
 from mmearth.packaging.h5.layout import (
     LABELS_FILE,
     SPLIT_KEYS,
@@ -52,9 +52,13 @@ def read_rows(files: TaskFiles, file: Any, names: dict[str, str]) -> Rows:
         FormatError: A row has no place on our grid, stands twice, or is in no split or in two; or a
             file beside is missing or not as published.
     """
-    keys = [key for key in names if not is_pixels(key, files.task)]
-    columns = {key: column(files.h5, file, names[key]) for key in keys}
+    large = set(pixel_keys(file, names))
+    columns = {k: column(files.h5, file, name) for k, name in names.items() if k not in large}
     n = len(columns["id"])
+    ids = columns["id"].tolist()
+    if len(set(ids)) < n:
+        twice = next(number for i, number in enumerate(ids) if number in ids[:i])
+        raise FormatError(f"{files.h5}: id {twice} stands twice; expected one a row")
     tiles = [_tile(files.h5, row, columns) for row in range(n)]
     _refuse_twins(files.h5, tiles)
     splits, subsets = _splits(files, n)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import StorageError, storage_errors
+from mmearth.catalog.errors import DataError, StorageError, storage_errors
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.h5.boxes import boxes
-from mmearth.packaging.h5.file import is_pixels
+from mmearth.packaging.h5.file import pixel_keys
 from mmearth.packaging.h5.layout import PIXELS
 
 
@@ -34,17 +34,21 @@ class Pixels:
     """Whether ours gives back every value as it was published."""
 
 
-def needed_bytes(file: Any, names: Mapping[str, str], task: str) -> int:
-    """Return the disk space that a task's arrays and shards need while it is packed, about."""
-    total = 0
-    for key in (key for key in names if is_pixels(key, task)):
+def room(file: Any, names: Mapping[str, str], task: str) -> tuple[int, int]:
+    """Return about how many bytes of disk a task takes while it is packed, and after."""
+    while_packed, after = 0, 0
+    for key in pixel_keys(file, names):
         dataset, spec = file[names[key]], _ours(key, task)
-        shard = 0 if spec is None else spec[0].itemsize
-        total += dataset.size * (dataset.dtype.itemsize + shard)
-    return total
+        array = dataset.size * dataset.dtype.itemsize
+        while_packed += array
+        after += array if spec is None else dataset.size * spec[0].itemsize
+        while_packed += 0 if spec is None else dataset.size * spec[0].itemsize
+    return while_packed, after
 
 
-def write_tiles(file: Any, names: Mapping[str, str], task: str, folder: Path) -> dict[str, Pixels]:
+def write_tiles(
+    file: Any, names: Mapping[str, str], task: str, folder: Path
+) -> dict[str, Pixels]:
     """Write `<key>.npy` for every pixel-level key, (N, …), row by row; return what was found.
 
     Args:
@@ -54,49 +58,63 @@ def write_tiles(file: Any, names: Mapping[str, str], task: str, folder: Path) ->
         folder: Where to; made when it is not there.
 
     Raises:
+        DataError: A value is beyond our dtype.
         StorageError: The disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for key in (key for key in names if is_pixels(key, task)):
+    for key in pixel_keys(file, names):
         dataset = file[names[key]]
         path = folder / f"{key}.npy"
         with storage_errors(f"write {path}"):
+            folder.mkdir(parents=True, exist_ok=True)
             # All blocks at once: a full disk is an error here, and not a SIGBUS in a mapped page.
             _reserve(path, dataset.shape, dataset.dtype)
-        found[key] = _write(dataset, path, _ours(key, task))
+        found[key] = _write(dataset, path, key, task)
     return found
 
 
 def ours(key: str, task: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Return published values in our dtype; what is not a number is no-data."""
+    """Return published values in our dtype, whole where it is; what is not a number is no-data."""
     spec = _ours(key, task)
     assert spec is not None, key
     dtype, nodata = spec
-    if values.dtype == dtype:
-        return np.array(values)
-    known = np.where(np.isnan(values), nodata, values) if values.dtype.kind == "f" else values
-    with np.errstate(invalid="ignore", over="ignore"):
-        return known.astype(dtype)
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), values.dtype.type(nodata), values)
+        if dtype.kind != "f":
+            values = np.rint(values)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which no contract allows
+        return values.astype(dtype)
 
 
-def _write(dataset: Any, path: Path, spec: tuple[np.dtype[Any], float] | None) -> Pixels:
+def _write(dataset: Any, path: Path, key: str, task: str) -> Pixels:
+    spec = _ours(key, task)
     n_valid, is_exact = np.zeros(len(dataset), np.int64), spec is not None
     for box in boxes(dataset.shape, dataset.chunks, dataset.dtype.itemsize):
         values = dataset[box]
         # Mapped anew for each box: else memory would fill with the pages of those before.
         np.lib.format.open_memmap(path, "r+")[box] = values
         if spec is not None:
-            dtype, nodata = spec
-            is_exact = is_exact and _is_exact(values, dtype)
-            is_valid = (values != nodata) & ~np.isnan(values)
-            n_valid[box[0]] += np.count_nonzero(is_valid.reshape(len(values), -1), axis=1)
+            _refuse_beyond(dataset, box[0].start, values, spec[0])
+            mine = ours(key, task, values)
+            # Bit by bit: -0.0 and what is not a number are to come back, too.
+            is_exact = is_exact and mine.astype(values.dtype).tobytes() == values.tobytes()
+            n_valid[box[0]] += np.count_nonzero((mine != spec[1]).reshape(len(mine), -1), axis=1)
     return Pixels(n_valid, is_exact)
 
 
-def _is_exact(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    with np.errstate(invalid="ignore", over="ignore"):
-        return bool((values.astype(dtype).astype(values.dtype) == values).all())
+def _refuse_beyond(dataset: Any, first: int, values: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Refuse what a whole number of ours cannot be; else it would become another number."""
+    if dtype.kind == "f" or values.dtype == dtype:
+        return
+    limits = np.iinfo(dtype)
+    is_beyond = (values < limits.min - 0.5) | (values >= limits.max + 0.5)
+    if is_beyond.any():
+        row = first + int(np.argmax(is_beyond.reshape(len(values), -1).any(axis=1)))
+        raise DataError(
+            f"{dataset.file.filename}: row {row} of {dataset.name[1:]} holds "
+            f"{float(values[is_beyond][0]):g}, expected {limits.min} to {limits.max}; fetch the "
+            "file again"
+        )
 
 
 def _ours(key: str, task: str) -> tuple[np.dtype[Any], float] | None:
@@ -120,5 +138,5 @@ def _reserve(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         )
     np.lib.format.open_memmap(path, "w+", dtype, shape)
     with path.open("rb+") as stream:
-        if hasattr(os, "posix_fallocate") and nbytes:
+        if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)

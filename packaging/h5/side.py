@@ -16,10 +16,11 @@ from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import read_table, write_table
+from mmearth.packaging.h5.file import TEXT, dtype_name
 from mmearth.packaging.h5.layout import TaskFiles, side_folder
 from mmearth.packaging.h5.rows import Rows
 
-KEY = "key"
+KEY = "mmearth:key"
 """The column of rows.parquet that is not of the file: our key of the row's sample."""
 _ROWS, _LAYOUT, _FILES = "rows.parquet", "layout.json", "files"
 
@@ -31,7 +32,7 @@ class Dataset:
     name: str
     """As it is called in the file."""
     dtype: str
-    """NumPy's name of its dtype; `text` where it is strings of any length."""
+    """See `file.dtype_name`."""
     shape: tuple[int, ...]
     """With the rows first."""
 
@@ -62,7 +63,7 @@ def write_side(
     table = pa.table({KEY: keys, **{key: _arrow(v) for key, v in rows.columns.items()}})
     write_table(table, folder / _ROWS, table.schema)
     layout = {
-        key: {"name": name, "dtype": _dtype(file[name]), "shape": list(file[name].shape)}
+        key: {"name": name, "dtype": dtype_name(file[name]), "shape": list(file[name].shape)}
         for key, name in sorted(names.items())
     }
     write_atomic(folder / _LAYOUT, (json.dumps(layout, indent=1) + "\n").encode())
@@ -102,18 +103,16 @@ def read_side(root: Path, task: str) -> Side | None:
     return Side(datasets, table[KEY].to_pylist(), columns, kept, files)
 
 
-def _dtype(dataset: Any) -> str:
-    return "text" if dataset.dtype.kind == "O" else str(dataset.dtype.str)
-
-
 def _arrow(values: NDArray[Any]) -> pa.Array:
+    if values.dtype.kind != "O":
+        values = values.astype(values.dtype.newbyteorder("="))  # the only one that Arrow has
     if values.ndim == 1:
-        return pa.array(values.tolist() if values.dtype.kind == "O" else values)
+        return pa.array(values)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
 def _numpy(column: pa.ChunkedArray, dataset: Dataset) -> NDArray[Any]:
-    if dataset.dtype == "text" or dataset.dtype.startswith("|S"):
+    if dataset.dtype.startswith(TEXT):
         return np.array(column.to_pylist(), dtype=object)
     flat = column.combine_chunks()
     values = flat.flatten() if len(dataset.shape) > 1 else flat

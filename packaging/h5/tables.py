@@ -35,11 +35,9 @@ class Tables:
         """Add one file's rows.
 
         Raises:
-            FormatError: Another task has other observations of a tile, or an id stands twice.
+            FormatError: Another task has other observations of a tile, or a row has no label.
         """
         ids = [str(number) for number in rows.columns["id"].tolist()]
-        if len(set(ids)) < len(ids):
-            raise FormatError(f"{path}: an id stands twice; expected one a row")
         tiles = [_planned(rows, ids, row) for row in range(len(ids))]
         observed = []
         for row, tile in enumerate(rows.tiles):
@@ -51,10 +49,7 @@ class Tables:
             )
             before = self._seen.setdefault(tile.id, (path, shared))
             if before[1] != shared:
-                raise FormatError(
-                    f"{path}: row {row}, tile {tile.id}, was seen otherwise in {before[0].name}; "
-                    "import the two tasks into datasets of their own"
-                )
+                raise seen_otherwise(path, row, tile.id, before[0])
             if before[0] != path:
                 mine = [each for each in mine if not _is_shared(each)]
             observed += mine
@@ -70,6 +65,14 @@ class Tables:
         write_table(tiles, out / "tiles.parquet", TILES)
         observations = pa.concat_tables(self._observations).sort_by(order)
         write_table(observations, out / "observations.parquet", OBSERVATIONS)
+
+
+def seen_otherwise(path: Path, row: int, tile: str, other: Path) -> FormatError:
+    """Return what to raise where two tasks saw a tile unlike."""
+    return FormatError(
+        f"{path}: row {row}, tile {tile}, was seen otherwise in {other.name}; import the two tasks "
+        "into datasets of their own"
+    )
 
 
 def _is_shared(observation: Row) -> bool:
@@ -108,7 +111,7 @@ def _observed(rows: Rows, pixels: dict[str, Pixels], row: int) -> Iterator[Row]:
             "acquired": rows.dates[row] if is_anchor else None,
             "valid_fraction": share,
             "source": SOURCE,
-            "source_ids": _scene(rows, row) if is_anchor else [],
+            "source_ids": scene(rows, row) if is_anchor else [],
         }
         missing = {"reason": "the published file has no data there"}
         yield {
@@ -129,6 +132,7 @@ def _valid_share(rows: Rows, pixels: dict[str, Pixels], name: str, row: int) -> 
     return int(np.count_nonzero(MODALITIES[name].valid(values))) / n_values
 
 
-def _scene(rows: Rows, row: int) -> list[str]:
+def scene(rows: Rows, row: int) -> list[str]:
+    """Return the Sentinel-2 image of a row, where the file names it."""
     scenes = rows.columns.get("sentinel2_system_index")
     return [] if scenes is None else [str(scenes[row])]

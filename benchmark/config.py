@@ -1,0 +1,101 @@
+"""BenchmarkConfig: one YAML file says which runs there are, and how each is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from mmearth.catalog.configuration import read_config
+from mmearth.catalog.tasks import TASKS
+
+Recipe = Literal["default", "mmearth-bench-2026"]
+Method = Literal["LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo"]
+Fraction = Literal[5, 50, 100]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(_Strict):
+    """How weights are trained. Source of the defaults: MMEarth-Bench §5.4."""
+
+    epochs: int = Field(default=100, ge=1)
+    """Passes over the train subset."""
+    batch_size: int = Field(default=64, ge=1)
+    """Samples of a step, over all ranks."""
+    lr: float = Field(default=1e-4, gt=0)
+    """Greatest learning rate of AdamW."""
+    min_lr: float = Field(default=1e-6, ge=0)
+    """Where the warm-up begins and the cosine ends."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Of AdamW."""
+    warmup_epochs: float = Field(default=10, ge=0)
+    """Of linear warm-up."""
+
+
+class Adaptation(_Strict):
+    """How a batch is adapted to. Source of the defaults: MMEarth-Bench §6."""
+
+    lr: float = Field(default=0.01, gt=0)
+    """Of the plain gradient steps."""
+    max_steps: int = Field(default=5, ge=1)
+    """The greatest K that validation may choose."""
+    batch_size: int = Field(default=8, ge=1)
+    """Samples that are adapted to together."""
+    zero: bool = False
+    """Whether validation may choose not to adapt."""
+    roll_back: bool = False
+    """Whether a batch stops when its reconstruction gets worse."""
+    parameters: str = "all"
+    """Which of the encoder's are adapted: `all`, `norm` or `last:N`."""
+    products: str = "stream"
+    """How the gradients are made; see docs/test-time-training.md."""
+
+
+class BenchmarkConfig(_Strict):
+    """The whole matrix."""
+
+    dataset: str
+    """A directory or URL."""
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(
+        name for name, task in TASKS.items() if not task.optional
+    )
+    """Which of the dataset's."""
+    encoders: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Keys of ENCODERS, or `module:Class`."""
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("LP", "FT")
+    """TTT-MMR starts from JT, which is then run too."""
+    fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (100,)
+    """Percent of the train split, for LP and FT; JT and TTT-MMR take the whole."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (41, 42, 43)
+    """Source: MMEarth-Bench §5.4."""
+    baselines: tuple[str, ...] = ("mean", "neighbours", "boosting")
+    """What needs no encoder."""
+    recipe: Recipe = "default"
+    """`mmearth-bench-2026` reproduces the published run, its defects included."""
+    weights: str = "none"
+    """`published`: pretrained; `none`: random, the architecture alone."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Of training; adaptation is in 32 bits."""
+    training: Training = Training()
+    adaptation: Adaptation = Adaptation()
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [task for task in tasks if task not in TASKS]
+        if unknown:
+            raise ValueError(f"there is no task {unknown[0]!r}; expected {', '.join(TASKS)}")
+        return tasks
+
+
+def load_config(path: Path) -> BenchmarkConfig:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: It is not there, is not YAML, or a key or value is not as it must be.
+    """
+    return read_config(path, BenchmarkConfig, "examples/benchmark-demo.yaml")

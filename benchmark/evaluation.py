@@ -1,0 +1,46 @@
+"""What a model says of a split, on all ranks together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
+from mmearth.benchmark.ranks import gather
+from mmearth.catalog.tasks import TASKS
+
+Predict = Callable[[Any], Tensor]
+"""Batch → predictions in the task's unit, (B, n_outputs) or (B, 128, 128)."""
+
+
+def evaluate(fabric: Fabric, task: str, batches: Iterable[Any], predict: Predict) -> Predictions:
+    """Return the predictions of a split, without gradients."""
+    parts = []
+    with torch.no_grad():
+        for batch in batches:
+            here = fabric.to_device(batch)
+            parts.append(predictions_of(task, batch, predict(here)))
+    return gather(fabric, parts)
+
+
+def predictions_of(task: str, batch: Any, prediction: Tensor) -> Predictions:
+    """Return a batch's predictions beside its truth; padding is dropped."""
+    values = prediction.float().cpu().numpy()
+    target, weight = batch["target"].cpu().numpy(), batch["weight"].cpu().numpy()
+    mask = batch["mask"]["target"].cpu().numpy()
+    if TASKS[task].level == "pixel":
+        return pixel_predictions(task, batch["key"], values, target, mask, weight)
+    return tile_predictions(task, batch["key"], values, target, weight * mask.all(axis=1))
+
+
+def goodness(predictions: Predictions) -> float:
+    """Return the task's headline metric, signed so that more is better; -inf where undefined."""
+    metric = METRICS[TASKS[predictions.task].metrics[0]]
+    value = metric.value(predictions) * (1.0 if metric.higher_is_better else -1.0)
+    return -np.inf if np.isnan(value) else value

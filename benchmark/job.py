@@ -1,0 +1,85 @@
+"""Job: one run of the matrix as a method sees it; Outcome: what the method gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.encoder import Encoder
+from mmearth.benchmark.encoders import build_encoder
+from mmearth.benchmark.losses import RAW, TargetScale
+from mmearth.benchmark.matrix import Cell
+from mmearth.benchmark.model import Model
+from mmearth.benchmark.predictions import Predictions
+from mmearth.benchmark.task_data import TaskData
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run found."""
+
+    predictions: dict[str, Predictions]
+    """By test split."""
+    steps: int | None = None
+    """Adaptation steps that validation chose; None where nothing is adapted."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    config: BenchmarkConfig
+    """Of the matrix."""
+    cell: Cell
+    """Which run."""
+    data: TaskData
+    """The task's samples."""
+    fabric: Fabric
+    """Device, precision and ranks."""
+    folder: Path
+    """Of the run: weights, traces, predictions."""
+    start: Path = field(default=Path())
+    """For a method that adapts: the folder of the JT run that it starts from."""
+
+    @property
+    def task(self) -> str:
+        """A key of TASKS."""
+        return self.cell.task
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a step on one rank."""
+        return max(1, self.config.training.batch_size // self.fabric.world_size)
+
+    @property
+    def scale(self) -> TargetScale:
+        """How the target is standardised; as published it is not."""
+        return RAW if self.config.recipe == "mmearth-bench-2026" else self.data.target_scale
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """A new encoder, the same for equal seeds."""
+        torch.manual_seed(self.cell.seed)
+        encoder = build_encoder(
+            self.cell.encoder, self.data.statistics, self.config.weights, self.config.recipe
+        )
+        return encoder.to(self.fabric.device)
+
+    @cached_property
+    def _models(self) -> dict[bool, Model]:
+        return {}
+
+    def model(self, reconstructs: bool) -> Model:
+        """Return the run's model: made once, the same for equal seeds."""
+        if reconstructs not in self._models:
+            encoder = self.encoder
+            torch.manual_seed(self.cell.seed + 1)
+            self._models[reconstructs] = Model(encoder, self.task, reconstructs).to(
+                self.fabric.device
+            )
+        return self._models[reconstructs]

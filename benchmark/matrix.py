@@ -1,0 +1,94 @@
+"""The matrix: which runs a configuration asks for, and in which order they can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from mmearth.benchmark.canaries import ADAPTED, BASELINE
+from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.results import Setting, config_hash
+from mmearth.catalog.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run."""
+
+    task: str
+    """A key of TASKS."""
+    encoder: str
+    """A key of ENCODERS, `module:Class`, or BASELINE."""
+    method: str
+    """A key of METHODS, or of BASELINES."""
+    fraction: int
+    """Percent of the train split."""
+    seed: int
+    """Of weights and order."""
+
+    @property
+    def jt(self) -> Cell:
+        """The run whose weights an adapted one starts from."""
+        return Cell(self.task, self.encoder, "JT", self.fraction, self.seed)
+
+    def __str__(self) -> str:
+        return f"{self.task} · {self.encoder} · {self.method} · {self.fraction} % · {self.seed}"
+
+
+def cells(config: BenchmarkConfig) -> list[Cell]:
+    """Return all runs, each once, what others start from before them."""
+    return list(dict.fromkeys(_all(config)))
+
+
+def shard_of(cells: list[Cell], number: int, of: int) -> list[Cell]:
+    """Return the `number`-th of `of` parts, from 1; a run stays with the one it starts from."""
+    families = dict.fromkeys((c.task, c.encoder, c.fraction, c.seed) for c in cells)
+    mine = set(list(families)[number - 1 :: of])
+    return [c for c in cells if (c.task, c.encoder, c.fraction, c.seed) in mine]
+
+
+def setting(config: BenchmarkConfig, dataset_hash: str, cell: Cell) -> Setting:
+    """Return a run's name and the hash of all that decides its numbers."""
+    decides: dict[str, Any] = {
+        "dataset": dataset_hash,
+        "cell": [cell.task, cell.encoder, cell.method, cell.fraction, cell.seed],
+    }
+    if cell.encoder != BASELINE:
+        decides |= {
+            "recipe": config.recipe,
+            "weights": config.weights,
+            "precision": config.precision,
+            "training": config.training.model_dump(),
+        }
+    if cell.method in ADAPTED:
+        decides["adaptation"] = config.adaptation.model_dump()
+    return Setting(
+        cell.task, cell.encoder, cell.method, cell.fraction, cell.seed, config_hash(decides)
+    )
+
+
+def _all(config: BenchmarkConfig) -> Iterator[Cell]:
+    for task, name in product(config.tasks, config.baselines):
+        yield from (Cell(task, BASELINE, name, 100, seed) for seed in config.seeds[:1])
+    for task, encoder, seed in product(config.tasks, config.encoders, config.seeds):
+        for method in config.methods:
+            fractions = config.fractions if method in ("LP", "FT") else (100,)
+            for fraction in fractions:
+                cell = Cell(task, encoder, method, fraction, seed)
+                if method in ADAPTED:
+                    yield cell.jt
+                yield cell
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return `i/n` as numbers.
+
+    Raises:
+        ConfigError: It is not of that form, or i is not 1 to n.
+    """
+    number, slash, of = text.partition("/")
+    if slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+        return int(number), int(of)
+    raise ConfigError(f"found shard {text!r}; expected i/n, i from 1 to n: 2/8")

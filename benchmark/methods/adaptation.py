@@ -1,0 +1,148 @@
+"""TTT-MMR and TTT-MMR-Geo: jointly trained weights, adapted to each batch of the test splits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmearth.benchmark.encoder import Batch
+from mmearth.benchmark.evaluation import predictions_of
+from mmearth.benchmark.job import Job, Outcome
+from mmearth.benchmark.losses import losses_of_batch, task_loss
+from mmearth.benchmark.methods.steps import choose_steps
+from mmearth.benchmark.methods.supervised import add_to
+from mmearth.benchmark.methods.trace import Adapted
+from mmearth.benchmark.methods.ttt_mmr import TTTMMR
+from mmearth.benchmark.model import Model, in_unit
+from mmearth.benchmark.predictions import Predictions
+from mmearth.benchmark.ranks import gather, gather_rows
+from mmearth.benchmark.reconstruction import Reconstruction
+from mmearth.benchmark.task_data import TEST_SPLITS
+from mmearth.benchmark.traces import write_batches, write_reconstruction
+from mmearth.benchmark.training import load_best
+
+Row = dict[str, Any]
+RANDOM = {"default": "shuffled", "mmearth-bench-2026": "shuffled_published"}
+"""Recipe → the order whose batches are adapted to."""
+GEOGRAPHIC = {"default": "geographic", "mmearth-bench-2026": "geographic_published"}
+"""The same for batches of neighbours."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one split left behind on this rank."""
+
+    predictions: list[Predictions]
+    before: Reconstruction
+    after: Reconstruction
+    rows: list[Row]
+
+
+def adapt_randomly(job: Job) -> Outcome:
+    """Adapt to random batches (TTT-MMR)."""
+    return _adapt(job, RANDOM[job.config.recipe])
+
+
+def adapt_geographically(job: Job) -> Outcome:
+    """Adapt to batches of neighbours (TTT-MMR-Geo)."""
+    return _adapt(job, GEOGRAPHIC[job.config.recipe])
+
+
+def _adapt(job: Job, order: str) -> Outcome:
+    model = job.model(reconstructs=True)
+    load_best(model, job.start)
+    model.requires_grad_(requires_grad=False)
+    model.encoder.requires_grad_(requires_grad=True)
+    most = job.config.adaptation.max_steps
+    val = _run(job, model, "val", order, most)
+    losses = gather_rows(job.fabric, [row.pop("losses") for row in val.rows])
+    steps = choose_steps(losses, job.config.adaptation.zero)
+    rows = val.rows
+    before, after, found = {}, {}, {}
+    for split in TEST_SPLITS:
+        seen = _run(job, model, split, order, steps)
+        for row in seen.rows:
+            del row["losses"]
+        rows += seen.rows
+        found[split] = gather(job.fabric, seen.predictions)
+        for other in gather_rows(job.fabric, [(seen.before, seen.after)]):
+            if other[0] is not seen.before:
+                seen.before.merge(other[0])
+                seen.after.merge(other[1])
+        before[split], after[split] = seen.before.scores(), seen.after.scores()
+    every = gather_rows(job.fabric, rows)
+    if job.fabric.is_global_zero:
+        write_batches(job.folder, every)
+        write_reconstruction(job.folder, before, after)
+    job.fabric.barrier()
+    return Outcome(found, steps)
+
+
+def _run(job: Job, model: Model, split: str, order: str, steps: int) -> _Seen:
+    how = job.config.adaptation
+    ttt = TTTMMR(
+        model.encoder,
+        model.reconstruction_head,  # type: ignore[arg-type]
+        losses_of_batch,
+        how.lr,
+        steps,
+        how.parameters,
+        how.products,
+        inputs=lambda batch: job.data.fed(batch, model.encoder),
+        roll_back=how.roll_back,
+    )
+    seen = _Seen([], Reconstruction(), Reconstruction(), [])
+    loader = job.data.for_reconstruction(split, how.batch_size, order, job.cell.seed)
+    for batch in loader:
+        begin = time.perf_counter()
+        adapted = ttt.adapt(job.fabric.to_device(batch), lambda features: _predict(model, features))
+        seconds = time.perf_counter() - begin
+        prediction, outputs = adapted.prediction
+        answer = in_unit(job.task, prediction, job.scale)
+        seen.predictions.append(predictions_of(job.task, batch, answer))
+        add_to(seen.before, adapted.predictions[0][1], batch)
+        add_to(seen.after, outputs, batch)
+        if bool(batch["weight"].any()):
+            number = int(batch["position"]) - 1
+            seen.rows.append(_row(job, split, number, batch, adapted, seconds))
+    return seen
+
+
+def _predict(model: Model, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    assert model.reconstruction_head is not None
+    return model.head(features), model.reconstruction_head(features)
+
+
+def _row(job: Job, split: str, number: int, batch: Batch, adapted: Adapted, seconds: float) -> Row:
+    """Return a batch's row of batches.parquet, and under `losses` the task's of each iteration."""
+    losses = list(_task_losses(job, batch, adapted))
+    watched = adapted.watched.tolist()
+    defined = not any(math.isnan(loss) for loss in losses)
+    return {
+        "split": split,
+        "batch": number,
+        "n": int((batch["weight"] > 0).sum()),
+        "steps": adapted.chosen,
+        "best": losses.index(min(losses)) if split == "val" and defined else None,
+        "rolled_back": adapted.chosen < len(losses) - 1,
+        "task_loss_before": losses[0],
+        "task_loss_after": losses[adapted.chosen],
+        "reconstruction_before": watched[0],
+        "reconstruction_after": watched[adapted.chosen],
+        "seconds": seconds,
+        "losses": losses,
+    }
+
+
+def _task_losses(job: Job, batch: Batch, adapted: Adapted) -> Iterator[float]:
+    mask, weight = batch["mask"]["target"], batch["weight"]
+    with torch.no_grad():
+        for prediction, _ in adapted.predictions:
+            found = task_loss(job.task, prediction.cpu(), batch["target"], mask, weight, job.scale)
+            yield float(found)

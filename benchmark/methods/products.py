@@ -1,0 +1,83 @@
+"""PRODUCTS: ways to the sum of all modalities' normalised gradients; equal but for rounding.
+
+A modality's gradient is a vector-Jacobian product: its cotangent at the embedding times the
+derivative of the embedding with respect to the parameters. The forward pass and its graph are one
+for all modalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-6
+"""Added to each gradient's norm (MMEarth-Bench §6)."""
+BATCHED_BYTES = {"cpu": 256 * 2**20, "cuda": 16 * 2**30}
+"""`auto` holds all gradients at once where they take no more than this: beyond it a CPU is bound
+by memory and a stream is faster (docs/performance.md). Other devices stream."""
+
+Products = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+"""(tensors of the embedding with their graph, P parameters, cotangents (M, *shape) of each tensor)
+→ for each parameter the sum over the M modalities of gradient / (norm + EPSILON)."""
+
+
+def stream(
+    embedding: Sequence[Tensor], parameters: Sequence[Tensor], cotangents: Sequence[Tensor]
+) -> list[Tensor]:
+    """One product after another, each normalised and added at once: two gradients in memory."""
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for rows in zip(*cotangents, strict=True):
+        gradient = _product(embedding, parameters, rows)
+        norm = torch.stack([_norm(part, ()) for part in gradient]).norm()
+        weight = 1 / (norm + EPSILON)
+        for so_far, part in zip(total, gradient, strict=True):
+            so_far.add_(part * weight.to(part.dtype))
+    return total
+
+
+def batched(
+    embedding: Sequence[Tensor], parameters: Sequence[Tensor], cotangents: Sequence[Tensor]
+) -> list[Tensor]:
+    """All products in one backward pass under vmap: M gradients in memory."""
+
+    def product(*rows: Tensor) -> tuple[Tensor, ...]:
+        return _product(embedding, parameters, rows)
+
+    gradients = torch.func.vmap(product)(*cotangents)
+    norms = torch.stack([_norm(part, tuple(range(1, part.ndim))) for part in gradients]).norm(dim=0)
+    weights = 1 / (norms + EPSILON)
+    return [torch.tensordot(weights.to(part.dtype), part, dims=1) for part in gradients]
+
+
+def auto(
+    embedding: Sequence[Tensor], parameters: Sequence[Tensor], cotangents: Sequence[Tensor]
+) -> list[Tensor]:
+    """`batched` where all gradients are small enough, else `stream`."""
+    one = sum(parameter.nbytes for parameter in parameters)
+    limit = BATCHED_BYTES.get(embedding[0].device.type, 0)
+    chosen = batched if one * len(cotangents[0]) <= limit else stream
+    return chosen(embedding, parameters, cotangents)
+
+
+PRODUCTS: dict[str, Products] = {"stream": stream, "batched": batched, "auto": auto}
+"""By name."""
+
+
+def _product(
+    embedding: Sequence[Tensor], parameters: Sequence[Tensor], rows: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(
+        embedding,
+        parameters,
+        rows,
+        retain_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+
+
+def _norm(part: Tensor, axes: tuple[int, ...]) -> Tensor:
+    # In float64: one sum over a whole encoder in float32 is off by up to 0.6 %.
+    return torch.linalg.vector_norm(part, dim=axes or None, dtype=torch.float64)

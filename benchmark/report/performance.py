@@ -1,0 +1,216 @@
+"""Sections on how good the models are: scores, ranks, label efficiency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mmearth.benchmark.canaries import BASELINE
+from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.report import charts
+from mmearth.benchmark.report.cells import (
+    SPLITS,
+    WHOLE,
+    Cell,
+    Scores,
+    axis_of,
+    in_order,
+    styles_of,
+)
+from mmearth.benchmark.report.charts import Panel, Point
+from mmearth.benchmark.report.content import (
+    ABSENT,
+    Block,
+    Figure,
+    Section,
+    Table,
+    interval_text,
+    number,
+    signed,
+    spread,
+)
+from mmearth.catalog.query import FRACTIONS
+from mmearth.catalog.tasks import TASKS
+
+
+def scores_section(scores: Scores) -> Section:
+    """Return a table a task: both test splits, their intervals and the gap between them."""
+    blocks: list[Block] = [
+        "Mean over seeds ± standard error, with the whole train split; behind it the 95 % "
+        "bootstrap interval over tiles, its ends averaged over seeds. The gap is the geographic "
+        "split minus the random one. Rows of `baseline` need no encoder: they predict the train "
+        "mean, the mean of the nearest train samples, or boosted trees on climate and place."
+    ]
+    blocks.extend(_score_table(scores, task) for task in scores.tasks)
+    return Section("Scores", tuple(blocks))
+
+
+def _score_table(scores: Scores, task: str) -> Table:
+    names, splits = TASKS[task].metrics, scores.splits(task)
+    pairs = {
+        (r.setting.encoder, r.setting.method)
+        for r in scores.runs
+        if r.setting.task == task and r.setting.fraction == WHOLE
+    }
+    header = ["encoder", "method", "seeds"]
+    for split in splits:
+        header += [f"{METRICS[names[0]].title}, {SPLITS[split]}", "95 % interval"]
+    header += ["gap"] if len(splits) == 2 else []
+    header += [f"{axis_of(task, names[1])}, {SPLITS[split]}" for split in splits]
+    order = in_order(method for _, method in pairs)
+    ranked = sorted(pairs, key=lambda pair: (pair[0] == BASELINE, pair[0], order.index(pair[1])))
+    rows = []
+    for encoder, method in ranked:
+        first = [scores.headline(task, encoder, method, split) for split in splits]
+        second = [
+            scores.cells.get((task, encoder, method, WHOLE, split, names[1])) for split in splits
+        ]
+        row = [encoder, method, str(max((c.n_seeds for c in first if c), default=0))]
+        for cell in first:
+            row += [_mean(cell), interval_text(cell.low, cell.high) if cell else ABSENT]
+        if len(splits) == 2:
+            row.append(_gap(first))
+        rows.append((*row, *(_mean(cell) for cell in second)))
+    counts = [f"{cell_n(scores, task, split)} on {SPLITS[split]}" for split in splits]
+    caption = f"{task}: {TASKS[task].title} (samples: {', '.join(counts)})"
+    return Table(caption, tuple(header), tuple(rows), n_labels=2)
+
+
+def cell_n(scores: Scores, task: str, split: str) -> int:
+    """Return how many samples a split's scores rest on."""
+    return max(
+        cell.n for place, cell in scores.cells.items() if (place[0], place[4]) == (task, split)
+    )
+
+
+def _mean(cell: Cell | None) -> str:
+    if cell is None:
+        return ABSENT
+    return spread(cell.mean, cell.error, 3 if abs(cell.mean) < 10 else 2)
+
+
+def _gap(cells: list[Cell | None]) -> str:
+    random, geographic = cells
+    return ABSENT if not (random and geographic) else signed(geographic.mean - random.mean)
+
+
+def ranks_section(scores: Scores) -> Section:
+    """Return the encoders' ranks a task and their mean, for each method and split."""
+    blocks: list[Block] = []
+    for split in SPLITS:
+        columns = [task for task in scores.tasks if split in scores.splits(task)]
+        rows = [row for m in scores.methods for row in _rank_rows(scores, m, split, columns)]
+        if rows:
+            header = ("method", "encoder", *columns, "mean rank")
+            blocks.append(Table(f"On the {SPLITS[split]} test split", header, tuple(rows), 2))
+    if not blocks:
+        return Section("Ranks", ("Left out: ranks need two encoders with one method on one task.",))
+    lead = (
+        "1 is best, by the headline metric, mean over seeds, with the whole train split; equal "
+        "scores share the mean of their ranks. The mean leaves out encoders that lack a task."
+    )
+    return Section("Ranks", (lead, *blocks))
+
+
+def _rank_rows(
+    scores: Scores, method: str, split: str, tasks: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Return one method's rows, the best encoder first; none where no task has two encoders."""
+    ranks: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        found = {e: scores.headline(task, e, method, split) for e in scores.encoders}
+        sign = 1 if METRICS[TASKS[task].metrics[0]].higher_is_better else -1
+        values = {e: sign * c.mean for e, c in found.items() if c and math.isfinite(c.mean)}
+        if len(values) > 1:
+            ranks[task] = _ranks(values)
+    encoders = {encoder for column in ranks.values() for encoder in column}
+    means = {
+        e: math.fsum(column[e] for column in ranks.values()) / len(ranks)
+        for e in encoders
+        if all(e in column for column in ranks.values())
+    }
+    nothing: dict[str, float] = {}
+    return [
+        (
+            method,
+            e,
+            *(number(ranks.get(task, nothing).get(e, math.nan), 1) for task in tasks),
+            number(means.get(e, math.nan), 2),
+        )
+        for e in sorted(encoders, key=lambda e: (means.get(e, math.inf), e))
+    ]
+
+
+def _ranks(values: dict[str, float]) -> dict[str, float]:
+    """Return ranks from 1, highest value first, the mean of ranks for equal values."""
+    return {
+        name: sum(other > value for other in values.values())
+        + (sum(other == value for other in values.values()) + 1) / 2
+        for name, value in values.items()
+    }
+
+
+def labels_section(scores: Scores) -> Section:
+    """Return the curves of the headline metric over 5, 50 and 100 % of the labels."""
+    pairs = _curves(scores)
+    if not pairs:
+        return Section(
+            "Label efficiency", ("Left out: no setting was run with two percentages of labels.",)
+        )
+    styles = styles_of(pairs)
+    panels = []
+    for task in scores.tasks:
+        for split in scores.splits(task):
+            series = [(styles[pair], _curve(scores, task, *pair, split)) for pair in pairs]
+            metric = TASKS[task].metrics[0]
+            panels.append(
+                Panel(
+                    f"{task}, {SPLITS[split]}",
+                    axis_of(task, metric),
+                    tuple(str(f) for f in FRACTIONS),
+                    tuple(series),
+                )
+            )
+    caption = (
+        "Headline metric over the share of the train split; bars are standard errors over seeds."
+    )
+    drawn = charts.lines(panels, caption, x_axis="labels / % of the train split")
+    return Section("Label efficiency", (Figure(caption, drawn), _label_table(scores, pairs)))
+
+
+def _curves(scores: Scores) -> list[tuple[str, str]]:
+    """Return (encoder, method) of which some task has two fractions; baselines come last."""
+    seen: dict[tuple[str, str, str], set[int]] = {}
+    for run in scores.runs:
+        s = run.setting
+        seen.setdefault((s.task, s.encoder, s.method), set()).add(s.fraction)
+    pairs = {(encoder, method) for (_, encoder, method), of in seen.items() if len(of) > 1}
+    order = in_order(method for _, method in pairs)
+    return sorted(pairs, key=lambda pair: (pair[0] == BASELINE, pair[0], order.index(pair[1])))
+
+
+def _curve(scores: Scores, task: str, encoder: str, method: str, split: str) -> tuple[Point, ...]:
+    points = []
+    for i, fraction in enumerate(FRACTIONS):
+        cell = scores.cells.get((task, encoder, method, fraction, split, TASKS[task].metrics[0]))
+        if cell is not None:
+            points.append(Point(i, cell.mean, cell.mean - cell.error, cell.mean + cell.error))
+    return tuple(points)
+
+
+def _label_table(scores: Scores, pairs: list[tuple[str, str]]) -> Table:
+    rows = []
+    for task in scores.tasks:
+        metric = TASKS[task].metrics[0]
+        for split in scores.splits(task):
+            for encoder, method in pairs:
+                found = [
+                    scores.cells.get((task, encoder, method, fraction, split, metric))
+                    for fraction in FRACTIONS
+                ]
+                if any(found):
+                    row = (task, SPLITS[split], encoder, method, *(_mean(cell) for cell in found))
+                    rows.append(row)
+    header = ("task", "split", "encoder", "method", *(f"{f} %" for f in FRACTIONS))
+    caption = "Headline metric (R²; mAP for species), mean over seeds ± standard error"
+    return Table(caption, header, tuple(rows), n_labels=4, folded=True)

@@ -1,0 +1,173 @@
+"""`mmearth benchmark run`: makes the runs that are missing, one after another, and scores them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+import mmearth
+from mmearth.benchmark import baselines
+from mmearth.benchmark.canaries import canaries
+from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.evaluation import evaluate
+from mmearth.benchmark.intervals import score
+from mmearth.benchmark.job import Job, Outcome
+from mmearth.benchmark.matrix import BASELINE, Cell, cells, setting, shard_of
+from mmearth.benchmark.methods import METHODS
+from mmearth.benchmark.predictions import Predictions, write_predictions
+from mmearth.benchmark.results import (
+    Circumstances,
+    assemble,
+    missing,
+    rows_of,
+    run_folder,
+    write_run,
+)
+from mmearth.benchmark.task_data import TEST_SPLITS, TaskData
+from mmearth.benchmark.traces import predictions_path
+from mmearth.benchmark.training import LAST
+from mmearth.catalog.errors import ConfigError, DataError
+from mmearth.loaders.dataset import Dataset, open_dataset
+
+Progress = Callable[[str, int | None], None]
+Shard = tuple[int, int]
+
+
+def plan(config: BenchmarkConfig, out: Path, shard: Shard = (1, 1)) -> list[Cell]:
+    """Return the runs of a shard that have no results yet.
+
+    Raises:
+        ConfigError: The dataset is not there, or lacks a task.
+        FormatError: A results file is damaged.
+    """
+    dataset = _open(config)
+    todo = shard_of(cells(config), *shard)
+    settings = {setting(config, dataset.hash, cell): cell for cell in todo}
+    return [settings[each] for each in missing(settings, assemble(out))]
+
+
+def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (1, 1)) -> list[str]:
+    """Make what is missing of a matrix; return the sentences of canaries that do not stop it.
+
+    A run is done when its results are written, last and in one piece: what was killed goes on in
+    its epoch when the same command is run again, and ends in the same numbers.
+
+    Args:
+        config: The matrix.
+        out: Folder of `results.parquet` and `runs/`; made when it is not there.
+        progress: Told (step, number of runs) first, then (run, None) after each.
+        shard: (number from 1, of how many): which part of the runs is made here.
+
+    Raises:
+        ConfigError: The dataset or an encoder is not there.
+        DataError: A canary says that the numbers are surely wrong.
+        StorageError: The disk is full.
+    """
+    fabric = _fabric(config)
+    dataset = _open(config)
+    todo = plan(config, out, shard)
+    fabric.barrier()
+    progress("run", len(todo))
+    for cell in todo:
+        _one(config, cell, dataset, fabric, out)
+        if fabric.is_global_zero:
+            table = assemble(out)
+            for finding in canaries(table):
+                if finding.stops:
+                    raise DataError(finding.sentence)
+        fabric.barrier()
+        progress(str(cell), None)
+    return [finding.sentence for finding in canaries(assemble(out)) if not finding.stops]
+
+
+def _open(config: BenchmarkConfig) -> Dataset:
+    dataset = open_dataset(config.dataset)
+    lacking = [task for task in config.tasks if task not in dataset.tasks]
+    if lacking:
+        raise ConfigError(
+            f"{config.dataset} has no task {lacking[0]}; it has {', '.join(dataset.tasks)}: name "
+            "those under `tasks`"
+        )
+    return dataset
+
+
+def _fabric(config: BenchmarkConfig) -> Fabric:
+    """Return Fabric for this process, and for the others if `torchrun` started some."""
+    # As published: bit for bit the same, where an operation can be (MMEarth-Bench §5.4).
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_float32_matmul_precision("high")  # TF32, as published
+    fabric = Fabric(
+        accelerator="auto",
+        strategy="ddp" if world > 1 else "auto",
+        devices=local if world > 1 else 1,
+        num_nodes=max(1, world // local),
+        precision=config.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, out: Path) -> None:
+    """Make one run and write all that it leaves, its results last."""
+    named = setting(config, dataset.hash, cell)
+    folder = run_folder(out, named)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    begin = time.perf_counter()
+    if cell.encoder == BASELINE:
+        outcome = _baseline(cell, dataset, fabric)
+    else:
+        start = run_folder(out, setting(config, dataset.hash, cell.jt))
+        data = TaskData(dataset, cell.task, cell.fraction)
+        outcome = METHODS[cell.method](Job(config, cell, data, fabric, folder, start))
+    if not fabric.is_global_zero:
+        return
+    for split, predictions in outcome.predictions.items():
+        write_predictions(predictions, predictions_path(folder, split))
+    scores = {split: score(found) for split, found in outcome.predictions.items()}
+    circumstances = Circumstances(
+        dataset.hash,
+        mmearth.__version__,
+        _device(fabric),
+        time.perf_counter() - begin,
+        _peak_memory(),
+        outcome.steps,
+    )
+    write_run(out, named, rows_of(named, scores, circumstances))
+    with suppress(FileNotFoundError):
+        (folder / LAST).unlink()
+
+
+def _baseline(cell: Cell, dataset: Dataset, fabric: Fabric) -> Outcome:
+    """Fit what needs no encoder, and put it under each labelled pixel or tile."""
+    known = baselines.places(dataset.sql(f"SELECT * FROM {cell.task}"), cell.task, cell.fraction)
+    data = TaskData(dataset, cell.task, cell.fraction)
+    truth: dict[str, Predictions] = {}
+    for split in TEST_SPLITS:
+        loader = data.select(split, ("month",)).loader(64, "sequential")
+        truth[split] = evaluate(
+            fabric, cell.task, loader, lambda batch: torch.zeros(batch["target"].shape)
+        )
+    return Outcome(baselines.predict(cell.method, known, truth, cell.seed))
+
+
+def _device(fabric: Fabric) -> str:
+    if fabric.device.type == "cuda":
+        return torch.cuda.get_device_name(fabric.device)
+    return fabric.device.type
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

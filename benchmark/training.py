@@ -1,0 +1,118 @@
+"""Training: a plain loop that keeps the best weights and goes on after a kill where it was."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mmearth.benchmark.config import Training
+from mmearth.catalog.errors import storage_errors
+from mmearth.catalog.files import TEMPORARY
+
+BEST, LAST = "best.pt", "last.pt"
+"""In a run's folder: the weights of the best epoch; all that it takes to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a method says of its training."""
+
+    batches: Callable[[int], Iterable[Any]]
+    """Epoch → the batches of this rank."""
+    n_batches: int
+    """How many an epoch has on each rank."""
+    loss: Callable[[nn.Module, Any], Tensor]
+    """(the module as Fabric wraps it, a batch on its device) → a scalar."""
+    goodness: Callable[[], float]
+    """The headline metric on the validation split, more is better."""
+
+
+def fit(fabric: Fabric, module: nn.Module, how: Fit, training: Training, folder: Path) -> None:
+    """Train a module in place; it ends with the weights of the epoch that validates best.
+
+    Args:
+        fabric: Device, precision and ranks.
+        module: Parameters that need no gradient stay as they are.
+        how: Batches, loss and validation.
+        training: Of the configuration.
+        folder: Of the run; `best.pt` stays there.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, training.lr, weight_decay=training.weight_decay)
+    wrapped, optimiser = fabric.setup(module, optimiser)
+    begin, best = _resume(folder, module, optimiser)
+    for epoch in range(begin, training.epochs):
+        module.train()
+        for i, batch in enumerate(how.batches(epoch)):
+            rate = learning_rate(epoch * how.n_batches + i, how.n_batches, training)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            loss = how.loss(wrapped, fabric.to_device(batch))
+            fabric.backward(loss)
+            optimiser.step()
+            optimiser.zero_grad()
+        module.eval()
+        found = how.goodness()
+        if found > best or not (folder / BEST).exists():
+            best = max(found, best)
+            _save(fabric, {"model": module.state_dict()}, folder / BEST)
+        state = {"model": module.state_dict(), "optimiser": optimiser.state_dict()}
+        state |= {"epoch": epoch + 1, "best": best, "random": torch.get_rng_state()}
+        _save(fabric, state, folder / LAST)
+    load_best(module, folder)
+
+
+def learning_rate(step: int, per_epoch: int, training: Training) -> float:
+    """Return the rate of a step: linear warm-up from the least, then half a cosine back to it.
+
+    Source:
+        MMEarth-Bench §5.4.
+    """
+    warm, total = training.warmup_epochs * per_epoch, training.epochs * per_epoch
+    low, high = training.min_lr, training.lr
+    if step < warm:
+        return low + (high - low) * step / warm
+    share = (step - warm) / max(total - warm, 1.0)
+    return low + (high - low) * 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
+
+
+def load_best(module: nn.Module, folder: Path) -> None:
+    """Give a module the best weights of a run, and put it into evaluation mode."""
+    device = next(module.parameters()).device
+    found = torch.load(folder / BEST, map_location=device, weights_only=True)
+    module.load_state_dict(found["model"])
+    module.eval()
+
+
+def _resume(folder: Path, module: nn.Module, optimiser: Any) -> tuple[int, float]:
+    """Return the epoch to begin with, and the best validation before it."""
+    path = folder / LAST
+    if not path.exists():
+        return 0, -math.inf
+    device = next(module.parameters()).device
+    state = torch.load(path, map_location=device, weights_only=True)
+    module.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    torch.set_rng_state(state["random"].cpu())
+    return int(state["epoch"]), float(state["best"])
+
+
+def _save(fabric: Fabric, state: dict[str, Any], path: Path) -> None:
+    if fabric.is_global_zero:
+        temporary = path.with_name(f".{path.name}{TEMPORARY}")
+        with storage_errors(f"write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            os.replace(temporary, path)
+    fabric.barrier()

@@ -1,0 +1,171 @@
+"""Baselines: what place and climate predict, on places whose answer one can work out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from mmearth.benchmark.baselines import BASELINES, Places, places, predict, truth_of
+from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.predictions import pixel_predictions
+from mmearth.catalog.errors import ConfigError, DataError, FormatError
+from mmearth.catalog.schema import manifest_schema, member_column
+
+
+def made(
+    lon: list[float], target: list[float], split: list[str], weight: list[float] | None = None
+) -> Places:
+    """Places on the equator."""
+    n = len(lon)
+    return Places(
+        "soil_pH",
+        tuple(f"k{i:03d}" for i in range(n)),
+        np.array(split),
+        np.array(lon, np.float64),
+        np.zeros(n),
+        np.zeros((n, 12)),
+        np.array(target, np.float64)[:, None],
+        np.array(weight or [1] * n, np.float64),
+    )
+
+
+def answers(name: str, known: Places, seed: int = 0) -> NDArray[np.float32]:
+    """Return predictions of the random test split, in the order of the keys."""
+    truth = {"random_test": truth_of(known, "random_test")}
+    return predict(name, known, truth, seed)["random_test"].prediction
+
+
+def many(n: int = 300, seed: int = 0, task: str = "soil_pH") -> Places:
+    """Targets that climate explains well, and place a little."""
+    generator = np.random.default_rng(seed)
+    climate = generator.normal(size=(n, 12))
+    lon, lat = generator.uniform(-180, 180, n), generator.uniform(-60, 70, n)
+    value = 6 + climate[:, 0] + 0.3 * np.sin(np.radians(lon))
+    target = value[:, None] if task == "soil_pH" else value[:, None] > np.linspace(5, 9, 100)
+    split = np.array(["train", "train", "val", "random_test"])[np.arange(n) % 4]
+    keys = tuple(f"k{i:03d}" for i in range(n))
+    return Places(task, keys, split, lon, lat, climate, target.astype(np.float64), np.ones(n))
+
+
+def test_mean_weighs_tiles_by_their_labelled_pixels() -> None:
+    known = made([0, 1, 2], [10, 40, 0], ["train", "train", "random_test"], [3, 1, 1])
+    assert answers("mean", known).tolist() == [[17.5]]  # (3 × 10 + 40) / 4
+
+
+def test_neighbours_look_across_the_date_line() -> None:
+    known = made(
+        [-179, 170, 0, 179, -179.5],
+        [5, 7, 100, 0, 5],
+        ["train", "train", "train", "random_test", "val"],
+    )
+    # Validation lies beside the sample of its own value: one neighbour is best there.
+    assert answers("neighbours", known).tolist() == [[5]]
+
+
+def test_validation_chooses_how_many_neighbours() -> None:
+    generator = np.random.default_rng(0)
+    n = 120
+    noise = generator.normal(0, 1, n)  # nothing but noise: the more neighbours, the better
+    split = ["train"] * 80 + ["val"] * 39 + ["random_test"]
+    known = made(list(generator.uniform(-90, 90, n)), list(noise), split)
+    found = answers("neighbours", known)
+    assert abs(found[0, 0] - noise[:80].mean()) < 0.2
+
+
+@pytest.mark.parametrize("task", ["soil_pH", "species"])
+def test_boosting_learns_from_climate_and_repeats(task: str) -> None:
+    known = many(task=task)
+    if task == "species":  # three labels are enough to see all its branches
+        known.target[:, 3:] = 0
+    found = answers("boosting", known)
+    truth = known.target[known.split == "random_test"]
+    if task == "species":
+        assert (found[:, 3:] == 0).all()
+        assert found[:, :3].min() >= 0 and found[:, :3].max() <= 1
+        assert np.abs(found[:, 2] - truth[:, 2]).mean() < 0.2
+        return
+    error = ((found - truth) ** 2).mean()
+    assert error < 0.3 * truth.var()
+    assert np.array_equal(found, answers("boosting", known))
+
+
+def test_missing_climate_is_no_obstacle() -> None:
+    known = many(80)
+    known.climate[::3] = np.nan
+    for name in BASELINES:
+        assert np.isfinite(answers(name, known)).all()
+
+
+def test_what_cannot_be_is_said() -> None:
+    known = made([0], [1], ["random_test"])
+    with pytest.raises(ConfigError, match="expected one of mean, neighbours, boosting"):
+        answers("median", known)
+    with pytest.raises(ConfigError, match="no labelled train sample"):
+        answers("mean", known)
+
+
+def test_no_asked_and_no_val_row() -> None:
+    known = made([0, 1], [1, 2], ["train", "train"])
+    for name in BASELINES:
+        assert answers(name, known).shape == (0, 1)
+    alone = made([0, 1, 2], [1, 2, 0], ["train", "train", "random_test"])
+    for name in BASELINES:
+        assert np.isfinite(answers(name, alone)).all()
+
+
+def manifest(task: str, columns: dict[str, list[object]], n: int) -> pa.Table:
+    schema = manifest_schema(task)
+    rows = [
+        {name: columns[name][i] if name in columns else None for name in schema.names}
+        for i in range(n)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def test_pixels_get_their_tile_s_prediction() -> None:
+    known = replace(made([0, 1, 2], [10, 40, 0], ["train", "train", "val"]), task="biomass")
+    mask = np.zeros((1, 128, 128), np.bool_)
+    mask[0, 0, :3] = True
+    target = np.full((1, 128, 128), 30.0)
+    truth = pixel_predictions("biomass", ["k002"], target, target, mask)
+    found = predict("mean", known, {"val": truth}, 0)["val"]
+    assert found.prediction.ravel().tolist() == [25, 25, 25]
+    assert METRICS["rmse"].value(found) == 5
+    with pytest.raises(DataError, match="sample k002 has no prediction"):
+        predict("mean", known, {"random_test": truth}, 0)
+
+
+def test_an_old_manifest_is_refused() -> None:
+    table = manifest("soil_pH", {"key": ["a"], "split": ["train"]}, 1)
+    old = pa.array([{"present": True}])
+    place = table.schema.names.index("precipitation")
+    with pytest.raises(FormatError, match="no values of precipitation"):
+        places(table.set_column(place, "precipitation", old), "soil_pH")
+
+
+def test_places_read_a_manifest() -> None:
+    shared: dict[str, list[object]] = {
+        "key": ["a", "b", "c"],
+        "split": ["train", "train", "val"],
+        "train_5": [False, True, None],
+        "lon": [1.0, 2.0, 3.0],
+        "lat": [4.0, 5.0, 6.0],
+        member_column("precipitation"): [{"values": [0.1, -9999.0, 0.3]}, None, {"values": None}],
+        member_column("temperature"): [{"values": [float(i) for i in range(9)]}] * 3,
+    }
+    biomass = {**shared, "biomass": [{"valid_fraction": 3 / 16384, "mean": m} for m in (7, 8, 9)]}
+    read = places(manifest("biomass", biomass, 3), "biomass")
+    assert read.target.ravel().tolist() == [7, 8, 9] and read.weight.tolist() == [3, 3, 3]
+    assert read.climate[0, :3].tolist() == [0.1, pytest.approx(np.nan, nan_ok=True), 0.3]
+    assert np.isnan(read.climate[1:, :3]).all() and read.climate[1, 11] == 8
+    few = places(manifest("biomass", biomass, 3), "biomass", fraction=5)
+    assert few.key == ("b", "c")
+    soil = {**shared, "target": [5.0, None, 6.0]}
+    assert places(manifest("soil_pH", soil, 3), "soil_pH").key == ("a", "c")  # b is unlabelled
+    names = {**shared, "species": [["Canis lupus"], [], ["Mus musculus", "Canis lupus"]]}
+    labels = places(manifest("species", names, 3), "species").target
+    assert labels[:, :2].tolist() == [[0, 1], [0, 0], [1, 1]] and labels.sum() == 3

@@ -1,0 +1,238 @@
+"""Metrics equal scikit-learn's on the whole split; intervals and streamed sums agree with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as sk
+
+from mmearth.benchmark.intervals import difference, draws, score
+from mmearth.benchmark.metrics import METRICS, average_precisions
+from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
+from mmearth.benchmark.reconstruction import Reconstruction
+from mmearth.benchmark.sums import moments
+from mmearth.catalog.errors import DataError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
+
+
+def regression(n: int = 50, seed: int = 0, task: str = "soil_pH") -> Predictions:
+    generator = np.random.default_rng(seed)
+    target = generator.normal(6, 1, (n, 1))
+    guess = target + generator.normal(0, 0.7, (n, 1))
+    return tile_predictions(task, [f"k{i:04d}" for i in range(n)], guess, target)
+
+
+def multilabel(n: int = 80, seed: int = 0, digits: int = 2) -> Predictions:
+    """Scores of few digits tie often, as saturated probabilities do."""
+    generator = np.random.default_rng(seed)
+    target = generator.random((n, 100)) < np.linspace(0.5, 0.03, 100)
+    guess = np.clip(0.3 * target + generator.random((n, 100)) * 0.7, 0, 1).round(digits)
+    return tile_predictions("species", [f"k{i:04d}" for i in range(n)], guess, target)
+
+
+def biomass(n: int = 30, seed: int = 0) -> Predictions:
+    generator = np.random.default_rng(seed)
+    shape = (n, 128, 128)
+    target = generator.gamma(1, 60, shape) * generator.random((n, 1, 1)) * 2
+    mask = generator.random(shape) < generator.random((n, 1, 1)) * 0.01
+    guess = 0.5 * target + generator.normal(30, 20, shape)
+    return pixel_predictions("biomass", [f"k{i:04d}" for i in range(n)], guess, target, mask)
+
+
+def test_every_task_has_its_metrics() -> None:
+    assert {name for task in TASKS.values() for name in task.metrics} == set(METRICS)
+
+
+@pytest.mark.parametrize("made", [regression(), biomass()], ids=["tile", "pixel"])
+def test_regression_equals_scikit_learn(made: Predictions) -> None:
+    truth, guess = made.target, made.prediction.astype(np.float64)
+    assert METRICS["r2"].value(made) == pytest.approx(sk.r2_score(truth, guess), rel=1e-12)
+    expected = sk.root_mean_squared_error(truth, guess)
+    assert METRICS["rmse"].value(made) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 7])
+def test_average_precision_and_recall_equal_scikit_learn(digits: int) -> None:
+    made = multilabel(digits=digits)
+    assert made.target.any(axis=0).all()
+    each = sk.average_precision_score(made.target, made.prediction, average=None)
+    assert average_precisions(made, np.ones((1, 80)))[0] == pytest.approx(each, rel=1e-12)
+    assert METRICS["map"].value(made) == pytest.approx(np.mean(each), rel=1e-12)
+    recall = sk.recall_score(made.target, made.prediction > 0.5, average="macro")
+    assert METRICS["recall"].value(made) == pytest.approx(recall, rel=1e-12)
+
+
+def test_labels_without_a_positive_are_left_out() -> None:
+    target = np.zeros((4, 100))
+    target[:2, 0] = 1
+    guess = np.full((4, 100), 0.4)
+    guess[:, 0] = [0.9, 0.1, 0.6, 0.2]
+    made = tile_predictions("species", list("abcd"), guess, target)
+    # By falling score: positive, other, other, positive: precision 1 at the first, 2/4 at the last.
+    assert METRICS["map"].value(made) == pytest.approx((1 + 0.5) / 2)
+    assert METRICS["recall"].value(made) == 0.5
+    nothing = tile_predictions("species", list("abcd"), guess, np.zeros((4, 100)))
+    assert np.isnan(METRICS["map"].value(nothing)) and np.isnan(METRICS["recall"].value(nothing))
+
+
+def test_equal_targets_score_as_scikit_learn_says() -> None:
+    level = np.full((5, 1), 0.1)  # not a sum of powers of two: means of it round
+    off = tile_predictions("soil_pH", list("abcde"), level + 1, level)
+    exact = tile_predictions("soil_pH", list("abcde"), np.float32(level), np.float32(level))
+    assert METRICS["r2"].value(off) == sk.r2_score(level, level + 1) == 0
+    assert METRICS["r2"].value(exact) == 1
+    assert np.isnan(METRICS["r2"].value(regression(1)))
+
+
+def test_far_from_zero_nothing_cancels() -> None:
+    generator = np.random.default_rng(3)
+    target = 1.6e9 + generator.normal(
+        0, 100, (200, 1)
+    )  # seconds since 1970, one place a few minutes
+    guess = np.float32(1.6e9) + np.zeros((200, 1))
+    made = tile_predictions("custom", [f"{i:03d}" for i in range(200)], guess, target)
+    expected = sk.r2_score(target, made.prediction.astype(np.float64))
+    assert METRICS["r2"].value(made) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_prediction_that_is_no_number_has_no_score() -> None:
+    made = regression(5)
+    made.prediction[2] = np.inf
+    assert all(np.isnan([s.value, s.low, s.high]).all() for s in score(made, resamples=10))
+
+
+@pytest.mark.parametrize(
+    ("made", "name"), [(regression(), "r2"), (biomass(), "rmse"), (multilabel(40), "map")]
+)
+def test_a_resample_is_scored_as_if_its_tiles_were_written_out(
+    made: Predictions, name: str
+) -> None:
+    weights = next(draws(len(made.key), 7, 5))
+    found = METRICS[name].resampled(made, weights)
+    for row, value in zip(weights.astype(int), found, strict=True):
+        rows = np.repeat(np.arange(len(made)), row[made.sample])
+        truth, guess = made.target[rows], made.prediction[rows].astype(np.float64)
+        formula = {
+            "r2": sk.r2_score,
+            "rmse": sk.root_mean_squared_error,
+            "map": lambda t, p: np.mean(
+                [
+                    sk.average_precision_score(t[:, i], p[:, i])
+                    for i in np.flatnonzero(t.any(axis=0))
+                ]
+            ),
+        }[name]
+        assert value == pytest.approx(formula(truth, guess), rel=1e-9)
+
+
+def test_draws_are_resamples_of_all_tiles() -> None:
+    weights = np.concatenate(list(draws(10, 0, 200)))
+    assert weights.shape == (200, 10) and (weights.sum(axis=1) == 10).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(10), abs=0.3)
+    assert list(draws(0, 0, 5)) == []
+
+
+def test_interval_is_as_wide_as_theory_says_and_repeats() -> None:
+    made = regression(400)
+    first, again = score(made, seed=3), score(made, seed=3)
+    assert first == again != score(made, seed=4)
+    rmse = first[1]
+    # The error of a mean square of n normal residuals is its own size times √(2/n), halved by the
+    # root; the interval is 2 × 1.96 of it.
+    expected = 2 * 1.96 * rmse.value / np.sqrt(2 * 400)
+    assert rmse.high - rmse.low == pytest.approx(expected, rel=0.2)
+    assert all(s.low < s.value < s.high and s.n == 400 for s in first)
+    few = score(multilabel(30), resamples=100)[0]
+    assert few.low < few.value < few.high
+
+
+def test_paired_difference_is_sharper_than_two_intervals() -> None:
+    plain, better = regression(200, 1), regression(200, 1)
+    better.prediction[:] = 0.9 * better.prediction + 0.1 * better.target
+    found = difference("r2", [better], [plain], resamples=300)
+    assert found.value == pytest.approx(METRICS["r2"].value(better) - METRICS["r2"].value(plain))
+    alone = score(plain, resamples=300)[0]
+    assert 0 < found.low < found.value < found.high
+    assert found.high - found.low < 0.5 * (alone.high - alone.low)
+    with pytest.raises(DataError, match="different samples"):
+        difference("r2", [plain], [regression(100, 1)])
+    with pytest.raises(DataError, match="expected pairs"):
+        difference("r2", [plain], [])
+
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def reconstruction_arrays(n: int, seed: int) -> tuple[Arrays, Arrays, Arrays]:
+    """Outputs, targets and masks of five kinds of modality, cut to 6 × 6 pixels."""
+    generator = np.random.default_rng(seed)
+    outputs, target, mask = {}, {}, {}
+    for name in ("sentinel2", "aster_gdem", "dynamic_world", "temperature", "biome"):
+        what = MODALITIES[name]
+        size = (6, 6) if what.level == "pixel" else ()
+        shape = (n, len(what.bands), *size)
+        mask[name] = generator.random(shape) < 0.8
+        if what.kind == "categorical":
+            n_classes = len(what.classes)
+            target[name] = generator.integers(0, n_classes, shape)
+            outputs[name] = generator.random((n, n_classes, *size)).astype(np.float32)
+        else:
+            target[name] = (5000 + generator.normal(0, 1, shape)).astype(np.float32)
+            outputs[name] = (target[name] + generator.normal(0, 0.5, shape)).astype(np.float32)
+    return outputs, target, mask
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 2**20))
+def test_reconstruction_is_the_same_however_batched(sizes: list[int], seed: int) -> None:
+    n = sum(sizes)
+    outputs, target, mask = reconstruction_arrays(n, seed)
+    keys = [f"k{i:03d}" for i in np.random.default_rng(seed).permutation(n)]
+    whole, ranks = Reconstruction(), [Reconstruction(), Reconstruction()]
+    whole.update(outputs, target, mask, keys)
+    begin = 0
+    for i, size in enumerate(sizes):
+        rows = slice(begin, begin + size)
+        batch = [{m: a[rows] for m, a in part.items()} for part in (outputs, target, mask)]
+        ranks[i % 2].update(*batch, keys[rows])
+        ranks[1 - i % 2].update(*batch, keys[rows], np.zeros(size))  # padding: must not count
+        begin += size
+    ranks[1].merge(ranks[0])
+    assert str(ranks[1].scores()) == str(whole.scores())  # bit for bit; text holds NaN equal
+
+
+def test_reconstruction_equals_scikit_learn() -> None:
+    outputs, target, mask = reconstruction_arrays(40, 1)
+    seen = Reconstruction()
+    for i in range(0, 40, 7):
+        rows = slice(i, i + 7)
+        parts = ({m: a[rows] for m, a in part.items()} for part in (outputs, target, mask))
+        seen.update(*parts, [f"k{j}" for j in range(40)][rows])
+    scores = seen.scores()
+    assert list(scores) == [name for name in MODALITIES if name in outputs]
+    for name in ("sentinel2", "aster_gdem", "temperature"):
+        # In float64: scikit-learn's own float32 sums are good to seven digits only.
+        truth, guess = (a[name][mask[name]].astype(np.float64) for a in (target, outputs))
+        assert scores[name] == ("r2", pytest.approx(sk.r2_score(truth, guess), rel=1e-9))
+    for name in ("dynamic_world", "biome"):
+        guess = outputs[name].argmax(axis=1)[:, None][mask[name]]
+        with np.errstate(all="ignore"):
+            confusion = sk.confusion_matrix(target[name][mask[name]], guess)
+            share = confusion.diagonal() / confusion.sum(axis=1)
+        assert scores[name] == ("accuracy", pytest.approx(np.nanmean(share), rel=1e-9))
+
+
+def test_reconstruction_of_nothing_valid_has_no_score() -> None:
+    outputs, target, mask = reconstruction_arrays(3, 1)
+    seen = Reconstruction()
+    seen.update(outputs, target, {m: np.zeros_like(a) for m, a in mask.items()}, list("abc"))
+    assert all(np.isnan(value) for _, value in seen.scores().values())
+
+
+def test_moments_of_no_rows_are_empty() -> None:
+    nothing = moments(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0, np.int64))
+    assert nothing.n.shape == (0,)

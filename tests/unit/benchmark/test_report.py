@@ -1,0 +1,233 @@
+"""The report: all sections from made-up runs, what lacks is said, and the same bytes again."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.predictions import read_predictions, write_predictions
+from mmearth.benchmark.report import SECTIONS, report
+from mmearth.benchmark.report.content import (
+    Document,
+    Section,
+    Table,
+    interval_text,
+    number,
+    signed,
+    spread,
+)
+from mmearth.benchmark.report.html import to_html
+from mmearth.benchmark.report.markdown import to_markdown
+from mmearth.benchmark.report.performance import _ranks
+from mmearth.benchmark.report.svg import scale_of
+from mmearth.benchmark.results import RESULTS, read_results, run_folder
+from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path
+from mmearth.catalog.errors import ConfigError
+from mmearth.tests.unit.benchmark.made_up_results import setting, write_matrix
+
+ROOT = Path(__file__).resolve().parents[3]
+TASKS_MADE = ("biomass", "soil_pH", "species")
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("matrix")
+    write_matrix(out, TASKS_MADE, ("convnext", "terramind"), seeds=2, n=20, resamples=10)
+    report(read_results(out / "results.parquet"), out / "runs", out)
+    return out
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+def row(text: str, *labels: str) -> list[str]:
+    start = "| " + " | ".join(labels) + " |"
+    lines = [line for line in text.splitlines() if line.startswith(start)]
+    assert len(lines) == 1, (start, lines)
+    return [cell.strip() for cell in lines[0].strip("|").split("|")][len(labels) :]
+
+
+def test_all_sections_have_their_say(matrix: Path) -> None:
+    page = (matrix / "report.md").read_text()
+    assert len(re.findall("^## ", page, re.M)) == len(SECTIONS)
+    assert "Left out" not in page
+    assert "3 tasks, 2 encoders, 5 methods" in page
+
+
+def test_scores_are_means_over_seeds(matrix: Path) -> None:
+    values = []
+    for seed in (41, 42):
+        folder = run_folder(matrix, setting("soil_pH", "terramind", "JT", 100, seed))
+        made = read_predictions(predictions_path(folder, "random_test"))
+        values.append(METRICS["r2"].value(made))
+    text = section((matrix / "report.md").read_text(), "Scores").split("**soil_pH")[1]
+    cells = row(text.split("**species")[0], "terramind", "JT")
+    error = abs(values[0] - values[1]) / 2
+    assert cells[:2] == ["2", spread(math.fsum(values) / 2, error)]
+
+
+def test_deltas_and_tests_agree_with_the_table(matrix: Path) -> None:
+    table = read_results(matrix / "results.parquet").to_pylist()
+    chosen = {
+        (r["method"], r["seed"]): r["value"]
+        for r in table
+        if (r["task"], r["encoder"], r["split"], r["metric"], r["fraction"])
+        == ("soil_pH", "convnext", "random_test", "r2", 100)
+    }
+    gains = [chosen["TTT-MMR", seed] - chosen["JT", seed] for seed in (41, 42)]
+    text = section((matrix / "report.md").read_text(), "Test-time training against joint training")
+    seeds, difference, interval = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
+    assert (seeds, difference.split(" ± ")[0]) == ("2", signed(sum(gains) / 2, 4))
+    assert re.fullmatch(r"−?0\.\d{4} to −?0\.\d{4}", interval)
+    # Two encoders × two seeds, all gains: one of 2⁴ patterns; Holm over 3 × 2 × 2 tests.
+    tests = row(text, "soil_pH", "random", "TTT-MMR")
+    assert (tests[0], tests[2], tests[-1]) == ("4", "0.0625", "no")
+
+
+def test_html_is_whole_and_needs_nothing_else(matrix: Path) -> None:
+    page = (matrix / "report.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!#)|@import|url\(|<script", page)
+    assert page.count("<svg") == 6
+    assert not re.search(r"\b(nan|inf)\b", page)
+    depth: list[str] = []
+
+    class Balance(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in ("meta",):
+                depth.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: object) -> None:
+            pass
+
+        def handle_endtag(self, tag: str) -> None:
+            assert depth.pop() == tag
+
+    Balance().feed(page)
+    assert depth == []
+    anchors = set(re.findall(r'href="#([^"]+)"', page))
+    assert anchors == set(re.findall(r'<h2 id="([^"]+)"', page))
+
+
+def test_the_same_results_give_the_same_bytes(matrix: Path, tmp_path: Path) -> None:
+    table = read_results(matrix / "results.parquet")
+    shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows))
+    for path in report(shuffled, matrix / "runs", tmp_path):
+        assert path.read_bytes() == (matrix / path.name).read_bytes()
+
+
+def test_what_lacks_is_said(tmp_path: Path) -> None:
+    table = write_matrix(tmp_path, ("soil_pH",), ("convnext",), 1, n=20, traces=False, resamples=5)
+    kept = [r for r in table.to_pylist() if r["method"] == "FT" and r["fraction"] == 100]
+    report(pa.Table.from_pylist(kept, schema=RESULTS), tmp_path / "absent", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert page.count("Left out: ") == 8
+    for title in ("Scores", "Cost", "Canaries"):
+        assert "Left out" not in section(page, title)
+    assert "0.000 ±" not in page  # one seed has no error
+
+
+def test_only_a_custom_task_is_reported_too(tmp_path: Path) -> None:
+    table = write_matrix(tmp_path, ("custom",), ("my.module:Net",), 2, n=20, resamples=5)
+    report(table, tmp_path / "runs", tmp_path)
+    assert "my.module:Net" in (tmp_path / "report.html").read_text()
+
+
+def test_two_configurations_of_one_setting_are_refused(matrix: Path, tmp_path: Path) -> None:
+    table = read_results(matrix / "results.parquet")
+    again = [{**r, "config_hash": "f" * 16} for r in table.to_pylist()[:1]]
+    both = pa.concat_tables([table, pa.Table.from_pylist(again, schema=RESULTS)])
+    with pytest.raises(ConfigError, match=r"was run with two configurations, \w{16} and f{16}"):
+        report(both, matrix / "runs", tmp_path)
+    with pytest.raises(ConfigError, match="hold no row"):
+        report(table.slice(0, 0), matrix / "runs", tmp_path)
+
+
+def test_diverged_runs_do_not_break_the_report(matrix: Path, tmp_path: Path) -> None:
+    table = read_results(matrix / "results.parquet")
+    rows = [
+        {**r, "value": math.nan, "low": math.nan, "high": math.nan} if r["method"] == "JT" else r
+        for r in table.to_pylist()
+    ]
+    report(pa.Table.from_pylist(rows, schema=RESULTS), matrix / "runs", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert not re.search(r"\b(nan|inf)\b", page) and "not finite" in section(page, "Canaries")
+
+
+def test_predictions_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    table = write_matrix(tmp_path, ("species",), ("convnext",), 1, n=20, resamples=5)
+    for method in ("JT", "FT"):
+        folder = run_folder(tmp_path, setting("species", "convnext", method, 100, 41))
+        path = predictions_path(folder, "random_test")
+        made = read_predictions(path)
+        made.prediction[0] = np.inf
+        write_predictions(made, path)
+    report(table, tmp_path / "runs", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "| random | convnext | FT |" not in section(page, "Species by frequency")
+    text = section(page, "Test-time training against joint training")
+    assert row(text, "species", "convnext", "random", "TTT-MMR")[-1] == "–"
+    assert row(text, "species", "convnext", "geographic", "TTT-MMR")[-1] != "–"
+
+
+def test_equal_scores_share_a_rank() -> None:
+    assert _ranks({"a": 0.5, "b": 0.7, "c": 0.5, "d": 0.1}) == {"b": 1, "a": 2.5, "c": 2.5, "d": 4}
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0, 1], [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        ([-30, 95], [-50, 0, 50, 100]),
+        ([math.nan], [0, 0.2, 0.4, 0.6, 0.8, 1]),
+    ],
+)
+def test_axes_end_on_round_numbers(values: list[float], ticks: list[float]) -> None:
+    scale = scale_of(values, 0, 100)
+    assert scale.ticks == pytest.approx(ticks)
+    assert (scale.at(scale.low), scale.at(scale.high)) == (0, 100)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -3.2e-7, 1e9])
+def test_axis_of_one_value_has_room(value: float) -> None:
+    scale = scale_of([value], 0, 100)
+    assert scale.low < value < scale.high and 2 <= len(scale.ticks) <= 12
+    assert len({scale.label(tick) for tick in scale.ticks}) == len(scale.ticks)
+
+
+def test_numbers_read_well() -> None:
+    assert (number(-0.1234), number(-0.0001), number(math.nan)) == ("−0.123", "0.000", "–")
+    assert (signed(0.5), signed(-0.5), signed(0)) == ("+0.500", "−0.500", "0.000")
+    assert (spread(1, 0.5, 1), spread(1, math.nan, 1)) == ("1.0 ± 0.5", "1.0")
+    assert (interval_text(0, 1, 1), interval_text(math.nan, 1)) == ("0.0 to 1.0", "–")
+
+
+def test_text_is_escaped() -> None:
+    table = Table("<b> `code`", ("a|b",), (("<script>",),))
+    document = Document("T & U", (), (Section("S", (table,)),))
+    page = to_html(document)
+    assert "<script>" not in page and "&lt;b&gt; <code>code</code>" in page and "T &amp; U" in page
+    assert "| a\\|b |" in to_markdown(document)
+
+
+def test_the_example_of_the_documentation_runs(
+    matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "benchmark-report.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    shutil.copytree(matrix / "runs", tmp_path / "out" / "runs")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "benchmark-report.md", "exec"), {})
+    for name in ("results.parquet", "report.html", "report.md"):
+        assert (tmp_path / "out" / name).read_bytes() == (matrix / name).read_bytes()
+    for name in (*RESULTS.names, *BATCHES.names, *RECONSTRUCTION.names):
+        assert f"`{name}`" in page, name
+    assert len(re.findall(r"^\| [A-Z][^|]+ \| ", page, re.M)) == len(SECTIONS)

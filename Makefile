@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An environment of its own: the loaders that ours is compared with want an older numpy.
 PERF := $(VENV)/perf
-FOLDERS := catalog curate packaging loaders
+FOLDERS := catalog curate packaging loaders benchmark
 
 .PHONY: demo test install install-all lint types perf check clean
 

@@ -201,12 +201,7 @@ def _sweep(out: Path, ledger: Ledger) -> None:
 def _ledger(out: Path, fresh: bool) -> Ledger:
     """Open a directory's ledger; a fresh one after deleting all that builds keep there."""
     if fresh:
-        for name in (checksums.DATASET, checksums.SUMS, *checksums.PUBLISHED):
-            path = out / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        checksums.clear(out)
         for path in (out / LEDGER).parent.glob(f"{Path(LEDGER).name}*"):  # with -wal and -shm
             path.unlink()
     return Ledger(out)

@@ -62,7 +62,7 @@ def run(config: str, out: str, shard: str, dry_run: bool) -> None:
 @click.argument("out", type=click.Path(file_okay=False))
 def report(out: str) -> None:
     """Write report.html and report.md of the results in OUT."""
-    from mmearth.benchmark.report import report as write
+    from mmearth.benchmark.report.writing import report as write
     from mmearth.benchmark.results import RUNS, read_results
 
     results = read_results(Path(out) / "results.parquet")

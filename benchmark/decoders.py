@@ -102,7 +102,7 @@ class ReconstructionHead(nn.Module):
         start = nn.Linear(dim, sum(self.widths))
         self.weight, self.bias = start.weight, start.bias
         self.upsampling = _Upsampling(grid)
-        self.register_load_state_dict_pre_hook(_flatten)
+        self.register_load_state_dict_pre_hook(_flatten)  # type: ignore[no-untyped-call]
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the features, (B, D, h, w), as a dict by modality.
@@ -111,7 +111,8 @@ class ReconstructionHead(nn.Module):
         as they were normalised, or scores (logits) of the classes.
         """
         # A modality's map is its own rows' alone, so that its gradient costs no other modality's.
-        weights, biases = self.weight.split(self.widths), self.bias.split(self.widths)
+        weights = torch.split(self.weight, self.widths)
+        biases = torch.split(self.bias, self.widths)
         mean = self.upsampling.mean(features)
         outputs = {}
         for name, weight, bias in zip(self.modalities, weights, biases, strict=True):
@@ -119,7 +120,7 @@ class ReconstructionHead(nn.Module):
                 outputs[name] = linear(mean, weight, bias)
             else:
                 maps = weight @ features.flatten(2) + bias[:, None]
-                outputs[name] = self.upsampling(maps.unflatten(2, features.shape[2:]))
+                outputs[name] = self.upsampling(maps.reshape(*maps.shape[:2], *features.shape[2:]))
         return outputs
 
 

@@ -14,12 +14,12 @@ from lightning_fabric import Fabric
 
 import mmearth
 from mmearth.benchmark import baselines
-from mmearth.benchmark.canaries import canaries
+from mmearth.benchmark.canaries import BASELINE, canaries
 from mmearth.benchmark.config import BenchmarkConfig
 from mmearth.benchmark.evaluation import evaluate
 from mmearth.benchmark.intervals import score
 from mmearth.benchmark.job import Job, Outcome
-from mmearth.benchmark.matrix import BASELINE, Cell, cells, setting, shard_of
+from mmearth.benchmark.matrix import Cell, cells, setting, shard_of
 from mmearth.benchmark.methods import METHODS
 from mmearth.benchmark.predictions import Predictions, write_predictions
 from mmearth.benchmark.results import (

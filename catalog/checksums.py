@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def render(document: dict[str, Any]) -> bytes:
     facts = {name: value for name, value in document.items() if name != SELF}
     facts[SELF] = sha256_bytes(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def clear(root: Path) -> None:
+    """Delete all that a dataset publishes, and nothing else."""
+    for name in (DATASET, SUMS, *PUBLISHED):
+        path = root / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def unseal(root: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmearth.catalog.configuration import read_config
-from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import BUFFER_M, RULES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import timm
 import torch
@@ -26,6 +27,8 @@ class ConvNeXtV2(Encoder):
     map a class and one for no-data. The twelve modalities are 46 + 880 = 926 channels.
     """
 
+    backbone: Any  # timm has no types
+
     def __init__(
         self, inputs: Iterable[ModalityInput], depths: tuple[int, ...], dims: tuple[int, ...]
     ) -> None:
@@ -47,7 +50,8 @@ class ConvNeXtV2(Encoder):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the features, (B, D, 4, 4); see `Encoder.forward`."""
-        of_pixels, of_tile = [], []
+        of_pixels: list[Tensor] = []
+        of_tile: list[Tensor] = []
         for name, wanted in self.inputs.items():
             values = batch[name]
             if MODALITIES[name].kind == "categorical":
@@ -103,7 +107,7 @@ class _Stem(nn.Conv2d):
         """Return the convolution of (B, channel, 128, 128) and (B, channel)."""
         if constants is None:
             return super().forward(maps)
-        weight, of_tile = self.weight.split([maps.shape[1], self.of_tile], 1)
+        weight, of_tile = torch.split(self.weight, [maps.shape[1], self.of_tile], 1)
         result = functional.conv2d(maps, weight, self.bias, self.stride)
         return result + functional.linear(constants, of_tile.sum((2, 3)))[:, :, None, None]
 

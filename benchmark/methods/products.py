@@ -80,4 +80,5 @@ def _product(
 
 def _norm(part: Tensor, axes: tuple[int, ...]) -> Tensor:
     # In float64: one sum over a whole encoder in float32 is off by up to 0.6 %.
-    return torch.linalg.vector_norm(part, dim=axes or None, dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(part, dim=axes or None, dtype=torch.float64)
+    return norm

@@ -158,4 +158,5 @@ def _distance(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
         torch.linalg.vector_norm(now - then, dtype=torch.float64)
         for now, then in zip(parameters, start, strict=True)
     ]
-    return torch.stack(moved).norm()
+    distance: Tensor = torch.stack(moved).norm()
+    return distance

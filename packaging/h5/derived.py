@@ -14,11 +14,11 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M
+from mmearth.packaging.h5.file import TEXT
 from mmearth.packaging.h5.layout import (
     LABELS_FILE,
     NODATA,
     NODATA_FILE,
-    ORIGIN,
     PIXELS,
     SPLIT_KEYS,
     SUBSET_KEYS,
@@ -48,7 +48,7 @@ def derive(root: Path, task: str) -> Side:
     columns = _columns(task, rows)
     n = len(rows)
     datasets = {
-        key: Dataset(key, "text" if c.dtype.kind == "O" else c.dtype.str, c.shape)
+        key: Dataset(key, TEXT if c.dtype.kind == "O" else c.dtype.str, c.shape)
         for key, c in columns.items()
     }
     for key, modality in PIXELS.items():
@@ -74,6 +74,7 @@ def _columns(task: str, rows: list[Row]) -> dict[str, NDArray[Any]]:
         "id": np.arange(len(rows), dtype=np.int64),
         "crs": _text(f"EPSG:{row['epsg']}" for row in rows),
         "transform": np.array([_affine(row) for row in rows], np.float64).reshape(-1, 9),
+        "sentinel2_system_index": _text(_scene(row) for row in rows),
         "sentinel2_date": _text(str(row["date"]) for row in rows),
         "geolocation": np.array([(r["lon"], r["lat"]) for r in rows], np.float64).reshape(-1, 2),
         "missing_modalities": _text(json.dumps(_missing(row)) for row in rows),
@@ -97,7 +98,13 @@ def _affine(row: Row) -> tuple[float, ...]:
 
 
 def _missing(row: Row) -> list[str]:
-    return [ORIGIN[name] for name in MODALITIES if not row[member_column(name)]["present"]]
+    """Return the modalities that are not there; the published lists have these very names."""
+    return [name for name in MODALITIES if not row[member_column(name)]["present"]]
+
+
+def _scene(row: Row) -> str:
+    """Return what Sentinel-2 was made from; empty where nothing is known."""
+    return " ".join(row["sentinel2"]["source_ids"] or ())
 
 
 def _text(values: Any) -> NDArray[Any]:

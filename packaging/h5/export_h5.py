@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.checksums import read_dataset
-from mmearth.catalog.errors import ConfigError, storage_errors
-from mmearth.catalog.files import atomic_path, write_atomic
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.files import atomic_path, remove_temporaries, write_atomic
 from mmearth.packaging.h5.boxes import Box, boxes
 from mmearth.packaging.h5.derived import derive
-from mmearth.packaging.h5.file import import_h5py
+from mmearth.packaging.h5.file import created, dtype_of, import_h5py
 from mmearth.packaging.h5.layout import NODATA_FILE
 from mmearth.packaging.h5.members import MemberArrays
 from mmearth.packaging.h5.side import Dataset, read_side
@@ -51,26 +51,30 @@ def export_h5(root: Path, out: Path, tasks: tuple[str, ...], published_chunks: b
         The .h5 files.
 
     Raises:
-        ConfigError: There is no dataset, or a task is not in it.
+        ConfigError: There is no dataset, a task is not in it, or its file is there already.
         FormatError: The dataset is damaged.
         StorageError: The disk is full.
     """
+    import_h5py()
     card = read_dataset(root)
     for task in tasks:
         if task not in card["tasks"]:
             raise ConfigError(f"{root} has no task {task!r}; expected {', '.join(card['tasks'])}")
-    written = []
-    for task in tasks or card["tasks"]:
-        export = _export(root, task)
-        path = out / task / f"{task}.h5"
-        with storage_errors(f"write {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as temporary:
-                _write(temporary, export, published_chunks)
+    paths = [out / task / f"{task}.h5" for task in tasks or card["tasks"]]
+    for path in paths:
+        if path.exists():
+            raise ConfigError(
+                f"{path} is there already; choose another folder, delete it, or name the tasks "
+                "that are to be written with --task"
+            )
+    for path in paths:
+        export = _export(root, path.stem)
+        remove_temporaries(path.parent)
         for name, data in export.files.items():
             write_atomic((out if name == NODATA_FILE else path.parent) / name, data)
-        written.append(path)
-    return written
+        with atomic_path(path) as temporary:
+            _write(temporary, export, published_chunks)
+    return paths
 
 
 def _export(root: Path, task: str) -> Export:
@@ -87,21 +91,22 @@ def _export(root: Path, task: str) -> Export:
 
 
 def _write(path: Path, export: Export, published_chunks: bool) -> None:
-    h5py = import_h5py()
-    with h5py.File(path, "w") as file:
+    with created(path) as (file, check):
         for key, each in export.datasets.items():
-            dtype = h5py.string_dtype() if each.dtype == "text" else np.dtype(each.dtype)
             by_tile = key in export.pixels and not published_chunks
             dataset = file.create_dataset(
                 each.name,
                 each.shape,
-                dtype,
+                dtype_of(each.dtype),
                 chunks=(1, *each.shape[1:]) if by_tile else True,
                 compression="gzip",
                 compression_opts=_PUBLISHED_LEVEL if published_chunks else _LEVEL,
             )
             if key in export.columns:
-                dataset[...] = export.columns[key]
+                values = export.columns[key]
+                is_sized = dataset.dtype.kind == "S"
+                dataset[...] = np.char.encode(values.astype(str), "utf-8") if is_sized else values
                 continue
             for box in boxes(each.shape, dataset.chunks, dataset.dtype.itemsize):
                 dataset[box] = export.pixels[key](box)
+                check()

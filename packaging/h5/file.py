@@ -18,7 +18,7 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.h5.layout import LAYERS, PIXELS, PLACE, TILES, key_of
 
 TEXT = "text"
-"""First word of the name of a text's dtype: `text`, then `ascii`, then bytes where it has a size."""
+"""First word of a text's dtype; then `ascii` where it is that, then its size where it has one."""
 _NUMBERS, _ANY_NUMBERS = "iuf", "biuf"  # NumPy's kinds of dtypes
 
 
@@ -88,6 +88,14 @@ class _Stream(io.FileIO):
         except OSError as exc:
             self._failure = exc
         return n_bytes
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length; after a failure, not."""
+        try:
+            return self.tell() if self._failure else super().truncate(size)
+        except OSError as exc:
+            self._failure = exc
+            return self.tell()
 
 
 def check(path: Path, task: str, file: Any) -> dict[str, str]:

@@ -20,16 +20,20 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
-from mmearth.packaging.build import Built, Map, build_task, open_map, remove_stale
+from mmearth.packaging.build import Built, Map, build_task, open_map
+from mmearth.packaging.h5.convert import ours, spec_of
 from mmearth.packaging.h5.file import check, opened
-from mmearth.packaging.h5.layout import ORIGIN, TILES, TaskFiles, find_tasks, side_folder
+from mmearth.packaging.h5.layout import ORIGIN, TaskFiles, find_tasks, side_folder
 from mmearth.packaging.h5.rows import read_rows
-from mmearth.packaging.h5.scratch import Pixels, needed_bytes, ours, write_tiles
+from mmearth.packaging.h5.scratch import Pixels, write_tiles
 from mmearth.packaging.h5.side import write_side
+from mmearth.packaging.h5.survey import survey
 from mmearth.packaging.h5.tables import SOURCE, Row, Tables
 from mmearth.packaging.inputs import Planned
 
-_SCRATCH = Path(".curate") / "h5"
+_STATE = Path(".curate")
+_BEGUN = _STATE / "import-h5"  # there from the beginning of an import to its end
+_ARRAYS = _BEGUN / "arrays"
 _SHARD_BYTES = 256 * 1024 * 1024
 _COLUMNS = "columns.npz"
 Progress = Callable[[str, int | None], None]
@@ -51,13 +55,28 @@ def import_h5(source: Path, out: Path, workers: int, progress: Progress) -> tupl
         What was packed, and the dataset's hash.
 
     Raises:
-        ConfigError: There is nothing to import, or `out` holds something else.
+        ConfigError: There is nothing to import, `out` holds something else, or h5py is missing.
         FormatError: A file is not as published.
         DataError: A value is outside its modality's range.
         StorageError: The disk is too small, or full.
     """
     tasks = find_tasks(source)
-    _claim(out)
+    _refuse_foreign(out)
+    needed = survey(tasks, progress)
+    _claim(out, needed)
+    progress(f"{needed / 1e9:.1f} GB of disk are needed at most, about", 1)
+    try:
+        with storage_errors(f"write {out}"):
+            built, dataset_hash = _import(tasks, out, workers, progress)
+    finally:
+        shutil.rmtree(out / _ARRAYS, ignore_errors=True)
+    shutil.rmtree(out / _STATE)
+    return built, dataset_hash
+
+
+def _import(
+    tasks: list[TaskFiles], out: Path, workers: int, progress: Progress
+) -> tuple[Built, str]:
     card = _card(tasks)
     tables, built = Tables(), Built({}, {}, {}, 0)
     with open_map(workers) as pack_all:
@@ -67,31 +86,44 @@ def import_h5(source: Path, out: Path, workers: int, progress: Progress) -> tupl
             progress(f"pack {files.task}", 1)
             built = built.plus(_pack(out, card, files.task, pixels, pack_all))
     progress("catalogue", 1)
-    remove_stale(out, card, built.sums)
     cards.write_readme(out, card)
     stac.build(out, card)
     croissant.build(out, card, built.sums)
-    dataset_hash = checksums.seal(out, card, built.sums)
-    shutil.rmtree(out / _SCRATCH)
-    return built, dataset_hash
+    return built, checksums.seal(out, card, built.sums)
 
 
-def _claim(out: Path) -> None:
-    """Refuse a directory that an import did not begin; clear what an interrupted one left."""
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a directory that an import did not begin."""
+    if (out / _BEGUN).is_dir() or not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"{out} is a file; give a directory")
+    found = next(iter(sorted(out.iterdir())), None)
+    if found is not None:
+        raise ConfigError(
+            f"{out} is not empty: it holds {found.name}, which no interrupted import has left; "
+            "choose an empty directory"
+        )
+
+
+def _claim(out: Path, needed: int) -> None:
+    """Clear what an interrupted import left, and say that one has begun."""
     with storage_errors(f"write {out}"):
-        if (out / _SCRATCH).is_dir():
-            shutil.rmtree(out)
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} is not empty; give a directory that is, or that is not there")
-        (out / _SCRATCH).mkdir(parents=True)
+        if (out / _BEGUN).is_dir():
+            checksums.clear(out)
+            shutil.rmtree(out / _ARRAYS, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out).free
+        if needed > free:
+            raise StorageError(
+                f"the import needs about {needed / 1e9:.1f} GB on the disk of {out}, and "
+                f"{free / 1e9:.1f} GB are free; choose another place for -o, or import a task alone"
+            )
+        (out / _BEGUN).mkdir(parents=True, exist_ok=True)
 
 
 def _card(tasks: list[TaskFiles]) -> DatasetCard:
-    digests = "".join(
-        sha256_file(files.h5) + sha256_file(files.splits)
-        for files in tasks
-        if files.splits.is_file()
-    )
+    digests = "".join(sha256_file(path) for files in tasks for path in (files.h5, *files.beside()))
     return DatasetCard(
         name="mmearth-bench",
         title="MMEarth-Bench",
@@ -111,19 +143,13 @@ def _card(tasks: list[TaskFiles]) -> DatasetCard:
 
 def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
     """Read one file: tables, side files, and its pixels as scratch."""
-    scratch = out / _SCRATCH / files.task
+    scratch = out / _ARRAYS / files.task
     with opened(files.h5) as file:
         names = check(files.h5, files.task, file)
-        needed, free = needed_bytes(file, names, files.task), shutil.disk_usage(out).free
-        if needed > free:
-            raise StorageError(
-                f"{files.h5.name} needs about {needed / 1e9:.1f} GB on the disk of {out} while it "
-                f"is packed, {free / 1e9:.1f} GB are free; choose another place for -o"
-            )
         rows = read_rows(files, file, names)
         pixels = write_tiles(file, names, files.task, scratch)
         write_side(out, files, file, names, rows)
-    small: Row = {key: rows.columns[key] for key in ("id", *TILES)}
+    small: Row = {"id": rows.columns["id"], **rows.values}
     np.savez(scratch / _COLUMNS, **small)
     tables.add(files.h5, rows, pixels)
     tables.write(out)
@@ -133,7 +159,7 @@ def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
 def _pack(
     out: Path, card: DatasetCard, task: str, pixels: dict[str, Pixels], pack_all: Map
 ) -> Built:
-    scratch = out / _SCRATCH / task
+    scratch = out / _ARRAYS / task
     built = build_task(out, card, task, partial(load_row, scratch), pack_all)
     for key, found in pixels.items():
         if not found.is_exact:
@@ -157,13 +183,13 @@ def load_row(scratch: Path, task: str, planned: Planned) -> Sample:
         for name in MODALITIES
         if (seen := planned.observations[name])["state"] == "done"
     }
-    target: NDArray[np.generic]
+    target: NDArray[np.generic] | None = None
     if spec.level == "pixel":
         target = _pixels(scratch, task, task, row)
     elif spec.kind == "multilabel":
         here = set(planned.tile["species"])
         target = np.array([name in here for name in spec.outputs], dtype=spec.dtype)
-    else:
+    elif planned.tile["target"] is not None:
         target = np.array([planned.tile["target"]], dtype=spec.dtype)
     tile = Tile.parse(planned.tile["tile"])
     sample = Sample(tile, planned.date, task, planned.tile["split"], target, observations)
@@ -186,7 +212,7 @@ def _array(scratch: Path, columns: Row, task: str, name: str, row: int) -> NDArr
     key, modality = ORIGIN[name], MODALITIES[name]
     if modality.level == "pixel":
         return _pixels(scratch, key, task, row)
-    values: NDArray[np.generic] = columns[key][row].reshape(modality.shape).astype(modality.dtype)
+    values: NDArray[np.generic] = columns[key][row].reshape(modality.shape)
     return values
 
 
@@ -200,4 +226,6 @@ def _columns(path: Path, stamp: int) -> Row:
 
 
 def _pixels(scratch: Path, key: str, task: str, row: int) -> NDArray[np.generic]:
-    return ours(key, task, np.load(scratch / f"{key}.npy", mmap_mode="r")[row])
+    spec = spec_of(key, task)
+    assert spec is not None, key
+    return ours(np.load(scratch / f"{key}.npy", mmap_mode="r")[row], spec)

@@ -79,11 +79,16 @@ class TaskFiles:
         """`<task>_split_data.json`, beside it."""
         return self.h5.with_name(f"{self.task}_split_data.json")
 
+    @property
+    def nodata(self) -> list[Path]:
+        """`no_data_values.json`, where it is there: beside its folder, or in it."""
+        folders = (self.h5.parent.parent, self.h5.parent)
+        return [path for folder in folders if (path := folder / NODATA_FILE).is_file()][:1]
+
     def beside(self) -> list[Path]:
         """Return the other files that belong to it and are there."""
-        folder = self.h5.parent
-        places = (folder / LABELS_FILE, folder / NODATA_FILE, folder.parent / NODATA_FILE)
-        return [path for path in (self.splits, *places) if path.is_file()]
+        labels = self.h5.with_name(LABELS_FILE)
+        return [self.splits, *([labels] if labels.is_file() else []), *self.nodata]
 
 
 def find_tasks(source: Path) -> list[TaskFiles]:

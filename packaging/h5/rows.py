@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.task import Task
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
 from mmearth.packaging.h5.file import column, pixel_keys
 from mmearth.packaging.h5.layout import (
     LABELS_FILE,
     SPLIT_KEYS,
     SUBSET_KEYS,
+    TILES,
     TaskFiles,
     read_json,
 )
@@ -41,6 +45,8 @@ class Rows:
     """`train_50` and `train_5` → which rows are in it."""
     columns: dict[str, Column]
     """Published key → every dataset that has no pixels, as published; text as objects."""
+    values: dict[str, Column]
+    """Key of a tile-level modality → its values in our dtype, (n, band) or (n,)."""
     targets: list[Any]
     """A tile-level target: a number, or the names of a multi-label one; None where pixel-level."""
 
@@ -55,16 +61,23 @@ def read_rows(files: TaskFiles, file: Any, names: dict[str, str]) -> Rows:
     large = set(pixel_keys(file, names))
     columns = {k: column(files.h5, file, name) for k, name in names.items() if k not in large}
     n = len(columns["id"])
-    ids = columns["id"].tolist()
-    if len(set(ids)) < n:
-        twice = next(number for i, number in enumerate(ids) if number in ids[:i])
-        raise FormatError(f"{files.h5}: id {twice} stands twice; expected one a row")
+    number, times = Counter(columns["id"].tolist()).most_common(1)[0]
+    if times > 1:
+        raise FormatError(f"{files.h5}: id {number} stands {times} times; expected one a row")
     tiles = [_tile(files.h5, row, columns) for row in range(n)]
     _refuse_twins(files.h5, tiles)
     splits, subsets = _splits(files, n)
     targets = _targets(files, columns, n)
     dates = [_date(files.h5, row, text) for row, text in enumerate(columns["sentinel2_date"])]
-    return Rows(files.task, tiles, dates, splits, subsets, columns, targets)
+    values = {key: _values(files.h5, names[key], key, columns[key]) for key in TILES}
+    return Rows(files.task, tiles, dates, splits, subsets, columns, values, targets)
+
+
+def _values(path: Path, name: str, key: str, column: Column) -> Column:
+    spec = spec_of(key, "")
+    assert spec is not None, key
+    refuse_beyond(path, name, 0, column, spec)
+    return ours(column, spec)
 
 
 def _tile(path: Path, row: int, columns: dict[str, Column]) -> Tile:
@@ -156,8 +169,16 @@ def _targets(files: TaskFiles, columns: dict[str, Column], n: int) -> list[Any]:
     if task.kind == "multilabel":
         labels = read_json(files.h5.with_name(LABELS_FILE))
         return [_species(files, row, text, labels) for row, text in enumerate(values)]
-    # The shortest decimal that is this float32, as everywhere in our tables.
-    return [float(str(np.float32(value))) for value in values.reshape(n)]
+    return [_number(files.h5, row, task, value) for row, value in enumerate(values.reshape(n))]
+
+
+def _number(path: Path, row: int, task: Task, value: Any) -> float | None:
+    if np.isfinite(value):
+        # The shortest decimal that is this number in the task's dtype, as everywhere in our tables.
+        return float(str(np.dtype(task.dtype).type(value)))
+    if task.optional and np.isnan(value):
+        return None
+    raise FormatError(f"{path}: row {row} has the {task.name} {value}; expected a number")
 
 
 def _species(files: TaskFiles, row: int, text: str, labels: Any) -> list[str]:

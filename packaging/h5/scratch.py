@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import DataError, StorageError, storage_errors
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.errors import StorageError, storage_errors
 from mmearth.packaging.h5.boxes import boxes
+from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
 from mmearth.packaging.h5.file import pixel_keys
-from mmearth.packaging.h5.layout import PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ def room(file: Any, names: Mapping[str, str], task: str) -> tuple[int, int]:
     """Return about how many bytes of disk a task takes while it is packed, and after."""
     while_packed, after = 0, 0
     for key in pixel_keys(file, names):
-        dataset, spec = file[names[key]], _ours(key, task)
+        dataset, spec = file[names[key]], spec_of(key, task)
         array = dataset.size * dataset.dtype.itemsize
         while_packed += array
         after += array if spec is None else dataset.size * spec[0].itemsize
@@ -46,9 +44,7 @@ def room(file: Any, names: Mapping[str, str], task: str) -> tuple[int, int]:
     return while_packed, after
 
 
-def write_tiles(
-    file: Any, names: Mapping[str, str], task: str, folder: Path
-) -> dict[str, Pixels]:
+def write_tiles(file: Any, names: Mapping[str, str], task: str, folder: Path) -> dict[str, Pixels]:
     """Write `<key>.npy` for every pixel-level key, (N, …), row by row; return what was found.
 
     Args:
@@ -73,59 +69,20 @@ def write_tiles(
     return found
 
 
-def ours(key: str, task: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Return published values in our dtype, whole where it is; what is not a number is no-data."""
-    spec = _ours(key, task)
-    assert spec is not None, key
-    dtype, nodata = spec
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), values.dtype.type(nodata), values)
-        if dtype.kind != "f":
-            values = np.rint(values)
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which no contract allows
-        return values.astype(dtype)
-
-
 def _write(dataset: Any, path: Path, key: str, task: str) -> Pixels:
-    spec = _ours(key, task)
+    spec = spec_of(key, task)
     n_valid, is_exact = np.zeros(len(dataset), np.int64), spec is not None
     for box in boxes(dataset.shape, dataset.chunks, dataset.dtype.itemsize):
         values = dataset[box]
         # Mapped anew for each box: else memory would fill with the pages of those before.
         np.lib.format.open_memmap(path, "r+")[box] = values
         if spec is not None:
-            _refuse_beyond(dataset, box[0].start, values, spec[0])
-            mine = ours(key, task, values)
+            refuse_beyond(Path(dataset.file.filename), key, box[0].start, values, spec)
+            mine = ours(values, spec)
             # Bit by bit: -0.0 and what is not a number are to come back, too.
             is_exact = is_exact and mine.astype(values.dtype).tobytes() == values.tobytes()
             n_valid[box[0]] += np.count_nonzero((mine != spec[1]).reshape(len(mine), -1), axis=1)
     return Pixels(n_valid, is_exact)
-
-
-def _refuse_beyond(dataset: Any, first: int, values: NDArray[Any], dtype: np.dtype[Any]) -> None:
-    """Refuse what a whole number of ours cannot be; else it would become another number."""
-    if dtype.kind == "f" or values.dtype == dtype:
-        return
-    limits = np.iinfo(dtype)
-    is_beyond = (values < limits.min - 0.5) | (values >= limits.max + 0.5)
-    if is_beyond.any():
-        row = first + int(np.argmax(is_beyond.reshape(len(values), -1).any(axis=1)))
-        raise DataError(
-            f"{dataset.file.filename}: row {row} of {dataset.name[1:]} holds "
-            f"{float(values[is_beyond][0]):g}, expected {limits.min} to {limits.max}; fetch the "
-            "file again"
-        )
-
-
-def _ours(key: str, task: str) -> tuple[np.dtype[Any], float] | None:
-    """Return our dtype and no-data value of a key; None for what we have no place for."""
-    if key == task and TASKS[task].level == "pixel":
-        spec: Any = TASKS[task]
-    elif key in PIXELS:
-        spec = MODALITIES[PIXELS[key]]
-    else:
-        return None
-    return np.dtype(spec.dtype), float(spec.nodata)
 
 
 def _reserve(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

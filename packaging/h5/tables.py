@@ -20,6 +20,7 @@ from mmearth.packaging.h5.scratch import Pixels
 
 SOURCE = "MMEarth-Bench HDF5"
 """Source of every observation."""
+_AT_ONCE = 10_000  # rows as Python objects, which take ten times the memory of Arrow's
 Row = dict[str, Any]
 
 
@@ -39,7 +40,7 @@ class Tables:
         """
         ids = [str(number) for number in rows.columns["id"].tolist()]
         tiles = [_planned(rows, ids, row) for row in range(len(ids))]
-        observed = []
+        observed: list[Row] = []
         for row, tile in enumerate(rows.tiles):
             mine = list(_observed(rows, pixels, row))
             if mine[-1]["modality"] == rows.task and mine[-1]["state"] != "done":
@@ -53,6 +54,9 @@ class Tables:
             if before[0] != path:
                 mine = [each for each in mine if not _is_shared(each)]
             observed += mine
+            if len(observed) > _AT_ONCE:
+                self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
+                observed = []
         self._tiles.append(pa.Table.from_pylist(tiles, TILES))
         self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
 
@@ -127,7 +131,7 @@ def _valid_share(rows: Rows, pixels: dict[str, Pixels], name: str, row: int) -> 
     if key in pixels:
         spec: Any = MODALITIES[name] if name in MODALITIES else TASKS[name]
         return int(pixels[key].n_valid[row]) / int(np.prod(spec.shape))
-    values = rows.columns[key][row].reshape(MODALITIES[name].shape)
+    values = rows.values[key][row].reshape(MODALITIES[name].shape)
     n_values: int = values.size
     return int(np.count_nonzero(MODALITIES[name].valid(values))) / n_values
 

@@ -104,9 +104,7 @@ def test_a_second_run_makes_nothing(dataset: Path, finished: Path) -> None:
 COMMAND = [sys.executable, "-m", "mmearth", "benchmark", "run"]
 
 
-def test_killed_and_run_again_it_is_the_same(
-    dataset: Path, finished: Path, tmp_path: Path
-) -> None:
+def test_killed_and_run_again_it_is_the_same(dataset: Path, finished: Path, tmp_path: Path) -> None:
     config = tmp_path / "matrix.yaml"
     config.write_text(yaml.safe_dump(_config(dataset)))
     command = [*COMMAND, str(config), "-o", str(tmp_path / "out")]
@@ -150,9 +148,7 @@ def test_shards_are_all_and_families_stay_together(dataset: Path) -> None:
 
 def test_a_dry_run_shows_what_is_missing(dataset: Path, tmp_path: Path) -> None:
     config = tmp_path / "matrix.yaml"
-    config.write_text(
-        yaml.safe_dump(_config(dataset, methods=["TTT-MMR"], tasks=["species"]))
-    )
+    config.write_text(yaml.safe_dump(_config(dataset, methods=["TTT-MMR"], tasks=["species"])))
     arguments = ["benchmark", "run", str(config), "-o", str(tmp_path / "out"), "--dry-run"]
     done = CliRunner().invoke(root, arguments)
     assert done.exit_code == 0, done.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.errors import FormatError
+from mmearth.catalog.modalities import MODALITIES
 from mmearth.cli import root
 from mmearth.loaders.dataset import open_dataset
 from mmearth.packaging.h5.export_h5 import export_h5
@@ -51,9 +53,25 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def _contents(path: Path) -> dict[str, Any]:
-    with h5py.File(path) as file:
-        return {key: file[key][...] for key in file}
+def _same_contents(one: Path, other: Path) -> None:
+    """Compare two files bit by bit: names in their order, dtypes, shapes, values."""
+    with h5py.File(one) as before, h5py.File(other) as after:
+        assert list(before) == list(after)
+        for key in before:
+            kinds = [h5py.check_string_dtype(file[key].dtype) for file in (before, after)]
+            assert kinds[0] == kinds[1], key
+            values, found = before[key][...], after[key][...]
+            assert (values.dtype, values.shape) == (found.dtype, found.shape), key
+            if values.dtype.kind == "O":
+                assert values.tolist() == found.tolist(), key
+            else:
+                assert values.tobytes() == found.tobytes(), key
+
+
+def _labels(dataset: Any, task: str) -> dict[str, str]:
+    """Return key → label_id."""
+    columns = dataset.sql(f"SELECT key, label_id FROM {task}").to_pydict()
+    return dict(zip(columns["key"], columns["label_id"], strict=True))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -62,11 +80,7 @@ def test_a_round_trip_is_exact(
     published: Path, imported: Path, tmp_path: Path, task: str, published_chunks: bool
 ) -> None:
     (path,) = export_h5(imported / task, tmp_path, (), published_chunks)
-    before, after = _contents(published / task / f"{task}.h5"), _contents(path)
-    assert before.keys() == after.keys()
-    for key, values in before.items():
-        assert values.dtype == after[key].dtype, key
-        np.testing.assert_array_equal(values, after[key], err_msg=key)
+    _same_contents(published / task / f"{task}.h5", path)
     for beside in (published / task).glob("*.json"):
         assert (tmp_path / task / beside.name).read_bytes() == beside.read_bytes()
     nodata = "no_data_values.json"
@@ -87,9 +101,7 @@ def test_an_import_is_a_whole_dataset(published: Path, imported: Path, task: str
         rows = dataset.sql(f"SELECT label_id FROM {task} WHERE split = '{split}'").to_pydict()
         assert {ids.index(int(i)) for i in rows["label_id"]} == set(splits[f"{key}_indices"])
     few = dataset.select(task, "train", fraction=50, modalities=["sentinel2"])
-    row_of = dict(
-        zip(*dataset.sql(f"SELECT key, label_id FROM {task}").to_pydict().values(), strict=True)
-    )
+    row_of = _labels(dataset, task)
     seen = 0
     for batch in few.loader(4, "sequential"):
         for i, key in enumerate(batch["key"]):
@@ -110,20 +122,51 @@ def test_an_older_key_comes_out_as_it_was(tmp_path: Path) -> None:
     import_h5(path, tmp_path / "ours", 1, _quiet)
     assert verify(tmp_path / "ours") == []
     (back,) = export_h5(tmp_path / "ours", tmp_path / "back", (), published_chunks=False)
-    before, after = _contents(path), _contents(back)
-    assert before.keys() == after.keys()
-    np.testing.assert_array_equal(before["AsterDEM"], after["AsterDEM"])
+    _same_contents(path, back)
+    beside = path.with_name("soil_pH_split_data.json").read_bytes()
+    assert b"AsterDEM_train_5%_means" in beside
+    assert back.with_name("soil_pH_split_data.json").read_bytes() == beside
 
 
-def test_values_that_ours_would_round_are_kept(tmp_path: Path) -> None:
-    path = write_published(tmp_path / "in", "biomass", 8)
+def test_whatever_stands_in_a_file_comes_back(tmp_path: Path) -> None:
+    path = write_published(tmp_path / "in", "biomass", 8, many=True)
     with h5py.File(path, "r+") as file:
         values = file["Sentinel1"][...]
-        values[1, 0, 0, 0] = -12.3456789012345  # no float32
+        values[1, 0, 0, :3] = -12.3456789012345, np.nan, -0.0  # no float32; no number; no zero
         file["Sentinel1"][...] = values
+        values = file["Sentinel2"][...]
+        values[2, 3, 4, :4] = 100.5, 101.5, 102.75, -0.25
+        file["Sentinel2"][...] = values
+        file["temperature"][3, 1] = np.nan
+        scenes = [text.decode() for text in file["sentinel2_system_index"][...]]
+        for name, size in (("sentinel2_system_index", None), ("crs", 40)):
+            text = file[name][...]
+            del file[name]
+            data = text if size is None else text.astype(f"S{size}")
+            file.create_dataset(name, data=data, dtype=h5py.string_dtype("ascii", size))
+        del file["geolocation"]
+        file["geolocation"] = np.arange(16.0).reshape(8, 2).astype(">f8")
+        file["a word each"] = np.array(["é", "", "é" * 9, *"abcde"], dtype=object)
+        file["words"] = np.array([["a", "bc"]] * 8, dtype=object)
+        file["layers"] = np.arange(8 * 3 * 5, dtype="i2").reshape(8, 3, 5)
+        file["is_odd"] = np.arange(8) % 2 == 1
+        file["key"] = np.arange(8, dtype="u1")
     import_h5(path, tmp_path / "ours", 1, _quiet)
+    assert verify(tmp_path / "ours") == []
     (back,) = export_h5(tmp_path / "ours", tmp_path / "back", (), published_chunks=False)
-    np.testing.assert_array_equal(_contents(back)["Sentinel1"], values)
+    _same_contents(path, back)
+    dataset = open_dataset(tmp_path / "ours")
+    table = dataset.sql(
+        "SELECT sentinel2.source_ids[1] AS scene, temperature.values[2] AS kelvin, label_id "
+        "FROM biomass ORDER BY CAST(label_id AS int)"
+    ).to_pydict()
+    assert table["scene"] == scenes
+    assert table["kelvin"][3] == -9999  # what is no number is no data
+    rows = {key: int(i) // 3 - 1 for key, i in _labels(dataset, "biomass").items()}
+    for batch in dataset.select("biomass", modalities=["sentinel2"]).loader(1, "sequential"):
+        if rows[batch["key"][0]] == 2:
+            found = np.asarray(batch["sentinel2"][0, 3, 4, :4]).tolist()
+            assert found == [100, 102, 103, 0]  # to the nearest, halves to even
 
 
 def test_two_tasks_of_the_same_places(tmp_path: Path) -> None:
@@ -142,6 +185,11 @@ def test_a_dataset_of_ours_is_exported(small_dataset: Path, tmp_path: Path) -> N
     paths = export_h5(small_dataset, tmp_path / "h5", (), published_chunks=False)
     assert {path.stem for path in paths} == set(_json(small_dataset / "dataset.json")["tasks"])
     task = "soil_pH"
+    for each in TASKS:
+        with h5py.File(tmp_path / f"h5/{each}/{each}.h5") as file:
+            missing = {name for text in file["missing_modalities"] for name in json.loads(text)}
+            assert missing <= set(MODALITIES)
+            assert (file["Sentinel2"][...] < 65535).any()
     import_h5(tmp_path / "h5" / task, tmp_path / "again", 1, _quiet)
     assert verify(tmp_path / "again") == []
     columns = "key, split, train_50, target, biome"
@@ -177,114 +225,17 @@ def test_memory_does_not_grow_with_the_tiles(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 90e6, peaks
 
 
-@pytest.mark.parametrize(
-    ("harm", "sentence"),
-    [
-        ("no hdf5", r"cannot be read as HDF5"),
-        ("truncated", r"cannot be read as HDF5"),
-        ("no key", r"has no temperature; found"),
-        ("shape", r"biome has shape \(8, 2\), expected \(8,\) for 8 tiles"),
-        ("no splits", r"soil_pH_split_data.json is not there"),
-        ("index", r"names row 99, and the .h5 file has 8"),
-        ("two splits", r"row \d is in train and in val"),
-        ("no split", r"row \d of 8 is in no split"),
-        ("grid", r"row 2 has crs EPSG:\d+ and transform .*whole multiples"),
-        ("twins", r"rows 0 and 1 are the same tile"),
-        ("date", r"row 3 has the sentinel2_date 'June'"),
-    ],
-)
-def test_what_is_not_as_published(tmp_path: Path, harm: str, sentence: str) -> None:
-    path = write_published(tmp_path / "in", "soil_pH", 8)
-    _harm(path, harm)
-    with pytest.raises(FormatError, match=sentence):
-        import_h5(path, tmp_path / "out", 1, _quiet)
-    assert not (tmp_path / "out/dataset.json").exists()
-
-
-def _harm(path: Path, harm: str) -> None:
-    splits = path.with_name("soil_pH_split_data.json")
-    document = json.loads(splits.read_text())
-    if harm in {"no hdf5", "truncated"}:
-        whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2] if harm == "truncated" else b"\x89HDF no")
-    elif harm == "no splits":
-        splits.unlink()
-    elif harm in {"index", "two splits", "no split"}:
-        extra = {"index": 99, "two splits": document["train_100%_indices"][0]}
-        if harm == "no split":
-            document["val_indices"] = []
-        else:
-            document["val_indices"].append(extra[harm])
-        splits.write_text(json.dumps(document))
-    else:
-        with h5py.File(path, "r+") as file:
-            if harm == "no key":
-                del file["temperature"]
-            elif harm == "shape":
-                del file["biome"]
-                file["biome"] = np.zeros((8, 2), int)
-            elif harm == "date":
-                file["sentinel2_date"][3] = "June"
-            else:
-                transform, crs = file["transform"][...], file["crs"][...]
-                if harm == "grid":
-                    transform[2, 2] += 3.0
-                else:
-                    transform[1], crs[1] = transform[0], crs[0]
-                file["transform"][...], file["crs"][...] = transform, crs
-
-
-def test_places_that_are_not_for_it(published: Path, imported: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no file of the published layout"):
-        import_h5(tmp_path, tmp_path / "out", 1, _quiet)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is not empty"):
-        import_h5(published / "soil_pH", tmp_path / "full", 1, _quiet)
-    with pytest.raises(ConfigError, match="has no task 'biomass'"):
-        export_h5(imported / "soil_pH", tmp_path / "h5", ("biomass",), published_chunks=False)
-
-
-def test_without_the_library(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ConfigError, match=r"not installed: pip install 'mmearth\[h5\]'"):
-        import_h5(published / "soil_pH", tmp_path / "out", 1, _quiet)
-
-
-def test_an_interrupted_import_begins_again(
-    published: Path, imported: Path, tmp_path: Path
-) -> None:
-    splits = tmp_path / "in/soil_pH/soil_pH_split_data.json"
-    path = write_published(tmp_path / "in", "soil_pH", N, 7)
-    whole = splits.read_bytes()
-    splits.write_text("{}")
-    with pytest.raises(FormatError):
-        import_h5(path, tmp_path / "out", 1, _quiet)
-    splits.write_bytes(whole)
-    _, dataset_hash = import_h5(path, tmp_path / "out", 1, _quiet)
-    assert dataset_hash == _json(imported / "soil_pH/dataset.json")["dataset_hash"]
-
-
 def test_on_the_command_line(published: Path, tmp_path: Path) -> None:
+    source, ours, back = published / "soil_pH", tmp_path / "ours", tmp_path / "back"
     run = CliRunner().invoke
     done = run(
-        root, ["packaging", "import-h5", str(published / "soil_pH"), "-o", str(tmp_path / "a")]
+        root, ["packaging", "import-h5", str(source), "-o", str(ours), "--workers", "1", "--json"]
     )
     assert done.exit_code == 0, done.output
-    assert "soil_pH" in done.output
-    done = run(
-        root,
-        [
-            "packaging",
-            "export-h5",
-            str(tmp_path / "a"),
-            "-o",
-            str(tmp_path / "b"),
-            "--task",
-            "soil_pH",
-        ],
-    )
+    assert json.loads(done.stdout)["samples"] == {"soil_pH": N}
+    assert re.search(r"0\.\d GB of disk are needed", done.stderr)
+    assert run(root, ["packaging", "verify", str(ours)]).exit_code == 0
+    done = run(root, ["packaging", "export-h5", str(ours), "-o", str(back), "--task", "soil_pH"])
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "b/soil_pH/soil_pH.h5").is_file()
+    assert done.stdout.strip() == str(back / "soil_pH/soil_pH.h5")
+    _same_contents(source / "soil_pH.h5", back / "soil_pH/soil_pH.h5")

@@ -14,7 +14,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/READM
 def test_readme_shows_every_file_of_the_folders() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = readme.split("## The tree")[1]
-    for folder in ("catalog", "curate", "packaging", "loaders"):
+    for folder in ("catalog", "curate", "packaging", "loaders", "benchmark"):
         part = re.search(rf"^    {folder}/\n((?:      .*\n)+)", tree, re.M)
         assert part is not None, folder
         shown = {line.split()[0] for line in part.group(1).splitlines()}

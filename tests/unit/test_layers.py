@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("catalog", "curate", "packaging", "loaders")
+FOLDERS = ("catalog", "curate", "packaging", "loaders", "benchmark")
 ALLOWED = {
     "catalog": {"catalog"},
     "curate": {"catalog", "curate"},
     "packaging": {"catalog", "packaging"},
     "loaders": {"catalog", "packaging", "loaders"},
+    "benchmark": {"catalog", "loaders", "benchmark"},
 }
 THIRD_PARTIES = {
     "catalog": {
@@ -28,6 +29,10 @@ THIRD_PARTIES = {
     },
     "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click", "tqdm"},
     "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
+    "benchmark": {
+        *("torch", "lightning_fabric", "timm", "numpy", "scipy", "sklearn", "threadpoolctl"),
+        *("pyarrow", "pydantic", "click"),
+    },
 }
 ONLY_IN = {
     "pystac": {"stac.py", "stac_asset.py", "stac_collection.py", "stac_item.py", "validate.py"},

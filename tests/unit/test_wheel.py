@@ -12,7 +12,7 @@ from pathlib import Path
 import mmearth
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("catalog", "curate", "packaging", "loaders")
+FOLDERS = ("catalog", "curate", "packaging", "loaders", "benchmark")
 
 
 def _modules() -> set[str]:

@@ -14,7 +14,6 @@ import pytest
 
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.predictions import read_predictions, write_predictions
-from mmearth.benchmark.report import SECTIONS, report
 from mmearth.benchmark.report.content import (
     Document,
     Section,
@@ -28,6 +27,7 @@ from mmearth.benchmark.report.html import to_html
 from mmearth.benchmark.report.markdown import to_markdown
 from mmearth.benchmark.report.performance import _ranks
 from mmearth.benchmark.report.svg import scale_of
+from mmearth.benchmark.report.writing import SECTIONS, report
 from mmearth.benchmark.results import RESULTS, read_results, run_folder
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path
 from mmearth.catalog.errors import ConfigError

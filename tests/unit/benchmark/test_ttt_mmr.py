@@ -98,9 +98,8 @@ def plain_losses(model: Model, features: Tensor) -> dict[str, Tensor]:
     maps = functional.interpolate(features, (128, 128), mode="bilinear", align_corners=False)
     maps = functional.conv2d(maps, head.weight[:, :, None, None], head.bias)
     losses = {}
-    for name, output in zip(NAMES, maps.split(head.widths, 1), strict=True):
-        if MODALITIES[name].level == "tile":
-            output = output.mean((2, 3))
+    for name, rows in zip(NAMES, maps.split(head.widths, 1), strict=True):
+        output = rows.mean((2, 3)) if MODALITIES[name].level == "tile" else rows
         tiles = []
         for tile, truth, valid in zip(output, batch[name], batch["mask"][name], strict=True):
             if not valid.any():

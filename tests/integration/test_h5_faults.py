@@ -1,0 +1,295 @@
+"""Published HDF5 files that are not as published, and disks, kills and wishes that cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmearth.catalog.errors import ConfigError, DataError, FormatError
+from mmearth.packaging.h5.export_h5 import export_h5
+from mmearth.packaging.h5.import_h5 import import_h5
+from mmearth.packaging.verify import verify
+from mmearth.tests.hdf5_files import write_published
+
+h5py = pytest.importorskip("h5py")
+
+N = 8
+TASK = "soil_pH"
+
+
+def _quiet(step: str, size: int | None) -> None:
+    pass
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_published(tmp_path / "in", TASK, N)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An import of the same file, and its hash; tests must not change it."""
+    folder = tmp_path_factory.mktemp("whole")
+    _, dataset_hash = import_h5(write_published(folder / "in", TASK, N), folder / "out", 1, _quiet)
+    return folder / "out", dataset_hash
+
+
+def _splits(path: Path, change: dict[str, Any]) -> None:
+    splits = path.with_name(f"{TASK}_split_data.json")
+    document = json.loads(splits.read_text())
+    for key, value in change.items():
+        document[key] = [*document[key], *value] if value else value
+    splits.write_text(json.dumps(document))
+
+
+def _first_train(path: Path) -> int:
+    document = json.loads(path.with_name(f"{TASK}_split_data.json").read_text())
+    return int(document["train_100%_indices"][0])
+
+
+def _rewrite(path: Path, name: str, values: Any) -> None:
+    with h5py.File(path, "r+") as file:
+        if name in file:
+            del file[name]
+        if values is not None:
+            file[name] = values
+
+
+def _set(path: Path, name: str, row: Any, value: Any) -> None:
+    with h5py.File(path, "r+") as file:
+        values = file[name][...]
+        values[row] = value
+        file[name][...] = values
+
+
+def _twins(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        for name in ("transform", "crs"):
+            values = file[name][...]
+            values[1] = values[0]
+            file[name][...] = values
+
+
+HARMS: dict[str, tuple[Any, str]] = {
+    "no hdf5": (lambda p: p.write_bytes(b"\x89HDF no"), "cannot be read as HDF5"),
+    "truncated": (
+        lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
+        "cannot be read as HDF5",
+    ),
+    "no key": (lambda p: _rewrite(p, "temperature", None), "has no temperature; found"),
+    "shape": (
+        lambda p: _rewrite(p, "biome", np.zeros((N, 2), int)),
+        r"biome has shape \(8, 2\), expected \(8,\) for 8 tiles",
+    ),
+    "rows": (
+        lambda p: _rewrite(p, "SCL_NO_DATA_PIXEL_FRACTION", np.zeros(N - 1)),
+        r"SCL_NO_DATA_PIXEL_FRACTION has shape \(7,\), expected 8 rows",
+    ),
+    "no rows": (lambda p: _rewrite(p, "id", np.zeros(0, int)), "has no rows"),
+    "text for numbers": (
+        lambda p: _rewrite(p, "precipitation", np.full((N, 3), b"wet")),
+        "precipitation has dtype .*, expected numbers",
+    ),
+    "numbers for text": (lambda p: _rewrite(p, "crs", np.zeros(N)), "crs .* expected text"),
+    "no UTF-8": (lambda p: _rewrite(p, "crs", np.full(N, b"\xff")), "crs is not UTF-8"),
+    "group": (lambda p: _rewrite(p, "more/inside", [1]), "more is not a dataset"),
+    "two names": (
+        lambda p: _rewrite(p, "AsterDEM", np.zeros((N, 2, 128, 128))),
+        "ASTER_GDEM and AsterDEM|AsterDEM and ASTER_GDEM",
+    ),
+    "id": (lambda p: _set(p, "id", 1, 5), "id 5 stands 2 times"),
+    "no splits": (
+        lambda p: p.with_name(f"{TASK}_split_data.json").unlink(),
+        "soil_pH_split_data.json is not there",
+    ),
+    "no JSON": (
+        lambda p: p.with_name(f"{TASK}_split_data.json").write_text("{"),
+        "soil_pH_split_data.json is not JSON",
+    ),
+    "index": (lambda p: _splits(p, {"val_indices": [99]}), "names row 99, and the .h5 file has 8"),
+    "two splits": (
+        lambda p: _splits(p, {"val_indices": [_first_train(p)]}),
+        r"row \d is in train and in val",
+    ),
+    "no split": (lambda p: _splits(p, {"val_indices": []}), r"row \d of 8 is in no split"),
+    "grid": (
+        lambda p: _set(p, "transform", (2, 2), 500003.0),
+        r"row 2 has crs EPSG:\d+ and transform .*whole multiples",
+    ),
+    "twins": (_twins, "rows 0 and 1 are the same tile"),
+    "date": (lambda p: _set(p, "sentinel2_date", 3, "June"), "row 3 has the sentinel2_date 'June'"),
+    "target": (lambda p: _set(p, TASK, 4, np.nan), "row 4 has the soil_pH nan"),
+    "no data": (
+        lambda p: (p.parent.parent / "no_data_values.json").write_text('{"Sentinel2": 0}'),
+        "Sentinel2 has the no-data value 0, expected 65535",
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_is_not_as_published_is_refused_before_anything_is_written(
+    path: Path, tmp_path: Path, harm: str
+) -> None:
+    spoil, sentence = HARMS[harm]
+    spoil(path)
+    with pytest.raises(FormatError, match=sentence) as caught:
+        import_h5(path, tmp_path / "out", 1, _quiet)
+    assert "\n" not in str(caught.value)
+    assert str(path.parent.parent) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("Sentinel2", 70000.0, r"row 5 of Sentinel2 holds 70000, expected 0 to 65535"),
+        ("ESA_WorldCover", 10.8, r"row 5 .*: found values"),
+        ("ASTER_GDEM", 9500.0, r"row 5 of soil_pH.h5: aster_gdem elevation: found values"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(
+    path: Path, tmp_path: Path, name: str, value: float, sentence: str
+) -> None:
+    if name == "ESA_WorldCover":  # 10.8 is rounded to 11, no data; 12 is nothing at all
+        value = 12.0
+    _set(path, name, (5, 0, 0, 0), value)
+    with pytest.raises(DataError, match=sentence):
+        import_h5(path, tmp_path / "out", 1, _quiet)
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
+def test_a_broken_chunk_ends_it_and_frees_the_disk(
+    path: Path, tmp_path: Path, whole: tuple[Path, str]
+) -> None:
+    good = path.read_bytes()
+    with h5py.File(path) as file:
+        chunk = file["Sentinel2"].id.get_chunk_info(3)
+    broken = bytearray(good)
+    middle = chunk.byte_offset + chunk.size // 2
+    broken[middle : middle + 20] = bytes(20)
+    path.write_bytes(broken)
+    with pytest.raises(FormatError, match=r"soil_pH.h5 cannot be read as HDF5"):
+        import_h5(path, tmp_path / "out", 1, _quiet)
+    left = sum(each.stat().st_size for each in (tmp_path / "out").rglob("*") if each.is_file())
+    assert left < 1e6
+    path.write_bytes(good)
+    assert import_h5(path, tmp_path / "out", 1, _quiet)[1] == whole[1]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from mmearth.packaging.h5.import_h5 import import_h5
+def tell(step, _):
+    if step.startswith(sys.argv[3]):
+        os._exit(9)
+import_h5(Path(sys.argv[1]), Path(sys.argv[2]), 1, tell)
+"""
+
+
+@pytest.mark.parametrize("step", ["pack", "catalogue"])
+def test_a_killed_import_begins_again(
+    path: Path, tmp_path: Path, whole: tuple[Path, str], step: str
+) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(out), step], check=False)
+    assert done.returncode == 9
+    assert not (out / "dataset.json").exists()
+    (out / "mine.txt").write_text("mine")
+    assert import_h5(path, out, 1, _quiet)[1] == whole[1]
+    assert verify(out) == []
+    assert (out / "mine.txt").read_text() == "mine"
+    assert not (out / ".curate").exists()
+
+
+LIMITED = """
+import resource, sys
+limit = int(sys.argv.pop(1))
+from mmearth.cli import main
+import mmearth.packaging.cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # what a full disk does, at this size
+main()
+"""
+
+
+@pytest.mark.parametrize("limit", [3_000, 60_000, 300_000])
+def test_a_full_disk_is_one_sentence(
+    path: Path, tmp_path: Path, whole: tuple[Path, str], limit: int
+) -> None:
+    out = str(tmp_path / "to")
+    for command in (
+        ["import-h5", str(path), "-o", out, "--workers", "1"],
+        ["export-h5", str(whole[0]), "-o", out],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, str(limit), "packaging", *command],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 3, done.stderr
+        assert "no space is left" in done.stderr
+        assert "Traceback" not in done.stderr
+        left = [each for each in Path(out).rglob("*") if each.is_file()]
+        assert not [each for each in left if each.suffix in {".h5", ".npy", ".tmp"}]
+
+
+def test_two_tasks_that_saw_a_tile_on_two_days(tmp_path: Path) -> None:
+    write_published(tmp_path / "in", "soil_nitrogen", N)
+    other = write_published(tmp_path / "in", TASK, N)
+    _set(other, "sentinel2_date", 2, "2020-07-01")
+    sentence = r"soil_pH.h5: row 2, tile .* was seen otherwise in soil_nitrogen.h5"
+    with pytest.raises(FormatError, match=sentence):
+        import_h5(tmp_path / "in", tmp_path / "out", 1, _quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_nothing_explains(tmp_path: Path) -> None:
+    path = write_published(tmp_path / "in", "species", N)
+    _set(path, "species", 6, '["Yeti"]')
+    with pytest.raises(FormatError, match=r"row 6 has the labels .*Yeti"):
+        import_h5(path, tmp_path / "out", 1, _quiet)
+
+
+def test_attributes_are_left_out_with_a_warning(path: Path, tmp_path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["Sentinel2"].attrs["unit"] = "1"
+    with pytest.warns(UserWarning, match="has attributes"):
+        import_h5(path, tmp_path / "out", 1, _quiet)
+
+
+def test_places_that_are_not_for_it(path: Path, whole: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no file of the published layout"):
+        import_h5(tmp_path / "empty", tmp_path / "out", 1, _quiet)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"is not empty: it holds mine\.txt"):
+        import_h5(path, tmp_path / "full", 1, _quiet)
+    with pytest.raises(ConfigError, match="is a file"):
+        import_h5(path, tmp_path / "full/mine.txt", 1, _quiet)
+    with pytest.raises(ConfigError, match="has no task 'biomass'"):
+        export_h5(whole[0], tmp_path / "h5", ("biomass",), published_chunks=False)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"soil_pH\.h5 is there already"):
+        export_h5(whole[0], tmp_path / "in", (), published_chunks=False)
+    assert path.read_bytes() == before
+
+
+def test_without_the_library(
+    path: Path, whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for attempt in (
+        lambda: import_h5(path, tmp_path / "out", 1, _quiet),
+        lambda: export_h5(whole[0], tmp_path / "out", (), published_chunks=False),
+    ):
+        with pytest.raises(ConfigError, match=r"not installed: pip install 'mmearth\[h5\]'"):
+            attempt()
+    assert not (tmp_path / "out").exists()

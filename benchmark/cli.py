@@ -1,4 +1,4 @@
-"""`mmearth benchmark list | run | report`."""
+"""`mmearth benchmark list | check | run | report`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from mmearth.catalog import options
+
+_PROBLEMS = 4
+"""Exit code: a check found problems (docs/exit-codes.md)."""
 
 
 @click.group("benchmark")
@@ -22,14 +25,48 @@ def list_encoders(as_json: bool) -> None:
 
     from mmearth.benchmark.encoders import ENCODERS
 
+    columns = ("name", "title", "weights", "state")
     rows = []
     for name, spec in ENCODERS.items():
         lacking = [package for package in spec.packages if find_spec(package) is None]
-        rows.append([name, spec.title, f"needs {', '.join(lacking)}" if lacking else "ready"])
+        todo = f"needs {', '.join(lacking)}: pip install 'mmearth[{spec.extra}]'"
+        rows.append((name, spec.title, spec.weights or "none", todo if lacking else "ready"))
     if as_json:
-        options.echo_json([dict(zip(("name", "title", "state"), row, strict=True)) for row in rows])
+        options.echo_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
-    options.echo_table(["encoder", "what it is", "here"], rows)
+    options.echo_table(["encoder", "what it is", "weights", "here"], rows)
+
+
+@cli.command()
+@click.argument("encoder")
+@click.option(
+    "--weights",
+    type=click.Choice(["none", "published"]),
+    default="none",
+    show_default=True,
+    help="Random, or pretrained.",
+)
+@options.as_json
+def check(encoder: str, weights: str, as_json: bool) -> int:
+    """Try what ENCODER promises, on made-up tiles, before any hour of a GPU.
+
+    ENCODER is a name of `mmearth benchmark list`, module:Class or file.py:Class. Exits with 4 when
+    a promise is broken, and names it.
+
+    mmearth benchmark check my_encoder.py:Mine
+    """
+    from mmearth.benchmark.check import check as try_all
+    from mmearth.benchmark.check import plain_statistics
+    from mmearth.benchmark.encoders import build_encoder
+
+    made = build_encoder(encoder, plain_statistics(), weights, "default")
+    findings = list(try_all(made))
+    if as_json:
+        options.echo_json([{"promise": f.name, "problem": f.problem} for f in findings])
+    else:
+        rows = [[f.name, "no" if f.problem else "yes", f.problem] for f in findings]
+        options.echo_table(["promise", "kept", "found"], rows)
+    return _PROBLEMS if any(finding.problem for finding in findings) else 0
 
 
 @cli.command()

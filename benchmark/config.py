@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mmearth.catalog.configuration import read_config
+from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 
 Recipe = Literal["default", "mmearth-bench-2026"]
 Method = Literal["LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo"]
 Fraction = Literal[5, 50, 100]
+Tracker = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
 class _Strict(BaseModel):
@@ -34,6 +36,8 @@ class Training(_Strict):
     """Of AdamW."""
     warmup_epochs: float = Field(default=10, ge=0)
     """Of linear warm-up."""
+    compile: bool = False
+    """Whether torch.compile makes the steps faster, after a minute or more of compiling."""
 
 
 class Adaptation(_Strict):
@@ -47,12 +51,27 @@ class Adaptation(_Strict):
     """Samples that are adapted to together."""
     zero: bool = False
     """Whether validation may choose not to adapt."""
+    held_back: tuple[str, ...] = ()
+    """Modalities by whose reconstruction validation chooses K while the others are adapted to, so
+    that no label is looked at; none: K is chosen by the task's loss, as published."""
     roll_back: bool = False
     """Whether a batch stops when its reconstruction gets worse."""
     parameters: str = "all"
     """Which of the encoder's are adapted: `all`, `norm` or `last:N`."""
     products: str = "stream"
     """How the gradients are made; see docs/test-time-training.md."""
+
+    @field_validator("held_back")
+    @classmethod
+    def _known(cls, held_back: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in held_back if name not in MODALITIES]
+        if unknown:
+            raise ValueError(
+                f"there is no modality {unknown[0]!r}; expected some of {', '.join(MODALITIES)}"
+            )
+        if set(held_back) == set(MODALITIES):
+            raise ValueError("all modalities are held back, so nothing is adapted to; leave some")
+        return held_back
 
 
 class BenchmarkConfig(_Strict):
@@ -80,6 +99,8 @@ class BenchmarkConfig(_Strict):
     """`published`: pretrained; `none`: random, the architecture alone."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Of training; adaptation is in 32 bits."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where the curves of training go; see docs/benchmark.md."""
     training: Training = Training()
     adaptation: Adaptation = Adaptation()
 

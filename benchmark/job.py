@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 
 from mmearth.benchmark.config import BenchmarkConfig
 from mmearth.benchmark.encoder import Encoder
@@ -17,6 +18,7 @@ from mmearth.benchmark.matrix import Cell
 from mmearth.benchmark.model import Model
 from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.task_data import TaskData
+from mmearth.benchmark.tracking import trackers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,13 @@ class Job:
     def scale(self) -> TargetScale:
         """How the target is standardised; as published it is not."""
         return RAW if self.config.recipe == "mmearth-bench-2026" else self.data.target_scale
+
+    @cached_property
+    def loggers(self) -> list[Logger]:
+        """Where the run's curves go; nowhere from ranks but the first."""
+        if not self.fabric.is_global_zero:
+            return []
+        return trackers(self.config.trackers, self.folder, self.cell)
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmearth.benchmark.canaries import ADAPTED, BASELINE
 from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.encoders import source_digest
 from mmearth.benchmark.results import Setting, config_hash
 from mmearth.catalog.errors import ConfigError
 
@@ -61,6 +62,7 @@ def setting(config: BenchmarkConfig, dataset_hash: str, cell: Cell) -> Setting:
             "weights": config.weights,
             "precision": config.precision,
             "training": config.training.model_dump(),
+            "encoder_source": source_digest(cell.encoder),
         }
     if cell.method in ADAPTED:
         decides["adaptation"] = config.adaptation.model_dump()

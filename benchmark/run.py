@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 
 import mmearth
 from mmearth.benchmark import baselines
@@ -32,6 +33,7 @@ from mmearth.benchmark.results import (
 )
 from mmearth.benchmark.task_data import TEST_SPLITS, TaskData
 from mmearth.benchmark.traces import predictions_path
+from mmearth.benchmark.tracking import finish
 from mmearth.benchmark.training import LAST
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.loaders.dataset import Dataset, open_dataset
@@ -124,17 +126,20 @@ def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     begin = time.perf_counter()
+    loggers: list[Logger] = []
     if cell.encoder == BASELINE:
         outcome = _baseline(cell, dataset, fabric)
     else:
         start = run_folder(out, setting(config, dataset.hash, cell.jt))
         data = TaskData(dataset, cell.task, cell.fraction)
-        outcome = METHODS[cell.method](Job(config, cell, data, fabric, folder, start))
+        job = Job(config, cell, data, fabric, folder, start)
+        loggers, outcome = job.loggers, METHODS[cell.method](job)
     if not fabric.is_global_zero:
         return
     for split, predictions in outcome.predictions.items():
         write_predictions(predictions, predictions_path(folder, split))
     scores = {split: score(found) for split, found in outcome.predictions.items()}
+    finish(loggers, scores, config.training.epochs)
     circumstances = Circumstances(
         dataset.hash,
         mmearth.__version__,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from torch import Tensor, nn
 
 from mmearth.benchmark.config import Training
+from mmearth.benchmark.tracking import track
 from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.files import TEMPORARY
 
@@ -33,9 +36,18 @@ class Fit:
     """(the module as Fabric wraps it, a batch on its device) → a scalar."""
     goodness: Callable[[], float]
     """The headline metric on the validation split, more is better."""
+    seed: int
+    """Of what layers draw in training: dropout, stochastic depth."""
 
 
-def fit(fabric: Fabric, module: nn.Module, how: Fit, training: Training, folder: Path) -> None:
+def fit(
+    fabric: Fabric,
+    module: nn.Module,
+    how: Fit,
+    training: Training,
+    folder: Path,
+    loggers: Sequence[Logger] = (),
+) -> None:
     """Train a module in place; it ends with the weights of the epoch that validates best.
 
     Args:
@@ -44,33 +56,49 @@ def fit(fabric: Fabric, module: nn.Module, how: Fit, training: Training, folder:
         how: Batches, loss and validation.
         training: Of the configuration.
         folder: Of the run; `best.pt` stays there.
+        loggers: Told the mean loss and the validation of each epoch.
 
     Raises:
         StorageError: The disk is full.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, training.lr, weight_decay=training.weight_decay)
-    wrapped, optimiser = fabric.setup(module, optimiser)
+    faster: Any = torch.compile(module) if training.compile else module
+    wrapped, optimiser = fabric.setup(faster, optimiser)
     begin, best = _resume(folder, module, optimiser)
     for epoch in range(begin, training.epochs):
         module.train()
-        for i, batch in enumerate(how.batches(epoch)):
-            rate = learning_rate(epoch * how.n_batches + i, how.n_batches, training)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            loss = how.loss(wrapped, fabric.to_device(batch))
-            fabric.backward(loss)
-            optimiser.step()
-            optimiser.zero_grad()
+        # A function of the epoch and not of what came before: a run that goes on draws the same.
+        words = np.random.SeedSequence([how.seed, epoch, fabric.global_rank]).generate_state(1)
+        torch.manual_seed(int(words[0]))
+        mean_loss = _epoch(fabric, wrapped, optimiser, how, training, epoch)
         module.eval()
         found = how.goodness()
+        track(loggers, {"loss": mean_loss, "validation": found}, epoch)
         if found > best or not (folder / BEST).exists():
             best = max(found, best)
             _save(fabric, {"model": module.state_dict()}, folder / BEST)
         state = {"model": module.state_dict(), "optimiser": optimiser.state_dict()}
-        state |= {"epoch": epoch + 1, "best": best, "random": torch.get_rng_state()}
+        state |= {"epoch": epoch + 1, "best": best}
         _save(fabric, state, folder / LAST)
     load_best(module, folder)
+
+
+def _epoch(
+    fabric: Fabric, wrapped: Any, optimiser: Any, how: Fit, training: Training, epoch: int
+) -> float:
+    """Take the steps of an epoch; return the mean loss of this rank's batches."""
+    losses = []
+    for i, batch in enumerate(how.batches(epoch)):
+        rate = learning_rate(epoch * how.n_batches + i, how.n_batches, training)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        loss = how.loss(wrapped, fabric.to_device(batch))
+        fabric.backward(loss)
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.detach())  # read at the end, so that no step waits for the device
+    return float(torch.stack(losses).mean())
 
 
 def learning_rate(step: int, per_epoch: int, training: Training) -> float:
@@ -104,7 +132,6 @@ def _resume(folder: Path, module: nn.Module, optimiser: Any) -> tuple[int, float
     state = torch.load(path, map_location=device, weights_only=True)
     module.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    torch.set_rng_state(state["random"].cpu())
     return int(state["epoch"]), float(state["best"])
 
 

@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+# Workers that run side by side share the cores: threads beyond them only wait for each other.
+os.environ.setdefault(
+    "OMP_NUM_THREADS",
+    str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))),
+)
 ROOT = Path(__file__).resolve().parent.parent
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

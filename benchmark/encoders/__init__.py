@@ -6,11 +6,13 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass, field
+from hashlib import sha256
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from mmearth.benchmark.encoder import Encoder
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, FormatError, UnavailableError
 from mmearth.loaders.inputs import Normalisation
 
 
@@ -24,30 +26,67 @@ class EncoderSpec:
     """`module:Class`."""
     packages: tuple[str, ...]
     """That it is imported from."""
+    extra: str
+    """Of mmearth, that installs them."""
+    weights: str = ""
+    """Where published ones come from; none if empty."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Given to the class, after the statistics."""
+    """Given to the class."""
 
 
-_SCRATCH = "mmearth.benchmark.encoders.scratch"
+_HERE = "mmearth.benchmark.encoders"
+_TORCHGEO, _TERRATORCH = ("torchgeo", "requests"), ("terratorch",)
+
+
+def _scratch(title: str, kind: str, multimodal: bool) -> EncoderSpec:
+    seen = "all modalities" if multimodal else "RGB"
+    options = {"multimodal": True} if multimodal else {}
+    place = f"{_HERE}.scratch:{kind}"
+    return EncoderSpec(f"{title}, {seen}", place, ("timm",), "benchmark", "", options)
+
+
+def _torchgeo(title: str, place: str) -> EncoderSpec:
+    return EncoderSpec(title, f"{_HERE}.{place}", _TORCHGEO, "encoders", "torchgeo")
+
+
+def _dinov3(title: str, tag: str) -> EncoderSpec:
+    place = f"{_HERE}.dinov3:DINOv3"
+    return EncoderSpec(title, place, ("timm",), "benchmark", "timm", {"tag": tag})
+
+
+def _terratorch(title: str, place: str) -> EncoderSpec:
+    return EncoderSpec(title, f"{_HERE}.{place}", _TERRATORCH, "encoders", "terratorch")
+
+
+def _olmoearth(title: str, size: str) -> EncoderSpec:
+    place, package = f"{_HERE}.olmoearth:OlmoEarth", "olmoearth_pretrain_minimal"
+    return EncoderSpec(title, place, (package,), "encoders", "allenai", {"size": size})
+
+
+_ATTO, _TINY = "ConvNeXt V2-Atto from scratch", "a ConvNeXt V2 of 0.06 million weights"
 ENCODERS: dict[str, EncoderSpec] = {
-    "convnextv2_atto": EncoderSpec(
-        "ConvNeXt V2-Atto from scratch, RGB", f"{_SCRATCH}:ConvNeXtV2Atto", ("timm",)
+    "convnextv2_atto": _scratch(_ATTO, "ConvNeXtV2Atto", False),
+    "convnextv2_atto_multimodal": _scratch(_ATTO, "ConvNeXtV2Atto", True),
+    "convnextv2_tiny": _scratch(_TINY, "ConvNeXtV2Tiny", False),
+    "convnextv2_tiny_multimodal": _scratch(_TINY, "ConvNeXtV2Tiny", True),
+    "mpmae": EncoderSpec(
+        "MP-MAE, ConvNeXt V2-Atto", f"{_HERE}.mpmae:MPMAE", ("timm",), "benchmark", "MMEarth"
     ),
-    "convnextv2_atto_multimodal": EncoderSpec(
-        "ConvNeXt V2-Atto from scratch, all modalities",
-        f"{_SCRATCH}:ConvNeXtV2Atto",
-        ("timm",),
-        {"multimodal": True},
+    "scalemae": _torchgeo("Scale-MAE, ViT-L/16", "scalemae:ScaleMAE"),
+    "dinov3_web": _dinov3("DINOv3 of the web, ViT-L/16", "lvd1689m"),
+    "dinov3_sat": _dinov3("DINOv3 of satellites, ViT-L/16", "sat493m"),
+    "satlasnet": _torchgeo("SatlasNet, Swin V2-B", "satlasnet:SatlasNet"),
+    "terramind": _terratorch("TerraMind 1.0, ViT-B/16", "terramind:TerraMind"),
+    "copernicusfm": _torchgeo("Copernicus-FM, ViT-B/16", "copernicusfm:CopernicusFM"),
+    "galileo": EncoderSpec(
+        "Galileo, ViT-B", f"{_HERE}.galileo:Galileo", ("rslearn",), "encoders", "nasaharvest"
     ),
-    "convnextv2_tiny": EncoderSpec(
-        "a ConvNeXt V2 of 0.06 million weights, RGB", f"{_SCRATCH}:ConvNeXtV2Tiny", ("timm",)
-    ),
-    "convnextv2_tiny_multimodal": EncoderSpec(
-        "a ConvNeXt V2 of 0.06 million weights, all modalities",
-        f"{_SCRATCH}:ConvNeXtV2Tiny",
-        ("timm",),
-        {"multimodal": True},
-    ),
+    "dofa": _torchgeo("DOFA, ViT-B/16", "dofa:DOFA"),
+    "croma": _torchgeo("CROMA, ViT-B/8", "croma:CROMA"),
+    "prithvi": _terratorch("Prithvi-EO-2.0-300M, ViT-L/16", "prithvi:Prithvi"),
+    "panopticon": _torchgeo("Panopticon, ViT-B/14", "panopticon:Panopticon"),
+    "olmoearth_nano": _olmoearth("OlmoEarth 1.0 Nano, ViT/8", "nano"),
+    "olmoearth_base": _olmoearth("OlmoEarth 1.0 Base, ViT-B/8", "base"),
 }
 """By name."""
 
@@ -64,37 +103,85 @@ def build_encoder(name: str, statistics: Normalisation, weights: str, recipe: st
 
     Raises:
         ConfigError: There is no such encoder, a package is missing, or it has no such weights.
+        UnavailableError: The weights cannot be fetched.
+        FormatError: They are of another model.
     """
     spec = ENCODERS.get(name)
     if spec is None and ":" not in name:
         raise ConfigError(
             f"there is no encoder {name!r}; expected one of {', '.join(ENCODERS)}, or module:Class"
         )
-    place, options = (name, {}) if spec is None else (spec.place, spec.options)
-    kind = _class(place)
-    if weights != "none":
+    kind = _class(name if spec is None else spec.place, "" if spec is None else spec.extra)
+    if weights != "none" and (spec is None or not spec.weights):
         raise ConfigError(f"{name} has no published weights; say `weights: none`")
-    encoder = kind(statistics, **options) if spec is not None else _make(kind, statistics)
+    if spec is None:
+        encoder = _make(name, kind, statistics)
+    elif spec.weights:
+        encoder = _with_weights(name, kind, (statistics, weights, recipe), spec.options)
+    else:
+        encoder = kind(statistics, **spec.options)
     if not isinstance(encoder, Encoder):
         raise ConfigError(f"{name} is no mmearth.benchmark.encoder.Encoder; derive it from that")
     return encoder
 
 
-def _make(kind: Any, statistics: Normalisation) -> Any:
+def source_digest(name: str) -> str:
+    """Return the SHA-256 of the file that a user's encoder is in; empty for those of mmearth.
+
+    Args:
+        name: See `build_encoder`. Of what cannot be imported it is empty too.
+    """
+    module = name.rpartition(":")[0]
+    if name in ENCODERS or not module:
+        return ""
     try:
-        return kind(statistics) if kind.__init__.__code__.co_argcount > 1 else kind()
-    except AttributeError:  # no __init__ of its own
-        return kind()
+        found = None if module.endswith(".py") else importlib.util.find_spec(module)
+        return sha256(Path((found and found.origin) or module).read_bytes()).hexdigest()
+    except (ImportError, OSError, ValueError):
+        return ""
 
 
-def _class(place: str) -> Any:
+def _make(name: str, kind: Any, statistics: Normalisation) -> Any:
+    try:
+        variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        takes_any = any(each.kind not in variadic for each in signature(kind).parameters.values())
+        return kind(statistics) if takes_any else kind()
+    except Exception as exc:
+        raise ConfigError(
+            f"the encoder {name} cannot be made ({type(exc).__name__}: {_first_line(exc)}); its "
+            "class is called with the statistics, or without arguments if it takes none"
+        ) from exc
+
+
+def _with_weights(name: str, kind: Any, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    try:
+        return kind(*given, **options)
+    except OSError as exc:  # of urllib, requests, httpx through huggingface_hub, and the disk
+        raise UnavailableError(
+            f"the weights of {name} could not be fetched ({_first_line(exc)}); go where there is a "
+            "network once, or say `weights: none`"
+        ) from exc
+    except (RuntimeError, AssertionError) as exc:
+        raise FormatError(
+            f"the weights of {name} are not those of its model ({_first_line(exc)}); install the "
+            "versions of packages that mmearth names"
+        ) from exc
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0]
+
+
+def _class(place: str, extra: str) -> Any:
     module, _, name = place.rpartition(":")
     try:
         return getattr(_module(module), name)
-    except (ImportError, AttributeError) as exc:
+    # A user's file may raise anything; a package of another build of torch, RuntimeError.
+    except Exception as exc:
+        todo = f"`pip install 'mmearth[{extra}]'`" if extra else "look at what it imports"
         raise ConfigError(
-            f"the encoder {place} cannot be imported ({exc}); expected module:Class, or a file "
-            "my.py:Class, and `pip install 'mmearth[benchmark]'` for those of mmearth"
+            f"the encoder {place} cannot be imported ({_first_line(exc)}); expected module:Class "
+            f"or a file my.py:Class; {todo}"
         ) from exc
 
 

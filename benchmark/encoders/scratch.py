@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmearth.benchmark.encoder import Batch, Encoder
+from mmearth.benchmark.encoders.inputs import RGB, of_statistics
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 
-RGB = ("B4", "B3", "B2")
-"""Of Sentinel-2: red, green, blue."""
 PATCH = 32
 """Pixels of the tile along a side of a cell of the last stage: a stem of 4, then 2 × 2 × 2."""
 
@@ -121,15 +120,4 @@ def _channels(wanted: ModalityInput) -> int:
 def _inputs(statistics: Normalisation, multimodal: bool) -> list[ModalityInput]:
     if multimodal:
         return list(statistics.values())
-    given = statistics.only(["sentinel2"])["sentinel2"]
-    at = [given.bands.index(band) for band in RGB]
-    return [
-        ModalityInput(
-            "sentinel2",
-            RGB,
-            tuple(given.units[i] for i in at),
-            given.scale,
-            tuple(given.mean[i] for i in at),
-            tuple(given.std[i] for i in at),
-        )
-    ]
+    return [of_statistics(statistics, "sentinel2", RGB)]

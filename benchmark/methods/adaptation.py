@@ -24,14 +24,14 @@ from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.ranks import gather, gather_rows
 from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.task_data import TEST_SPLITS
-from mmearth.benchmark.traces import write_batches, write_reconstruction
+from mmearth.benchmark.traces import BATCHES, write_batches, write_reconstruction
 from mmearth.benchmark.training import load_best
 
 Row = dict[str, Any]
-RANDOM = {"default": "shuffled", "mmearth-bench-2026": "shuffled_published"}
-"""Recipe → the order whose batches are adapted to."""
+RANDOM = "shuffled_published"
+"""The order whose batches are adapted to: none is smaller than the batch size, as published."""
 GEOGRAPHIC = {"default": "geographic", "mmearth-bench-2026": "geographic_published"}
-"""The same for batches of neighbours."""
+"""Recipe → the same for batches of neighbours."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Seen:
 
 def adapt_randomly(job: Job) -> Outcome:
     """Adapt to random batches (TTT-MMR)."""
-    return _adapt(job, RANDOM[job.config.recipe])
+    return _adapt(job, RANDOM)
 
 
 def adapt_geographically(job: Job) -> Outcome:
@@ -57,18 +57,14 @@ def adapt_geographically(job: Job) -> Outcome:
 def _adapt(job: Job, order: str) -> Outcome:
     model = job.model(reconstructs=True)
     load_best(model, job.start)
-    model.requires_grad_(requires_grad=False)
-    model.encoder.requires_grad_(requires_grad=True)
-    most = job.config.adaptation.max_steps
-    val = _run(job, model, "val", order, most)
-    losses = gather_rows(job.fabric, [row.pop("losses") for row in val.rows])
-    steps = choose_steps(losses, job.config.adaptation.zero)
+    how = job.config.adaptation
+    val = _run(job, model, "val", order, how.max_steps, how.held_back)
+    by = "watched" if how.held_back else "losses"
+    steps = choose_steps(gather_rows(job.fabric, [row[by] for row in val.rows]), how.zero)
     rows = val.rows
     before, after, found = {}, {}, {}
     for split in TEST_SPLITS:
         seen = _run(job, model, split, order, steps)
-        for row in seen.rows:
-            del row["losses"]
         rows += seen.rows
         found[split] = gather(job.fabric, seen.predictions)
         for other in gather_rows(job.fabric, [(seen.before, seen.after)]):
@@ -78,13 +74,15 @@ def _adapt(job: Job, order: str) -> Outcome:
         before[split], after[split] = seen.before.scores(), seen.after.scores()
     every = gather_rows(job.fabric, rows)
     if job.fabric.is_global_zero:
-        write_batches(job.folder, every)
+        write_batches(job.folder, [{name: row[name] for name in BATCHES.names} for row in every])
         write_reconstruction(job.folder, before, after)
     job.fabric.barrier()
     return Outcome(found, steps)
 
 
-def _run(job: Job, model: Model, split: str, order: str, steps: int) -> _Seen:
+def _run(
+    job: Job, model: Model, split: str, order: str, steps: int, held_back: tuple[str, ...] = ()
+) -> _Seen:
     how = job.config.adaptation
     ttt = TTTMMR(
         model.encoder,
@@ -95,6 +93,7 @@ def _run(job: Job, model: Model, split: str, order: str, steps: int) -> _Seen:
         how.parameters,
         how.products,
         inputs=lambda batch: job.data.fed(batch, model.encoder),
+        held_back=held_back,
         roll_back=how.roll_back,
     )
     seen = _Seen([], Reconstruction(), Reconstruction(), [])
@@ -120,7 +119,10 @@ def _predict(model: Model, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]
 
 
 def _row(job: Job, split: str, number: int, batch: Batch, adapted: Adapted, seconds: float) -> Row:
-    """Return a batch's row of batches.parquet, and under `losses` the task's of each iteration."""
+    """Return a batch's row of batches.parquet.
+
+    Beside it, of each iteration: under `losses` the task's, under `watched` the reconstruction's.
+    """
     losses = list(_task_losses(job, batch, adapted))
     watched = adapted.watched.tolist()
     defined = not any(math.isnan(loss) for loss in losses)
@@ -130,13 +132,14 @@ def _row(job: Job, split: str, number: int, batch: Batch, adapted: Adapted, seco
         "n": int((batch["weight"] > 0).sum()),
         "steps": adapted.chosen,
         "best": losses.index(min(losses)) if split == "val" and defined else None,
-        "rolled_back": adapted.chosen < len(losses) - 1,
+        "rolled_back": job.config.adaptation.roll_back and adapted.chosen < len(losses) - 1,
         "task_loss_before": losses[0],
         "task_loss_after": losses[adapted.chosen],
         "reconstruction_before": watched[0],
         "reconstruction_after": watched[adapted.chosen],
         "seconds": seconds,
         "losses": losses,
+        "watched": watched,
     }
 
 

@@ -68,8 +68,8 @@ def probe(job: Job) -> Outcome:
         return goodness(evaluate(job.fabric, job.task, _batches(job, val, None), predict))
 
     n_batches = sum(1 for _ in _batches(job, train, 0))
-    how = Fit(lambda epoch: _batches(job, train, epoch), n_batches, loss, validate)
-    fit(job.fabric, module, how, job.config.training, job.folder)
+    how = Fit(lambda epoch: _batches(job, train, epoch), n_batches, loss, validate, job.cell.seed)
+    fit(job.fabric, module, how, job.config.training, job.folder, job.loggers)
     found = {}
     for split in TEST_SPLITS:
         batches = _batches(job, _features(job, split, head), None)

@@ -65,9 +65,10 @@ def _train(job: Job, reconstructs: bool) -> Outcome:
     fit(
         job.fabric,
         model,
-        Fit(batches, len(train), loss, validate),
+        Fit(batches, len(train), loss, validate, job.cell.seed),
         job.config.training,
         job.folder,
+        job.loggers,
     )
     return Outcome(
         {

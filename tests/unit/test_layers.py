@@ -31,7 +31,8 @@ THIRD_PARTIES = {
     "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
     "benchmark": {
         *("torch", "lightning_fabric", "timm", "numpy", "scipy", "sklearn", "threadpoolctl"),
-        *("pyarrow", "pydantic", "click"),
+        *("pyarrow", "pydantic", "click", "huggingface_hub"),
+        *("torchgeo", "terratorch", "rslearn", "olmoearth_pretrain_minimal"),
     },
 }
 ONLY_IN = {
@@ -43,6 +44,11 @@ ONLY_IN = {
     "requests": {"earthengine"},
     "obstore": {"remote.py"},
     "torch": {"collate.py", "loader.py", "ranks.py", "stream.py", "benchmark"},
+    "torchgeo": {"encoders"},
+    "terratorch": {"encoders"},
+    "rslearn": {"encoders"},
+    "olmoearth_pretrain_minimal": {"encoders"},
+    "huggingface_hub": {"encoders"},
     "tenacity": {"earthengine"},
     "click": {"cli.py", "options.py"},
 }

@@ -1,0 +1,199 @@
+"""Check: what an encoder promises, tried before any hour of a GPU is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmearth.benchmark.encoder import Encoder
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.loaders.inputs import ModalityInput, Normalisation
+
+N_TILES = 2
+GREATEST, LEAST = 4000.0, -40.0
+"""Of the values that tiles are made up of, as stored, where a band allows more."""
+ALIKE = 1e-3
+"""Relative: how far a tile's features may depend on the tiles beside it, by rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise, and whether it is kept."""
+
+    name: str
+    """For people."""
+    problem: str
+    """What was found, what was expected; empty if it is kept."""
+
+
+def plain_statistics() -> Normalisation:
+    """Return statistics of all modalities without a dataset: values as they are stored."""
+    return Normalisation.of(
+        ModalityInput(
+            name,
+            tuple(band.name for band in modality.bands),
+            tuple(band.unit for band in modality.bands),
+            modality.bands[0].scale,
+            (0.0,) * len(modality.bands),
+            (1.0,) * len(modality.bands),
+        )
+        for name, modality in MODALITIES.items()
+    )
+
+
+def made_up_batch(encoder: Encoder, seed: int = 0) -> dict[str, Any]:
+    """Return N_TILES tiles of chance, of what an encoder wants, all of it valid."""
+    chance = torch.Generator().manual_seed(seed)
+    batch: dict[str, Any] = {"mask": {}}
+    for name, wanted in encoder.inputs.items():
+        modality = MODALITIES[name]
+        shape = (N_TILES, len(wanted.bands), *modality.shape[1:])
+        batch["mask"][name] = torch.ones(shape, dtype=torch.bool)
+        if modality.kind == "categorical":
+            batch[name] = torch.randint(0, len(modality.classes), shape, generator=chance)
+            continue
+        values = torch.rand(shape, generator=chance)
+        if modality.kind == "cyclic":  # cosine and sine of angles, in turn
+            angles = (values[:, ::2] - 0.5) * torch.pi
+            batch[name] = torch.stack([angles.cos(), angles.sin()], 2).flatten(1)
+            continue
+        for i, band in enumerate(wanted.bands):
+            of = modality.bands[modality.index((band,))[0]]
+            low, high = max(of.valid[0], LEAST), min(of.valid[1], GREATEST)
+            mean, std = wanted.stored(i)
+            values[:, i] = (low + values[:, i] * (high - low) - mean) / std
+        batch[name] = values
+    return batch
+
+
+def check(encoder: Encoder) -> Iterator[Finding]:
+    """Try an encoder on made-up tiles, one finding a promise.
+
+    It is left in evaluation mode.
+    """
+    encoder.eval()
+    batch = made_up_batch(encoder)
+    features: Any = None
+
+    def run() -> str:
+        nonlocal features
+        with torch.no_grad():
+            features = encoder(batch)
+        return ""
+
+    yield _found("runs on what it declares", run)
+    if features is None:
+        return
+    yield _found("features are as declared", lambda: _shape(encoder, features))
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        return
+    features = features.detach()
+    for name, trial in _TRIALS.items():
+        yield _found(name, partial(trial, encoder, batch, features))
+
+
+def _found(name: str, trial: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, trial())
+    except Exception as exc:  # noqa: BLE001 - whatever a model raises is the finding
+        return Finding(name, f"{type(exc).__name__}: {exc}")
+
+
+def _shape(encoder: Encoder, features: Any) -> str:
+    expected = (N_TILES, encoder.dim, *encoder.grid)
+    if not isinstance(features, Tensor):
+        return f"found {type(features).__name__}; expected a tensor of {expected}"
+    if tuple(features.shape) != expected:
+        return f"found {tuple(features.shape)}; expected {expected}: correct `dim` and `grid`"
+    if not features.is_floating_point() or not features.isfinite().all():
+        return f"found {features.dtype} with values that are no numbers; expected finite ones"
+    return ""
+
+
+def _leaves_the_batch(encoder: Encoder, batch: dict[str, Any], features: Tensor) -> str:
+    again = made_up_batch(encoder)
+    changed = [name for name in encoder.inputs if not torch.equal(batch[name], again[name])]
+    return f"it wrote to {changed[0]}; work on a copy" if changed else ""
+
+
+def _repeats(encoder: Encoder, batch: dict[str, Any], features: Tensor) -> str:
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    one = _first(encoder, batch)
+    with torch.no_grad():
+        same = torch.equal(encoder(one), encoder(one))
+    changed = [n for n, value in encoder.state_dict().items() if not torch.equal(value, before[n])]
+    if changed:
+        return f"{changed[0]} changed in evaluation mode; freezing would not freeze it"
+    return "" if same else "two passes in evaluation mode differ; leave chance to training mode"
+
+
+def _sees(encoder: Encoder, batch: dict[str, Any], features: Tensor) -> str:
+    return "other tiles have the same features" if torch.equal(*features[:2]) else ""
+
+
+def _tile_by_tile(encoder: Encoder, batch: dict[str, Any], features: Tensor) -> str:
+    with torch.no_grad():
+        alone = encoder(_first(encoder, batch))
+    apart = float((alone - features[:1]).norm() / features[:1].norm().clamp(min=1e-12))
+    if apart <= ALIKE:
+        return ""
+    return f"a tile's features differ by {apart:.2g} when it comes alone; expected at most {ALIKE}"
+
+
+def _bears_gaps(encoder: Encoder, batch: dict[str, Any], features: Tensor) -> str:
+    lacks: list[tuple[str, ...]] = [*((name,) for name in encoder.inputs), tuple(encoder.inputs)]
+    for i in range(0, len(lacks), N_TILES):  # each tile of a batch lacks something else
+        tiles = lacks[i : i + N_TILES]
+        less = {name: batch[name].clone() for name in encoder.inputs}
+        masks = {name: mask.clone() for name, mask in batch["mask"].items()}
+        for row, names in enumerate(tiles):
+            for name in names:
+                less[name][row], masks[name][row] = 0, False
+        with torch.no_grad():
+            found = encoder(less | {"mask": masks})
+        for names, tile in zip(tiles, found, strict=False):
+            if not tile.isfinite().all():
+                return f"a tile without {', '.join(names)} has features that are no numbers"
+    return ""
+
+
+def _learns(encoder: Encoder, batch: dict[str, Any], features: Tensor) -> str:
+    parameters = {name: each for name, each in encoder.named_parameters() if each.requires_grad}
+    if not parameters:
+        return "no parameter asks for a gradient, so nothing would be trained"
+    loss = encoder(_first(encoder, batch)).square().mean()
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    gradients = dict(zip(parameters, found, strict=True))
+    unused = [name for name, gradient in gradients.items() if gradient is None]
+    wrong = [n for n, each in gradients.items() if each is not None and not each.isfinite().all()]
+    if wrong:
+        return f"the gradient of {wrong[0]} is no number"
+    if len(unused) == len(parameters):
+        return "no parameter has a gradient; compute features without no_grad() and detach()"
+    if unused:
+        return (
+            f"{len(unused)} parameters do nothing, such as {unused[0]}; take them out or freeze "
+            "them, or several ranks wait for their gradients"
+        )
+    return ""
+
+
+def _first(encoder: Encoder, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch of the first tile alone."""
+    first: dict[str, Any] = {name: batch[name][:1] for name in encoder.inputs}
+    return first | {"mask": {name: mask[:1] for name, mask in batch["mask"].items()}}
+
+
+_TRIALS: dict[str, Callable[[Encoder, dict[str, Any], Tensor], str]] = {
+    "leaves the batch as it is": _leaves_the_batch,
+    "frozen, it repeats itself": _repeats,
+    "sees what it is fed": _sees,
+    "a tile's features are its own": _tile_by_tile,
+    "bears missing modalities": _bears_gaps,
+    "all parameters learn": _learns,
+}

@@ -1,0 +1,160 @@
+"""Every encoder keeps its promises without its weights; what its inputs become is as declared."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from mmearth.benchmark.check import check, made_up_batch, plain_statistics
+from mmearth.benchmark.encoder import Encoder
+from mmearth.benchmark.encoders import ENCODERS, build_encoder
+from mmearth.benchmark.encoders.inputs import PUBLISHED, degrees_of, month_of, orbit_pair
+from mmearth.benchmark.encoders.pictures import eight_bit, stretched
+from mmearth.catalog.errors import ConfigError, UnavailableError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.loaders.inputs import Normalisation
+
+# The packages warn about themselves.
+pytestmark = pytest.mark.filterwarnings("ignore")
+STATISTICS = plain_statistics()
+
+
+def make(name: str, recipe: str = "default") -> Encoder:
+    for package in ENCODERS[name].packages:
+        pytest.importorskip(package)
+    torch.manual_seed(0)
+    return build_encoder(name, STATISTICS, "none", recipe).eval()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_it_keeps_its_promises(name: str) -> None:
+    findings = list(check(make(name)))
+    assert len(findings) == 8
+    assert {finding.name: finding.problem for finding in findings if finding.problem} == {}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_is_listed_is_there(name: str) -> None:
+    for package in ENCODERS[name].packages:
+        pytest.importorskip(package)
+    module, _, kind = ENCODERS[name].place.partition(":")
+    assert issubclass(getattr(importlib.import_module(module), kind), Encoder)
+
+
+def tiles(*values: float) -> torch.Tensor:
+    return torch.tensor(values).view(len(values), 1, 1, 1).expand(-1, 3, 128, 128).clone()
+
+
+def test_a_picture_is_as_bright_everywhere() -> None:
+    assert eight_bit(tiles(0, 1275, 2550, 9000))[:, 0, 0, 0].tolist() == [0, 0.5, 1, 1]
+
+
+def test_a_stretched_picture_goes_from_its_least_to_its_greatest() -> None:
+    stored, valid = tiles(500), torch.ones(1, 3, 128, 128, dtype=torch.bool)
+    stored[0, 0, 0], stored[0, 1, 0], stored[0, 2, 0, 0] = 1500, 100, 30000
+    valid[0, 2, 0, 0] = False
+    shown = stretched(stored, valid)
+    assert shown[0, 0, 0, 0] == 1
+    assert shown[0, 0, 1, 0] == 0
+    assert shown[0, 1, 0, 0] == 0
+    assert shown[0, 1, 1, 0] == 1
+    assert shown[0, 2].eq(0).all()  # constant where it is valid
+
+
+def sentinel2(stored: float, encoder: Encoder) -> dict[str, Any]:
+    """Return a batch whose Sentinel-2 is one stored value everywhere."""
+    batch = made_up_batch(encoder)
+    wanted = encoder.inputs["sentinel2"]
+    for i in range(len(wanted.bands)):
+        batch["sentinel2"][:, i] = (stored - wanted.mean[i]) / wanted.std[i]
+    return batch
+
+
+def test_satlas_saturates_as_published_and_not_by_default() -> None:
+    ours, theirs = make("satlasnet"), make("satlasnet", PUBLISHED)
+    assert ours.brightest.flatten().tolist() == [2550.0] * 3 + [8160.0] * 6
+    assert theirs.brightest.flatten().tolist() == [255.0] * 3 + [8160.0] * 6
+    for encoder, saturates in ((ours, False), (theirs, True)):
+        with torch.no_grad():
+            encoder.net.features[0][0].weight[:, 3:] = 0  # look at red, green and blue alone
+            # 300 and 400 are both brighter than 255
+            dark, bright = (encoder(sentinel2(stored, encoder)) for stored in (300, 400))
+        assert torch.equal(dark, bright) == saturates
+
+
+def test_terramind_subtracts_an_offset_as_published_and_not_by_default() -> None:
+    pytest.importorskip("terratorch")
+    from mmearth.benchmark.encoders.terramind import OFFSET, rendered
+
+    assert OFFSET == {"default": 0.0, PUBLISHED: 1000.0}
+    valid = torch.ones(1, 3, 128, 128, dtype=torch.bool)
+    dark = rendered(tiles(800), valid)  # median below 1000: black is 0, white is 2000
+    assert dark.unique().tolist() == pytest.approx([800 / 2000 * 255])
+    nothing = rendered(tiles(800), ~valid)
+    assert nothing.eq(0).all()
+
+
+def test_terramind_compresses_what_is_rare() -> None:
+    pytest.importorskip("terratorch")
+    from mmearth.benchmark.encoders.terramind import rendered
+
+    stored = torch.linspace(500, 2500, 3 * 128 * 128).view(1, 3, 128, 128)
+    shown = rendered(stored, torch.ones_like(stored, dtype=torch.bool)).flatten()
+    low, high = 540.0, 2460.0  # the 2nd and 98th percentile
+    black = low - (low - 504) / 2  # the 0.2nd, compressed
+    white = high + (2496 - high) / 2
+    middle = (1500 - black) / (white - black) * 255
+    assert float(shown[len(shown) // 2]) == pytest.approx(middle, abs=0.1)
+    assert float(shown[0]) == 0
+    assert float(shown[-1]) == 255
+
+
+def test_the_orbit_with_more_pixels_is_fed() -> None:
+    batch: dict[str, Any] = {"sentinel1": torch.arange(4.0).view(1, 4, 1, 1).repeat(3, 1, 8, 8)}
+    mask = torch.ones(3, 4, 8, 8, dtype=torch.bool)
+    mask[0, 0, 0, 0] = False  # less of the ascending one
+    mask[1, 2:] = False  # nothing of the descending one
+    batch["mask"] = {"sentinel1": mask}
+    values, valid = orbit_pair(batch)
+    assert values[:, :, 1, 1].tolist() == [[2, 3], [0, 1], [0, 1]]
+    assert valid.all()
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_months_come_back(month: int) -> None:
+    angle = math.pi * month / 6
+    assert month_of(torch.tensor([[math.cos(angle), math.sin(angle)]])).tolist() == [month - 1]
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(-179.9, -89.0), (179.9, 89.0), (0.0, 0.0), (-70, 45)])
+def test_places_come_back(lon: float, lat: float) -> None:
+    angles = (math.radians(lon), math.radians(lat))
+    encoded = torch.tensor([[f(a) for a in angles for f in (math.cos, math.sin)]])
+    assert degrees_of(encoded)[0].tolist() == pytest.approx([lon, lat], abs=1e-3)
+
+
+def test_units_of_another_kind_are_refused() -> None:
+    bands = tuple(band.name for band in MODALITIES["sentinel1"].bands)
+    with pytest.raises(ConfigError, match="unit"):
+        Normalisation.from_model(
+            {"sentinel1": {"bands": bands, "unit": "1", "mean": [0.1] * 8, "std": [1.0] * 8}}
+        )
+
+
+def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/nowhere/at/all")
+    with pytest.raises(UnavailableError, match="weights of mpmae could not be fetched"):
+        build_encoder("mpmae", STATISTICS, "published", "default")
+
+
+def test_what_has_no_weights_says_so() -> None:
+    with pytest.raises(ConfigError, match="has no published weights"):
+        build_encoder("convnextv2_tiny", STATISTICS, "published", "default")

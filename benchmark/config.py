@@ -58,7 +58,7 @@ class Adaptation(_Strict):
     """Whether a batch stops when its reconstruction gets worse."""
     parameters: str = "all"
     """Which of the encoder's are adapted: `all`, `norm` or `last:N`."""
-    products: str = "stream"
+    products: str = "auto"
     """How the gradients are made; see docs/test-time-training.md."""
 
     @field_validator("held_back")

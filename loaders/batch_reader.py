@@ -13,12 +13,15 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.inputs import Normalisation
-from mmearth.loaders.normalise import Masking, Normalising, normalise, shape_of, valid_mask
+from mmearth.loaders.masks import Extent, Masking, valid_mask
+from mmearth.loaders.normalise import Normalising, normalise, shape_of
 from mmearth.loaders.pool import Arrays, Form, Layout, lay_out
 
 TARGET = "target"
 """Name of the target's array, and of its mask."""
 Rows = NDArray[np.int64]
+Extents = dict[str, Extent]
+"""Name of a modality, or `target` → how much of its mask array was written."""
 
 
 def mask_of(name: str) -> str:
@@ -64,7 +67,7 @@ class BatchReader:
         forms = {name: _stored(name) for name in names}
         return lay_out({name: ((size, *shape), dtype) for name, (shape, dtype) in forms.items()})
 
-    def read(self, rows: Rows, arrays: Arrays, scratch: Arrays) -> frozenset[str]:
+    def read(self, rows: Rows, arrays: Arrays, scratch: Arrays) -> Extents:
         """Fill arrays with a batch.
 
         Args:
@@ -73,8 +76,7 @@ class BatchReader:
             scratch: Of `scratch_layout(size)`.
 
         Returns:
-            Which of the modalities and the target have a mask array that was filled; of the others
-            each sample is valid as a whole or not there, as its presence says.
+            How much of each mask array was written; of the rest, presence says it.
 
         Raises:
             IntegrityError: Bytes differ from their checksum, or the dataset was rebuilt.
@@ -83,20 +85,22 @@ class BatchReader:
         into = {name: self._destination(name, arrays, scratch) for name in self.index.offset}
         finish = {name: self._finish(name, rows, into[name], arrays) for name in into}
         is_raw = self.normalisation is None
-        needed = {name: call for name, call in finish.items() if call.writes or not is_raw}
+        needed = {k: f for k, f in finish.items() if f.masks.extent != "samples" or not is_raw}
         self.members.fill(rows, {k: _as_bytes(array) for k, array in into.items()}, needed)
         for name, array in into.items():
-            for slot in np.flatnonzero(self.index.offset[name][rows] == 0).tolist():
+            for slot in (self.index.offset[name][rows] == 0).nonzero()[0].tolist():
                 array[slot] = 0  # not what the batch before left there
                 if name in needed:
                     needed[name](slot)
-        masked = {self._called(name) for name, call in finish.items() if call.writes}
-        masked |= {name for name in self.index.values if self._tiles(name, rows, arrays)}
+        extents = {self._called(name): each.masks.extent for name, each in finish.items()}
+        for name in self.index.values:
+            extents[name] = self._tiles(name, rows, arrays)
         self._presence(rows, arrays)
         if self.index.target is not None:
             np.copyto(arrays[TARGET][: len(rows)], self.index.target[rows])
             arrays[TARGET][: len(rows)][~self.index.labelled[rows]] = 0
-        return frozenset(masked)
+            extents[TARGET] = "samples"
+        return extents
 
     def _form(self, name: str) -> Form:
         """Return shape and dtype of one sample's array in a batch."""
@@ -127,14 +131,15 @@ class BatchReader:
         wanted, out = self.normalisation[name], arrays[name][:n]
         return Normalising.of(stored[:n], mask, wanted, out, present, full)
 
-    def _tiles(self, name: str, rows: Rows, arrays: Arrays) -> bool:
-        """Write a tile-level modality; return whether its mask array was filled."""
+    def _tiles(self, name: str, rows: Rows, arrays: Arrays) -> Extent:
+        """Write a tile-level modality; return how much of its mask array was."""
         n, present = len(rows), self.index.present[name][rows]
         out, mask = arrays[name][:n], arrays[mask_of(name)][:n]
-        stored = self.index.values[name][rows].astype(MODALITIES[name].dtype)
+        values = self.index.values[name][rows]
         if self.normalisation is not None:
+            stored = values.astype(MODALITIES[name].dtype)
             return normalise(stored, mask, self.normalisation[name], out, present)
-        np.copyto(out, stored)
+        np.copyto(out, values, casting="unsafe")  # they were of that dtype before they were float64
         return valid_mask(name, out, mask, present)
 
     def _presence(self, rows: Rows, arrays: Arrays) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.loaders.batch_reader import TARGET, BatchReader, mask_of, presence_of
+from mmearth.loaders.batch_reader import TARGET, BatchReader, Extents, mask_of, presence_of
 from mmearth.loaders.orders.schedule import Turn
-from mmearth.loaders.pool import Block, Layout
+from mmearth.loaders.pool import Block, Layout, Place
 
 Batch = dict[str, Any]
 """A batch of B samples:
@@ -28,7 +29,7 @@ Batch = dict[str, Any]
 
 
 def collate(
-    reader: BatchReader, layout: Layout, turn: Turn, block: Block, masked: frozenset[str]
+    reader: BatchReader, layout: Layout, turn: Turn, block: Block, extents: Extents
 ) -> Batch:
     """Return the batch of a turn.
 
@@ -37,18 +38,21 @@ def collate(
         layout: Of the block.
         turn: Whose rows it read.
         block: What it filled.
-        masked: Which masks; see `BatchReader.read`.
+        extents: How much of each mask; see `BatchReader.read`.
     """
-    n, arrays = len(turn.rows), _carve(block, layout)
+    n, memory = len(turn.rows), _Memory(block)
     batch: Batch = {}
     masks: dict[str, torch.Tensor] = {}
     for name in (*reader.index.modalities, TARGET):
-        values = batch[name] = arrays[name][:n]
-        if name in masked:
-            masks[name] = arrays[mask_of(name)][:n]
-        else:
-            present = arrays[presence_of(name)][:n]
-            masks[name] = present.view(n, *(1,) * (values.ndim - 1)).expand(values.shape)
+        where = layout[name]
+        shape, strides = (n, *where.shape[1:]), _strides(where.shape)
+        batch[name] = memory.tensor(where, shape, strides)
+        where = layout[mask_of(name)]
+        if extents[name] == "pixels":
+            strides = (strides[0], 0, *strides[2:])
+        elif extents[name] == "samples":
+            where, strides = layout[presence_of(name)], (1, *(0,) * (len(shape) - 1))
+        masks[name] = memory.tensor(where, shape, strides)
     batch["mask"] = masks
     batch["weight"] = torch.full((n,), 0.0 if turn.is_padding else 1.0)
     batch["key"] = reader.index.keys(turn.rows)
@@ -70,13 +74,30 @@ def pinned(nbytes: int) -> Block:
     return block
 
 
-def _carve(block: Block, layout: Layout) -> dict[str, torch.Tensor]:
-    """Return the tensors of a block; see `pool.carve`."""
-    whole = block.base if isinstance(block.base, torch.Tensor) else torch.from_numpy(block)
-    return {
-        name: whole[begin : begin + nbytes].view(_kind(dtype)).view(shape)
-        for name, (begin, nbytes, shape, dtype) in layout.items()
-    }
+class _Memory:
+    """A block as tensors; one step each, as dozens of them are made for every batch."""
+
+    __slots__ = ("_kinds", "_whole")
+
+    def __init__(self, block: Block) -> None:
+        base = block.base
+        self._whole = base if isinstance(base, torch.Tensor) else torch.from_numpy(block)
+        self._kinds: dict[np.dtype[Any], torch.Tensor] = {}
+
+    def tensor(
+        self, where: Place, shape: tuple[int, ...], strides: tuple[int, ...]
+    ) -> torch.Tensor:
+        """Return what begins where an array does, with a shape and strides in elements."""
+        kind = self._kinds.get(where.dtype)
+        if kind is None:
+            kind = self._kinds[where.dtype] = self._whole.view(_kind(where.dtype))
+        return kind.as_strided(shape, strides, where.begin // where.dtype.itemsize)
+
+
+@cache
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return how many elements lie between neighbours along each axis."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 @cache

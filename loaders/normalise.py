@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.inputs import ModalityInput, Normalisation
-
-Truth = NDArray[np.bool_]
+from mmearth.loaders.masks import Extent, Masks, Truth, mask_tiles
 
 
 def shape_of(name: str, normalisation: Normalisation) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -28,36 +26,6 @@ def shape_of(name: str, normalisation: Normalisation) -> tuple[tuple[int, ...], 
     return (len(wanted.bands), *modality.shape[1:]), np.dtype(dtype)
 
 
-def valid_mask(
-    name: str,
-    stored: NDArray[Any],
-    out: Truth,
-    present: Truth | None = None,
-    full: Truth | None = None,
-) -> bool:
-    """Write where values are valid: there, and not no-data.
-
-    Returns:
-        Whether `out` was written. It is left as it was where no value need be looked at: each
-        sample is valid as a whole or not there, as `present` says.
-
-    Args:
-        name: A key of MODALITIES, or of TASKS for a pixel-level target.
-        stored: (B, …) as stored; what lies in samples that are not there has no meaning.
-        out: Written, of the same shape.
-        present: (B,) which samples are there; None: all.
-        full: (B,) which have no no-data value, if they are there; None: not known.
-    """
-    if stored.ndim == 2:
-        nodata = MODALITIES[name].nodata if name in MODALITIES else TASKS[name].nodata
-        known = _known(len(stored), nodata, present, full)
-        if None not in known:
-            return False
-        _mask_tiles(stored, known, nodata, out)
-        return True
-    return _all(Masking.of(name, stored, out, present, full), len(stored))
-
-
 def normalise(
     stored: NDArray[Any],
     valid: Truth,
@@ -65,7 +33,7 @@ def normalise(
     out: NDArray[Any],
     present: Truth | None = None,
     full: Truth | None = None,
-) -> bool:
+) -> Extent:
     """Write (stored - mean) / std of the wanted bands, and where they are valid.
 
     Classes become indices 0 … n-1: their codes are their positions in `Modality.classes`. What is
@@ -75,58 +43,21 @@ def normalise(
 
     Args:
         stored: (B, band, 128, 128) or (B, band), all bands of the modality, in its own dtype.
-        valid: Written, unless it is not needed: (B, wanted band, …), as `valid_mask` says.
+        valid: Written to the extent that is returned: (B, wanted band, …), as by `valid_mask`.
         wanted: What the model wants.
         out: Written: of the shape of `valid`, and the dtype that `shape_of` says.
         present: As for `valid_mask`.
         full: As for `valid_mask`.
-
-    Returns:
-        Whether `valid` was written; see `valid_mask`.
     """
     if stored.ndim == 2:
-        nodata = MODALITIES[wanted.modality].nodata
-        known = _known(len(stored), nodata, present, full)
         # What is not valid may be anything, and is computed with the rest before it is dropped.
         with np.errstate(invalid="ignore", over="ignore"):
-            _normalise_tiles(stored, known, nodata, _terms(wanted), valid, out)
-        return True
-    return _all(Normalising.of(stored, valid, wanted, out, present, full), len(stored))
-
-
-@dataclass(slots=True)
-class Masking:
-    """`valid_mask` of pixel-level values, a sample at a time: while its bytes are in the cache."""
-
-    stored: NDArray[Any]
-    nodata: np.generic
-    valid: Truth
-    known: list[bool | None]
-    writes: bool
-    """Whether `valid` is written; there is nothing else to do."""
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        stored: NDArray[Any],
-        valid: Truth,
-        present: Truth | None,
-        full: Truth | None,
-    ) -> Masking:
-        """Return it for the arguments of `valid_mask`."""
-        nodata = MODALITIES[name].nodata if name in MODALITIES else TASKS[name].nodata
-        known = _known(len(stored), nodata, present, full)
-        value = stored.dtype.type(0 if nodata is None else nodata)
-        return cls(stored, value, valid, known, None in known)
-
-    def __call__(self, slot: int) -> None:
-        """Finish a sample."""
-        whole = self.known[slot]
-        if whole is None:
-            np.not_equal(self.stored[slot], self.nodata, out=self.valid[slot])
-        else:
-            self.valid[slot] = whole
+            _normalise_tiles(stored, present, wanted, valid, out)
+        return "values"
+    normalising = Normalising.of(stored, valid, wanted, out, present, full)
+    for slot in range(len(stored)):
+        normalising(slot)
+    return normalising.masks.extent
 
 
 @dataclass(slots=True)
@@ -135,12 +66,9 @@ class Normalising:
 
     stored: NDArray[Any]
     nodata: float | None
-    valid: Truth
     terms: _Terms
     out: NDArray[Any]
-    known: list[bool | None]
-    writes: bool
-    """Whether `valid` is written."""
+    masks: Masks
 
     @classmethod
     def of(
@@ -154,12 +82,12 @@ class Normalising:
     ) -> Normalising:
         """Return it for the arguments of `normalise`."""
         nodata = MODALITIES[wanted.modality].nodata
-        known = _known(len(stored), nodata, present, full)
-        return cls(stored, nodata, valid, _terms(wanted), out, known, None in known)
+        masks = Masks.of(valid, nodata, present, full)
+        return cls(stored, nodata, _terms(wanted), out, masks)
 
     def __call__(self, slot: int) -> None:
         """Finish a sample."""
-        whole, out = self.known[slot], self.out[slot]
+        whole, out = self.masks.known[slot], self.out[slot]
         if whole is False:
             out[...] = 0
         else:
@@ -167,17 +95,10 @@ class Normalising:
             with np.errstate(invalid="ignore", over="ignore"):
                 _scale(self.stored[slot], self.terms, out)
         if whole is None:
-            _mask(self.stored[slot], self.nodata, self.terms, self.valid[slot])
-            _drop_invalid(out, self.valid[slot])
-        elif self.writes:
-            self.valid[slot] = whole
-
-
-def _all(finish: Masking | Normalising, n: int) -> bool:
-    if finish.writes or isinstance(finish, Normalising):
-        for slot in range(n):
-            finish(slot)
-    return finish.writes
+            valid = self.masks.valid[slot]
+            _mask(self.stored[slot], self.nodata, self.terms, valid)
+            _drop_invalid(out, valid)
+            self.masks.looked(slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,21 +128,6 @@ def _terms(wanted: ModalityInput) -> _Terms:
     shift = mean.astype(np.float32).reshape(-1, 1, 1)
     factor = (1.0 / std).astype(np.float32).reshape(-1, 1, 1)
     return _Terms(bands, runs, shift, factor, mean, std, modality.kind != "categorical")
-
-
-def _known(
-    n: int, nodata: float | None, present: Truth | None, full: Truth | None
-) -> list[bool | None]:
-    """Return whether all of each sample is valid, or nothing; None where one must look."""
-    if nodata is None:
-        whole: list[bool | None] = [True] * n
-    else:
-        whole = [None] * n if full is None else [all_ or None for all_ in full.tolist()]
-    if present is None:
-        return whole
-    return [
-        all_ if is_there else False for all_, is_there in zip(whole, present.tolist(), strict=True)
-    ]
 
 
 def _scale(stored: NDArray[Any], terms: _Terms, out: NDArray[Any]) -> None:
@@ -259,22 +165,15 @@ def _drop_invalid(values: NDArray[Any], valid: Truth) -> None:
 
 def _normalise_tiles(
     stored: NDArray[Any],
-    known: list[bool | None],
-    nodata: float | None,
-    terms: _Terms,
+    present: Truth | None,
+    wanted: ModalityInput,
     valid: Truth,
     out: NDArray[Any],
 ) -> None:
     """Normalise (B, band) in one go."""
+    terms = _terms(wanted)
     values = stored[:, terms.bands]
-    _mask_tiles(values, known, nodata, valid)
+    mask_tiles(values, MODALITIES[wanted.modality].nodata, valid, present)
     scores = (values - terms.mean) / terms.std if terms.is_scaled else values
     out[:] = 0
     np.copyto(out, scores, where=valid, casting="same_kind")
-
-
-def _mask_tiles(
-    values: NDArray[Any], known: list[bool | None], nodata: float | None, valid: Truth
-) -> None:
-    valid[:] = True if nodata is None else values != values.dtype.type(nodata)
-    valid[[i for i, whole in enumerate(known) if whole is False]] = False

@@ -47,13 +47,17 @@ def lay_out(forms: Mapping[str, Form]) -> Layout:
     for name, (shape, dtype) in forms.items():
         nbytes = dtype.itemsize * int(np.prod(shape))
         layout[name] = Place(begin, nbytes, shape, dtype)
-        begin += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        begin += _aligned(nbytes)
     return layout
 
 
 def nbytes_of(layout: Layout) -> int:
-    """Return how many bytes a block must have for all arrays of a layout."""
-    return max((place.begin + place.nbytes for place in layout.values()), default=0)
+    """Return how many bytes a block must have for all arrays of a layout: whole cache lines."""
+    return max((place.begin + _aligned(place.nbytes) for place in layout.values()), default=0)
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def carve(block: Block, layout: Layout) -> Arrays:

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mmearth.loaders.batch_reader import BatchReader
+from mmearth.loaders.batch_reader import BatchReader, Extents
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Arrays, Block, Layout, allocate, carve, nbytes_of
 
 Batch = dict[str, Any]
-Finish = Callable[[Turn, Block, frozenset[str]], Batch]
-"""(turn, its block, which of its masks were filled) → what the user gets."""
+Finish = Callable[[Turn, Block, Extents], Batch]
+"""(turn, its block, how much of its masks was written) → what the user gets."""
 
 
 class Reading(Protocol):
@@ -73,8 +73,8 @@ class Thread:
         return self._pool.submit(self._read, turn, self.take(), finish).result
 
     def _read(self, turn: Turn, block: Block, finish: Finish) -> Batch:
-        masked = self.reader.read(turn.rows, carve(block, self._layout), self._scratch)
-        return finish(turn, block, masked)
+        extents = self.reader.read(turn.rows, carve(block, self._layout), self._scratch)
+        return finish(turn, block, extents)
 
     def close(self) -> None:
         """End, without waiting for batches that were sent for."""

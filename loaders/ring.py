@@ -24,7 +24,7 @@ from typing import IO, NoReturn
 import numpy as np
 
 from mmearth.catalog.errors import MMEarthError, storage_errors
-from mmearth.loaders.batch_reader import BatchReader, Rows
+from mmearth.loaders.batch_reader import BatchReader, Extents, Rows
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Arrays, Block, Pool, carve, nbytes_of
 from mmearth.loaders.reading import Batch, Finish, scratch
@@ -110,7 +110,7 @@ class _Worker:
         except OSError:
             self._died()
 
-    def answer(self) -> frozenset[str]:
+    def answer(self) -> Extents:
         """Wait for the batch that was asked for first."""
         try:
             reply = pickle.loads(_receive(self._socket))
@@ -118,7 +118,7 @@ class _Worker:
             self._died()
         if isinstance(reply, MMEarthError):
             raise reply
-        found: frozenset[str] = reply
+        found: Extents = reply
         return found
 
     def end(self) -> None:

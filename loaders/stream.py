@@ -63,9 +63,9 @@ class Stream(IterableDataset[Batch]):
         n_before = self._n_taken
         for turn in islice(turns, worker + n_before * n_workers, None, n_workers):
             block = pool.blocks[pool.take()]
-            masked = self.reader.read(turn.rows, carve(block, layout), work)
+            extents = self.reader.read(turn.rows, carve(block, layout), work)
             self._n_taken += 1
-            batch = collate(self.reader, layout, turn, block, masked)
+            batch = collate(self.reader, layout, turn, block, extents)
             del block
             yield batch
         self._begin = self._n_taken = 0

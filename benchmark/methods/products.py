@@ -14,9 +14,9 @@ from torch import Tensor
 
 EPSILON = 1e-6
 """Added to each gradient's norm (MMEarth-Bench §6)."""
-BATCHED_BYTES = {"cpu": 256 * 2**20, "cuda": 16 * 2**30}
-"""`auto` holds all gradients at once where they take no more than this: beyond it a CPU is bound
-by memory and a stream is faster (docs/performance.md). Other devices stream."""
+BATCHED_BYTES = {"cuda": 16 * 2**30}
+"""`auto` holds all gradients at once on a device that is bound by starting its kernels, if they
+take no more than this. A CPU is bound by memory: there a stream is faster (docs/performance.md)."""
 
 Products = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 """(tensors of the embedding with their graph, P parameters, cotangents (M, *shape) of each tensor)
@@ -33,7 +33,7 @@ def stream(
         norm = torch.stack([_norm(part, ()) for part in gradient]).norm()
         weight = 1 / (norm + EPSILON)
         for so_far, part in zip(total, gradient, strict=True):
-            so_far.add_(part * weight.to(part.dtype))
+            so_far.addcmul_(part, weight.to(part.dtype))
     return total
 
 
@@ -54,7 +54,7 @@ def batched(
 def auto(
     embedding: Sequence[Tensor], parameters: Sequence[Tensor], cotangents: Sequence[Tensor]
 ) -> list[Tensor]:
-    """`batched` where all gradients are small enough, else `stream`."""
+    """`batched` on a GPU where all gradients are small enough, else `stream`."""
     one = sum(parameter.nbytes for parameter in parameters)
     limit = BATCHED_BYTES.get(embedding[0].device.type, 0)
     chosen = batched if one * len(cotangents[0]) <= limit else stream

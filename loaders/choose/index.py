@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,11 @@ class Index:
 
     def keys(self, rows: Rows) -> list[str]:
         """Return samples' keys, `<epsg>_<left>_<top>_<yyyymmdd>`."""
-        days = self.date[rows].astype("datetime64[D]").astype(str).tolist()
         return [
-            f"{epsg}_{left}_{top}_{day.replace('-', '')}"
-            for (epsg, left, top), day in zip(self.place[rows].tolist(), days, strict=True)
+            f"{epsg}_{left}_{top}_{_text(day)}"
+            for (epsg, left, top), day in zip(
+                self.place[rows].tolist(), self.date[rows].tolist(), strict=True
+            )
         ]
 
     def hash(self, dataset: str) -> str:
@@ -88,6 +90,12 @@ class Index:
     def __reduce__(self) -> tuple[Callable[..., Index], tuple[dict[str, Any]]]:
         state = {f.name: _packed(getattr(self, f.name)) for f in fields(self) if f.name != "owner"}
         return _restored, (state,)
+
+
+@cache
+def _text(day: int) -> str:
+    """Return yyyymmdd of a day since 1970-01-01; there are few days, and many samples of each."""
+    return str(np.datetime64(day, "D")).replace("-", "")
 
 
 @dataclass(frozen=True, slots=True)

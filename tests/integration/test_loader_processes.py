@@ -19,6 +19,7 @@ import mmearth
 from mmearth.catalog.errors import IntegrityError, MMEarthError
 from mmearth.loaders.collate import Batch
 from mmearth.loaders.dataset import Dataset
+from mmearth.loaders.orders.schedule import State
 from mmearth.loaders.selection import Selection
 from mmearth.tests.hand_index import copy_to_read
 
@@ -63,6 +64,42 @@ def test_workers_stop_and_go_on(chosen: Selection) -> None:
         later = chosen.loader(1, seed=1, workers=1)
         later.load_state_dict(loader.state_dict())
         assert seen + [batch["key"] for batch in later] == whole
+
+
+@pytest.mark.parametrize("workers", range(5))
+def test_any_stop_goes_on_with_other_workers_and_ranks(dataset: Dataset, workers: int) -> None:
+    few = dataset.select("soil_pH", modalities=["month"], limit=6)
+    whole = [batch["key"] for batch in few.loader(2, seed=4)]
+    assert len(whole) == 3
+    for world in (1, 2, 3):
+        for stop in range(1, -(-len(whole) // world) + 1):
+            state, seen = _stopped(few, workers, world, stop)
+            others = (workers + 1) % 2, 1 + (world + stop) % 3
+            assert sorted(seen + _rest(few, *others, state)) == sorted(whole)
+
+
+def _stopped(
+    chosen: Selection, workers: int, world: int, stop: int
+) -> tuple[State, list[list[str]]]:
+    """Return where all ranks of a job are after some steps, and the keys that counted."""
+    seen, states = [], []
+    for rank in range(world):
+        loader = chosen.loader(2, seed=4, workers=workers, rank=rank, world=world)
+        for batch in islice(loader, stop):
+            seen += [batch["key"]] if batch["weight"].all() else []
+        states.append(loader.state_dict())
+    assert all(state == states[0] for state in states)
+    return states[0], seen
+
+
+def _rest(chosen: Selection, workers: int, world: int, state: State) -> list[list[str]]:
+    """Return the keys that count of what a job with other workers and ranks still reads."""
+    seen = []
+    for rank in range(world):
+        loader = chosen.loader(2, seed=4, workers=workers, rank=rank, world=world)
+        loader.load_state_dict(state)
+        seen += [batch["key"] for batch in loader if batch["weight"].all()]
+    return seen
 
 
 def test_a_killed_worker_is_one_sentence(chosen: Selection) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import ModalityInput, Normalisation
-from mmearth.loaders.normalise import normalise, shape_of, valid_mask
+from mmearth.loaders.masks import valid_mask
+from mmearth.loaders.normalise import normalise, shape_of
 
 BATCH = 32
 N_ROUNDS = 15

@@ -1,7 +1,8 @@
 """Choosing many million samples of two modalities and ordering them: seconds and memory.
 
 MMEARTH_PERF_SELECT_ROWS says how many rows, 10 million unless given. For 100 million,
-make_manifest.py takes about five minutes and 14 GB of disk, the index 13 GB of temporary files.
+make_manifest.py takes five to fifteen minutes and 14 GB of disk, the index 13 GB of temporary
+files.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.inputs import ModalityInput, Normalisation
-from mmearth.loaders.normalise import normalise, shape_of, valid_mask
+from mmearth.loaders.masks import valid_mask
+from mmearth.loaders.normalise import normalise, shape_of
 from mmearth.packaging.codec import decode_npy
 from mmearth.tests.hand_index import hand_index, tar_members
 
@@ -59,11 +59,14 @@ def normalised(
     present: NDArray[np.bool_] | None = None,
     full: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_], bool]:
-    """Return what is written over arrays that were full of rubbish."""
+    """Return values, masks and whether masks were written, over what was rubbish."""
     shape, dtype = shape_of(wanted.modality, Normalisation.of([wanted]))
     out = np.full((len(stored), *shape), 77, dtype)
     valid = np.random.default_rng(0).random(out.shape) < 0.5
-    return out, valid, normalise(stored, valid, wanted, out, present, full)
+    extent = normalise(stored, valid, wanted, out, present, full)
+    if extent == "pixels":
+        valid[:] = valid[:, :1]
+    return out, valid, extent != "samples"
 
 
 def formula(stored: NDArray[Any], wanted: ModalityInput) -> NDArray[np.float64]:
@@ -148,7 +151,7 @@ def test_what_is_known_of_samples_saves_looking(name: str) -> None:
     np.testing.assert_array_equal(out, looked)
     np.testing.assert_array_equal(valid, looked_valid)
     mask = np.ones(stored.shape, np.bool_)
-    assert valid_mask(name, stored, mask, present, full)
+    assert valid_mask(name, stored, mask, present, full) == "values"
     np.testing.assert_array_equal(mask[:, modality.index(wanted.bands)], valid)
 
 
@@ -162,22 +165,8 @@ def test_no_mask_is_written_where_presence_says_all() -> None:
     assert (valid == before).all()
     np.testing.assert_allclose(out[0], formula(stored, wanted)[0], atol=1e-5)
     assert (out[1] == 0).all()
-    assert not valid_mask("sentinel2", stored, np.empty(stored.shape, np.bool_), present, full)
-
-
-def test_masks_of_every_modality_and_pixel_level_target() -> None:
-    for name, modality in MODALITIES.items():
-        stored = drawn(name, 3, 4)
-        mask = np.zeros(stored.shape, np.bool_)
-        assert valid_mask(name, stored, mask) is (modality.nodata is not None)
-        if modality.nodata is not None:
-            np.testing.assert_array_equal(mask, stored != modality.nodata)
-    target = np.full((2, 128, 128), -9999, np.float32)
-    target[1, 3, 4] = 50.0
-    mask = np.ones(target.shape, np.bool_)
-    assert valid_mask("biomass", target, mask)
-    assert np.argwhere(mask).tolist() == [[1, 3, 4]]
-    assert TASKS["biomass"].nodata == -9999
+    mask = np.empty(stored.shape, np.bool_)
+    assert valid_mask("sentinel2", stored, mask, present, full) == "samples"
 
 
 def test_a_modality_that_is_not_declared_has_no_shape() -> None:

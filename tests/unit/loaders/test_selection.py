@@ -118,7 +118,7 @@ def test_the_hash_says_which_samples(dataset: Dataset) -> None:
     [
         ({"task": "soil"}, "found task 'soil'; expected one of biomass"),
         ({"task": "custom"}, "no task 'custom'; expected one of biomass, soil_pH, species"),
-        ({"split": "trian"}, "found split 'trian'; expected one of train, val"),
+        ({"split": "training"}, "found split 'training'; expected one of train, val"),
         ({"split": ["train", "test"]}, "found split 'test'"),
         ({"split": []}, "found no split"),
         ({"split": 3}, "found split 3"),

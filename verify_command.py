@@ -60,5 +60,5 @@ def command(
     else:
         click.echo(f"{directory} is whole: everything in it is as it was published", err=True)
         if against_source is not None:
-            click.echo(f"{against_source} samples fetched again are the same", err=True)
+            click.echo("the samples fetched again are the same", err=True)
     return _PROBLEMS if findings else 0

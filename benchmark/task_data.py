@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from mmearth.benchmark.encoder import Batch, Encoder, as_wanted
 from mmearth.benchmark.losses import RAW, TargetScale
 from mmearth.catalog.errors import ConfigError
@@ -63,13 +65,20 @@ class TaskData:
     ) -> Loader:
         """Return batches of what an encoder wants and nothing else."""
         chosen = self.select(split, tuple(encoder.inputs))
-        return chosen.loader(batch_size, order, seed, normalise=encoder.normalisation)
+        return _loader(chosen, batch_size, order, seed, encoder.normalisation)
 
     def for_reconstruction(self, split: str, batch_size: int, order: str, seed: int) -> Loader:
         """Return batches of all modalities, normalised with the train statistics."""
         chosen = self.select(split, tuple(MODALITIES))
-        return chosen.loader(batch_size, order, seed, normalise=self.statistics)
+        return _loader(chosen, batch_size, order, seed, self.statistics)
 
     def fed(self, batch: Batch, encoder: Encoder) -> Batch:
         """Return a batch of `for_reconstruction` as an encoder wants it."""
         return as_wanted(batch, self.statistics, encoder)
+
+
+def _loader(
+    chosen: Selection, batch_size: int, order: str, seed: int, normalise: Normalisation
+) -> Loader:
+    pins = torch.cuda.is_available()  # so that copies to the GPU run beside its work
+    return chosen.loader(batch_size, order, seed, normalise=normalise, pin_memory=pins)

@@ -24,7 +24,7 @@ class Observation:
     acquired: str | None = None
     """`YYYY-MM-DD`, an interval `YYYY-MM-DD/YYYY-MM-DD`, `YYYY`, or None when it has no date."""
     source: str = ""
-    """Which source made it, with its version: `synthetic 1`, `files`."""
+    """Which source made it, with its version: `synthetic 2`, `files`."""
     source_ids: tuple[str, ...] = ()
     """The images, files or features it was made from, sorted."""
     stand_in: str | None = None

@@ -118,7 +118,7 @@ def pixel_names(task: str) -> list[str]:
 
 def source_ids(row: Row) -> list[str]:
     """Return what a sample's arrays came from, each once, in the order of its members."""
-    members = [*_pixel_members(row).values(), *_tile_members(row)]
+    members = [*_pixel_members(row).values(), *_tile_members(row).values()]
     return list(dict.fromkeys(name for member in members for name in member["source_ids"] or ()))
 
 
@@ -132,10 +132,11 @@ def _pixel_members(row: Row) -> dict[str, Row]:
     }
 
 
-def _tile_members(row: Row) -> list[Row]:
-    """Return the structs of the modalities that stand in the sample's JSON."""
-    columns = [member_column(name) for name, m in MODALITIES.items() if m.level == "tile"]
-    return [row[column] for column in columns if row[column]["byte_length"] is not None]
+def _tile_members(row: Row) -> dict[str, Row]:
+    """Return name → struct of the manifest, of the modalities that stand in the sample's JSON."""
+    names = [name for name, modality in MODALITIES.items() if modality.level == "tile"]
+    members = {name: row[member_column(name)] for name in names}
+    return {name: each for name, each in members.items() if each["byte_length"] is not None}
 
 
 def _column(name: str) -> str:
@@ -152,10 +153,16 @@ def _shard(row: Row) -> pystac.Asset:
     # All tile-level modalities share one member: the sample's JSON.
     entries += [
         _entry(f"{row['key']}.json", "application/json", member) | {"title": "tile-level"}
-        for member in _tile_members(row)[:1]
+        for member in list(_tile_members(row).values())[:1]
     ]
     entries.sort(key=lambda entry: entry["range"])
-    fields = {"archive": entries} if entries else {}
+    fields: dict[str, Any] = {"archive": entries} if entries else {}
+    fields["mmearth:tile_level"] = [
+        # No nulls: of a column that holds nothing else, a table of items could not tell the type.
+        {"name": name, "source_ids": list(member["source_ids"] or ())}
+        | {key: member[key] for key in ("acquired", "expression") if member.get(key)}
+        for name, member in _tile_members(row).items()
+    ]
     return pystac.Asset(f"{TO_ROOT}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
 
 

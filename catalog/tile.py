@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modality import TILE_PX
+from mmearth.catalog.utm import from_lonlat, to_lonlat, utm_epsg
 
 PIXEL_M = 10
 """Side of a pixel in metres (MMEarth-Bench §3)."""
@@ -26,8 +25,6 @@ CELL_KM = 100.0
 """Side of the cells used for geographic batches and splits, about, in kilometres."""
 EARTH_RADIUS_KM = 6371.0088
 """Mean radius of the Earth, IUGG."""
-UTM_SOUTH, UTM_NORTH = -80.0, 84.0
-"""Where UTM ends; the poles beyond have another projection (UPS)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,7 +69,7 @@ class Tile:
         left, bottom, right, top = self.bounds
         xs = [left, right, right, left]
         ys = [bottom, bottom, top, top]
-        lons, lats = _to_lonlat(self.epsg).transform(xs, ys)
+        lons, lats = to_lonlat(self.epsg).transform(xs, ys)
         return _split_at_antimeridian([round(v, 7) for v in lons], [round(v, 7) for v in lats])
 
     @property
@@ -111,7 +108,7 @@ class Tile:
         return cls(epsg, left, top)
 
     def _centre(self) -> tuple[float, float]:
-        lon, lat = _to_lonlat(self.epsg).transform(self.left + TILE_M / 2, self.top - TILE_M / 2)
+        lon, lat = to_lonlat(self.epsg).transform(self.left + TILE_M / 2, self.top - TILE_M / 2)
         # 1e-7 degrees is 1 cm: the same on every build of PROJ, where the last bit is not.
         return round((lon + 180.0) % 360.0 - 180.0, 7), round(lat, 7)
 
@@ -173,7 +170,7 @@ def tiles_at(lons: ArrayLike, lats: ArrayLike) -> Tiles:
     top = np.empty(lon.shape, dtype=np.int64)
     for code in np.unique(epsg):
         rows = epsg == code
-        x, y = _from_lonlat(int(code)).transform(lon[rows], lat[rows])
+        x, y = from_lonlat(int(code)).transform(lon[rows], lat[rows])
         left[rows] = np.floor(np.asarray(x) / PIXEL_M + 0.5) * PIXEL_M - TILE_M / 2
         top[rows] = np.floor(np.asarray(y) / PIXEL_M + 0.5) * PIXEL_M + TILE_M / 2
     return Tiles(epsg, left, top)
@@ -195,7 +192,7 @@ def lonlat_bounds(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.fl
     for code in np.unique(columns.epsg):
         rows = columns.epsg == code
         xs, ys = columns.left[rows, None] + dx, columns.top[rows, None] + dy  # (n, corner)
-        lon, lat = _to_lonlat(int(code)).transform(xs, ys)
+        lon, lat = to_lonlat(int(code)).transform(xs, ys)
         lon = np.where(np.ptp(lon, axis=1, keepdims=True) > 180.0, lon % 360.0, lon)
         box = (lon.min(axis=1), lat.min(axis=1), lon.max(axis=1), lat.max(axis=1))
         result[rows] = np.round(np.column_stack(box), 7)
@@ -209,42 +206,10 @@ def centres(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.floa
     lon, lat = np.empty_like(x), np.empty_like(y)
     for code in np.unique(columns.epsg):
         rows = columns.epsg == code
-        lon[rows], lat[rows] = _to_lonlat(int(code)).transform(x[rows], y[rows])
+        lon[rows], lat[rows] = to_lonlat(int(code)).transform(x[rows], y[rows])
     # 1e-7 degrees is 1 cm: the same on every build of PROJ, where the last bit is not.
     turned: NDArray[np.float64] = np.round((lon + 180.0) % 360.0 - 180.0, 7)
     return turned, np.asarray(np.round(lat, 7), dtype=np.float64)
-
-
-def utm_epsg(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the EPSG code of each place's UTM zone, with Norway's and Svalbard's exceptions.
-
-    Raises:
-        ConfigError: A place is not on Earth or beyond UTM.
-
-    Source:
-        MGRS zone exceptions: zone 32 widened over south-west Norway (56–64° N), zones 31, 33, 35
-        and 37 widened over Svalbard (72–84° N); NGA.SIG.0012.
-    """
-    bad = ~(np.isfinite(lon) & (np.abs(lat) <= 90.0))
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise ConfigError(
-            f"place {lon[i]}, {lat[i]} is not on Earth; expected longitude, latitude in degrees"
-        )
-    polar = (lat < UTM_SOUTH) | (lat > UTM_NORTH)
-    if polar.any():
-        i = int(np.argmax(polar))
-        raise ConfigError(
-            f"place {lon[i]:g}, {lat[i]:g} is beyond UTM, which ends at 80° S and 84° N; "
-            "tiles need a UTM zone: leave this place out"
-        )
-    east = (lon + 180.0) % 360.0 - 180.0
-    zone = np.floor((east + 180.0) / 6.0).astype(np.int64) + 1
-    zone[(lat >= 56) & (lat < 64) & (east >= 3) & (east < 12)] = 32
-    svalbard = lat >= 72
-    for code, west, end in ((31, 0, 9), (33, 9, 21), (35, 21, 33), (37, 33, 42)):
-        zone[svalbard & (east >= west) & (east < end)] = code
-    return np.where(lat < 0, 32700, 32600) + zone
 
 
 def cell_at(lon: float, lat: float) -> str:
@@ -269,16 +234,6 @@ def cells_at(
     n_columns = np.array([max(1, round(circle * math.cos(m) / CELL_KM)) for m in middles])[row]
     column = (((lon + 180.0) % 360.0) / 360.0 * n_columns).astype(np.int64)
     return row, np.minimum(column, n_columns - 1)
-
-
-@cache
-def _to_lonlat(epsg: int) -> Transformer:
-    return Transformer.from_crs(epsg, 4326, always_xy=True)
-
-
-@cache
-def _from_lonlat(epsg: int) -> Transformer:
-    return Transformer.from_crs(4326, epsg, always_xy=True)
 
 
 def _split_at_antimeridian(lons: Sequence[float], lats: Sequence[float]) -> BaseGeometry:

@@ -93,6 +93,11 @@ class LocalLimit:
         return int(self._allowed)
 
     @property
+    def left(self) -> int | None:
+        """How many requests are left of the budget; None where there is none."""
+        return self._left
+
+    @property
     def in_flight(self) -> int:
         """How many requests are in flight now."""
         return len(self._flying)

@@ -15,7 +15,8 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import TILES
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, Assignment
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH, Tiles, cells_at, centres, tiles_at
+from mmearth.catalog.tile import Tiles, cells_at, centres, tiles_at
+from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.overlap import keep_apart

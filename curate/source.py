@@ -56,7 +56,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Name and version, as it stands in provenance: `synthetic 1`."""
+        """Name and version, as it stands in provenance: `synthetic 2`."""
 
     @property
     def fingerprint(self) -> str:

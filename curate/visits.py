@@ -122,9 +122,10 @@ def _budget(source: Source, jobs: Iterable[Job], how: Options) -> int | None:
 
     tried = list(islice(jobs, CALIBRATED))
     names = sorted({name for job in tried for name in job.wanted})
-    found = calibrate(source, [job.tile for job in tried], names)
+    limit = LocalLimit(source.in_flight, source.per_second, how.budget_requests)
+    found = calibrate(source.limited(limit), [job.tile for job in tried], names)
     affordable = max(0, requests_for(found, how.budget_eecu) - found.n_requests)
-    return min(affordable, how.budget_requests or affordable)
+    return affordable if limit.left is None else min(affordable, limit.left)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from html import escape
 from mmearth.benchmark.report.content import Block, Document, Figure, Section, Table
 
 _STYLE = """
-body{margin:0 auto;padding:24px 20px 64px;max-width:1040px;background:#fff;color:#1a1a1a;
+body{margin:0 auto;padding:24px 20px 64px;max-width:1280px;background:#fff;color:#1a1a1a;
  font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif}
 h1{font-size:26px;line-height:1.2;margin:8px 0 12px}
 h2{font-size:20px;margin:44px 0 10px;padding-top:10px;border-top:1px solid #ccc}

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.sample import Observation
-from mmearth.curate.collectors.collector import Place, Seen
+from mmearth.curate.collectors.collector import Place, Seen, ask_images, image_ids
 
 MONTHS = "ECMWF/ERA5_LAND/MONTHLY_AGGR"
 
@@ -37,8 +37,8 @@ def ask_months(
         "last_month": place.mean(_one(months, last)),
         "month": place.mean(_one(months, this)),
         "year": place.mean(year(twelve)),
-        "indices": twelve.aggregate_array("system:index"),
-        "last_index": _of_month(months, last).aggregate_array("system:index"),
+        "year_images": ee.Dictionary(ask_images(twelve)),
+        "last_images": ee.Dictionary(ask_images(_of_month(months, last))),
     }
 
 
@@ -57,11 +57,11 @@ def read_values(seen: Seen, name: str, order: Sequence[tuple[str, str]]) -> Obse
     Raises:
         NoDataError: The service has none there: the sea, or months not yet published.
     """
-    if len(set(seen.facts["indices"])) < 12 or not seen.facts["last_index"]:
+    year, last = seen.facts["year_images"], seen.facts["last_images"]
+    if len(set(year["indices"])) < 12 or not last["indices"]:
         raise NoDataError(f"ERA5-Land has no twelve months that end with {seen.date[:7]}")
     values = [seen.facts[period].get(band) for period, band in order]
     if any(value is None for value in values):
         raise NoDataError("ERA5-Land has no values here: the tile lies at sea")
-    indices = {*seen.facts["indices"], *seen.facts["last_index"]}
-    ids = tuple(sorted(f"{MONTHS}/{index}" for index in indices))
+    ids = tuple(sorted({*image_ids(MONTHS, year), *image_ids(MONTHS, last)}))
     return Observation(name, np.array(values, dtype=np.float64), seen.date[:7], "", ids)

@@ -139,3 +139,21 @@ def image_id(collection: str, image: Facts) -> str:
     version = image.get("version")
     suffix = "" if version is None else f"@{version:.0f}"
     return f"{collection}/{image['index']}{suffix}"
+
+
+def ask_images(images: Any) -> dict[str, Any]:
+    """Return the part of a scalar expression that names the images of a collection."""
+    names = {"indices": "system:index", "versions": "system:version"}
+    return {name: images.aggregate_array(key) for name, key in names.items()}
+
+
+def image_ids(collection: str, images: Facts) -> tuple[str, ...]:
+    """Return the ids of images that `ask_images` named, sorted; see `image_id`.
+
+    The service leaves out what an image lacks: unless each has a version, none is told.
+    """
+    indices, versions = images["indices"], images["versions"]
+    if len(versions) != len(indices):
+        versions = [None] * len(indices)
+    named = zip(indices, versions, strict=True)
+    return tuple(sorted(image_id(collection, {"index": i, "version": v}) for i, v in named))

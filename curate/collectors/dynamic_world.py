@@ -8,7 +8,15 @@ import ee
 
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.sample import Observation
-from mmearth.curate.collectors.collector import Collector, Facts, Place, Seen, of_pixels
+from mmearth.curate.collectors.collector import (
+    Collector,
+    Facts,
+    Place,
+    Seen,
+    ask_images,
+    image_ids,
+    of_pixels,
+)
 
 SCENES = "GOOGLE/DYNAMICWORLD/V1"
 _NODATA = 9
@@ -22,7 +30,7 @@ def _year(place: Place, year: Any) -> Any:
 
 
 def _ask(place: Place, image: Any, date: Any) -> dict[str, Any]:
-    return {"indices": _year(place, date.get("year")).aggregate_array("system:index")}
+    return ask_images(_year(place, date.get("year")))
 
 
 def _draw(place: Place, date: str, facts: Facts) -> Any:
@@ -36,8 +44,7 @@ def _read(seen: Seen) -> Observation:
     year = seen.date[:4]
     if not seen.facts["indices"]:
         raise NoDataError(f"no Dynamic World image of {year} touches the tile")
-    ids = tuple(sorted(f"{SCENES}/{index}" for index in seen.facts["indices"]))
-    return of_pixels(seen, "dynamic_world", year, ids)
+    return of_pixels(seen, "dynamic_world", year, image_ids(SCENES, seen.facts))
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.africa import africa
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH, tiles_at
+from mmearth.catalog.tile import tiles_at
+from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.labels.ranges import Ranges, outer_boxes, read_ranges
 from mmearth.curate.overlap import keep_apart
 from mmearth.curate.places import RangePlaces

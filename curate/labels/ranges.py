@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH, lonlat_bounds, tiles_at
+from mmearth.catalog.tile import lonlat_bounds, tiles_at
+from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.places import RangesConfig
 from mmearth.curate.vector import read_vector

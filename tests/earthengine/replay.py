@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmearth.tests.earthengine.counters import text_hash
 from mmearth.tests.earthengine.model import ServiceError
 from mmearth.tests.earthengine.server import Server
 
@@ -40,7 +41,7 @@ def replaying(replies: dict[str, bytes], path: Path, latency_s: float) -> Iterat
     """Serve recorded replies from another process until the block ends; yield its address.
 
     Args:
-        replies: See `Server.replies`.
+        replies: See `Server.replies`; by `text_hash`.
         path: Where they are written for the other process.
         latency_s: How long it sleeps before each answer.
     """
@@ -63,7 +64,8 @@ def stats(url: str) -> dict[str, Any]:
 
 def _main() -> None:
     replies = pickle.loads(Path(sys.argv[1]).read_bytes())
-    server = Server(Nothing(), replies=replies, latency_s=float(sys.argv[2]), check=False)
+    latency_s = float(sys.argv[2])
+    server = Server(Nothing(), replies=replies, latency_s=latency_s, check=False, hash=text_hash)
     with server.running():
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()

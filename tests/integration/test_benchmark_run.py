@@ -17,10 +17,12 @@ from mmearth.benchmark.config import BenchmarkConfig, load_config
 from mmearth.benchmark.matrix import cells, parse_shard, shard_of
 from mmearth.benchmark.results import COST, read_results
 from mmearth.benchmark.run import plan, run
+from mmearth.benchmark.traces import BATCHES, read_trace
 from mmearth.benchmark.training import learning_rate
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.errors import ConfigError
 from mmearth.cli import root
+from mmearth.loaders.dataset import open_dataset
 from mmearth.packaging.build import build
 from mmearth.tests.make_tiny import make_tiny
 
@@ -135,6 +137,61 @@ def test_two_ranks_find_what_one_finds(dataset: Path, finished: Path, tmp_path: 
 def _values(out: Path) -> dict[tuple[str, ...], float]:
     rows = read_results(out / "results.parquet").to_pylist()
     return {(r["task"], r["method"], r["split"], r["metric"]): r["value"] for r in rows}
+
+
+COUNTING = """
+from mmearth.benchmark.encoders.scratch import ConvNeXtV2Tiny
+
+N_TILES = []
+
+
+class Counting(ConvNeXtV2Tiny):
+    def forward(self, batch):
+        N_TILES.append(len(batch["sentinel2"]))
+        return super().forward(batch)
+"""
+
+
+def test_a_probe_sees_each_sample_once(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING, encoding="utf-8")
+    encoder = f"{tmp_path / 'counting.py'}:Counting"
+    keys = {"encoders": [encoder], "methods": ["LP"], "tasks": ["species"], "baselines": []}
+    config = BenchmarkConfig(
+        **_config(dataset, **keys, training={**TRAINING, "epochs": 5}, trackers=["csv"])
+    )
+    run(config, tmp_path / "out", _quiet)
+    rows = open_dataset(str(dataset)).sql("SELECT key FROM species")
+    assert sum(sys.modules["counting"].N_TILES) == rows.num_rows  # in five epochs
+    (curves,) = tmp_path.glob("out/runs/*/tracked/version_0/metrics.csv")
+    assert len(curves.read_text(encoding="utf-8").splitlines()) == 1 + 5 + 1
+
+
+def test_k_without_labels(dataset: Path, finished: Path, tmp_path: Path) -> None:
+    keys = {"methods": ["TTT-MMR"], "tasks": ["biomass"], "baselines": []}
+    adaptation = {"max_steps": 2, "batch_size": 2, "held_back": ["temperature", "biome"]}
+    run(BenchmarkConfig(**_config(dataset, **keys, adaptation=adaptation)), tmp_path, _quiet)
+    (folder,) = (path.parent for path in tmp_path.glob("runs/*/batches.parquet"))
+    rows = read_trace(folder, "batches.parquet", BATCHES)
+    chosen = [row["steps"] for row in rows if row["split"] == "val"]
+    assert all(0 <= each <= 2 for each in chosen)
+    (k,) = {row["steps"] for row in rows if row["split"] != "val"}
+    assert k in (1, 2)
+    adapted = [
+        row for row in read_results(tmp_path / "results.parquet").to_pylist() if row["steps"]
+    ]
+    assert {row["steps"] for row in adapted} == {k}
+
+
+def test_a_compiled_step_finds_what_a_plain_one_does(
+    dataset: Path, finished: Path, tmp_path: Path
+) -> None:
+    keys = {"methods": ["FT"], "tasks": ["species"], "baselines": []}
+    training = {**TRAINING, "compile": True}
+    run(BenchmarkConfig(**_config(dataset, **keys, training=training)), tmp_path, _quiet)
+    compiled, plain = _values(tmp_path), _values(finished)
+    assert len(compiled) == 4
+    for name, value in compiled.items():
+        assert value == pytest.approx(plain[name], rel=1e-2, abs=1e-2, nan_ok=True), name
 
 
 def test_shards_are_all_and_families_stay_together(dataset: Path) -> None:

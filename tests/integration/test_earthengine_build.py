@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,21 @@ from mmearth.tests.earthengine.server import TOKEN, Server
 _N = 10
 _NEAR = np.s_[20:108, 20:108]
 """Pixels that the published circle of 650 m holds, and the default square too."""
+_IDS = {
+    "sentinel2": r"COPERNICUS/S2_SR_HARMONIZED/2020\w+@\d+",
+    "sentinel1": r"COPERNICUS/S1_GRD/S1\w+@\d+",
+    "aster_gdem": r"projects/sat-io/open-datasets/ASTER/GDEM@\d+",
+    "eth_gch": r"users/nlang/ETH_GlobalCanopyHeight(SD)?_2020_10m_v1@\d+",
+    "dynamic_world": r"GOOGLE/DYNAMICWORLD/V1/2020\w+@\d+",
+    "esa_worldcover": r"ESA/WorldCover/v100/2020@\d+",
+    "precipitation": r"ECMWF/ERA5_LAND/MONTHLY_AGGR/\d{6}@\d+",
+    "temperature": r"ECMWF/ERA5_LAND/MONTHLY_AGGR/\d{6}@\d+",
+    "geolocation": r"\d{5}_\d+_\d+",
+    "month": r"2020-\d\d-\d\d",
+    "biome": r"RESOLVE/ECOREGIONS/2017#\d+",
+    "ecoregion": r"RESOLVE/ECOREGIONS/2017#\d+",
+}
+"""What every modality came from: images with the version of the asset, or what stands for one."""
 _CLIMATE = {"precipitation": 1e-6, "temperature": 1e-4}
 """Greatest difference: the synthetic source rounds to these digits, the service does not."""
 
@@ -118,17 +134,28 @@ def test_provenance_is_in_manifest_and_catalogue(
 ) -> None:
     out = tmp_path / "out"
     _build(base, out)
-    row = pq.read_table(out / "manifests" / "soil_pH.parquet").to_pylist()[0]
-    scene = row["sentinel2"]
-    assert scene["source_ids"][0].startswith("COPERNICUS/S2_SR_HARMONIZED/2020")
-    assert "@" in scene["source_ids"][0]
-    assert len(scene["expression"]) == 64
-    assert row["esa_worldcover"]["source_ids"][0].startswith("ESA/WorldCover/v100/2020@")
-    assert len(row["precipitation"]["source_ids"]) == 12
-    assert row["geolocation"]["expression"] is None
-    item = next((out / "stac").rglob(f"{row['key']}.json"))
+    rows = pq.read_table(out / "manifests" / "biomass.parquet").to_pylist()
+    row = next(r for r in rows if all(r[member_column(name)]["present"] for name in MODALITIES))
+    found = {name: row[member_column(name)] for name in MODALITIES}
+    for name, pattern in _IDS.items():
+        ids = found[name]["source_ids"]
+        assert ids and all(re.fullmatch(pattern, each) for each in ids), (name, ids)
+        asked = found[name]["expression"]
+        assert asked is None if name in ("geolocation", "month") else len(asked) == 64
+    n_ids = {name: len(found[name]["source_ids"]) for name in _IDS}
+    assert (n_ids["precipitation"], n_ids["temperature"]) == (12, 12)
+    assert (n_ids["sentinel2"], n_ids["aster_gdem"], n_ids["eth_gch"]) == (1, 1, 2)
+    assert row["biomass"]["source_ids"][0].startswith("LARSE/GEDI/GEDI04_A_002")
+    item = next((out / "stac" / "biomass").rglob(f"{row['key']}.json"))
     assets = json.loads(item.read_text())["assets"]
-    assert assets["sentinel2"]["processing:expression"]["expression"] == scene["expression"]
+    for name in (name for name in MODALITIES if MODALITIES[name].level == "pixel"):
+        assert assets[name]["mmearth:source_ids"] == found[name]["source_ids"]
+        assert assets[name]["processing:expression"]["expression"] == found[name]["expression"]
+    of_tile = {each["name"]: each for each in assets["shard"]["mmearth:tile_level"]}
+    assert list(of_tile) == [name for name in MODALITIES if MODALITIES[name].level == "tile"]
+    for name, each in of_tile.items():
+        assert each["source_ids"] == found[name]["source_ids"]
+        assert each.get("expression") == found[name]["expression"]
 
 
 def test_biomass_places_are_footprints(base: Path, tmp_path: Path, server: Server) -> None:

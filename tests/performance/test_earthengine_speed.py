@@ -1,13 +1,23 @@
-"""Two requests a tile, many at once, against the published way: 43, one after the other."""
+"""Two requests a tile, many at once, against the published way: 43, one after the other.
+
+And a build of 500 tiles that ends in the same bytes whatever fails and however often it is killed.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from mmearth.catalog.modalities import MODALITIES
@@ -20,15 +30,23 @@ from mmearth.curate.sources.earthengine import session
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
 from mmearth.curate.visits import Options, visit_all
+from mmearth.tests.earthengine.counters import text_hash
 from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.places import planet_of, write_places
 from mmearth.tests.earthengine.replay import replaying, stats
 from mmearth.tests.earthengine.server import TOKEN, Server
 from mmearth.tests.performance import reference_driver
 
-_N, _N_REFERENCE = 200, 3
+_N, _N_REFERENCE, _N_LONG, _KILLS = 200, 3, 500, 12
 _LATENCY_S, _TRUE_LATENCY_S = 0.1, 2.0
 _PER_SECOND = 100.0
+_CONFIG = """
+name: ee
+title: Faults and kills
+source: {kind: earthengine}
+tasks: {soil_pH: {points: {path: places.csv, value: ph}}}
+"""
 
 pytestmark = pytest.mark.performance
 
@@ -49,7 +67,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(session.TOKEN, TOKEN)
         replies: dict[str, bytes] = {}
-        with Server(Evaluate(planet_of(tiles)), replies=replies).running() as server:
+        evaluate = Evaluate(planet_of(tiles))
+        with Server(evaluate, replies=replies, hash=text_hash).running() as server:
             source = _source(server.url, 1000.0)
             _collect(source, tiles, base / "store")
             _reference(source, tiles)
@@ -103,6 +122,7 @@ def test_against_the_published_way(recorded: Recorded, tmp_path: Path) -> None:
     assert not [record for record in records if record.state == "failed"]
     assert n_requests == reference_driver.N_REQUESTS
     assert found["total"] / _N <= 2.1
+    assert 35 <= found["most_in_flight"] <= 40
     assert found["most_in_second"] <= _PER_SECOND
     assert ratio >= 100.0
 
@@ -124,3 +144,43 @@ def _report(seconds: float, found: dict[str, Any]) -> None:
         f"\n{_N / seconds:.1f} tiles/s, {found['total'] / _N:.2f} requests a tile, "
         f"{found['most_in_flight']} in flight and {found['most_in_second']} in a second at most"
     )
+
+
+@pytest.mark.timeout(3600)
+def test_five_hundred_tiles_with_faults_and_kills(tmp_path: Path) -> None:
+    tiles = write_places(tmp_path / "places.csv", _N_LONG)
+    (tmp_path / "ee.yaml").write_text(_CONFIG)
+    with Server(Evaluate(planet_of(tiles)), replies={}).running() as server:
+        assert _build(tmp_path, "calm", server, None) == 0
+        server.faults = Faults(PASSING, share=0.2, seed=5)
+        luck, kills, begin = random.Random(6), 0, time.perf_counter()
+        while code := _build(tmp_path, "wild", server, luck.uniform(4.0, 10.0), kills):
+            assert code == -signal.SIGKILL
+            kills += 1
+        seconds = time.perf_counter() - begin
+        assert server.crashes == []
+    print(f"\n{kills} kills, {len(server.faults.seen)} requests refused first, {seconds:.0f} s")
+    calm, wild = (json.loads((tmp_path / n / "dataset.json").read_text()) for n in ("calm", "wild"))
+    assert calm["dataset_hash"] == wild["dataset_hash"]
+    rows = pq.read_table(tmp_path / "wild" / "observations.parquet").select(["tile", "modality"])
+    n_tiles = len(pq.read_table(tmp_path / "wild" / "tiles.parquet"))
+    assert rows.num_rows == len({tuple(row.values()) for row in rows.to_pylist()}) == 12 * n_tiles
+    assert kills >= 2 and n_tiles > 0.9 * _N_LONG
+
+
+def _build(base: Path, name: str, server: Server, seconds: float | None, kills: int = 0) -> int:
+    """Build in another process, killed after some seconds unless that was done often enough."""
+    command = [sys.executable, "-c", "from mmearth.cli import main; main()", "-q"]
+    command += ["curate", "build", str(base / "ee.yaml"), "-o", str(base / name)]
+    account = {
+        "MMEARTH_EE_URL": server.url,
+        "MMEARTH_EE_PAUSE_S": "0.1",
+        "EARTHENGINE_PROJECT": "demo",
+        session.TOKEN: TOKEN,
+    }
+    with subprocess.Popen(command, env=os.environ | account) as process:
+        try:
+            return process.wait(seconds if kills < _KILLS else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import UTM_NORTH, UTM_SOUTH
+from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 
 Values = NDArray[Any]
 """One variable of a beam, (shot,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,23 +32,40 @@ class Asked:
     @property
     def text(self) -> str:
         """The whole JSON."""
-        return self._named("")
+        plain = self.named("")
+        return f'{{"result": {json.dumps(plain.result)}, "values": {{{plain.values}}}}}'
 
     @property
     def sha256(self) -> str:
         """Of the JSON."""
         return sha256_bytes(self.text.encode())
 
-    def replaced(self, marks: Sequence[str], by: Sequence[str]) -> Asked:
-        """Return the question with some of its text replaced, mark by mark."""
-        values = self.values
-        for mark, text in zip(marks, by, strict=True):
-            values = values.replace(mark, text)
-        return Asked(self.result, values)
+    def named(self, prefix: str) -> Asked:
+        """Return the question with a prefix before the name of every node."""
+        return Asked(self.result.replace(_NAME, prefix), self.values.replace(_NAME, prefix))
 
-    def _named(self, prefix: str) -> str:
-        result, values = (text.replace(_NAME, prefix) for text in (self.result, self.values))
-        return f'{{"result": {json.dumps(result)}, "values": {{{values}}}}}'
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A question with gaps, cut at them once: to fill it in is to join a few pieces."""
+
+    result: str
+    """As in `Asked`."""
+    pieces: tuple[str, ...]
+    """The nodes: text, mark, text, mark … text."""
+    marks: tuple[str, ...]
+    """What stands in the gaps."""
+
+    def filled(self, texts: Sequence[str]) -> Asked:
+        """Return the question with one text for each of `marks`."""
+        by_mark = dict(zip(self.marks, texts, strict=True))
+        return Asked(self.result, "".join([by_mark.get(piece, piece) for piece in self.pieces]))
+
+
+def form(question: Asked, marks: Sequence[str]) -> Form:
+    """Return a question cut at each of some texts, wherever it stands."""
+    gaps = "|".join(map(re.escape, marks))
+    return Form(question.result, tuple(re.split(f"({gaps})", question.values)), tuple(marks))
 
 
 def asked(expression: Any) -> Asked:
@@ -59,11 +77,10 @@ def asked(expression: Any) -> Asked:
 
 def together(questions: Sequence[Asked]) -> Asked:
     """Return one question whose answer is the list of all their answers."""
-    nodes = [q.values.replace(_NAME, f"{_NAME}{i}_") for i, q in enumerate(questions)]
-    results = [q.result.replace(_NAME, f"{_NAME}{i}_") for i, q in enumerate(questions)]
-    answers = {"arrayValue": {"values": [{"valueReference": name} for name in results]}}
-    whole = f"{_NAME}all"
-    return Asked(whole, ", ".join([f"{json.dumps(whole)}: {json.dumps(answers)}", *nodes]))
+    parts = [question.named(f"{i}_") for i, question in enumerate(questions)]
+    answers = {"arrayValue": {"values": [{"valueReference": part.result} for part in parts]}}
+    nodes = [f'"all": {json.dumps(answers)}', *(part.values for part in parts)]
+    return Asked("all", ", ".join(nodes))
 
 
 def _marked(node: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import random
@@ -21,6 +20,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import Asked, asked
+from mmearth.curate.sources.earthengine.reply import pixel_array
 from mmearth.curate.sources.earthengine.session import Session, connect
 from mmearth.curate.sources.earthengine.translate import (
     CLIENT_ERRORS,
@@ -99,7 +99,7 @@ class Service:
         rest = json.dumps({"fileFormat": "NPY", "grid": grid})
         body = f'{{"expression": {image.text}, {rest[1:]}'
         session = self.sign_in()
-        return self._send(lambda: _array(self._ask(session, "image:computePixels", body)))
+        return self._send(lambda: pixel_array(self._ask(session, "image:computePixels", body)))
 
     def features(self, table: Asked) -> Iterator[dict[str, Any]]:
         """Yield the features of a table as GeoJSON, page by page.
@@ -166,21 +166,6 @@ class Service:
         longest: float = self.access.pause_s * 2 ** (state.attempt_number - 1)
         # No byte of the data depends on this number; it keeps workers from knocking in step.
         return min(longest, _LONGEST_PAUSE_S) * (0.5 + 0.5 * random.random())
-
-
-def _array(reply: bytes) -> NDArray[np.void]:
-    try:
-        array = np.load(io.BytesIO(reply), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as exc:
-        raise UnavailableError(
-            f"Earth Engine sent {len(reply)} bytes that are no whole array"
-        ) from exc
-    if array.shape != (TILE_PX, TILE_PX) or array.dtype.names is None:
-        raise UnavailableError(
-            f"Earth Engine sent an array {array.shape}; expected ({TILE_PX}, {TILE_PX}) with a "
-            "field a band"
-        )
-    return np.asarray(array)
 
 
 def _message(content: bytes) -> str:

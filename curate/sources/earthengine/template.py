@@ -10,7 +10,7 @@ from typing import Any
 
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.collector import MARGIN_M, Facts, Place
-from mmearth.curate.sources.earthengine.asked import Asked, asked
+from mmearth.curate.sources.earthengine.asked import Asked, Form, asked, form
 from mmearth.curate.sources.earthengine.expressions import drawing, scalars
 
 Fields = Mapping[str, tuple[str, ...]]
@@ -18,15 +18,15 @@ Fields = Mapping[str, tuple[str, ...]]
 
 _MARK = Tile(32617, 123450, 7654320)
 _MARK_NEAR, _MARK_INTERVALS = "1901-02-03", (("1904-05-06", "1907-08-09"),)
-_forms: dict[object, _Form] = {}
+_forms: dict[object, _Kind] = {}
 _lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """A question of one kind of tile, with marks where a tile's own text goes."""
+class _Kind:
+    """What all tiles of one kind are asked: None where nothing is to be drawn; and the bands."""
 
-    asked: Asked | None
+    form: Form | None
     fields: Fields
 
 
@@ -40,9 +40,15 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
     if anchor is not None or place.granules is not None or not single:
         return asked(scalars(place, names, anchor))
     key = (tuple(names), place.quirks, None if place.near is not None else place.intervals)
-    form = _form(key, lambda: _Form(asked(scalars(_marked(place), names, None)), {}))
-    assert form.asked is not None
-    return form.asked.replaced(_constants(_marked(place)), _constants(place))
+
+    def make() -> _Kind:
+        marked = _marked(place)
+        marks = [*_constants(marked.tile), *_dates(marked)]
+        return _Kind(form(asked(scalars(marked, names, None)), marks), {})
+
+    kind = _kind(key, make)
+    assert kind.form is not None
+    return kind.form.filled([*_constants(place.tile), *_dates(place)])
 
 
 def pixel_question(
@@ -59,14 +65,17 @@ def pixel_question(
     seen = bool(facts.get("dynamic_world", {}).get("indices"))
     key = (tuple(names), place.quirks, date[:4], json.dumps(bands, sort_keys=True), seen)
     scenes = [scene["index"] for scene in _scenes(facts)]
-    marks = [f"@scene{i}@" for i in range(len(scenes))]
-    form = _form(
-        key, lambda: _Form(*_drawn(_marked(place), date, _with_scenes(facts, marks), names))
-    )
-    if form.asked is None:
-        return None, form.fields
-    every = [*_constants(_marked(place)), *marks]
-    return form.asked.replaced(every, [*_constants(place), *scenes]), form.fields
+
+    def make() -> _Kind:
+        marked, marks = _marked(place), [f"@scene{i}@" for i in range(len(scenes))]
+        image, fields = _drawn(marked, date, _with_scenes(facts, marks), names)
+        every = [*_constants(marked.tile), *marks]
+        return _Kind(None if image is None else form(image, every), fields)
+
+    kind = _kind(key, make)
+    if kind.form is None:
+        return None, kind.fields
+    return kind.form.filled([*_constants(place.tile), *scenes]), kind.fields
 
 
 def _drawn(
@@ -76,7 +85,7 @@ def _drawn(
     return (None if image is None else asked(image)), fields
 
 
-def _form(key: object, make: Callable[[], _Form]) -> _Form:
+def _kind(key: object, make: Callable[[], _Kind]) -> _Kind:
     with _lock:
         if key not in _forms:
             _forms[key] = make()
@@ -90,22 +99,27 @@ def _marked(place: Place) -> Place:
     return replace(place, tile=_MARK, near=_MARK_NEAR, intervals=_MARK_INTERVALS)
 
 
-def _constants(place: Place) -> list[str]:
-    """Return every constant of a question that is the place's own, as it stands in the JSON."""
-    tile = place.tile
+def _constants(tile: Tile) -> list[str]:
+    """Return every constant of a question that is the tile's own, as it stands in the JSON."""
     left, bottom, right, top = tile.bounds
     wide = [left - MARGIN_M, bottom - MARGIN_M, right + MARGIN_M, top + MARGIN_M]
-    values: list[Any] = [
+    return _texts(
         [left, bottom, right, top],
         wide,
         [tile.lon, tile.lat],
         list(tile.transform),
         f"EPSG:{tile.epsg}",
         f"{tile.epsg % 100:02d}",
-    ]
-    if place.near is not None:
-        values += [place.near, *place.intervals[0]]
-    return [json.dumps({"constantValue": value}, sort_keys=True) for value in values]
+    )
+
+
+def _dates(place: Place) -> list[str]:
+    """Return the constants of a question that its label's date has made, likewise."""
+    return [] if place.near is None else _texts(place.near, *place.intervals[0])
+
+
+def _texts(*values: Any) -> list[str]:
+    return [f'{{"constantValue": {json.dumps(value)}}}' for value in values]
 
 
 def _scenes(facts: Mapping[str, Facts]) -> list[Facts]:

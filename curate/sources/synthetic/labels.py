@@ -42,7 +42,7 @@ def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[n
     on_track = (across % 180 < 3) & (uniform(seed, 31, across // 180) < 0.8) & (rows % 6 == 0)
     height = surface.canopy_m
     # Wood grows with the 1.5th power of height; regions differ in wood density.
-    density = np.float32(1.9 * (1.0 + 0.35 * float(place.shift[0])))
+    density = np.float32(1.9 * (1.0 + 0.7 * float(place.shift[0])))
     wood = density * height * np.sqrt(height) * (0.7 + 0.5 * surface.vigour)
     noise = bell(grain(origin, TILE_PX, seed * 64 + 40))
     measured = wood * (1.0 + 0.18 * noise) + 1.5 + 0.8 * noise
@@ -51,20 +51,23 @@ def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[n
 
 
 def soil(task: str, places: Places, seed: int) -> Double:
-    """Return a soil property at n places, (n,): g/kg, or pH."""
+    """Return a soil property at n places, (n,): g/kg, or pH.
+
+    Climate says most of it, and what no image shows the rest: fertility, and that under one climate
+    a region's soils hold less carbon and are less acid than another's.
+    """
     cold = np.clip((18.0 - places.warmth_c) / 30.0, 0.0, 1.0)
     wet = np.clip(places.rain_year_m / 1.6, 0.0, 1.4)
     east, north = (places.lon * 1e5).astype(np.int64), (places.lat * 1e5).astype(np.int64)
     noise = bell(mix(seed, 41, east, north))
-    rich = places.fertility + 0.15 * places.shift
-    carbon = 6.0 + 55.0 * cold * wet + 28.0 * wet * rich + 14.0 * rich * rich
-    carbon = carbon * (1.0 + 0.25 * noise)
+    carbon = 4.0 + 26.0 * wet + 60.0 * cold * wet + 8.0 * places.fertility
+    carbon = carbon * (1.0 - 0.45 * places.shift) * (1.0 + 0.15 * noise)
     if task == "soil_organic_carbon":
         return np.clip(carbon, 0.5, 500.0)
     if task == "soil_nitrogen":
-        ratio = 11.0 + 5.0 * cold + 1.5 * places.shift  # carbon to nitrogen
+        ratio = 11.0 + 5.0 * cold  # carbon to nitrogen
         return np.clip(carbon / ratio * (1.0 + 0.05 * noise), 0.05, 30.0)
-    acid = 8.3 - 2.3 * wet + 1.1 * (places.fertility - 0.5) - 0.8 * cold + 0.3 * places.shift
+    acid = 8.3 - 2.3 * wet + 0.6 * (places.fertility - 0.5) - 0.8 * cold + places.shift
     return np.clip(acid + 0.25 * noise, 3.2, 10.2)
 
 

@@ -13,7 +13,8 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.tile import UTM_SOUTH, Tile
+from mmearth.catalog.tile import Tile
+from mmearth.catalog.utm import UTM_SOUTH
 from mmearth.tests.earthengine.planet.pixels import Double, Mask, convert
 
 SIDE_M = 109_800
@@ -152,7 +153,7 @@ def exists(square: Square) -> bool:
         return False
     zone = square.epsg % 100
     meridian = zone * 6 - 183
-    # Zones 32 over Norway and 31 to 37 over Svalbard are wider; see catalog.tile.utm_epsg.
+    # Zones 32 over Norway and 31 to 37 over Svalbard are wider; see catalog.utm.utm_epsg.
     half = 6.0 if lat >= 72.0 or (zone == 32 and 56.0 <= lat < 64.0) else 3.0
     edge, _ = convert(
         np.array([meridian + half]), np.array([lat]), "EPSG:4326", f"EPSG:{square.epsg}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,8 +96,12 @@ CASES = {
 }
 
 
-def test_every_quirk_has_a_case() -> None:
+def test_every_quirk_has_a_case_and_a_reason() -> None:
     assert set(CASES) == set(QUIRKS)
+    page = Path(__file__).resolve().parents[3] / "docs" / "differences.md"
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
+    explained = {line.split("`")[1]: line.strip("|").split("|")[-1] for line in lines}
+    assert all(explained[quirk].strip() for quirk in QUIRKS)
 
 
 @pytest.mark.parametrize("switched", QUIRKS)

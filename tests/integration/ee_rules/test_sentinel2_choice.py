@@ -129,6 +129,32 @@ def test_share_of_missing_data(ask: Ask, recipe: str, classes: Field, fits: bool
         assert not _fits(ask, recipe, classes=classes)
 
 
+@pytest.mark.parametrize("code", [1, 2, 3, 8, 9, 10, 11])
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_only_class_zero_is_missing_data(ask: Ask, recipe: str, code: int) -> None:
+    """Nor does a cloud of Sen2Cor's classes refuse a scene: its probability does."""
+    assert _fits(ask, recipe, classes=flat(code))
+
+
+def _stripes(east: Any, south: Any) -> Any:
+    """Whatever does not lie near the middle of a square of 20 m: every square of 10 m does."""
+    return (abs(east % 20 - 10) > 4) & (south < 1e9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "as_published"),
+    [
+        ({"sen2cor": painted(_stripes, 100)}, True),
+        ({"classes": painted(_stripes, 0, 4)}, True),
+        ({"s2cloudless": painted(_stripes, 100)}, False),
+    ],
+)
+def test_scale_of_each_band(ask: Ask, changes: dict[str, Any], as_published: bool) -> None:
+    """Published, each band is judged in pixels of its own size, 20, 20 and 10 m; else in 10 m."""
+    assert _fits(ask, PUBLISHED, **changes) is as_published
+    assert not _fits(ask, DEFAULT, **changes)
+
+
 @pytest.mark.parametrize(
     ("recipe", "absent", "fits"),
     [

@@ -175,6 +175,17 @@ def test_every_bit_comes_back_after_an_error() -> None:
     _same(before, _state(method))
 
 
+def test_iterations_share_one_forward_pass_and_the_last_has_no_gradient() -> None:
+    method, with_gradient = make(steps=4), []
+    method.encoder.register_forward_hook(lambda *_: with_gradient.append(torch.is_grad_enabled()))
+    found = method.adapt(batch(), answer)
+    assert with_gradient == [True] * 4 + [False]
+    assert len(found.predictions) == 5
+    with torch.no_grad():
+        unadapted = answer(method.encoder.eval()(batch()["x"]))
+    assert torch.equal(found.predictions[0], unadapted)
+
+
 def test_a_step_is_no_longer_than_the_rate() -> None:
     found = make(lr=0.01, steps=4).adapt(batch(), answer)
     assert found.moved.tolist()[0] == 0

@@ -22,11 +22,11 @@ from mmearth.curate.sources.synthetic import Synthetic
 WANTED = (*MODALITIES, "biomass")
 GOLDEN = {
     # Congo, Alps, Kansas, New South Wales, Sahara, the coast of Chile.
-    "32735_232260_9890010": "cc2e71e8f3c30d0612fd37a94f88582308ae7d81f06e771e06c615f1c7a7aaf8",
-    "32632_614250_5162450": "a9384fdf35f63d6cda41a24f0810b4556e3987d0dd928d7aee2b6257adb378f1",
-    "32614_586560_4262410": "e17fb53472c675a73978159335eb6cb67992790b1f1794ac25cfe97dbae98888",
+    "32735_232260_9890010": "65b80b7ba25b6712e25255c46835b069c20cd2cfc8aae86650c7c0a119e4da2a",
+    "32632_614250_5162450": "79b043fe0fe356f4f6d4def5a5649fcacdd4f913c7d7f1371893109752dfff89",
+    "32614_586560_4262410": "56b711385afbdb4d381950d62df0a3d8ef327ad90387577db97d876b655ec128",
     "32755_592780_6348910": "0320e28d701cf442af3d5b45ed14b15feb0743e15897c6fdbc389b425f59f60b",
-    "32631_702810_2656310": "e8860755d8983e62ec79af803e605e33340b6549ba2fc598f2a95433473e88f7",
+    "32631_702810_2656310": "ca2721b5562af3db875d4ac9ad98b3297c000f5a627e9c0fcf6992eab651fb2b",
     "32718_650750_5460320": "ad4a2686cdfdab358d0e9376ea1669210a51a67116765a3d7b7e24107aa919ad",
 }
 PLACES = ((24.6, -1.0), (10.5, 46.6), (-98.0, 38.5), (148.0, -33.0), (5.0, 24.0), (-73.2, -41.0))
@@ -230,7 +230,7 @@ def test_it_travels_to_workers_and_another_seed_is_another_planet() -> None:
     source, tile = Synthetic(5), Tile.at(10.5, 46.6)
     copy = pickle.loads(pickle.dumps(source))
     assert copy == source
-    assert copy.name == "synthetic 1"
+    assert copy.name == "synthetic 2"
     assert copy.fingerprint == source.fingerprint != Synthetic(6).fingerprint
     assert digest(copy.observe(tile, WANTED, None)) == digest(source.observe(tile, WANTED, None))
     other = Synthetic(6).observe(tile, ["aster_gdem"], None)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.checksums import seal
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
@@ -23,6 +24,7 @@ from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
 from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
+from mmearth.packaging.build import build
 
 N_TILES = 24
 TASKS_OF_TILE = (("biomass", "soil_pH"), ("soil_pH",), ("species",))
@@ -61,6 +63,13 @@ def make_tiny(root: Path, n_tiles: int = N_TILES) -> DatasetCard:
     table = pa.Table.from_pylist(observations, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
     return CARD
+
+
+def make_sealed(root: Path, n_tiles: int = N_TILES) -> Path:
+    """Make it, pack and seal it: a dataset to be opened; return its directory."""
+    card = make_tiny(root, n_tiles)
+    seal(root, card, build(root, card).sums)
+    return root
 
 
 def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:

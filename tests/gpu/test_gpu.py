@@ -18,10 +18,8 @@ from mmearth.benchmark.methods.products import PRODUCTS
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
 from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import run
-from mmearth.catalog.checksums import seal
 from mmearth.loaders.dataset import open_dataset
-from mmearth.packaging.build import build
-from mmearth.tests.make_tiny import make_tiny
+from mmearth.tests.make_tiny import make_sealed
 
 pytestmark = [
     pytest.mark.gpu,
@@ -56,10 +54,7 @@ def test_test_time_training(products: str) -> None:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("tiny")
-    card = make_tiny(place, 60)
-    seal(place, card, build(place, card).sums)
-    return place
+    return make_sealed(tmp_path_factory.mktemp("tiny"), 60)
 
 
 def test_pinned_batches_are_the_same(dataset: Path) -> None:

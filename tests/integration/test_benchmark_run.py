@@ -19,12 +19,10 @@ from mmearth.benchmark.results import COST, read_results
 from mmearth.benchmark.run import plan, run
 from mmearth.benchmark.traces import BATCHES, read_trace
 from mmearth.benchmark.training import learning_rate
-from mmearth.catalog.checksums import seal
 from mmearth.catalog.errors import ConfigError
 from mmearth.cli import root
 from mmearth.loaders.dataset import open_dataset
-from mmearth.packaging.build import build
-from mmearth.tests.make_tiny import make_tiny
+from mmearth.tests.make_tiny import make_sealed
 
 pytestmark = pytest.mark.timeout(600)
 METHODS = ["LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo"]
@@ -56,10 +54,7 @@ def _numbers(out: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four samples or more of every task and split."""
-    place = tmp_path_factory.mktemp("tiny")
-    card = make_tiny(place, 60)
-    seal(place, card, build(place, card).sums)
-    return place
+    return make_sealed(tmp_path_factory.mktemp("tiny"), 60)
 
 
 @pytest.fixture(scope="module")

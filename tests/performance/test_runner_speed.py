@@ -21,10 +21,8 @@ from mmearth.benchmark.losses import auxiliary_loss, losses_of_batch, task_loss
 from mmearth.benchmark.matrix import Cell
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
 from mmearth.benchmark.task_data import TaskData
-from mmearth.catalog.checksums import seal
 from mmearth.loaders.dataset import open_dataset
-from mmearth.packaging.build import build
-from mmearth.tests.make_tiny import make_tiny
+from mmearth.tests.make_tiny import make_sealed
 
 ENCODER, TASK, N_TILES = "convnextv2_atto_multimodal", "soil_pH", 120
 Step = Callable[[Any], object]
@@ -32,9 +30,7 @@ Step = Callable[[Any], object]
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    place = tmp_path_factory.mktemp("tiny")
-    card = make_tiny(place, N_TILES)
-    seal(place, card, build(place, card).sums)
+    place = make_sealed(tmp_path_factory.mktemp("tiny"), N_TILES)
     config = BenchmarkConfig(dataset=str(place), encoders=(ENCODER,))
     cell = Cell(TASK, ENCODER, "JT", 100, 41)
     fabric = Fabric(accelerator="auto", devices=1)

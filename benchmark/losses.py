@@ -111,14 +111,6 @@ def auxiliary_loss(losses: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).nanmean()
 
 
-def joint_loss(task: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-    """Return the loss of joint training: the task's plus the reconstruction's mean, weight 1.
-
-    A part of which the batch holds nothing counts 0, so that no such batch spoils the weights.
-    """
-    return torch.stack([task, auxiliary_loss(losses)]).nansum()
-
-
 def _real(mask: Tensor, weight: Tensor | None) -> Tensor:
     """Return the mask without the rows of padding."""
     if weight is None:

@@ -1,7 +1,7 @@
 """Trackers: where the curves of a run go while it is made; through Fabric's loggers, none needed.
 
-Results never come from here: `results.parquet` has them. A tracker that fails stops no run's
-numbers from being the same, so what is tracked is no part of a run's hash.
+Results never come from here: `results.parquet` has them. Trackers decide no number, so they are no
+part of a run's hash.
 """
 
 from __future__ import annotations

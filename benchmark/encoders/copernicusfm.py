@@ -16,7 +16,7 @@ from torchgeo.models import CopernicusFM_Base_Weights, copernicusfm_base
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
-    ORBITS,
+    both_orbits,
     declared,
     degrees_of,
     freeze,
@@ -64,7 +64,7 @@ class CopernicusFM(Encoder):
         self.inputs = Normalisation.of(
             [
                 declared("sentinel2", None, *OPTICAL),
-                declared("sentinel1", ORBITS, *(each * 2 for each in RADAR)),
+                both_orbits(*RADAR),
                 declared("aster_gdem", ("elevation",), *ELEVATION),
                 declared("geolocation", None),
                 declared("month", None),

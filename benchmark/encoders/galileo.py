@@ -28,7 +28,7 @@ from torch.nn.functional import one_hot
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
-    ORBITS,
+    both_orbits,
     declared,
     degrees_of,
     freeze,
@@ -124,7 +124,7 @@ def _inputs() -> list[ModalityInput]:
     )
     return [
         declared("sentinel2", S2_BANDS, *optical),
-        declared("sentinel1", ORBITS, *(each * 2 for each in radar)),
+        both_orbits(*radar),
         declared("aster_gdem", ("elevation", "slope"), *ground),
         declared("dynamic_world", None),
         declared("precipitation", ("month",), *wet),

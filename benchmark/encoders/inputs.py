@@ -46,6 +46,16 @@ def declared(
     )
 
 
+def both_orbits(mean: Sequence[float], std: Sequence[float]) -> ModalityInput:
+    """Return what a model of VV and VH wants of either orbit; `orbit_pair` chooses one.
+
+    Args:
+        mean: Of VV and VH, in dB.
+        std: Of VV and VH, in dB.
+    """
+    return declared("sentinel1", ORBITS, [*mean, *mean], [*std, *std])
+
+
 def of_statistics(
     statistics: Normalisation, modality: str, bands: Iterable[str] | None
 ) -> ModalityInput:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
-    ORBITS,
+    both_orbits,
     declared,
     freeze,
     month_of,
@@ -56,7 +56,7 @@ class OlmoEarth(Encoder):
         self.inputs = Normalisation.of(
             [
                 declared("sentinel2", bands, *optical),
-                declared("sentinel1", ORBITS, *(each * 2 for each in radar)),
+                both_orbits(*radar),
                 declared("month", None),
             ]
         )

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
-    ORBITS,
     PUBLISHED,
     RGB,
+    both_orbits,
     declared,
     grid_of,
     orbit_pair,
@@ -51,7 +51,7 @@ class TerraMind(Encoder):
         self.inputs = Normalisation.of(
             [
                 declared("sentinel2", None, *OPTICAL),
-                declared("sentinel1", ORBITS, *(each * 2 for each in RADAR)),
+                both_orbits(*RADAR),
                 declared("aster_gdem", ("elevation",), *ELEVATION),
             ]
         )

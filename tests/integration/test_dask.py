@@ -25,6 +25,7 @@ from mmearth.curate.ledger import LEDGER
 from mmearth.curate.run import open_executor, run
 from mmearth.curate.shared_limit import SharedLimit, address_towards, serve_limit
 from mmearth.curate.sources.synthetic import Synthetic
+from mmearth.tests.clusters import three_processes
 
 _CONFIG = """
 name: cluster
@@ -40,16 +41,7 @@ tasks:
 @pytest.fixture(scope="module")
 def _started() -> Iterator[Any]:
     """Three worker processes, each under a nanny that starts it anew when it dies."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=3,
-        threads_per_worker=2,
-        processes=True,
-        protocol="tcp://",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=50,
-    ) as started:
+    with three_processes(2) as started:
         yield started
 
 

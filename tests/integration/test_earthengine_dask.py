@@ -14,6 +14,7 @@ import pytest
 from mmearth.build import Summary, build
 from mmearth.curate.sources.earthengine import session
 from mmearth.curate.visits import Options
+from mmearth.tests.clusters import three_processes
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.places import planet_of, write_places
@@ -50,16 +51,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def cluster(server: Server) -> Iterator[Any]:
     """Three worker processes, which sign in with what stands in the environment by now."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=3,
-        threads_per_worker=_THREADS,
-        processes=True,
-        protocol="tcp://",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=50,
-    ) as started:
+    with three_processes(_THREADS) as started:
         yield started
 
 

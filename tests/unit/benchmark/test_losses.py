@@ -13,7 +13,6 @@ from torch.nn import functional
 from mmearth.benchmark.losses import (
     TargetScale,
     auxiliary_loss,
-    joint_loss,
     losses_of_batch,
     reconstruction_losses,
     task_loss,
@@ -106,8 +105,6 @@ def test_the_auxiliary_loss_is_the_mean_over_tiles_and_modalities() -> None:
     ]
     assert len(seven) == 7
     assert float(auxiliary_loss(found)) == pytest.approx(sum(seven) / 7, rel=1e-6)
-    assert float(joint_loss(torch.tensor(2.0), found)) == pytest.approx(2 + sum(seven) / 7)
-    assert float(joint_loss(torch.tensor(torch.nan), found)) == pytest.approx(sum(seven) / 7)
 
 
 def test_what_lies_under_a_false_mask_has_no_influence() -> None:

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An environment of its own: the loaders that ours is compared with want an older numpy.
 PERF := $(VENV)/perf
+# What an installation is made of, besides the modules that it only points to.
+SOURCES := pyproject.toml loaders/fetch/_gather.c
 FOLDERS := catalog curate packaging loaders benchmark
 
 .PHONY: demo test install install-all lint types perf check clean
@@ -48,15 +50,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmearth needs Python 3.11 or newer; run make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/installed-all: pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-all: $(SOURCES) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
 	@touch $@ $(VENV)/installed
 
-$(PERF)/installed: pyproject.toml | $(VENV)/bin/python
+$(PERF)/installed: $(SOURCES) | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(PERF)
-	$(PERF)/bin/python -m pip install --quiet --editable '.[all,dev,perf]'
+	$(PERF)/bin/python -m pip install --quiet --editable '.[perf]'
 	@touch $@

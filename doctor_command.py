@@ -12,6 +12,7 @@ import click
 
 import mmearth
 from mmearth.catalog import options
+from mmearth.loaders.fetch.gather import IS_COMPILED
 
 _EXTRAS = {
     "earthengine": ("ee", "earthengine-api", "collect from Google Earth Engine"),
@@ -36,11 +37,13 @@ def command(offline: bool, as_json: bool) -> int:
         engine = asdict(diagnose(access_of_environment(), ask=not offline))
     code = int(engine.pop("exit_code")) if engine is not None else 0
     versions = {"mmearth": mmearth.__version__, "python": platform.python_version()}
+    reading = "compiled" if IS_COMPILED else "NumPy"
     if as_json:
-        found = {**versions, "extras": extras, "earthengine": engine, "exit_code": code}
-        options.echo_json(found)
+        found = {**versions, "reading": reading, "extras": extras}
+        options.echo_json({**found, "earthengine": engine, "exit_code": code})
     else:
-        _show(versions, extras, engine)
+        lacking = "" if IS_COMPILED else "; with a C compiler, pip install mmearth again: faster"
+        _show({**versions, "reading": f"{reading}{lacking}"}, extras, engine)
     return code
 
 

@@ -35,12 +35,20 @@ class Observation:
     @property
     def valid_fraction(self) -> float:
         """Share of its values that are not no-data, 0 to 1."""
-        if self.modality in MODALITIES:
-            valid = MODALITIES[self.modality].valid(self.array)
-        else:
-            nodata = TASKS[self.modality].nodata
-            valid = np.asarray(self.array != np.asarray(nodata, self.array.dtype))
+        valid = self._valid()
         return int(np.count_nonzero(valid)) / valid.size
+
+    @property
+    def band_valid_fraction(self) -> tuple[float, ...]:
+        """Share of each band's values that are not no-data, 0 to 1; of a modality only."""
+        bands = self._valid().reshape(len(self.array), -1)
+        return tuple((np.count_nonzero(bands, axis=1) / bands.shape[1]).tolist())
+
+    def _valid(self) -> NDArray[np.bool_]:
+        if self.modality in MODALITIES:
+            return MODALITIES[self.modality].valid(self.array)
+        nodata = TASKS[self.modality].nodata
+        return np.asarray(self.array != np.asarray(nodata, self.array.dtype))
 
     def check(self) -> None:
         """Refuse an array that breaks the contract of its modality or task.

@@ -67,6 +67,7 @@ MEMBER = pa.struct(
     [
         ("present", pa.bool_()),
         ("valid_fraction", pa.float64()),
+        ("band_valid_fraction", pa.list_(pa.float64())),  # of a pixel-level modality
         ("byte_offset", pa.int64()),
         ("byte_length", pa.int64()),
         ("sha256", pa.string()),

@@ -13,8 +13,8 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.inputs import Normalisation
-from mmearth.loaders.masks import Extent, Masking, valid_mask
-from mmearth.loaders.normalise import Normalising, normalise, shape_of
+from mmearth.loaders.masks import Extent, Masking, Masks, Truth, mask_tiles
+from mmearth.loaders.normalise import Normalising, normalise_tiles, shape_of
 from mmearth.loaders.pool import Arrays, Form, Layout, lay_out
 
 TARGET = "target"
@@ -29,9 +29,12 @@ def mask_of(name: str) -> str:
     return f"mask of {name}"
 
 
-def presence_of(name: str) -> str:
-    """Return the name of the array that says which samples have `name` at all, (B,)."""
-    return f"presence of {name}"
+def bands_of(name: str) -> str:
+    """Return the name of the array that says which bands of `name` are valid, (B, band).
+
+    It holds where all of a batch is known beforehand; see `Extent`.
+    """
+    return f"bands of {name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,9 @@ class BatchReader:
             shape, dtype = self._form(name)
             forms[name] = ((size, *shape), dtype)
             forms[mask_of(name)] = ((size, *shape), np.dtype(np.bool_))
-            forms[presence_of(name)] = ((size,), np.dtype(np.bool_))
+        for member in self.index.offset:
+            n_bands = 1 if member == self.index.task else forms[member][0][1]
+            forms[bands_of(self._called(member))] = ((size, n_bands), np.dtype(np.bool_))
         return lay_out(forms)
 
     def scratch_layout(self, size: int) -> Layout:
@@ -76,7 +81,7 @@ class BatchReader:
             scratch: Of `scratch_layout(size)`.
 
         Returns:
-            How much of each mask array was written; of the rest, presence says it.
+            How much of each mask array was written; of the rest, the array of bands says it.
 
         Raises:
             IntegrityError: Bytes differ from their checksum, or the dataset was rebuilt.
@@ -84,22 +89,19 @@ class BatchReader:
         """
         into = {name: self._destination(name, arrays, scratch) for name in self.index.offset}
         finish = {name: self._finish(name, rows, into[name], arrays) for name in into}
-        is_raw = self.normalisation is None
-        needed = {k: f for k, f in finish.items() if f.masks.extent != "samples" or not is_raw}
-        self.members.fill(rows, {k: _as_bytes(array) for k, array in into.items()}, needed)
+        self.members.fill(rows, {k: _as_bytes(array) for k, array in into.items()}, finish)
         for name, array in into.items():
             for slot in (self.index.offset[name][rows] == 0).nonzero()[0].tolist():
                 array[slot] = 0  # not what the batch before left there
-                if name in needed:
-                    needed[name](slot)
+                if finish[name].look[slot]:
+                    finish[name](slot)
         extents = {self._called(name): each.masks.extent for name, each in finish.items()}
         for name in self.index.values:
-            extents[name] = self._tiles(name, rows, arrays)
-        self._presence(rows, arrays)
+            self._tiles(name, rows, arrays)
+            extents[name] = "values"
         if self.index.target is not None:
-            np.copyto(arrays[TARGET][: len(rows)], self.index.target[rows])
-            arrays[TARGET][: len(rows)][~self.index.labelled[rows]] = 0
-            extents[TARGET] = "samples"
+            self._targets(self.index.target[rows], self.index.labelled[rows], arrays)
+            extents[TARGET] = "values"
         return extents
 
     def _form(self, name: str) -> Form:
@@ -123,29 +125,34 @@ class BatchReader:
         self, name: str, rows: Rows, stored: NDArray[Any], arrays: Arrays
     ) -> Masking | Normalising:
         """Return what makes stored pixels into the batch's, a sample at a time."""
-        n, called, is_target = len(rows), self._called(name), name == self.index.task
-        present = self.index.labelled[rows] if is_target else self.index.present[name][rows]
-        mask, full = arrays[mask_of(called)][:n], self.index.full[name][rows]
-        if self.normalisation is None or is_target:
-            return Masking.of(name, stored[:n], mask, present, full)
+        n, called, known = len(rows), self._called(name), self.index.known[name][rows]
+        mask, bands = arrays[mask_of(called)][:n], arrays[bands_of(called)][:n]
+        if name == self.index.task:
+            masks = Masks.of(mask[:, np.newaxis], bands, known)
+            return Masking.of(name, stored[:n, np.newaxis], masks)
+        if self.normalisation is None:
+            return Masking.of(name, stored[:n], Masks.of(mask, bands, known))
         wanted, out = self.normalisation[name], arrays[name][:n]
-        return Normalising.of(stored[:n], mask, wanted, out, present, full)
+        return Normalising.of(stored[:n], wanted, out, mask, bands, known)
 
-    def _tiles(self, name: str, rows: Rows, arrays: Arrays) -> Extent:
-        """Write a tile-level modality; return how much of its mask array was."""
+    def _tiles(self, name: str, rows: Rows, arrays: Arrays) -> None:
+        """Write a tile-level modality and its masks."""
         n, present = len(rows), self.index.present[name][rows]
         out, mask = arrays[name][:n], arrays[mask_of(name)][:n]
-        values = self.index.values[name][rows]
+        # They were of that dtype before they were float64.
+        stored = self.index.values[name][rows].astype(MODALITIES[name].dtype)
         if self.normalisation is not None:
-            stored = values.astype(MODALITIES[name].dtype)
-            return normalise(stored, mask, self.normalisation[name], out, present)
-        np.copyto(out, values, casting="unsafe")  # they were of that dtype before they were float64
-        return valid_mask(name, out, mask, present)
+            normalise_tiles(stored, present, self.normalisation[name], out, mask)
+        else:
+            np.copyto(out, stored)
+            mask_tiles(name, stored, present, mask)
 
-    def _presence(self, rows: Rows, arrays: Arrays) -> None:
-        for name in self.index.modalities:
-            arrays[presence_of(name)][: len(rows)] = self.index.present[name][rows]
-        arrays[presence_of(TARGET)][: len(rows)] = self.index.labelled[rows]
+    def _targets(self, target: NDArray[Any], labelled: Truth, arrays: Arrays) -> None:
+        """Write tile-level targets, (B, n_outputs), and their masks."""
+        out = arrays[TARGET][: len(target)]
+        np.copyto(out, target)
+        out[~labelled] = 0
+        arrays[mask_of(TARGET)][: len(target)] = labelled[:, np.newaxis]
 
 
 def _stored(name: str) -> Form:

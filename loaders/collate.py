@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.loaders.batch_reader import TARGET, BatchReader, Extents, mask_of, presence_of
+from mmearth.loaders.batch_reader import TARGET, BatchReader, Extents, bands_of, mask_of
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Block, Layout, Place
 
@@ -21,7 +21,7 @@ Batch = dict[str, Any]
   or (B, n_outputs);
 - `mask`: a dict of boolean tensors of the same names and shapes, True where a value is valid; what
   lies under False, in a pixel, a band or a whole sample, has no meaning. A mask may be an expanded
-  view: read it, do not write to it;
+  view, over bands or over pixels: read it, do not write to it;
 - `weight`: (B,) float32, 0 for repeats that only fill up a rank's share, else 1;
 - `key`: the samples' keys, B of them;
 - `position`: batches of the epoch that all ranks have read after this turn.
@@ -50,8 +50,9 @@ def collate(
         where = layout[mask_of(name)]
         if extents[name] == "pixels":
             strides = (strides[0], 0, *strides[2:])
-        elif extents[name] == "samples":
-            where, strides = layout[presence_of(name)], (1, *(0,) * (len(shape) - 1))
+        elif extents[name] == "bands":
+            where = layout[bands_of(name)]
+            strides = (where.shape[1], 1, 0, 0) if len(shape) == 4 else (1, 0, 0)
         masks[name] = memory.tensor(where, shape, strides)
     batch["mask"] = masks
     batch["weight"] = torch.full((n,), 0.0 if turn.is_padding else 1.0)

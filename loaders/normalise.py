@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import ModalityInput, Normalisation
-from mmearth.loaders.masks import Extent, Masks, Truth, mask_tiles
+from mmearth.loaders.masks import Known, Masks, Truth, mask_tiles
 
 
 def shape_of(name: str, normalisation: Normalisation) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -26,43 +26,15 @@ def shape_of(name: str, normalisation: Normalisation) -> tuple[tuple[int, ...], 
     return (len(wanted.bands), *modality.shape[1:]), np.dtype(dtype)
 
 
-def normalise(
-    stored: NDArray[Any],
-    valid: Truth,
-    wanted: ModalityInput,
-    out: NDArray[Any],
-    present: Truth | None = None,
-    full: Truth | None = None,
-) -> Extent:
-    """Write (stored - mean) / std of the wanted bands, and where they are valid.
-
-    Classes become indices 0 … n-1: their codes are their positions in `Modality.classes`. What is
-    not valid becomes 0, whatever is stored there. Against the formula in float64, a z-score z of
-    float32 or integer values is off by at most 2**-22 |z| + 2**-24 |mean| / std: the mean is
-    rounded once and the sum never cancels. float64 values are computed in float64.
-
-    Args:
-        stored: (B, band, 128, 128) or (B, band), all bands of the modality, in its own dtype.
-        valid: Written to the extent that is returned: (B, wanted band, …), as by `valid_mask`.
-        wanted: What the model wants.
-        out: Written: of the shape of `valid`, and the dtype that `shape_of` says.
-        present: As for `valid_mask`.
-        full: As for `valid_mask`.
-    """
-    if stored.ndim == 2:
-        # What is not valid may be anything, and is computed with the rest before it is dropped.
-        with np.errstate(invalid="ignore", over="ignore"):
-            _normalise_tiles(stored, present, wanted, valid, out)
-        return "values"
-    normalising = Normalising.of(stored, valid, wanted, out, present, full)
-    for slot in range(len(stored)):
-        normalising(slot)
-    return normalising.masks.extent
-
-
 @dataclass(slots=True)
 class Normalising:
-    """`normalise` of pixel-level values, a sample at a time: while its bytes are in the cache."""
+    """Normalises pixels, a sample at a time: while its bytes are in the cache.
+
+    (stored - mean) / std of the wanted bands. Classes become indices 0 … n-1: their codes are their
+    positions in `Modality.classes`. What is not valid becomes 0, whatever is stored there. Against
+    the formula in float64, a z-score z of float32 or integer values is off by at most
+    2**-22 |z| + 2**-24 |mean| / std: the mean is rounded once and the sum never cancels.
+    """
 
     stored: NDArray[Any]
     nodata: float | None
@@ -74,31 +46,45 @@ class Normalising:
     def of(
         cls,
         stored: NDArray[Any],
-        valid: Truth,
         wanted: ModalityInput,
         out: NDArray[Any],
-        present: Truth | None,
-        full: Truth | None,
+        valid: Truth,
+        bands: Truth,
+        known: Known,
     ) -> Normalising:
-        """Return it for the arguments of `normalise`."""
-        nodata = MODALITIES[wanted.modality].nodata
-        masks = Masks.of(valid, nodata, present, full)
-        return cls(stored, nodata, _terms(wanted), out, masks)
+        """Return what normalises a batch.
+
+        Args:
+            stored: (B, band, 128, 128), all bands of the modality, in its own dtype.
+            wanted: What the model wants.
+            out: (B, wanted band, 128, 128) of the dtype that `shape_of` says; written.
+            valid: Of the shape of `out`; written to the extent that `masks` has in the end.
+            bands: (B, wanted band); written.
+            known: (B, band) of all bands.
+        """
+        terms = _terms(wanted)
+        masks = Masks.of(valid, bands, known[:, terms.bands])
+        return cls(stored, MODALITIES[wanted.modality].nodata, terms, out, masks)
+
+    @property
+    def look(self) -> list[bool]:
+        """Every sample is to be normalised."""
+        return [True] * len(self.stored)
 
     def __call__(self, slot: int) -> None:
-        """Finish a sample."""
-        whole, out = self.masks.known[slot], self.out[slot]
-        if whole is False:
-            out[...] = 0
-        else:
+        """Normalise a sample, and make its masks."""
+        look, bands, out = self.masks.look[slot], self.masks.bands[slot], self.out[slot]
+        if look or bands.any():
             # What is not valid may be anything, and is computed before it is dropped.
             with np.errstate(invalid="ignore", over="ignore"):
                 _scale(self.stored[slot], self.terms, out)
-        if whole is None:
+        if look:
             valid = self.masks.valid[slot]
             _mask(self.stored[slot], self.nodata, self.terms, valid)
             _drop_invalid(out, valid)
             self.masks.looked(slot)
+        else:
+            out[~bands] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +149,27 @@ def _drop_invalid(values: NDArray[Any], valid: Truth) -> None:
             np.multiply(bits, is_valid, out=bits)
 
 
-def _normalise_tiles(
+def normalise_tiles(
     stored: NDArray[Any],
-    present: Truth | None,
+    present: Truth,
     wanted: ModalityInput,
-    valid: Truth,
     out: NDArray[Any],
+    valid: Truth,
 ) -> None:
-    """Normalise (B, band) in one go."""
+    """Normalise a tile-level modality, in float64; otherwise as `Normalising`.
+
+    Args:
+        stored: (B, band), all bands of the modality, in its own dtype.
+        present: (B,) which samples have it; what is stored of others has no meaning.
+        wanted: What the model wants.
+        out: (B, wanted band) of the dtype that `shape_of` says; written.
+        valid: (B, wanted band); written.
+    """
     terms = _terms(wanted)
     values = stored[:, terms.bands]
-    mask_tiles(values, MODALITIES[wanted.modality].nodata, valid, present)
-    scores = (values - terms.mean) / terms.std if terms.is_scaled else values
+    mask_tiles(wanted.modality, values, present, valid)
+    # What is not valid may be anything, and is computed with the rest before it is dropped.
+    with np.errstate(invalid="ignore", over="ignore"):
+        scores = (values - terms.mean) / terms.std if terms.is_scaled else values
     out[:] = 0
     np.copyto(out, scores, where=valid, casting="same_kind")

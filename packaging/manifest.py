@@ -99,10 +99,12 @@ def _member(name: str, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
     here = sample.observations.get(name)
     if here is None:
         return {"present": False, "valid_fraction": 0.0, "source_ids": []}
-    at = ranges[f"{name}.npy" if MODALITIES[name].level == "pixel" else "json"]
+    is_pixel = MODALITIES[name].level == "pixel"
+    at = ranges[f"{name}.npy" if is_pixel else "json"]
     return {
         "present": True,
         "valid_fraction": here.valid_fraction,
+        "band_valid_fraction": list(here.band_valid_fraction) if is_pixel else None,
         "byte_offset": at.offset,
         "byte_length": at.length,
         "sha256": at.sha256,
@@ -110,7 +112,7 @@ def _member(name: str, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
         "acquired": here.acquired,
         "stand_in": here.stand_in,
         "expression": here.expression,
-        "values": here.array.tolist() if MODALITIES[name].level == "tile" else None,
+        "values": None if is_pixel else here.array.tolist(),
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.schema import CLASS_COLUMNS, member_column
 from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.codec import decode_npy, decode_target, decode_tile_level, npy
@@ -39,7 +40,7 @@ def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.gene
             raise FormatError(f"it says that {name} is missing, the manifest that it is present")
     arrays = dict(decode_tile_level(document))
     for name, array in arrays.items():
-        if _share_at_once(name, array) is None:
+        if _shares_at_once(name, array) is None:
             MODALITIES[name].check(array)
         _same(f"values of {name}", array.tolist(), row[member_column(name)]["values"])
         if name in CLASS_COLUMNS:
@@ -68,12 +69,16 @@ def read_array(data: memoryview, name: str, expected: Row) -> NDArray[np.generic
         DataError: Its dtype, shape or a value breaks the contract.
     """
     array = _array(data, name)
-    share = _share_at_once(name, array) if name in MODALITIES else None
-    if share is None:
+    shares = _shares_at_once(name, array) if name in MODALITIES else None
+    if shares is None:
         spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
         spec.check(array)
-        share = int(np.count_nonzero(array != spec.nodata)) / array.size
-    _same("valid_fraction", share, expected["valid_fraction"])
+        valid = (array != spec.nodata).reshape(-1, TILE_PX * TILE_PX)
+        shares = np.count_nonzero(valid, axis=1) / valid.shape[1]
+    # Exact: the shares are whole multiples of 2**-14.
+    _same("valid_fraction", float(shares.mean()), expected["valid_fraction"])
+    if name in MODALITIES:
+        _same("band_valid_fraction", shares.tolist(), expected["band_valid_fraction"])
     return array
 
 
@@ -100,8 +105,8 @@ def _array(data: memoryview, name: str) -> NDArray[np.generic]:
     return decode_npy(data, name)
 
 
-def _share_at_once(name: str, array: NDArray[np.generic]) -> float | None:
-    """Return the share of valid values where the extremes of its bands settle it, else None.
+def _shares_at_once(name: str, array: NDArray[np.generic]) -> NDArray[np.float64] | None:
+    """Return the share of valid values of each band where its extremes settle it, else None.
 
     They do in the usual case, a band that is all valid or all no-data, at the speed of memory. The
     rest is for `Modality.check`.
@@ -114,7 +119,7 @@ def _share_at_once(name: str, array: NDArray[np.generic]) -> float | None:
     least, most = bands.min(axis=1), bands.max(axis=1)
     valid = (least >= low) & (most <= high)
     empty = (least == modality.nodata) & (most == modality.nodata)
-    return int(valid.sum()) / valid.size if (valid | empty).all() else None
+    return valid.astype(np.float64) if (valid | empty).all() else None
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -39,12 +40,24 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
         lat=np.array([row["lat"] for row in rows]),
         offset=offset,
         sha256=sha256,
-        full={name: offset[name] > 0 for name in kinds},
+        known={name: _known(rows, name) for name in kinds},
         values={},
         present={name: offset[name] > 0 for name in modalities},
         target=None,
         labelled=np.ones(len(rows), np.bool_),
     )
+
+
+def _known(rows: list[dict[str, Any]], name: str) -> NDArray[np.int8]:
+    """Return what is known of each band, as `Index.known` has it."""
+    n_bands = len(MODALITIES[name].bands) if name in MODALITIES else 1
+    found = np.zeros((len(rows), n_bands), np.int8)
+    for i, row in enumerate(rows):
+        at = row[name]
+        if at["sha256"] is not None:
+            shares = at["band_valid_fraction"] if name in MODALITIES else [at["valid_fraction"]]
+            found[i] = [share if share in (0, 1) else -1 for share in shares]
+    return found
 
 
 def tar_members(root: Path, task: str) -> dict[str, bytes]:

@@ -48,8 +48,9 @@ class Index:
     which its `.npy` begins; 0 where it is absent (a tar never has a member's bytes there)."""
     sha256: dict[str, NDArray[np.void]]
     """The same keys → (n,) `V32`, of the whole `.npy`, zeros where absent; empty if left out."""
-    full: dict[str, NDArray[np.bool_]]
-    """The same keys → (n,) whether it has no no-data pixel."""
+    known: dict[str, NDArray[np.int8]]
+    """The same keys → (n, band): 1 where a band has no no-data pixel, 0 where it has no other or is
+    absent, -1 where it has both, so that one must look. A target is one band."""
     values: dict[str, NDArray[np.float64]]
     """Tile-level modality → (n, band); where absent its no-data value, NaN if it has none."""
     present: dict[str, NDArray[np.bool_]]

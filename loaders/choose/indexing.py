@@ -134,7 +134,7 @@ def _assembled(
         arrays["lat"],
         offset,
         of("sha256"),
-        of("full"),
+        of("known"),
         of("values"),
         of("present"),
         target,
@@ -175,7 +175,7 @@ def _target_parts(task: str, checksums: bool) -> list[_Part]:
     here = TASKS[task]
     if here.level == "pixel":
         length = HEADER_BYTES + nbytes(here.shape, here.dtype)
-        return _member_parts(task, task, length, checksums)
+        return [*_member_parts(task, task, length, checksums), _known_part(task, task, 1)]
     if here.kind == "multilabel":
         sql = {"at/target": f'"{task}"."{task}"'}
         return [
@@ -209,7 +209,8 @@ def _modality_parts(name: str, checksums: bool) -> list[_Part]:
     )
     if modality.level == "pixel":
         length = HEADER_BYTES + modality.nbytes
-        return [present, *_member_parts(name, column, length, checksums, present)]
+        parts = _member_parts(name, column, length, checksums, present)
+        return [present, *parts, _known_part(name, column, len(modality.bands))]
     alias, n_bands = f"values/{name}", len(modality.bands)
     absent = np.nan if modality.nodata is None else modality.nodata
     return [
@@ -228,7 +229,7 @@ def _member_parts(
     name: str, column: str, length: int, checksums: bool, present: _Part | None = None
 ) -> list[_Part]:
     """Return the arrays of a pixel-level member of `length` bytes."""
-    at, n, digest, share = (f"{kind}/{name}" for kind in ("offset", "length", "sha256", "full"))
+    at, n, digest = (f"{kind}/{name}" for kind in ("offset", "length", "sha256"))
 
     def offsets(batch: pa.RecordBatch) -> Array:
         offset, lengths = numbers(batch[at]), numbers(batch[n])
@@ -246,10 +247,34 @@ def _member_parts(
 
     source = f'"{column}"'
     parts = [
-        _Part(at, {at: f"{source}.byte_offset", n: f"{source}.byte_length"}, "uint64", offsets),
-        _Part(share, {share: f"{source}.valid_fraction"}, "bool", lambda b: numbers(b[share]) == 1),
+        _Part(at, {at: f"{source}.byte_offset", n: f"{source}.byte_length"}, "uint64", offsets)
     ]
     if checksums:
         sql = {digest: f"{source}.sha256", at: f"{source}.byte_offset"}
         parts.append(_Part(digest, sql, "V32", lambda b: digests(name, b[digest], there(b[at]))))
     return parts
+
+
+def _known_part(name: str, column: str, n_bands: int) -> _Part:
+    """Return what is known of each band's pixels, as `Index.known` has it."""
+    source, here, each, at = f'"{column}"', f"known/{name}", f"bands/{name}", f"offset/{name}"
+    share = f"{source}.valid_fraction"
+    sql = {here: share, at: f"{source}.byte_offset"}
+    if n_bands > 1:
+        # The bands of most samples are alike: their lists would be half of what is read.
+        sql[each] = f"CASE WHEN {share} NOT IN (0, 1) THEN {source}.band_valid_fraction END"
+
+    def known(batch: pa.RecordBatch) -> Array:
+        found = np.tile(_code(numbers(batch[here]))[:, np.newaxis], n_bands)
+        if n_bands > 1:
+            mixed = found[:, 0] < 0
+            found[mixed] = _code(lists(name, batch[each], mixed, n_bands, 0.0)[mixed])
+        found[~there(batch[at])] = 0
+        return found
+
+    return _Part(here, sql, "int8", known, (n_bands,))
+
+
+def _code(share: Array) -> Array:
+    """Return 1 where all of it is valid, 0 where nothing is, else -1."""
+    return np.where(share == 1, 1, np.where(share == 0, 0, -1)).astype(np.int8)

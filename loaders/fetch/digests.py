@@ -61,25 +61,23 @@ class Digests:
                 f"the index has no SHA-256 of {missing[0]}, which verifying needs; make it with "
                 "them, or read without verifying (local datasets only)"
             )
-        self._root, self._index = root, index
+        self._root, self._index, self._verify = root, index, verify
         # A byte a member; the operating system gives the memory only where one is written.
-        self._known = {name: np.zeros(len(index), np.bool_) for name in index.offset if verify}
+        self._known = {name: np.zeros(len(index), np.bool_) for name in index.offset}
 
-    def known(self, name: str, rows: NDArray[np.int64]) -> list[bool]:
-        """Return which rows' members need no hashing: they were, or none shall be."""
-        if name not in self._known:
-            return [True] * len(rows)
-        return list(self._known[name][rows].tolist())
+    def known(self, name: str, rows: NDArray[np.int64] | int) -> NDArray[np.bool_]:
+        """Return which rows' members were compared before, (k,)."""
+        return self._known[name][rows]
 
     def expected(self, name: str, row: int) -> str:
         """Return the SHA-256 of a member as the manifest has it, in hexadecimal."""
         return bytes(self._index.sha256[name][row].tobytes()).hex()
 
     def matches(self, name: str, row: int, header: bytes, values: memoryview) -> bool:
-        """Return whether a member is the one of the manifest, and remember that it is."""
-        digest = hashlib.sha256(header)
-        digest.update(values)
-        if digest.hexdigest() != self.expected(name, row):
+        """Return whether a member is what it must be, and remember that it is."""
+        if header != member_form(name).header:
+            return False
+        if self._verify and _sha256(header, values) != self.expected(name, row):
             return False
         self._known[name][row] = True
         return True
@@ -90,29 +88,30 @@ class Digests:
         key = self._index.keys(np.array([row], np.int64))[0]
         return f"{self._root.url.rstrip('/')}/{shard}: {name} of sample {key}"
 
-    def damaged(
-        self, name: str, row: int, header: bytes, values: memoryview | None
-    ) -> IntegrityError:
+    def damaged(self, name: str, row: int, header: bytes, values: memoryview) -> IntegrityError:
         """Return the error of a member that is not what the manifest says.
 
         Args:
             name: A key of the index' offsets.
             row: Of the index.
             header: What stands where its header should.
-            values: What stands where its values should; None when they were not hashed.
+            values: What stands where its values should.
         """
-        if values is None:
+        if header != member_form(name).header:
             found = f"found {header[:16]!r}…, expected the header of its .npy"
         else:
-            digest = hashlib.sha256(header)
-            digest.update(values)
-            found = (
-                f"found SHA-256 {digest.hexdigest()}, the manifest says {self.expected(name, row)}"
-            )
+            digest = _sha256(header, values)
+            found = f"found SHA-256 {digest}, the manifest says {self.expected(name, row)}"
         return IntegrityError(
             f"{self.member(name, row)}: {found}; run `mmearth packaging verify`, then build or "
             "fetch the shard again"
         )
+
+
+def _sha256(header: bytes, values: memoryview) -> str:
+    digest = hashlib.sha256(header)
+    digest.update(values)
+    return digest.hexdigest()
 
 
 def check_unchanged(root: Root, dataset_hash: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.cache import Cache
 from mmearth.loaders.fetch.digests import member_form
+from mmearth.loaders.fetch.finish import Finish
 from mmearth.loaders.fetch.members_local import LocalReader
 from mmearth.loaders.fetch.members_remote import RemoteReader
 from mmearth.loaders.fetch.root import DATASET, Root
@@ -22,9 +23,8 @@ GAP_BYTES = 64 << 10
 Rows = NDArray[np.int64]
 Destinations = Mapping[str, NDArray[np.uint8]]
 """Key of `Index.offset` → (≥ k, nbytes), C-contiguous, one row a sample."""
-Arrived = Mapping[str, Callable[[int], None]]
-"""Key of `Index.offset` → what is called with the place in `rows` of each member that is there: at
-once, while its bytes are in the processor's cache."""
+Arrived = Mapping[str, Finish]
+"""Key of `Index.offset` → what finishes each member that is there, by its place in `rows`."""
 
 
 class Reader(Protocol):
@@ -81,7 +81,7 @@ class Members:
             rows: Of the index, (k,).
             into: Where to: row `i` of each array gets the member of `rows[i]`. Where a sample has
                 no such member its row is left as it was. After an error rows may be half written.
-            arrived: Called for each member that was written.
+            arrived: Called for each member that was written, where it has anything to do.
 
         Raises:
             ConfigError: A row or a name is not in the index, or an array has another shape.

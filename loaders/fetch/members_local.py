@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import mmap
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import IntegrityError
 from mmearth.loaders.choose.index import Index
-from mmearth.loaders.fetch.digests import Digests, member_form
+from mmearth.loaders.fetch.digests import Digests, MemberForm, member_form
+from mmearth.loaders.fetch.finish import Finish
+from mmearth.loaders.fetch.gather import Words, copy, gather
 from mmearth.loaders.fetch.root import Root
 from mmearth.loaders.fetch.shards import Mapped, Shards
 
@@ -37,17 +40,10 @@ class LocalReader:
         self,
         rows: NDArray[np.int64],
         into: Mapping[str, NDArray[np.uint8]],
-        arrived: Mapping[str, Callable[[int], None]],
+        arrived: Mapping[str, Finish],
     ) -> None:
         """Write each row's members; see `Members.fill`."""
-        known = self._digests.known
-        kinds = [
-            _Kind(name, array, self._index.offset[name][rows].tolist(), known(name, rows))
-            for name, array in into.items()
-        ]
-        for kind in kinds:
-            kind.arrived = arrived.get(kind.name)
-        numbers = rows.tolist()
+        kinds = [self._kind(name, rows, into[name], arrived.get(name)) for name in into]
         groups = _by_shard(self._index.shard[rows])
         if self._to_announce > 0:
             self._announce(groups, kinds)
@@ -56,75 +52,91 @@ class LocalReader:
         # Shard by shard: each is looked at once, and few are open at a time.
         for shard, slots in groups.items():
             mapped = self._shards.at(shard)
-            for slot in slots:
-                for kind in kinds:
-                    if kind.begins[slot]:
-                        self._copy(mapped, kind, slot, numbers[slot])
-                        if kind.arrived is not None:
-                            kind.arrived(slot)
+            for kind in kinds:
+                self._copy(mapped, kind, slots, rows)
         if _waits_for_disk() > waited:
             self._to_announce = _ANNOUNCED
 
-    def _announce(self, groups: Mapping[int, list[int]], kinds: list[_Kind]) -> None:
+    def _kind(
+        self, name: str, rows: NDArray[np.int64], into: NDArray[np.uint8], finish: Finish | None
+    ) -> _Kind:
+        form, begins = member_form(name), self._index.offset[name][rows].astype(np.int64)
+        is_plain = (begins > 0) & self._digests.known(name, rows)
+        if finish is not None:
+            is_plain &= ~np.array(finish.look)
+        return _Kind(name, form, begins, is_plain, into, into.view(np.uint64), finish)
+
+    def _announce(self, groups: Mapping[int, NDArray[np.int64]], kinds: list[_Kind]) -> None:
         """Let the disk begin with all of a batch, and not page by page as it is copied.
 
         In memory already it would cost a tenth of the copying: so it ends where no batch waits.
         """
         for shard, slots in groups.items():
             mapped = self._shards.at(shard)
-            for slot in slots:
-                for kind in kinds:
-                    begin = kind.begins[slot] // mmap.PAGESIZE * mmap.PAGESIZE
-                    end = kind.begins[slot] + kind.n_whole
-                    if kind.begins[slot] and end <= mapped.nbytes:
+            for kind in kinds:
+                for begins in kind.begins[slots].tolist():
+                    begin = begins // mmap.PAGESIZE * mmap.PAGESIZE
+                    end = begins + kind.form.whole
+                    if begins and end <= mapped.nbytes:
                         mapped.pages.madvise(mmap.MADV_WILLNEED, begin, end - begin)
 
-    def _copy(self, mapped: Mapped, kind: _Kind, slot: int, row: int) -> None:
-        begin = kind.begins[slot]
-        values, end = begin + kind.n_header, begin + kind.n_whole
-        if end > mapped.nbytes or begin % _TAR_BLOCK:
+    def _copy(
+        self, mapped: Mapped, kind: _Kind, slots: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> None:
+        """Copy one modality of the samples in a shard."""
+        is_plain = kind.is_plain[slots]
+        plain = slots[is_plain]
+        begins = kind.begins[plain] + len(kind.form.header)
+        gather(mapped.words, begins, kind.words, plain, kind.form.nbytes)
+        if len(plain) == len(slots):
+            return
+        for slot in slots[~is_plain].tolist():
+            if kind.begins[slot]:
+                self._copy_and_look(mapped, kind, slot, int(rows[slot]))
+
+    def _copy_and_look(self, mapped: Mapped, kind: _Kind, slot: int, row: int) -> None:
+        """Copy a member, check all of it if this process reads it first, and finish it."""
+        begin, is_known = int(kind.begins[slot]), bool(self._digests.known(kind.name, row))
+        values, end = begin + len(kind.form.header), begin + kind.form.whole
+        if not is_known and (end > mapped.nbytes or begin % _TAR_BLOCK):
             raise IntegrityError(
                 f"{self._digests.member(kind.name, row)}: found a shard of {mapped.nbytes} bytes, "
                 f"expected a member at bytes {begin} to {end}: it is truncated or of another "
                 "build; run `mmearth packaging verify`, then build or fetch it again"
             )
-        header = mapped.pages[begin:values]
-        # A copy in the processor's widest registers: what `dst[:] = src` calls (`rep movsb`) is a
-        # fifth slower from pages of 4 kB. It holds no lock: several threads may fill at once.
-        np.positive(mapped.words[values >> 3 : end >> 3], out=kind.words[slot])
-        if not kind.known[slot]:
+        copy(mapped.words[values >> 3 : end >> 3], kind.words[slot])
+        if not is_known:
             # What was copied is hashed, not what it was copied from: a model sees the copy.
-            copied = memoryview(kind.into[slot])
+            header, copied = mapped.pages[begin:values], memoryview(kind.into[slot])
             if not self._digests.matches(kind.name, row, header, copied):
                 raise self._digests.damaged(kind.name, row, header, copied)
-        if header != kind.header:
-            raise self._digests.damaged(kind.name, row, header, None)
+        if kind.finish is not None and kind.finish.look[slot]:
+            kind.finish(slot)
 
 
-class _Kind:
-    """What a batch wants of one modality, at hand for a loop that runs for every member."""
+class _Kind(NamedTuple):
+    """What a batch wants of one modality."""
 
-    __slots__ = (
-        *("arrived", "begins", "header", "into", "known"),
-        *("n_header", "n_whole", "name", "words"),
-    )
+    name: str
+    """A key of the index' offsets."""
+    form: MemberForm
+    """Of each member."""
+    begins: NDArray[np.int64]
+    """Of each slot, the first byte in its shard; 0 where there is none."""
+    is_plain: NDArray[np.bool_]
+    """Of each slot, whether its member has only to be copied: it is there, it was checked before,
+    and nobody looks at it."""
+    into: NDArray[np.uint8]
+    """(≥ slots, nbytes) where the values go."""
+    words: Words
+    """The same memory."""
+    finish: Finish | None
+    """What finishes members."""
 
-    def __init__(
-        self, name: str, into: NDArray[np.uint8], begins: list[int], known: list[bool]
-    ) -> None:
-        form = member_form(name)
-        self.name, self.into, self.begins, self.known = name, into, begins, known
-        self.arrived: Callable[[int], None] | None = None
-        self.header, self.n_header, self.n_whole = form.header, len(form.header), form.whole
-        self.words = into.view(np.uint64)  # the same memory; 128 × 128 of anything is whole words
 
-
-def _by_shard(shard: NDArray[np.uint32]) -> dict[int, list[int]]:
+def _by_shard(shard: NDArray[np.uint32]) -> dict[int, NDArray[np.int64]]:
     """Return the slots of a batch by the shard that they come from."""
-    slots: dict[int, list[int]] = {}
-    for slot, number in enumerate(shard.tolist()):
-        slots.setdefault(number, []).append(slot)
-    return slots
+    return {number: np.flatnonzero(shard == number) for number in dict.fromkeys(shard.tolist())}
 
 
 def _waits_for_disk() -> int:

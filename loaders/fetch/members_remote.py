@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from mmearth.catalog.errors import FormatError, SourceError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.cache import Cache
 from mmearth.loaders.fetch.digests import Digests, check_unchanged, member_form
+from mmearth.loaders.fetch.finish import Finish
 from mmearth.loaders.fetch.ranges import Span, merged
 from mmearth.loaders.fetch.root import Root
 
@@ -59,14 +60,14 @@ class RemoteReader:
         self,
         rows: NDArray[np.int64],
         into: Mapping[str, NDArray[np.uint8]],
-        arrived: Mapping[str, Callable[[int], None]],
+        arrived: Mapping[str, Finish],
     ) -> None:
         """Write each row's members; see `Members.fill`."""
         missing: dict[int, list[Wanted]] = {}
         shards = self._index.shard[rows].tolist()
         for name, array in into.items():
             begins = self._index.offset[name][rows].tolist()
-            known = self._digests.known(name, rows)
+            known = self._digests.known(name, rows).tolist()
             for slot, row in enumerate(rows.tolist()):
                 if not begins[slot]:
                     continue
@@ -77,7 +78,8 @@ class RemoteReader:
             self._fetch(missing)
         for name, finish in arrived.items():
             for slot in np.flatnonzero(self._index.offset[name][rows]).tolist():
-                finish(slot)
+                if finish.look[slot]:
+                    finish(slot)
 
     def _fetch(self, missing: Mapping[int, list[Wanted]]) -> None:
         if not self._asked:

@@ -163,6 +163,7 @@ def test_an_edited_manifest(root: Path) -> None:
         ("byte_length", 7, "range"),
         ("sha256", "0" * 64, "range"),
         ("valid_fraction", 0.25, "value"),
+        ("band_valid_fraction", [0.0] * 12, "value"),
         ("present", False, "range"),
         ("acquired", "1999-01-01", "table"),
         ("source_ids", ["another"], "table"),

@@ -2,7 +2,7 @@
 
     python tests/performance/make_manifest.py FILE ROWS sorted|shuffled
 
-The columns are those of the schema of soil_pH, all 116 leaves of them, so that the footer is as
+The columns are those of the schema of soil_pH, all 152 leaves of them, so that the footer is as
 large as a real one; but only two of the twelve structs of modalities are filled, sentinel2 and
 sentinel1, and the geometry is empty. Places are spread over all longitudes and the latitudes of
 land; splits are dealt row by row, the hardest case for pruning. The low bits of `hilbert` are
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmearth.catalog.hilbert import KEY_BITS, hilbert_index
+from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import MEMBER, ROW_GROUP_ROWS, manifest_schema
 from mmearth.catalog.splits import SPLITS
 
@@ -106,9 +107,16 @@ def _members(n: int, name: str, i: int, draw: np.random.Generator) -> pa.Array:
     offset = (np.arange(n) % SAMPLES_PER_SHARD) * 1_220_000 + 2048 + 400_000 * i
     text = np.frombuffer(draw.bytes(32 * n).hex().encode(), dtype="S64")
     present = draw.random(n) < 0.97
+    shares = np.ones((n, len(MODALITIES[name].bands)))
+    if name == "sentinel1":  # six samples in ten were never seen in HH and HV
+        shares[draw.random(n) < 0.6, 2:4] = 0
+        shares[shares[:, 2] == 0, 6:8] = 0
     fields = {
         "present": pa.array(present),
-        "valid_fraction": pa.array(present.astype(np.float64)),
+        "valid_fraction": pa.array(np.where(present, shares.mean(axis=1), 0.0)),
+        "band_valid_fraction": pa.FixedSizeListArray.from_arrays(
+            shares.ravel(), shares.shape[1], mask=pa.array(~present)
+        ).cast(pa.list_(pa.float64())),
         "byte_offset": pa.array(offset, mask=~present),
         "byte_length": pa.array(np.full(n, MEMBER_BYTES[name]), mask=~present),
         "sha256": pa.array(text, mask=~present).cast(pa.string()),

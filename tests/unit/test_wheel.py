@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -56,6 +57,9 @@ def test_wheel_holds_the_tree(tmp_path: Path) -> None:
         names = set(archive.namelist())
     for module in _modules():
         assert f"mmearth/{module}" in names, module
+    if shutil.which("cc") and Path(sysconfig.get_path("include"), "Python.h").exists():
+        assert "mmearth/loaders/fetch/_gather.abi3.so" in names
+        assert "-cp311-abi3-" in wheel.name
     for data in (
         "catalog/data/ecoregions.csv",
         "curate/sources/synthetic/data/land.npz",

@@ -62,6 +62,15 @@ def changed(root: Path, to: Path, task: str, change: Callable[[list[Row]], None]
     return copy
 
 
+def known_of(name: str, member: dict[str, Any]) -> list[int]:
+    """Return what a member's struct says of each band."""
+    if name in TASKS:
+        shares = [member["valid_fraction"]]
+    else:
+        shares = member["band_valid_fraction"] or [0.0] * len(MODALITIES[name].bands)
+    return [int(share) if share in (0, 1) else -1 for share in shares]
+
+
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 0], ids=["memory", "files"])
 @pytest.mark.parametrize("task", ["biomass", "soil_pH", "species"])
 def test_every_value_is_the_manifests(tiny: Path, task: str, memory_bytes: int) -> None:
@@ -83,7 +92,7 @@ def test_every_value_is_the_manifests(tiny: Path, task: str, memory_bytes: int) 
     assert list(members) == [*([task] if task == "biomass" else []), *PIXEL]
     for name, here in members.items():
         assert index.offset[name].tolist() == [m["byte_offset"] or 0 for m in here]
-        assert index.full[name].tolist() == [m["valid_fraction"] == 1 for m in here]
+        assert index.known[name].tolist() == [known_of(name, member) for member in here]
         digests = [bytes.fromhex(m["sha256"] or "00" * 32) for m in here]
         assert [digest.tobytes() for digest in index.sha256[name]] == digests
     assert any((offset == 0).any() for offset in index.offset.values())
@@ -101,7 +110,11 @@ def test_offsets_and_digests_are_those_of_the_shards(tiny: Path) -> None:
                 member = data[begin : begin + 128 + n_values * np.dtype(contract.dtype).itemsize]
                 assert hashlib.sha256(member).digest() == index.sha256[name][row].tobytes()
                 array = np.frombuffer(member[128:], contract.dtype)
-                assert index.full[name][row] == (array != contract.nodata).all()
+                valid = (array != contract.nodata).reshape(-1, 128 * 128)
+                known = np.where(valid.all(axis=1), 1, np.where(valid.any(axis=1), -1, 0))
+                assert index.known[name][row].tolist() == known.tolist()
+            else:
+                assert not index.known[name][row].any()
 
 
 def test_targets(tiny: Path) -> None:
@@ -143,7 +156,7 @@ def test_only_what_was_chosen_is_there(tiny: Path) -> None:
     index = chosen.build_index(checksums=False)
     assert (list(index.offset), list(index.values)) == (["eth_gch"], ["biome"])
     assert list(index.present) == ["eth_gch", "biome"]
-    assert index.sha256 == {} and list(index.full) == ["eth_gch"]
+    assert index.sha256 == {} and list(index.known) == ["eth_gch"]
 
 
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 0], ids=["memory", "files"])

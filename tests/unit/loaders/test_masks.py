@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
-from mmearth.loaders.masks import Extent, valid_mask
+from mmearth.loaders.masks import Extent, Masking, Masks, mask_tiles
 
 HAS_BANDS = [n for n, m in MODALITIES.items() if m.level == "pixel" and len(m.bands) > 1]
-WHOLE, HOLED, UNEVEN, ABSENT = range(4)
-"""Kinds of samples: no no-data, the same in all bands, in one band alone, not there."""
+WHOLE, HOLED, UNEVEN, HALF, ABSENT = range(5)
+"""Kinds of samples: no no-data, the same in all bands, in one alone, all of one, not there."""
 
 
 def rubbish(shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -26,7 +26,6 @@ def rubbish(shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def batch_of(name: str, kinds: list[int]) -> NDArray[Any]:
     """Return samples of those kinds as stored."""
     modality, draw = MODALITIES[name], np.random.default_rng(len(kinds))
-    assert modality.nodata is not None
     stored = np.ones((len(kinds), *modality.shape), modality.dtype)
     for sample, kind in zip(stored, kinds, strict=True):
         holes = draw.random((128, 128)) < 0.3
@@ -34,50 +33,82 @@ def batch_of(name: str, kinds: list[int]) -> NDArray[Any]:
             sample[:, holes] = modality.nodata
         elif kind == UNEVEN:
             sample[-1, holes] = modality.nodata
+        elif kind == HALF:
+            sample[-1] = modality.nodata
         elif kind == ABSENT:
             sample[:, holes] = modality.nodata  # of the batch before: it means nothing
     return stored
 
 
+def known_of(stored: NDArray[Any], nodata: float | None, kinds: list[int]) -> NDArray[np.int8]:
+    """Return what a manifest says of each band."""
+    share = (stored != nodata).reshape(*stored.shape[:2], -1).mean(axis=2)
+    known = np.where(share == 1, 1, np.where(share == 0, 0, -1)).astype(np.int8)
+    known[np.array(kinds) == ABSENT] = 0
+    return known
+
+
+def masked(
+    name: str, stored: NDArray[Any], known: NDArray[np.int8]
+) -> tuple[Extent, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the extent, the masks as written over rubbish, and those of a whole band."""
+    valid, bands = rubbish(stored.shape), rubbish(stored.shape[:2])
+    masking = Masking.of(name, stored, Masks.of(valid, bands, known))
+    for slot, look in enumerate(masking.look):
+        if look:
+            masking(slot)
+    return masking.masks.extent, valid, bands
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(HAS_BANDS), st.lists(st.integers(WHOLE, ABSENT), min_size=1), st.booleans())
-def test_masks_are_those_of_a_whole_comparison(
-    name: str, kinds: list[int], tells_full: bool
-) -> None:
-    stored = batch_of(name, kinds)
+def test_masks_are_those_of_a_whole_comparison(name: str, kinds: list[int], is_known: bool) -> None:
+    stored, nodata = batch_of(name, kinds), MODALITIES[name].nodata
     present = np.array([kind != ABSENT for kind in kinds])
-    full = np.array([kind == WHOLE for kind in kinds]) if tells_full else None
-    truth = (stored != MODALITIES[name].nodata) & present[:, None, None, None]
-    mask = rubbish(stored.shape)
-    extent = valid_mask(name, stored, mask, present, full)
+    known = known_of(stored, nodata, kinds)
+    if not is_known:
+        known[present] = -1
+    truth = (stored != nodata) & present[:, None, None, None]
+    extent, valid, bands = masked(name, stored, known)
     seen: dict[Extent, NDArray[np.bool_]] = {
-        "samples": np.broadcast_to(present[:, None, None, None], mask.shape),
-        "pixels": np.broadcast_to(mask[:, :1], mask.shape),
-        "values": mask,
+        "bands": np.broadcast_to(bands[:, :, None, None], valid.shape),
+        "pixels": np.broadcast_to(valid[:, :1], valid.shape),
+        "values": valid,
     }
     np.testing.assert_array_equal(seen[extent], truth)
-    assert (extent == "values") == (UNEVEN in kinds)
-    looked_at = {HOLED} if tells_full else {HOLED, WHOLE}
-    assert (extent == "pixels") == (UNEVEN not in kinds and bool(looked_at & set(kinds)))
+    # No larger than needed.
+    needs_look = {HOLED, UNEVEN} if is_known else {WHOLE, HOLED, UNEVEN, HALF}
+    if not needs_look & set(kinds):
+        assert extent == "bands"
+    else:
+        assert extent == ("values" if {UNEVEN, HALF} & set(kinds) else "pixels")
 
 
 def test_a_mask_for_all_bands_writes_no_other_where_nothing_was_looked_at() -> None:
     kinds = [WHOLE, HOLED, ABSENT]
-    stored, mask = batch_of("sentinel2", kinds), rubbish((3, 12, 128, 128))
-    before = mask.copy()
-    present, full = np.array([True, True, False]), np.array([True, False, False])
-    assert valid_mask("sentinel2", stored, mask, present, full) == "pixels"
-    np.testing.assert_array_equal(mask[[0, 2], 1:], before[[0, 2], 1:])
-    assert mask[0, 0].all() and not mask[2, 0].any()
+    stored, before = batch_of("sentinel2", kinds), rubbish((3, 12, 128, 128))
+    extent, valid, _ = masked("sentinel2", stored, known_of(stored, 65535, kinds))
+    assert extent == "pixels"
+    np.testing.assert_array_equal(valid[[0, 2], 1:], before[[0, 2], 1:])
+    assert valid[0, 0].all() and not valid[2, 0].any()
+
+
+def test_a_missing_orbit_is_not_looked_at() -> None:
+    kinds = [HALF, WHOLE]
+    stored, before = batch_of("sentinel1", kinds), rubbish((2, 8, 128, 128))
+    extent, valid, bands = masked("sentinel1", stored, known_of(stored, -9999, kinds))
+    assert extent == "bands"
+    np.testing.assert_array_equal(valid, before)
+    assert bands.tolist() == [[True] * 7 + [False], [True] * 8]
 
 
 @pytest.mark.parametrize("name", ["dynamic_world", "esa_worldcover"])
 def test_one_band_is_all_bands(name: str) -> None:
     stored = np.zeros((2, *MODALITIES[name].shape), MODALITIES[name].dtype)
     stored[1, 0, 2, 3] = MODALITIES[name].nodata
-    mask = np.zeros(stored.shape, np.bool_)
-    assert valid_mask(name, stored, mask) == "values"
-    assert np.argwhere(~mask).tolist() == [[1, 0, 2, 3]]
+    extent, valid, _ = masked(name, stored, np.array([[1], [-1]], np.int8))
+    assert extent == "values"
+    assert np.argwhere(~valid).tolist() == [[1, 0, 2, 3]]
 
 
 def test_tile_level_modalities() -> None:
@@ -85,20 +116,18 @@ def test_tile_level_modalities() -> None:
         if modality.level == "pixel":
             continue
         stored = np.ones((3, *modality.shape), modality.dtype)
+        if modality.nodata is not None:
+            stored[1] = modality.nodata
         mask = rubbish(stored.shape)
-        if modality.nodata is None:
-            assert valid_mask(name, stored, mask) == "samples"
-            continue
-        stored[1] = modality.nodata
-        present = np.array([True, True, False])
-        assert valid_mask(name, stored, mask, present) == "values"
-        assert mask.all(axis=1).tolist() == [True, False, False]
+        mask_tiles(name, stored, np.array([True, True, False]), mask)
+        assert mask.all(axis=1).tolist() == [True, modality.nodata is None, False]
+        assert not mask[2].any()
 
 
 def test_pixel_level_targets() -> None:
-    target = np.full((2, 128, 128), -9999, np.float32)
-    target[1, 3, 4] = 50.0
-    mask = np.ones(target.shape, np.bool_)
-    assert valid_mask("biomass", target, mask) == "values"
-    assert np.argwhere(mask).tolist() == [[1, 3, 4]]
+    target = np.full((2, 1, 128, 128), -9999, np.float32)
+    target[1, 0, 3, 4] = 50.0
+    extent, valid, _ = masked("biomass", target, np.array([[-1], [-1]], np.int8))
+    assert extent == "values"
+    assert np.argwhere(valid).tolist() == [[1, 0, 3, 4]]
     assert TASKS["biomass"].nodata == -9999

@@ -16,8 +16,8 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import SPLITS
 from mmearth.loaders.inputs import ModalityInput, Normalisation
-from mmearth.loaders.masks import valid_mask
-from mmearth.loaders.normalise import normalise, shape_of
+from mmearth.loaders.masks import Extent
+from mmearth.loaders.normalise import Normalising, normalise_tiles, shape_of
 from mmearth.packaging.codec import decode_npy
 from mmearth.tests.hand_index import hand_index, tar_members
 
@@ -56,17 +56,30 @@ def wanted_of(name: str, seed: int) -> ModalityInput:
 def normalised(
     stored: NDArray[Any],
     wanted: ModalityInput,
-    present: NDArray[np.bool_] | None = None,
-    full: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[Any], NDArray[np.bool_], bool]:
-    """Return values, masks and whether masks were written, over what was rubbish."""
+    known: NDArray[np.int8] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_], Extent]:
+    """Return values, masks and how much of these was written, over what was rubbish.
+
+    Nothing is known of the samples unless it is given: -1 of every band.
+    """
+    if known is None:
+        known = np.full(stored.shape[:2], -1, np.int8)
     shape, dtype = shape_of(wanted.modality, Normalisation.of([wanted]))
     out = np.full((len(stored), *shape), 77, dtype)
     valid = np.random.default_rng(0).random(out.shape) < 0.5
-    extent = normalise(stored, valid, wanted, out, present, full)
+    if stored.ndim == 2:
+        normalise_tiles(stored, known[:, 0] != 0, wanted, out, valid)
+        return out, valid, "values"
+    bands = np.ones(out.shape[:2], np.bool_)
+    normalising = Normalising.of(stored, wanted, out, valid, bands, known)
+    for slot in range(len(stored)):
+        normalising(slot)
+    extent = normalising.masks.extent
     if extent == "pixels":
         valid[:] = valid[:, :1]
-    return out, valid, extent != "samples"
+    elif extent == "bands":
+        valid[:] = bands[:, :, np.newaxis, np.newaxis]
+    return out, valid, extent
 
 
 def formula(stored: NDArray[Any], wanted: ModalityInput) -> NDArray[np.float64]:
@@ -81,9 +94,8 @@ def formula(stored: NDArray[Any], wanted: ModalityInput) -> NDArray[np.float64]:
 @given(st.sampled_from(CONTINUOUS), st.integers(0, 2**32))
 def test_it_is_the_formula(name: str, seed: int) -> None:
     stored, wanted = drawn(name, 2, seed), wanted_of(name, seed)
-    out, valid, was_written = normalised(stored, wanted)
+    out, valid, _ = normalised(stored, wanted)
     at = MODALITIES[name].index(wanted.bands)
-    assert was_written
     np.testing.assert_array_equal(valid, stored[:, at] != MODALITIES[name].nodata)
     expected = np.where(valid, formula(stored, wanted), 0.0)
     tail = (1,) * (stored.ndim - 2)
@@ -99,14 +111,14 @@ def test_it_is_the_formula(name: str, seed: int) -> None:
 def test_what_is_not_valid_never_gets_through(name: str, seed: int) -> None:
     stored, wanted = drawn(name, 4, seed), wanted_of(name, seed)
     present = np.array([True, False, True, False])
+    known = np.where(present, -1, 0).astype(np.int8)[:, np.newaxis].repeat(stored.shape[1], axis=1)
     kind = stored.dtype.kind
     rubbish = [np.nan, np.inf, -np.inf] if kind == "f" else [0, np.iinfo(stored.dtype).max]
     for value in rubbish:
         stored[~present] = value
-        out, valid, was_written = normalised(stored, wanted, present)
-        if was_written:
-            assert not valid[~present].any()
-            assert (out[~valid] == 0).all()
+        out, valid, _ = normalised(stored, wanted, known)
+        assert not valid[~present].any()
+        assert (out[~valid] == 0).all()
         assert (out[~present] == 0).all()
         assert np.isfinite(out).all()
         if out.dtype.kind == "f":
@@ -130,43 +142,40 @@ def test_classes_become_indices(name: str) -> None:
     modality = MODALITIES[name]
     assert [each.code for each in modality.classes] == list(range(len(modality.classes)))
     stored, wanted = drawn(name, 3, 1), wanted_of(name, 1)
-    out, valid, was_written = normalised(stored, wanted)
-    assert was_written
+    out, valid, _ = normalised(stored, wanted)
     assert out.dtype == np.int64
     assert (out[valid] == stored[valid]).all()
     assert (out[~valid] == 0).all()
     assert (valid == (stored != modality.nodata)).all()
 
 
-@pytest.mark.parametrize("name", ["sentinel2", "eth_gch", "esa_worldcover"])
-def test_what_is_known_of_samples_saves_looking(name: str) -> None:
+@pytest.mark.parametrize("name", ["sentinel2", "sentinel1", "eth_gch", "esa_worldcover"])
+def test_what_is_known_of_bands_saves_looking(name: str) -> None:
     stored, wanted = drawn(name, 4, 2), wanted_of(name, 2)
     modality = MODALITIES[name]
     stored[0] = modality.bands[0].valid[1]
-    present = np.array([True, True, False, False])
-    full = np.array([True, False, False, True])
-    out, valid, was_written = normalised(stored, wanted, present, full)
-    looked, looked_valid, _ = normalised(stored, wanted, present)
-    assert was_written
-    np.testing.assert_array_equal(out, looked)
-    np.testing.assert_array_equal(valid, looked_valid)
-    mask = np.ones(stored.shape, np.bool_)
-    assert valid_mask(name, stored, mask, present, full) == "values"
-    np.testing.assert_array_equal(mask[:, modality.index(wanted.bands)], valid)
+    stored[1] = modality.nodata
+    known = np.array([1, 0, -1, 0], np.int8)[:, np.newaxis].repeat(len(modality.bands), axis=1)
+    looked = known.copy()
+    looked[:2] = -1
+    out, valid, _ = normalised(stored, wanted, known)
+    expected, expected_valid, _ = normalised(stored, wanted, looked)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(valid, expected_valid)
 
 
-def test_no_mask_is_written_where_presence_says_all() -> None:
-    stored, wanted = drawn("sentinel2", 2, 0), wanted_of("sentinel2", 0)
-    stored[0] = 500
-    present = full = np.array([True, False])
-    out, valid, was_written = normalised(stored, wanted, present, full)
-    before = np.random.default_rng(0).random(out.shape) < 0.5
-    assert not was_written
-    assert (valid == before).all()
-    np.testing.assert_allclose(out[0], formula(stored, wanted)[0], atol=1e-5)
-    assert (out[1] == 0).all()
-    mask = np.empty(stored.shape, np.bool_)
-    assert valid_mask("sentinel2", stored, mask, present, full) == "samples"
+def test_no_mask_is_written_where_all_bands_are_known() -> None:
+    stored, wanted = drawn("sentinel1", 2, 0), wanted_of("sentinel1", 0)
+    at = MODALITIES["sentinel1"].index(wanted.bands)
+    stored[0] = -12.5
+    stored[0, at[0]] = -9999
+    known = np.array([[1] * 8, [0] * 8], np.int8)
+    known[0, at[0]] = 0
+    out, valid, extent = normalised(stored, wanted, known)
+    assert extent == "bands"
+    assert not valid[0, 0].any() and valid[0, 1:].all() and not valid[1].any()
+    np.testing.assert_allclose(out[0, 1:], formula(stored, wanted)[0, 1:], atol=1e-5)
+    assert (out[0, 0] == 0).all() and (out[1] == 0).all()
 
 
 def test_a_modality_that_is_not_declared_has_no_shape() -> None:

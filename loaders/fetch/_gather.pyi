@@ -1,0 +1,11 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def gather(
+    source: NDArray[np.uint64],
+    begins: NDArray[np.int64],
+    into: NDArray[np.uint64],
+    slots: NDArray[np.int64],
+    nbytes: int,
+    /,
+) -> None: ...

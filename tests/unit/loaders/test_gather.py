@@ -1,0 +1,84 @@
+"""Rows are copied byte for byte, from any place to any, and nothing outside of them is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmearth.loaders.fetch.gather import gather, gather_with_numpy
+
+Gather = Callable[..., None]
+BOTH = pytest.mark.parametrize("way", [gather, gather_with_numpy], ids=["installed", "numpy"])
+GUARD = 0xA5
+
+
+def block(nbytes: int, shift: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """Return memory that begins `shift` bytes after a cache line, all of it GUARD."""
+    whole = np.full(nbytes + 128, GUARD, np.uint8)
+    begin = -whole.ctypes.data % 64 + shift
+    return whole[begin : begin + nbytes]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    way=st.sampled_from([gather, gather_with_numpy]),
+    n_words=st.integers(1, 50),
+    shift=st.integers(0, 7),
+    begins=st.lists(st.integers(0, 200), max_size=6),
+    seed=st.integers(0, 99),
+)
+def test_every_byte_and_no_other(
+    way: Gather, n_words: int, shift: int, begins: list[int], seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    source = draw.integers(0, 2**64, 250, np.uint64)
+    nbytes, n_rows = 8 * n_words, 8
+    into = block(n_rows * nbytes, 8 * shift).view(np.uint64).reshape(n_rows, n_words)
+    slots = draw.permutation(n_rows)[: len(begins)]
+    expected = into.copy()
+    for begin, slot in zip(begins, slots, strict=True):
+        expected[slot] = source[begin : begin + n_words]
+    way(source, np.array(begins, np.int64) * 8, into, slots.astype(np.int64), nbytes)
+    np.testing.assert_array_equal(into, expected)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("begin", "slot"), [(-8, 0), (808 - 64 + 8, 0), (808 - 8, 0), (1 << 62, 0), (0, -1), (0, 3)]
+)
+def test_what_lies_outside_is_refused(way: Gather, begin: int, slot: int) -> None:
+    source, into = np.zeros(101, np.uint64), np.full((3, 8), 7, np.uint64)
+    rows = np.array([begin], np.int64), np.array([slot], np.int64)
+    with pytest.raises(ValueError, match="found byte"):
+        way(source, rows[0], into, rows[1], 64)
+    assert (into == 7).all()
+
+
+@BOTH
+def test_nothing_to_copy(way: Gather) -> None:
+    none = np.zeros(0, np.int64)
+    way(np.zeros(8, np.uint64), none, np.zeros((1, 8), np.uint64), none, 64)
+
+
+@BOTH
+def test_a_source_may_be_read_only_and_a_destination_may_not(way: Gather) -> None:
+    source, into = np.arange(8, dtype=np.uint64), np.zeros((1, 8), np.uint64)
+    source.flags.writeable = False
+    one = np.zeros(1, np.int64)
+    way(source, one, into, one, 64)
+    np.testing.assert_array_equal(into[0], source)
+    into.flags.writeable = False
+    with pytest.raises((ValueError, TypeError)):
+        way(source, one, into, one, 64)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    source, into = np.zeros(8, np.uint64), np.zeros((1, 8), np.uint64)
+    one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    for way in (gather, gather_with_numpy):
+        with pytest.raises(ValueError):
+            way(source, one, into, two, 64)

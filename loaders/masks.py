@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
+from mmearth.loaders.fetch.finish import Comparison
 
 Truth = NDArray[np.bool_]
 Known = NDArray[np.int8]
@@ -36,8 +37,8 @@ class Masks:
     """(B, band, 128, 128)."""
     bands: Truth
     """(B, band) which are valid as a whole, in samples that need no look."""
-    look: list[bool]
-    """Of each sample, whether one must look at its pixels."""
+    look: Truth
+    """(B,) whether one must look at a sample's pixels."""
     extent: Extent
     """What has been written of `valid`, when every sample that needs it was looked at."""
 
@@ -51,8 +52,8 @@ class Masks:
             known: (B, band).
         """
         np.greater(known, 0, out=bands)
-        look = [least < 0 for least in known.min(axis=1).tolist()]
-        if not any(look):
+        look: Truth = known.min(axis=1) < 0
+        if not look.any():
             return cls(valid, bands, look, "bands")
         # Where one must look, bands mostly turn out to agree; elsewhere it is known.
         alike = (known == known[:, :1]).all(axis=1)
@@ -65,14 +66,16 @@ class Masks:
         """Say that all masks of a sample that needs it were written."""
         if self.extent == "pixels":
             words = self.valid[slot].view(np.uint64)
-            if not (words[1:] == words[0]).all():
-                self.extent = "values"
-                self._write_known()
+            self.found(bool((words[1:] == words[0]).all()))
+
+    def found(self, agree: bool) -> None:
+        """Say whether, in samples whose masks were written, those of all bands are the same."""
+        if not agree and self.extent == "pixels":
+            self.extent = "values"
+            self._write_known()
 
     def _write_known(self) -> None:
-        for slot, look in enumerate(self.look):
-            if look:
-                continue
+        for slot in np.flatnonzero(~self.look).tolist():
             if self.extent == "pixels":
                 self.valid[slot, 0] = self.bands[slot, 0]
             else:
@@ -97,9 +100,14 @@ class Masking:
         return cls(stored, stored.dtype.type(spec.nodata), masks)
 
     @property
-    def look(self) -> list[bool]:
-        """Of each sample, whether one must look at its pixels; of the others the masks are made."""
+    def look(self) -> Truth:
+        """Which samples' pixels one must look at, (B,); of the others the masks are made."""
         return self.masks.look
+
+    @property
+    def comparison(self) -> Comparison:
+        """All that there is to do."""
+        return Comparison(self.nodata, self.masks.valid, self.masks.found)
 
     def __call__(self, slot: int) -> None:
         """Make the masks of a sample at which one must look."""

@@ -67,9 +67,13 @@ class Normalising:
         return cls(stored, MODALITIES[wanted.modality].nodata, terms, out, masks)
 
     @property
-    def look(self) -> list[bool]:
+    def look(self) -> Truth:
         """Every sample is to be normalised."""
-        return [True] * len(self.stored)
+        return np.ones(len(self.stored), np.bool_)
+
+    @property
+    def comparison(self) -> None:
+        """Values change too."""
 
     def __call__(self, slot: int) -> None:
         """Normalise a sample, and make its masks."""

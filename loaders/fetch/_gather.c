@@ -42,52 +42,135 @@ static void copy(char *to, const char *from, Py_ssize_t n)
 #define FINISH()
 #endif
 
-/* Return the first i whose row lies outside of a buffer, or -1. */
-static Py_ssize_t outside(const int64_t *begins, const int64_t *slots, Py_ssize_t n_rows, Py_ssize_t nbytes,
-                          Py_ssize_t n_source, Py_ssize_t n_into)
+#define BAND (128 * 128) /* values of a band */
+
+#define DIFFER(type)                                                                                                   \
+    do {                                                                                                               \
+        const type *value = (const type *)values;                                                                      \
+        type none;                                                                                                     \
+        memcpy(&none, nodata, sizeof none);                                                                            \
+        for (int i = 0; i < BAND; i++)                                                                                 \
+            valid[i] = value[i] != none;                                                                               \
+    } while (0)
+
+/* Write which values of a band are not no-data, bit for bit. */
+static void differ(unsigned char *valid, const char *values, const void *nodata, Py_ssize_t itemsize)
 {
-    for (Py_ssize_t i = 0; i < n_rows; i++)
-        if (begins[i] < 0 || begins[i] > n_source - nbytes || slots[i] < 0 || slots[i] >= n_into / nbytes)
-            return i;
-    return -1;
+    if (itemsize == 1)
+        DIFFER(uint8_t);
+    else if (itemsize == 2)
+        DIFFER(uint16_t);
+    else
+        DIFFER(uint32_t);
 }
 
-static PyObject *fill(Py_buffer *source, Py_buffer *begins, Py_buffer *into, Py_buffer *slots, Py_ssize_t nbytes)
+/* Copy a row band by band, and write where each is valid while it is in the cache; return whether all bands agree. */
+static int look(char *to, const char *from, Py_ssize_t nbytes, char *valid, const void *nodata, Py_ssize_t itemsize)
 {
-    Py_ssize_t n_rows = begins->len / (Py_ssize_t)sizeof(int64_t);
-    const int64_t *begin = begins->buf, *slot = slots->buf;
-    if (nbytes <= 0 || begins->len != slots->len || begins->len % (Py_ssize_t)sizeof(int64_t))
-        return PyErr_Format(PyExc_ValueError, "found %zd bytes of begins and %zd of slots for rows of %zd bytes",
-                            begins->len, slots->len, nbytes);
-    Py_ssize_t wrong = outside(begin, slot, n_rows, nbytes, source->len, into->len);
-    if (wrong >= 0)
-        return PyErr_Format(PyExc_ValueError, "found byte %lld of %zd for row %lld of %zd bytes in %zd",
-                            (long long)begin[wrong], source->len, (long long)slot[wrong], nbytes, into->len);
-    Py_BEGIN_ALLOW_THREADS
+    unsigned char first[BAND], other[BAND];
+    int agree = 1;
+    for (Py_ssize_t at = 0; at < nbytes; at += BAND * itemsize, valid += BAND) {
+        unsigned char *band = at ? other : first;
+        copy(to + at, from + at, BAND * itemsize);
+        differ(band, from + at, nodata, itemsize);
+        copy(valid, (const char *)band, BAND);
+        agree = agree && (!at || !memcmp(first, other, BAND));
+    }
+    return agree;
+}
+
+typedef struct {
+    Py_buffer source, begins, into, slots;
+    Py_ssize_t nbytes;
+    Py_buffer nodata, valid; /* empty where nobody looks */
+} Job;
+
+/* Return whether a job stays within its buffers; set an error where it does not. */
+static int fits(const Job *job)
+{
+    const int64_t *begin = job->begins.buf, *slot = job->slots.buf;
+    Py_ssize_t n_rows = job->begins.len / (Py_ssize_t)sizeof(int64_t), nbytes = job->nbytes, size = job->nodata.len;
+    if (nbytes <= 0 || job->begins.len != job->slots.len || job->begins.len % (Py_ssize_t)sizeof(int64_t)) {
+        PyErr_Format(PyExc_ValueError, "found %zd bytes of begins and %zd of slots for rows of %zd bytes",
+                     job->begins.len, job->slots.len, nbytes);
+        return 0;
+    }
+    if (job->valid.buf && ((size != 1 && size != 2 && size != 4) || nbytes % (BAND * size))) {
+        PyErr_Format(PyExc_ValueError, "found values of %zd bytes for rows of %zd bytes, which are not whole bands",
+                     size, nbytes);
+        return 0;
+    }
+    Py_ssize_t n_slots = job->into.len / nbytes;
+    if (job->valid.buf && job->valid.len / (nbytes / size) < n_slots)
+        n_slots = job->valid.len / (nbytes / size);
     for (Py_ssize_t i = 0; i < n_rows; i++)
-        copy((char *)into->buf + slot[i] * nbytes, (const char *)source->buf + begin[i], nbytes);
+        if (begin[i] < 0 || begin[i] % 8 || begin[i] > job->source.len - nbytes || slot[i] < 0 || slot[i] >= n_slots) {
+            PyErr_Format(PyExc_ValueError, "found byte %lld of %zd for row %lld of %zd, of %zd bytes each",
+                         (long long)begin[i], job->source.len, (long long)slot[i], n_slots, nbytes);
+            return 0;
+        }
+    return 1;
+}
+
+/* Copy all rows of a job; return whether the bands of each agree where one looks. */
+static int work(const Job *job)
+{
+    const int64_t *begin = job->begins.buf, *slot = job->slots.buf;
+    Py_ssize_t n_rows = job->begins.len / (Py_ssize_t)sizeof(int64_t), nbytes = job->nbytes, size = job->nodata.len;
+    int agree = 1;
+    for (Py_ssize_t i = 0; i < n_rows; i++) {
+        char *to = (char *)job->into.buf + slot[i] * nbytes;
+        const char *from = (const char *)job->source.buf + begin[i];
+        if (job->valid.buf)
+            agree &= look(to, from, nbytes, (char *)job->valid.buf + slot[i] * (nbytes / size), job->nodata.buf, size);
+        else
+            copy(to, from, nbytes);
+    }
     FINISH();
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    return agree;
+}
+
+/* Do a job and let go of its buffers; return what `work` does, or -1 with an error set. */
+static int run(Job *job)
+{
+    int agree = -1;
+    if (fits(job)) {
+        Py_BEGIN_ALLOW_THREADS
+        agree = work(job);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&job->source);
+    PyBuffer_Release(&job->begins);
+    PyBuffer_Release(&job->into);
+    PyBuffer_Release(&job->slots);
+    PyBuffer_Release(&job->nodata); /* nothing, where it is empty */
+    PyBuffer_Release(&job->valid);
+    return agree;
 }
 
 static PyObject *gather(PyObject *module, PyObject *args)
 {
-    Py_buffer source, begins, into, slots;
-    Py_ssize_t nbytes;
+    Job job = {0};
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*w*y*n", &source, &begins, &into, &slots, &nbytes))
+    if (!PyArg_ParseTuple(args, "y*y*w*y*n", &job.source, &job.begins, &job.into, &job.slots, &job.nbytes))
         return NULL;
-    PyObject *result = fill(&source, &begins, &into, &slots, nbytes);
-    PyBuffer_Release(&source);
-    PyBuffer_Release(&begins);
-    PyBuffer_Release(&into);
-    PyBuffer_Release(&slots);
-    return result;
+    return run(&job) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *gather_and_look(PyObject *module, PyObject *args)
+{
+    Job job = {0};
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*y*w*y*ny*w*", &job.source, &job.begins, &job.into, &job.slots, &job.nbytes,
+                          &job.nodata, &job.valid))
+        return NULL;
+    int agree = run(&job);
+    return agree < 0 ? NULL : PyBool_FromLong(agree);
 }
 
 static PyMethodDef methods[] = {
     {"gather", gather, METH_VARARGS, "See gather.py."},
+    {"gather_and_look", gather_and_look, METH_VARARGS, "See gather.py."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -9,3 +9,13 @@ def gather(
     nbytes: int,
     /,
 ) -> None: ...
+def gather_and_look(
+    source: NDArray[np.uint64],
+    begins: NDArray[np.int64],
+    into: NDArray[np.uint64],
+    slots: NDArray[np.int64],
+    nbytes: int,
+    nodata: np.generic,
+    valid: NDArray[np.bool_],
+    /,
+) -> bool: ...

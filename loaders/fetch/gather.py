@@ -5,10 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["IS_COMPILED", "Words", "copy", "gather", "gather_with_numpy"]
+from mmearth.catalog.modality import TILE_PX
+
+__all__ = [
+    "IS_COMPILED",
+    "Words",
+    "copy",
+    "gather",
+    "gather_and_look",
+    "gather_and_look_with_numpy",
+    "gather_with_numpy",
+]
 
 Words = NDArray[np.uint64]
 """Memory as it is copied: of members and batches alike, 128 × 128 of anything is whole words."""
+_BAND = TILE_PX * TILE_PX  # values
 
 
 def copy(source: Words, into: Words) -> None:
@@ -33,22 +44,71 @@ def gather_with_numpy(
         nbytes: Of each row.
 
     Raises:
-        ValueError: A row is not whole within `source`, or not in `into`.
+        ValueError: A row is not whole within `source`, or not at a word, or not in `into`.
     """
     for begin, slot in zip(begins.tolist(), slots.tolist(), strict=True):
-        if not (0 <= begin <= source.nbytes - nbytes and 0 <= slot < len(into)):
-            raise ValueError(
-                f"found byte {begin} of {source.nbytes} for row {slot} of {nbytes} bytes in "
-                f"{into.nbytes}"
-            )
-        copy(source[begin >> 3 : begin + nbytes >> 3], into[slot])
+        copy(_row(source, begin, into, slot, nbytes), into[slot])
+
+
+def gather_and_look_with_numpy(
+    source: Words,
+    begins: NDArray[np.int64],
+    into: Words,
+    slots: NDArray[np.int64],
+    nbytes: int,
+    nodata: np.generic,
+    valid: NDArray[np.bool_],
+) -> bool:
+    """Copy rows as `gather` does, and write which of their values are not no-data.
+
+    Args:
+        source: (k,) a shard.
+        begins: (n,) the byte of the source at which each row begins, a multiple of 8.
+        into: (m, nbytes / 8), C-contiguous, written.
+        slots: (n,) the row of `into` and of `valid` that it goes to.
+        nbytes: Of each row: whole bands.
+        nodata: Of 1, 2 or 4 bytes; bits are compared.
+        valid: (≤ m, band, 128, 128), C-contiguous, written.
+
+    Returns:
+        Whether in each row all bands have the same mask.
+
+    Raises:
+        ValueError: As `gather`; or masks, no-data and rows do not go together.
+    """
+    n_bands, odd = divmod(nbytes, nodata.itemsize * _BAND)
+    if odd or nodata.itemsize > 4:
+        raise ValueError(
+            f"found values of {nodata.itemsize} bytes for rows of {nbytes} bytes, which are not "
+            "whole bands"
+        )
+    into = into[: len(valid)]
+    bits = f"u{nodata.itemsize}"
+    agree = True
+    for begin, slot in zip(begins.tolist(), slots.tolist(), strict=True):
+        copy(_row(source, begin, into, slot, nbytes), into[slot])
+        masks = valid[slot].reshape(n_bands, _BAND)
+        np.not_equal(into[slot].view(bits).reshape(masks.shape), nodata.view(bits), out=masks)
+        words = masks.view(np.uint64)
+        agree = agree and bool((words[1:] == words[0]).all())
+    return agree
+
+
+def _row(source: Words, begin: int, into: Words, slot: int, nbytes: int) -> Words:
+    """Return a row of a source if it is whole there, and has a place."""
+    if begin % 8 or not (0 <= begin <= source.nbytes - nbytes and 0 <= slot < len(into)):
+        raise ValueError(
+            f"found byte {begin} of {source.nbytes} for row {slot} of {len(into)}, of {nbytes} "
+            "bytes each"
+        )
+    return source[begin >> 3 : begin + nbytes >> 3]
 
 
 try:
     # Compiled, it takes one step for all rows and writes past the cache; see `_gather.c`.
-    from mmearth.loaders.fetch._gather import gather
+    from mmearth.loaders.fetch._gather import gather, gather_and_look
 
     IS_COMPILED = True
 except ImportError:  # it was installed where there was no compiler
-    gather = gather_with_numpy
+    gather, gather_and_look = gather_with_numpy, gather_and_look_with_numpy
     IS_COMPILED = False

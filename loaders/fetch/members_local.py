@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import IntegrityError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.digests import Digests, MemberForm, member_form
-from mmearth.loaders.fetch.finish import Finish
-from mmearth.loaders.fetch.gather import Words, copy, gather
+from mmearth.loaders.fetch.finish import Comparison, Finish
+from mmearth.loaders.fetch.gather import Words, copy, gather, gather_and_look
 from mmearth.loaders.fetch.root import Root
 from mmearth.loaders.fetch.shards import Mapped, Shards
 
@@ -60,11 +60,18 @@ class LocalReader:
     def _kind(
         self, name: str, rows: NDArray[np.int64], into: NDArray[np.uint8], finish: Finish | None
     ) -> _Kind:
-        form, begins = member_form(name), self._index.offset[name][rows].astype(np.int64)
-        is_plain = (begins > 0) & self._digests.known(name, rows)
-        if finish is not None:
-            is_plain &= ~np.array(finish.look)
-        return _Kind(name, form, begins, is_plain, into, into.view(np.uint64), finish)
+        form, words = member_form(name), into.view(np.uint64)
+        begins = self._index.offset[name][rows].astype(np.int64)
+        is_known = (begins > 0) & self._digests.known(name, rows)
+        look = np.zeros_like(is_known) if finish is None else finish.look
+        is_plain, is_compared = is_known & ~look, np.zeros_like(is_known)
+        comparison = finish.comparison if finish is not None else None
+        if comparison is not None:
+            is_compared = is_known & look
+        is_alone = (begins > 0) & ~is_plain & ~is_compared
+        return _Kind(
+            name, form, begins, is_plain, is_compared, is_alone, into, words, finish, comparison
+        )
 
     def _announce(self, groups: Mapping[int, NDArray[np.int64]], kinds: list[_Kind]) -> None:
         """Let the disk begin with all of a batch, and not page by page as it is copied.
@@ -84,17 +91,20 @@ class LocalReader:
         self, mapped: Mapped, kind: _Kind, slots: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> None:
         """Copy one modality of the samples in a shard."""
-        is_plain = kind.is_plain[slots]
-        plain = slots[is_plain]
-        begins = kind.begins[plain] + len(kind.form.header)
-        gather(mapped.words, begins, kind.words, plain, kind.form.nbytes)
+        begins, nbytes = kind.begins + len(kind.form.header), kind.form.nbytes
+        plain = slots[kind.is_plain[slots]]
+        gather(mapped.words, begins[plain], kind.words, plain, nbytes)
         if len(plain) == len(slots):
             return
-        for slot in slots[~is_plain].tolist():
-            if kind.begins[slot]:
-                self._copy_and_look(mapped, kind, slot, int(rows[slot]))
+        if kind.comparison is not None:
+            nodata, valid, found = kind.comparison
+            compared = slots[kind.is_compared[slots]]
+            rows_of = mapped.words, begins[compared], kind.words, compared, nbytes
+            found(gather_and_look(*rows_of, nodata, valid))
+        for slot in slots[kind.is_alone[slots]].tolist():
+            self._copy_alone(mapped, kind, slot, int(rows[slot]))
 
-    def _copy_and_look(self, mapped: Mapped, kind: _Kind, slot: int, row: int) -> None:
+    def _copy_alone(self, mapped: Mapped, kind: _Kind, slot: int, row: int) -> None:
         """Copy a member, check all of it if this process reads it first, and finish it."""
         begin, is_known = int(kind.begins[slot]), bool(self._digests.known(kind.name, row))
         values, end = begin + len(kind.form.header), begin + kind.form.whole
@@ -126,12 +136,18 @@ class _Kind(NamedTuple):
     is_plain: NDArray[np.bool_]
     """Of each slot, whether its member has only to be copied: it is there, it was checked before,
     and nobody looks at it."""
+    is_compared: NDArray[np.bool_]
+    """Of each slot, whether it has to be copied and compared with no-data, and nothing else."""
+    is_alone: NDArray[np.bool_]
+    """Of each slot, whether its member is one of the others that are there."""
     into: NDArray[np.uint8]
     """(≥ slots, nbytes) where the values go."""
     words: Words
     """The same memory."""
     finish: Finish | None
     """What finishes members."""
+    comparison: Comparison | None
+    """What it does, where that is only a comparison."""
 
 
 def _by_shard(shard: NDArray[np.uint32]) -> dict[int, NDArray[np.int64]]:

@@ -1,4 +1,7 @@
-"""Rows are copied byte for byte, from any place to any, and nothing outside of them is touched."""
+"""Rows are copied byte for byte, from any place to any, and nothing outside of them is touched.
+
+And where one looks while copying, masks are those of a comparison of the whole.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmearth.loaders.fetch.gather import gather, gather_with_numpy
+from mmearth.loaders.fetch.gather import (
+    gather,
+    gather_and_look,
+    gather_and_look_with_numpy,
+    gather_with_numpy,
+)
 
 Gather = Callable[..., None]
 BOTH = pytest.mark.parametrize("way", [gather, gather_with_numpy], ids=["installed", "numpy"])
@@ -48,7 +56,8 @@ def test_every_byte_and_no_other(
 
 @BOTH
 @pytest.mark.parametrize(
-    ("begin", "slot"), [(-8, 0), (808 - 64 + 8, 0), (808 - 8, 0), (1 << 62, 0), (0, -1), (0, 3)]
+    ("begin", "slot"),
+    [(-8, 0), (4, 0), (808 - 64 + 8, 0), (808 - 8, 0), (1 << 62, 0), (0, -1), (0, 3)],
 )
 def test_what_lies_outside_is_refused(way: Gather, begin: int, slot: int) -> None:
     source, into = np.zeros(101, np.uint64), np.full((3, 8), 7, np.uint64)
@@ -82,3 +91,48 @@ def test_what_makes_no_sense_is_refused() -> None:
     for way in (gather, gather_with_numpy):
         with pytest.raises(ValueError):
             way(source, one, into, two, 64)
+
+
+LOOKS = pytest.mark.parametrize(
+    "way", [gather_and_look, gather_and_look_with_numpy], ids=["installed", "numpy"]
+)
+BAND = 128 * 128
+
+
+@LOOKS
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("n_bands", [1, 3])
+@pytest.mark.parametrize("uneven", [None, 1, 2])
+def test_masks_are_made_while_copying(
+    way: Callable[..., bool], dtype: str, n_bands: int, uneven: int | None
+) -> None:
+    draw, nodata = np.random.default_rng(n_bands), np.dtype(dtype).type(200)
+    values = draw.integers(199, 202, (4, 1, BAND)).repeat(n_bands, axis=1).astype(dtype)
+    if uneven is not None and n_bands > 1:
+        values[uneven, -1, -1] = 200 if values[uneven, 0, -1] != 200 else 201
+    source = values.reshape(-1).view(np.uint64)
+    nbytes = values[0].nbytes
+    into, valid = np.zeros((5, nbytes // 8), np.uint64), np.zeros((5, n_bands, 128, 128), np.bool_)
+    slots = np.array([4, 0, 3])
+    agree = way(source, np.arange(3) * nbytes, into, slots, nbytes, nodata, valid)
+    copied = into.view(dtype).reshape(5, n_bands, BAND)
+    np.testing.assert_array_equal(copied[slots], values[:3])
+    np.testing.assert_array_equal(valid.reshape(copied.shape)[slots], values[:3] != 200)
+    assert not copied[[1, 2]].any() and not valid[[1, 2]].any()
+    assert agree is (uneven is None or n_bands == 1)
+
+
+@LOOKS
+def test_no_mask_is_written_outside(way: Callable[..., bool]) -> None:
+    source, into = np.zeros(2 * BAND // 8, np.uint64), np.full((2, BAND // 8), 7, np.uint64)
+    zero, one = np.array([0]), np.array([1])
+    few, many = np.zeros((1, 1, 128, 128), np.bool_), np.zeros((2, 1, 128, 128), np.bool_)
+    for slot, nbytes, nodata, valid in [
+        (one, BAND, np.uint8(9), few),  # no mask has that row
+        (zero, BAND - 8, np.uint8(9), many),  # no whole band
+        (zero, BAND, np.uint16(9), many),  # half a band
+        (zero, BAND, np.float64(9), many),
+    ]:
+        with pytest.raises(ValueError, match="found"):
+            way(source, zero, into, slot, nbytes, nodata, valid)
+    assert (into == 7).all() and not few.any() and not many.any()

@@ -86,7 +86,12 @@ def nbytes(name: str) -> int:
 
 def copy_to_read(source: Path, to: Path, task: str) -> Path:
     """Copy what reading one task needs, so that a test may damage it."""
-    for name in (f"manifests/{task}.parquet", "dataset.json", "SHA256SUMS"):
+    for name in (
+        f"manifests/{task}.parquet",
+        f"statistics/{task}.json",
+        "dataset.json",
+        "SHA256SUMS",
+    ):
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, to / name)
     shutil.copytree(source / "shards" / task, to / "shards" / task)

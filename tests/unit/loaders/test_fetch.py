@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import mmearth
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.modalities import MODALITIES
+from mmearth.loaders.batch_reader import BatchReader, mask_of
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.digests import member_form
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.fetch.root import open_root
 from mmearth.loaders.fetch.shards import OPEN_SHARDS, Shards
+from mmearth.loaders.pool import allocate, carve, nbytes_of
 from mmearth.tests.hand_index import copy_to_read, destinations, hand_index, nbytes, tar_members
 
 PIXEL = tuple(name for name, modality in MODALITIES.items() if modality.level == "pixel")
@@ -118,6 +121,45 @@ def test_a_flipped_byte_names_shard_modality_and_sample(place: Path, index: Inde
             _fill(_members(place, index), index, [1, 4])
     _fill(_members(place, index), index, [1])
     _fill(_members(place, index, verify=False), index, [4])
+
+
+@pytest.mark.parametrize("normalise", [None, "train"])
+@pytest.mark.parametrize("name", PIXEL)
+def test_it_is_in_no_batch_either(
+    place: Path, index: Index, name: str, normalise: str | None
+) -> None:
+    """Whether somebody looks at the member's pixels, or knows of them already, or normalises."""
+    chosen = mmearth.open(place).select("biomass", modalities=[name])
+    rows = np.flatnonzero(index.offset[name])
+    assert len(rows) > 3
+    for row in rows.tolist():
+        path, at = _shard(place, index, row), int(index.offset[name][row]) + 5000
+        with path.open("rb") as stream:
+            stream.seek(at)
+            byte = stream.read(1)
+        _write_at(path, at, bytes([byte[0] ^ 1]))
+        key = index.keys(np.array([row]))[0]
+        with pytest.raises(IntegrityError, match=f"{name} of sample {key}"):
+            list(chosen.loader(batch_size=1, order="sequential", normalise=normalise))
+        _write_at(path, at, byte)
+    list(chosen.loader(batch_size=4, order="sequential", normalise=normalise))
+
+
+def test_masks_are_right_where_nothing_is_known(small_dataset: Path, index: Index) -> None:
+    """Every pixel is looked at then, of bands too that turn out to have no pixel."""
+    known = {name: np.full_like(each, -1) for name, each in index.known.items()}
+    guessed = replace(index, known=known)
+    reader = BatchReader(guessed, _members(small_dataset, guessed), None)
+    rows, layout = np.arange(len(index)), reader.layout(len(index))
+    arrays = carve(allocate(nbytes_of(layout)), layout)
+    for _ in range(2):  # one by one the first time, as they are copied the second
+        arrays[mask_of("sentinel1")][:] = True
+        extents = reader.read(rows, arrays, {})
+        assert extents["sentinel1"] == "values"
+        here = index.offset["sentinel1"][rows] > 0
+        stored, mask = arrays["sentinel1"][here], arrays[mask_of("sentinel1")][here]
+        assert (stored == -9999).all(axis=(2, 3)).any()
+        np.testing.assert_array_equal(mask, stored != -9999)
 
 
 def test_a_member_is_hashed_once_a_process(place: Path, index: Index) -> None:

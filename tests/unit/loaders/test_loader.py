@@ -60,9 +60,11 @@ def _keys(batches: list[Batch]) -> list[str]:
 @pytest.mark.parametrize("task", ["biomass", "soil_pH", "species"])
 def test_tensors_are_what_the_tars_hold(small_dataset: Path, dataset: Dataset, task: str) -> None:
     truth = _samples(small_dataset, task)
-    batches = list(dataset.select(task).loader(batch_size=3, order="shuffled", seed=1))
-    assert sorted(_keys(batches)) == sorted(truth)
-    for batch in batches:
+    loader = dataset.select(task).loader(batch_size=3, order="shuffled", seed=1)
+    first = list(loader)
+    again = list(loader)  # each member was checked by now; in other batches, over other numbers
+    assert sorted(_keys(first)) == sorted(_keys(again)) == sorted(truth)
+    for batch in [*first, *again]:
         assert set(batch) == {*MODALITIES, "target", "mask", "weight", "key", "position"}
         assert batch["weight"].tolist() == [1.0] * len(batch["key"])
         for i, key in enumerate(batch["key"]):
@@ -107,6 +109,27 @@ def test_normalised_by_the_train_subset(dataset: Dataset) -> None:
             bands[:, band][mask[:, band]].double(), expected, atol=2e-6, rtol=2e-6
         )
     torch.testing.assert_close(batch["month"], stored["month"].float())
+
+
+def test_normalised_again_is_the_same(dataset: Dataset) -> None:
+    loader = dataset.select("soil_pH").loader(batch_size=3, seed=1, normalise="train")
+    first, again = _by_key(list(loader)), _by_key(list(loader))
+    assert first.keys() == again.keys()
+    for key, arrays in first.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(again[key][name], array, err_msg=f"{key} {name}")
+
+
+def _by_key(batches: list[Batch]) -> dict[str, dict[str, Any]]:
+    """Return every sample's values and masks, copied."""
+    return {
+        key: {
+            **{name: batch[name][i].numpy().copy() for name in MODALITIES},
+            **{f"mask of {name}": batch["mask"][name][i].numpy().copy() for name in MODALITIES},
+        }
+        for batch in batches
+        for i, key in enumerate(batch["key"])
+    }
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -80,6 +80,8 @@ def connect(tables: Tables, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
     paths = {name: [tables.find(file) for file in wanted[name]] for name in wanted}
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET parquet_metadata_cache = true")
+        # It would go to standard output, among what a program reads there.
+        connection.execute("SET enable_progress_bar = false")
         for name, files in paths.items():
             listed = ", ".join(_text(path) for path in files)
             try:

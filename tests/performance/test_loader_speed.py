@@ -41,8 +41,6 @@ pytestmark = [
     pytest.mark.performance,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}: `make perf` installs them"),
-    # pyproj, where numpy is so old that the contenders can be installed beside it.
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning"),
 ]
 
 

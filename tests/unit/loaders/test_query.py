@@ -45,6 +45,12 @@ def test_columns_of_other_tasks_are_null_in_the_view_over_all(small_dataset: Pat
     assert query(small_dataset, sql)["task"].to_pylist() == ["soil_pH"]
 
 
+def test_a_long_query_says_nothing_meanwhile(small_dataset: Path) -> None:
+    """A bar on standard output would break what `--format json` is piped into."""
+    asked = "SELECT current_setting('enable_progress_bar') AS shown"
+    assert query(small_dataset, asked).to_pylist() == [{"shown": False}]
+
+
 def test_a_box_to_byte_ranges(small_dataset: Path) -> None:
     row = query(
         small_dataset,

@@ -73,12 +73,35 @@ class Digests:
         """Return the SHA-256 of a member as the manifest has it, in hexadecimal."""
         return bytes(self._index.sha256[name][row].tobytes()).hex()
 
-    def matches(self, name: str, row: int, header: bytes, values: memoryview) -> bool:
-        """Return whether a member is what it must be, and remember that it is."""
+    def matches(
+        self,
+        name: str,
+        row: int,
+        header: bytes,
+        values: memoryview,
+        checked: set[int] | None = None,
+    ) -> bool:
+        """Return whether a member is what it must be, and remember that it is.
+
+        Args:
+            name: A key of the index' offsets.
+            row: Of the index.
+            header: Its first bytes.
+            values: The others.
+            checked: Marks of members that other readers of the same file found to be right, which
+                are not hashed again; what is found here is added.
+        """
         if header != member_form(name).header:
             return False
-        if self._verify and _sha256(header, values) != self.expected(name, row):
-            return False
+        if self._verify:
+            expected = self.expected(name, row)
+            # A mark is of 64 bits, and of this place in the file and this digest alone.
+            mark = hash((int(self._index.offset[name][row]), expected))
+            if checked is None or mark not in checked:
+                if _sha256(header, values) != expected:
+                    return False
+                if checked is not None:
+                    checked.add(mark)
         self._known[name][row] = True
         return True
 

@@ -118,7 +118,7 @@ class LocalReader:
         if not is_known:
             # What was copied is hashed, not what it was copied from: a model sees the copy.
             header, copied = mapped.pages[begin:values], memoryview(kind.into[slot])
-            if not self._digests.matches(kind.name, row, header, copied):
+            if not self._digests.matches(kind.name, row, header, copied, mapped.checked):
                 raise self._digests.damaged(kind.name, row, header, copied)
         if kind.finish is not None and kind.finish.look[slot]:
             kind.finish(slot)

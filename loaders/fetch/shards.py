@@ -20,6 +20,10 @@ OPEN_SHARDS = 512
 """Maps that one process keeps; each is an open file, of which 1,024 is the usual limit."""
 Identity = tuple[int, int, int, int]
 """Device, inode, size in bytes and time of change in ns: a file with the same is the same."""
+REMEMBERED = 500_000
+"""Members that a process remembers to have checked, in the files that it mapped last: 35 MB."""
+_checked: OrderedDict[tuple[Identity, int], set[int]] = OrderedDict()
+_checking = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,9 @@ class Mapped:
     """The same memory, a slice of which is none; a tar is blocks of whole words."""
     nbytes: int
     """Its length."""
+    checked: set[int]
+    """Marks of the members that this process compared with a manifest, in whatever loader; more may
+    come, and they go with the process."""
 
 
 class Shards:
@@ -101,7 +108,8 @@ class Shards:
     def _map(self, path: Path, shard: int) -> Mapped:
         try:
             with path.open("rb", buffering=0) as stream:
-                opened = _identity(os.fstat(stream.fileno()))
+                status = os.fstat(stream.fileno())
+                opened = _identity(status)
                 if opened[2] == 0:
                     raise IntegrityError(f"{path} is empty; run `mmearth packaging verify`")
                 pages = mmap.mmap(stream.fileno(), opened[2], prot=mmap.PROT_READ)
@@ -116,8 +124,9 @@ class Shards:
         elif self._identity[shard] != opened:
             raise self._changed(path, self._identity[shard], opened)
         self._identity[shard] = opened
+        checked = _checked_of(status)
         words = np.frombuffer(pages, np.uint64, opened[2] // 8)
-        self._open[shard] = Mapped(pages, words, opened[2])
+        self._open[shard] = Mapped(pages, words, opened[2], checked)
         return self._open[shard]
 
     def _changed(self, path: Path, before: Identity, now: Identity) -> IntegrityError:
@@ -131,3 +140,15 @@ class Shards:
 
 def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _checked_of(status: os.stat_result) -> set[int]:
+    """Return what this process knows of a file, as long as nobody touched it at all."""
+    # The inode's time too: whoever writes may set back the other, and cannot set back this one.
+    key = _identity(status), status.st_ctime_ns
+    with _checking:
+        while _checked and sum(map(len, _checked.values())) > REMEMBERED:
+            _checked.popitem(last=False)
+        checked = _checked.setdefault(key, set())
+        _checked.move_to_end(key)
+        return checked

@@ -109,14 +109,14 @@ class Contest:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def rounds(self, case: Case, fresh: bool = False, n: int = N_ROUNDS) -> Rounds:
-        """Check and warm up everyone, then measure them in turn, `n` times."""
+    def rounds(self, case: Case, fresh: bool = False) -> Rounds:
+        """Check and warm up everyone, then measure them in turn, N_ROUNDS times."""
         taking_part = {k: c for k, c in self.children.items() if c.ask("takes_part", case)}
         for child in taking_part.values():
             child.ask("check", case)
             child.ask("measure", case, fresh)
         found: Rounds = {name: [] for name in taking_part}
-        for _ in range(n):
+        for _ in range(N_ROUNDS):
             for name, child in taking_part.items():
                 found[name].append(child.ask("measure", case, fresh))
         for child in taking_part.values():
@@ -197,7 +197,7 @@ def test_one_percent_of_many(few: Samples, tmp_path: Path, say: Say) -> None:
     many = make_many(tmp_path / "many", few, N_COPIES)
     case, names = Case(selected=True), ("mmearth", "webdataset ours")
     with Contest(many, tmp_path, names) as contest:
-        found = contest.rounds(case, fresh=True, n=min(N_ROUNDS, 3))
+        found = contest.rounds(case, fresh=True)
     contest.table(f"{case} of {len(many.keys)}, opening included", found, say)
     contest.table(
         f"{case} of {len(many.keys)}, once it is open", found, say, opened_cpu, opened_wall

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+from collections import OrderedDict
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.batch_reader import BatchReader, mask_of
 from mmearth.loaders.choose.index import Index
+from mmearth.loaders.fetch import digests, shards
 from mmearth.loaders.fetch.digests import member_form
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.fetch.root import open_root
@@ -170,6 +172,50 @@ def test_a_member_is_hashed_once_a_process(place: Path, index: Index) -> None:
     assert _fill(members, index, [0])["sentinel2"][0][500 - 128 :][:3].tobytes() == b"xyz"
     with pytest.raises(IntegrityError, match="sentinel2"):
         _fill(pickle.loads(pickle.dumps(members)), index, [0])
+
+
+def test_other_loaders_of_the_process_do_not_hash_it_again(
+    place: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[bytes] = []
+    sha256 = digests._sha256
+    monkeypatch.setattr(
+        digests,
+        "_sha256",
+        lambda header, values: (hashed.append(header), sha256(header, values))[1],
+    )
+    _fill(_members(place, index), index, [0, 2])
+    first = len(hashed)
+    assert first > 8
+    _fill(_members(place, index), index, [0, 2])
+    assert len(hashed) == first
+    _fill(_members(place, index), index, [0, 3])
+    assert first < len(hashed) < 2 * first
+    path = _shard(place, index, 0)
+    before, status = len(hashed), path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # touched, and the time set back
+    _fill(_members(place, index), index, [0])
+    assert len(hashed) > before
+
+
+def test_what_was_checked_for_one_manifest_is_not_for_another(place: Path, index: Index) -> None:
+    _fill(_members(place, index), index, [0, 1])
+    sha256 = {name: each.copy() for name, each in index.sha256.items()}
+    sha256["sentinel2"][[0, 1]] = sha256["sentinel2"][[1, 0]]  # both are of members in that file
+    with pytest.raises(IntegrityError, match="the manifest says"):
+        other = replace(index, sha256=sha256)
+        _fill(_members(place, other), other, [0])
+
+
+def test_little_is_remembered(place: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_checked", OrderedDict())
+    monkeypatch.setattr(shards, "REMEMBERED", 5)
+    path = _shard(place, index, 0)
+    for i in range(4):  # another file each time, as far as anybody can tell
+        os.utime(path, ns=(i, i))
+        _fill(_members(place, index), index, [0])
+        assert len(shards._checked) == 1
+    assert sum(map(len, shards._checked.values())) > 5
 
 
 def test_without_verifying_the_header_still_must_fit(place: Path, index: Index) -> None:

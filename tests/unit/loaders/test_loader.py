@@ -189,6 +189,9 @@ def test_a_batch_that_is_kept_keeps_its_numbers(dataset: Dataset) -> None:
     for _ in range(3):
         for batch in loader:
             del batch
+    del loader  # and others come after it
+    for seed in range(3):
+        list(dataset.select("soil_pH", modalities=["sentinel2"]).loader(1, "shuffled", seed))
     assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
     assert len({tensor.data_ptr() for tensor in kept}) == len(kept)
 
@@ -201,6 +204,16 @@ def test_memory_is_used_again(dataset: Dataset) -> None:
             places.add(batch["sentinel2"].data_ptr())
             del batch
     assert len(places) <= 4 < len(loader)
+
+
+def test_memory_is_used_by_the_next_loader(dataset: Dataset) -> None:
+    chosen = dataset.select("soil_pH", modalities=["sentinel2"])
+    places = []
+    for _ in range(2):  # as one that validates after each epoch
+        places.append({batch["sentinel2"].data_ptr() for batch in chosen.loader(1, prefetch=1)})
+        others = [np.empty(12 * 128 * 128 * 2 + 64, np.uint8) for _ in range(8)]
+    assert places[0] & places[1], "whatever others took meanwhile"
+    del others
 
 
 def test_drop_last(dataset: Dataset) -> None:

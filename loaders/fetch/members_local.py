@@ -5,12 +5,15 @@ from __future__ import annotations
 import mmap
 import resource
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import IntegrityError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.digests import Digests, MemberForm, member_form
 from mmearth.loaders.fetch.finish import Comparison, Finish
@@ -69,9 +72,9 @@ class LocalReader:
         if comparison is not None:
             is_compared = is_known & look
         is_alone = (begins > 0) & ~is_plain & ~is_compared
-        return _Kind(
-            name, form, begins, is_plain, is_compared, is_alone, into, words, finish, comparison
-        )
+        is_empty = self._index.known[name][rows] == 0
+        ways = is_plain, is_compared, is_alone
+        return _Kind(name, form, begins, *ways, is_empty, into, words, finish, comparison)
 
     def _announce(self, groups: Mapping[int, NDArray[np.int64]], kinds: list[_Kind]) -> None:
         """Let the disk begin with all of a batch, and not page by page as it is copied.
@@ -93,7 +96,7 @@ class LocalReader:
         """Copy one modality of the samples in a shard."""
         begins, nbytes = kind.begins + len(kind.form.header), kind.form.nbytes
         plain = slots[kind.is_plain[slots]]
-        gather(mapped.words, begins[plain], kind.words, plain, nbytes)
+        _copy_plain(mapped.words, begins[plain], kind, plain)
         if len(plain) == len(slots):
             return
         if kind.comparison is not None:
@@ -140,6 +143,8 @@ class _Kind(NamedTuple):
     """Of each slot, whether it has to be copied and compared with no-data, and nothing else."""
     is_alone: NDArray[np.bool_]
     """Of each slot, whether its member is one of the others that are there."""
+    is_empty: NDArray[np.bool_]
+    """(B, band) whether it is known that a band is no-data and nothing else."""
     into: NDArray[np.uint8]
     """(≥ slots, nbytes) where the values go."""
     words: Words
@@ -148,6 +153,31 @@ class _Kind(NamedTuple):
     """What finishes members."""
     comparison: Comparison | None
     """What it does, where that is only a comparison."""
+
+
+def _copy_plain(
+    source: Words, begins: NDArray[np.int64], kind: _Kind, slots: NDArray[np.int64]
+) -> None:
+    """Copy members; bands that are known to be empty come out of the cache, not of the shard."""
+    is_empty = kind.is_empty[slots]
+    if not is_empty.any():
+        gather(source, begins, kind.words, slots, kind.form.nbytes)
+        return
+    n_bands = is_empty.shape[1]
+    nbytes, bands = kind.form.nbytes // n_bands, np.arange(n_bands)
+    rows = slots[:, np.newaxis] * n_bands + bands
+    from_bands = begins[:, np.newaxis] + nbytes * bands
+    into = kind.words.reshape(-1, nbytes >> 3)
+    gather(source, from_bands[~is_empty], into, rows[~is_empty], nbytes)
+    empty = rows[is_empty]
+    gather(_no_data(kind.name), np.zeros_like(empty), into, empty, nbytes)
+
+
+@cache
+def _no_data(name: str) -> Words:
+    """Return an empty band of a modality, or of a task's pixel-level targets."""
+    spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
+    return np.full(spec.shape[-2:], spec.nodata, spec.dtype).ravel().view(np.uint64)
 
 
 def _by_shard(shard: NDArray[np.uint32]) -> dict[int, NDArray[np.int64]]:

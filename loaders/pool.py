@@ -7,6 +7,7 @@ A few outlive their pool, for the next loader: one that validates begins after e
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -75,6 +76,15 @@ _LEFT_BYTES = 256 << 20
 """Of all blocks that outlive their pools: two or three batches of 32 tiles with all modalities."""
 _left: list[Block] = []
 _leaving = threading.RLock()  # a pool may end while another is served, in the same thread
+
+
+def _after_fork() -> None:
+    """Take a new lock: one that another thread held would stay held in the child for ever."""
+    global _leaving
+    _leaving = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def allocate(nbytes: int) -> Block:

@@ -26,6 +26,15 @@ _checked: OrderedDict[tuple[Identity, int], set[int]] = OrderedDict()
 _checking = threading.Lock()
 
 
+def _after_fork() -> None:
+    """Take a new lock: one that another thread held would stay held in the child for ever."""
+    global _checking
+    _checking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 @dataclass(frozen=True, slots=True)
 class Mapped:
     """One shard in memory, read-only."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from mmearth.loaders import pool
+from mmearth.loaders.fetch import shards
 from mmearth.loaders.pool import Block, Pool, allocate
 
 SIZE = 4096
@@ -74,3 +78,25 @@ def test_shared_memory_is_left_to_nobody() -> None:
     fill(before, 1)
     del before
     assert pool._left == []
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forks among threads
+@pytest.mark.parametrize(("module", "name"), [(pool, "_leaving"), (shards, "_checking")])
+def test_a_fork_inherits_no_lock_that_is_held(module: ModuleType, name: str) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with getattr(module, name):
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if getattr(module, name).acquire(timeout=5) else 1)
+    status = os.waitpid(child, 0)[1]
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0

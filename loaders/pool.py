@@ -80,7 +80,7 @@ _leaving = threading.RLock()  # a pool may end while another is served, in the s
 
 def _after_fork() -> None:
     """Take a new lock: one that another thread held would stay held in the child for ever."""
-    global _leaving
+    global _leaving  # noqa: PLW0603 (a lock cannot be made free in any other way)
     _leaving = threading.RLock()
 
 

@@ -28,7 +28,7 @@ _checking = threading.Lock()
 
 def _after_fork() -> None:
     """Take a new lock: one that another thread held would stay held in the child for ever."""
-    global _checking
+    global _checking  # noqa: PLW0603 (a lock cannot be made free in any other way)
     _checking = threading.Lock()
 
 

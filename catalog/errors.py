@@ -26,11 +26,27 @@ FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The operating system's codes for "no room": full disk, quota reached, file too large."""
 
 
+def printable(text: str) -> str:
+    r"""Return a text with every control character, newline and surrogate written as its escape.
+
+    Names in a dataset may come from a stranger: an ANSI sequence or a newline in one could make a
+    sentence say something else. Python's `str.isprintable` decides; a text twice through is the
+    same.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class MMEarthError(Exception):
     """Anything that mmearth reports in one sentence instead of a traceback."""
 
     exit_code = 1
     """What the command line exits with when this error ends the run (docs/exit-codes.md)."""
+
+    def __init__(self, sentence: str = "") -> None:
+        """Keep one sentence, without what would command the terminal that shows it."""
+        super().__init__(printable(sentence))
 
 
 class ConfigError(MMEarthError, ValueError):

@@ -1,19 +1,30 @@
-"""Files that are either complete or not there: atomic writing and checksums."""
+"""Files that are either complete or not there: atomic writing, wary reading and checksums."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmearth.catalog.errors import storage_errors
+from mmearth.catalog.errors import FormatError, StorageError, storage_errors
 
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written; whoever finds one after a crash may delete it."""
 _SMALL = 1 << 20  # bytes that are hashed in one piece: a block of their own would cost more
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+SMALL_FILE = 64 << 20
+"""Bytes of the largest file that is read as a whole, such as a JSON document: ours are far below."""
 
 
 @contextmanager
@@ -52,14 +63,117 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
+def check_regular(path: Path, root: Path | None = None) -> os.stat_result:
+    """Return the status of a dataset's file, which may come from a stranger, before it is opened.
+
+    To open a named pipe may wait for ever, to open a device may do something, and a symlink may
+    lead to a file that is not the dataset's.
+
+    Args:
+        path: The file.
+        root: The dataset's directory; a symlink below it must lead to a file below it. None: any
+            regular file will do.
+
+    Raises:
+        FileNotFoundError: It is not there; NotADirectoryError where a part of its path is a file.
+        FormatError: It is no regular file, or a symlink leads out of the dataset.
+        StorageError: It may not be looked at.
+    """
+    with _refusals(path):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path, status)
+        if root is not None and not _is_inside(Path(os.path.realpath(path)), root):
+            raise FormatError(
+                f"{path} is a symlink to {os.path.realpath(path)}, which is outside of {root}; "
+                "expected a file of the dataset: copy it to its place"
+            )
+    return status
+
+
+def open_regular(path: Path, root: Path | None = None) -> io.FileIO:
+    """Open a dataset's file to read, unbuffered; it is what `check_regular` looked at.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, FormatError, StorageError: As `check_regular` says.
+    """
+    check_regular(path, root)
+    with _refusals(path):
+        # Between the two it may have become a pipe: not to wait for a writer is O_NONBLOCK.
+        stream = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            stream.close()
+            raise _not_regular(path, status)
+    return stream
+
+
+def read_regular(path: Path, root: Path | None = None, most: int = SMALL_FILE) -> bytes:
+    """Return a dataset's whole file, in bounded memory.
+
+    Args:
+        path: The file.
+        root: As for `check_regular`.
+        most: Bytes that it may have.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, StorageError: As `check_regular` says.
+        FormatError: As `check_regular` says, or the file is larger than `most`.
+    """
+    with open_regular(path, root) as stream:
+        nbytes = os.fstat(stream.fileno()).st_size
+        if nbytes > most:
+            raise FormatError(
+                f"{path} has {nbytes / 1e6:.1f} MB, expected {most / 1e6:.1f} MB at most; fetch "
+                "it again"
+            )
+        return stream.readall()
+
+
+def _not_regular(path: Path, status: os.stat_result) -> FormatError:
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    return FormatError(
+        f"{path} is {kind}; expected a regular file: fetch it again, or build the dataset again"
+    )
+
+
+def _is_inside(target: Path, root: Path) -> bool:
+    """Say whether a resolved path is the dataset's own."""
+    real = Path(os.path.realpath(root))
+    # Hugging Face's cache: snapshots/<commit>/… are symlinks to blobs/<hash> of the repository.
+    blobs = real.parent.parent / "blobs" if real.parent.name == "snapshots" else real
+    return target.is_relative_to(real) or target.parent == blobs
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a path, other than that it is not there."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except PermissionError as exc:
+        raise StorageError(
+            f"cannot read {path}: {str(exc.strerror).lower()}; ask for the permission to read it"
+        ) from exc
+    except (OSError, ValueError) as exc:  # a loop of symlinks, a name too long or with a NUL
+        raise FormatError(
+            f"{path} cannot be opened ({getattr(exc, 'strerror', None) or exc}); fetch it again"
+        ) from exc
+
+
 def sha256_bytes(data: bytes | memoryview) -> str:
     """Return the SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it once in blocks."""
-    with path.open("rb", buffering=0) as stream:
+def sha256_file(path: Path, root: Path | None = None) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it once in blocks.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, FormatError, StorageError: As `check_regular` says.
+    """
+    with open_regular(path, root) as stream:
         if os.fstat(stream.fileno()).st_size <= _SMALL:
             return hashlib.sha256(stream.read()).hexdigest()
         return hashlib.file_digest(stream, "sha256").hexdigest()

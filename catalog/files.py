@@ -24,7 +24,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 SMALL_FILE = 64 << 20
-"""Bytes of the largest file that is read as a whole, such as a JSON document: ours are far below."""
+"""Bytes of the largest file that is read as a whole, such as a JSON document; ours are smaller."""
 
 
 @contextmanager

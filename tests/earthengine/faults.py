@@ -31,6 +31,13 @@ _BUSY = (
     "Too Many Requests: Request was rejected because the request rate or concurrency limit was "
     "exceeded."
 )
+# The words of github.com/gee-community/qgis-earthengine-plugin/issues/202.
+_PER_MINUTE = (
+    "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests "
+    "per minute per user' of service 'earthengine.googleapis.com' for consumer 'project_number:1'."
+)
+# The words of github.com/Sofianebouaziz1/WGAST/issues/2.
+_AGGREGATIONS = "Too many concurrent aggregations."
 _SPENT = "Quota exceeded for quota metric 'EECU-hours' and limit 'EECU-hours per month'."
 _ABSENT = (
     "Image.load: Image asset 'users/nobody/nothing' not found (does not exist or caller does "
@@ -42,7 +49,11 @@ FAULTS: dict[str, Fault] = {
     for fault in (
         Fault("429", 429, "RESOURCE_EXHAUSTED", _BUSY),
         Fault("429-wait", 429, "RESOURCE_EXHAUSTED", _BUSY, {"Retry-After": "1"}),
+        Fault("per-minute", 429, "RESOURCE_EXHAUSTED", _PER_MINUTE),
+        Fault("aggregations", 429, "RESOURCE_EXHAUSTED", _AGGREGATIONS),
         Fault("403-rate", 403, "PERMISSION_DENIED", "rateLimitExceeded: Rate Limit Exceeded"),
+        Fault("408", 408, "REQUEST_TIMEOUT", "Request Timeout"),
+        Fault("499", 499, "CANCELLED", "The operation was cancelled."),
         Fault("500", 500, "INTERNAL", "An internal error has occurred"),
         Fault("503", 503, "UNAVAILABLE", "The service is currently unavailable."),
         Fault("reset"),
@@ -58,7 +69,7 @@ FAULTS: dict[str, Fault] = {
 }
 """By kind."""
 
-PASSING = ("429", "429-wait", "403-rate", "500", "503", "reset", "truncated")
+PASSING = ("429", "429-wait", "403-rate", "408", "499", "500", "503", "reset", "truncated")
 """Those that another try gets past."""
 
 

@@ -19,6 +19,8 @@ TRIES = 6
 """How often one request is sent before it is left to the next run."""
 PAUSE_S = 0.5
 """Before the second try; each later pause is up to twice as long."""
+LONGEST_PAUSE_S = 60.0
+"""Between two tries at most, after a limit "per minute", and while the service is out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,16 @@ class Access:
     """How often one request is sent."""
     pause_s: float = PAUSE_S
     """Before the second try."""
+    longest_pause_s: float = LONGEST_PAUSE_S
+    """Between two tries at most; as long is a limit "per minute" waited for."""
 
 
 def access_of_environment() -> Access:
     """Return how the environment says that the service is reached.
 
     `EARTHENGINE_PROJECT` (or `GOOGLE_CLOUD_PROJECT`), and `MMEARTH_EE_URL`, `_IN_FLIGHT`,
-    `_PER_SECOND`, `_TIMEOUT_S`, `_TRIES`, `_PAUSE_S`, each with the default above.
+    `_PER_SECOND`, `_TIMEOUT_S`, `_TRIES`, `_PAUSE_S`, `_LONGEST_PAUSE_S`, each with
+    the default above.
 
     Raises:
         ConfigError: A value is no number, or not above zero.
@@ -59,6 +64,7 @@ def access_of_environment() -> Access:
         timeout_s=_number("TIMEOUT_S", TIMEOUT_S),
         tries=int(_number("TRIES", TRIES)),
         pause_s=_number("PAUSE_S", PAUSE_S),
+        longest_pause_s=_number("LONGEST_PAUSE_S", LONGEST_PAUSE_S),
     )
 
 

@@ -24,14 +24,14 @@ from mmearth.curate.sources.earthengine.reply import pixel_array
 from mmearth.curate.sources.earthengine.session import Session, connect
 from mmearth.curate.sources.earthengine.translate import (
     CLIENT_ERRORS,
+    AggregationsError,
+    pause_s,
     refusal,
-    retry_after_s,
     translate,
 )
 
 PAGE = 5000
 """Most features in one reply (developers.google.com/earth-engine/guides/usage)."""
-_LONGEST_PAUSE_S = 60.0
 _OK = 200
 _PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
 _PROFILE = "x-earth-engine-computation-profile"
@@ -69,8 +69,12 @@ class Service:
         """
         return connect(self.access, self._send)
 
-    def value(self, question: Asked) -> Any:
+    def value(self, question: Asked, can_be_split: bool = False) -> Any:
         """Return what an expression comes to, as JSON.
+
+        Args:
+            question: The expression.
+            can_be_split: It is not asked again when it aggregates too much at once.
 
         Raises:
             UnavailableError: The service did not answer, however often it was asked.
@@ -79,7 +83,7 @@ class Service:
         """
         body = f'{{"expression": {question.text}}}'
         ask = partial(self._json, self.sign_in(), "value:compute", body)
-        return self._send(lambda: ask()["result"])
+        return self._send(lambda: ask()["result"], can_be_split)
 
     def pixels(self, image: Asked, tile: Tile) -> NDArray[np.void]:
         """Return an image on a tile's grid, (row, col), a named field a band.
@@ -136,14 +140,19 @@ class Service:
         status = int(head["status"])
         if status == _OK:
             return content
-        error = refusal(status, _message(content))
+        message = _message(content)
+        error = refusal(status, message)
         if isinstance(error, UnavailableError):
-            self.limit.slow_down(retry_after_s(head.get("retry-after")))
+            longest_s = self.access.longest_pause_s
+            self.limit.slow_down(pause_s(message, head.get("retry-after"), longest_s))
         raise error
 
-    def _send(self, ask: Callable[[], Reply]) -> Reply:
+    def _send(self, ask: Callable[[], Reply], can_be_split: bool = False) -> Reply:
+        final = AggregationsError if can_be_split else ()
         tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(UnavailableError),
+            retry=tenacity.retry_if_exception(
+                lambda exc: isinstance(exc, UnavailableError) and not isinstance(exc, final)
+            ),
             stop=tenacity.stop_after_attempt(self.access.tries),
             wait=self._pause,
             before_sleep=_tell,
@@ -165,7 +174,7 @@ class Service:
         """Return how long to wait: ever longer, with jitter; Retry-After the limit waits out."""
         longest: float = self.access.pause_s * 2 ** (state.attempt_number - 1)
         # No byte of the data depends on this number; it keeps workers from knocking in step.
-        return min(longest, _LONGEST_PAUSE_S) * (0.5 + 0.5 * random.random())
+        return min(longest, self.access.longest_pause_s) * (0.5 + 0.5 * random.random())
 
 
 def _message(content: bytes) -> str:

@@ -92,7 +92,8 @@ class EarthEngine:
         visits = [replace(visit, wanted=_known(visit.wanted)) for visit in visits]
         try:
             questions = [self._question(visit) for visit in visits]
-            answers = self.service.value(together([question.scalars for question in questions]))
+            all_of_them = together([question.scalars for question in questions])
+            answers = self.service.value(all_of_them, can_be_split=True)
         except RefusedError:
             raise
         except MMEarthError:

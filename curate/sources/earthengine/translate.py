@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 
 import ee
@@ -31,10 +32,24 @@ _SIGN_IN = (
 )
 _NOBODY = "authorize access"
 _TOO_MUCH = ("computation timed out", "memory limit exceeded", "too many pixels", "too large")
-_SPENT = ("eecu", "quota exceeded for quota metric", "monthly", "daily limit", "restricted mode")
-_BUSY = ("too many concurrent", "too many requests", "rate limit", "internal error", "try again")
+_BRIEF = re.compile(r"per[ _-]?(\d+[ _-]?)?(second|minute)")
+"""A limit that is whole again within a minute: "… limit 'Number of read requests per minute per
+user' of service …" (github.com/gee-community/qgis-earthengine-plugin/issues/202)."""
+_SPENT = re.compile(
+    r"\beecu|compute[ -]time quota|restricted mode|per[ _-]?(day|month)"
+    r"|\b(daily|monthly) (\w+ ){0,3}(limit|quota)"
+)
+"""A limit that a person must wait for, or raise."""
+_AGGREGATIONS = "concurrent aggregations"
+_BUSY = ("too many concurrent", _AGGREGATIONS, "too many requests", "internal error", "try again")
+_RATE = re.compile(r"rate ?limit|rate exceeded|quota exceeded")
 _ABSENT = ("not found", "does not exist", "does not have access")
-_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
+_BUSY_STATUS = frozenset({408, 429, 499, *range(500, 600)})
+_NO_SERVICE = frozenset({502, 503, 504})
+
+
+class AggregationsError(UnavailableError):
+    """Too many aggregations at once: a request that asks for fewer tiles may pass."""
 
 
 def translate(error: Exception) -> MMEarthError:
@@ -56,8 +71,8 @@ def refusal(status: int, message: str) -> MMEarthError:
         status: Of HTTP.
         message: What the service says.
     """
+    text = " ".join(message.split()).lower()
     message = _short(message)
-    text = message.lower()
     if _is_limit(status, text):
         return _limited(text, message)
     if status in _BUSY_STATUS:
@@ -65,6 +80,32 @@ def refusal(status: int, message: str) -> MMEarthError:
     if status in {401, 403}:
         return RefusedError(f"Earth Engine refused ({message}); {_SIGN_IN}")
     return _deterministic(status, text, message)
+
+
+def pause_s(message: str, retry_after: str | None, longest_s: float) -> float | None:
+    """Return how long nobody should ask after a refusal that passes; None where it does not say.
+
+    Args:
+        message: What the service says.
+        retry_after: The header, where there is one.
+        longest_s: How long a limit "per minute" is waited for.
+    """
+    asked = retry_after_s(retry_after)
+    return longest_s if asked is None and _BRIEF.search(message.lower()) else asked
+
+
+def is_unreachable(error: Exception | None, status: int = 0) -> bool:
+    """Return whether the service, or the way to it, seems to be down: no matter what is asked.
+
+    Args:
+        error: What the client raised; None where a reply came.
+        status: Of the reply.
+    """
+    if error is None:
+        return status in _NO_SERVICE
+    return isinstance(
+        error, requests.ConnectionError | google.auth.exceptions.TransportError
+    ) and not isinstance(error, requests.exceptions.ReadTimeout)
 
 
 def retry_after_s(text: str | None) -> float | None:
@@ -106,12 +147,17 @@ def _deterministic(status: int, text: str, message: str) -> MMEarthError:
 
 
 def _is_limit(status: int, text: str) -> bool:
-    return status == 429 or (status == 403 and "rate" in text) or _any(text, _BUSY)
+    if status in {403, 429}:
+        limits = (_BRIEF, _SPENT, _RATE)
+        return status == 429 or any(limit.search(text) for limit in limits) or _any(text, _BUSY)
+    return _any(text, _BUSY)
 
 
 def _limited(text: str, message: str) -> MMEarthError:
     """Return the error of a limit: a spent quota is for a person, a rate limit passes."""
-    if _any(text, _SPENT):
+    if _AGGREGATIONS in text:
+        return AggregationsError(f"Earth Engine asks for fewer aggregations at once ({message})")
+    if _SPENT.search(text) and not _BRIEF.search(text):
         return QuotaError(
             f"the Earth Engine quota is spent ({message}); wait for its renewal or ask for a "
             "higher tier, then run the same command again: it goes on where it stopped"

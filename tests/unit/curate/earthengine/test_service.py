@@ -23,6 +23,7 @@ from mmearth.curate.sources.earthengine import session
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import asked
 from mmearth.curate.sources.earthengine.service import Service
+from mmearth.curate.sources.earthengine.translate import AggregationsError
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.model import ServiceError
 from mmearth.tests.earthengine.server import TOKEN, Server
@@ -139,6 +140,30 @@ def test_retry_after_is_obeyed(server: Server) -> None:
     begin = time.monotonic()
     assert _three(service) == 3
     assert time.monotonic() - begin >= 1.0
+
+
+def test_a_limit_per_minute_passes(server: Server) -> None:
+    import time
+
+    access = Access("demo", server.url, pause_s=0.01, longest_pause_s=0.4)
+    service = Service(access, LocalLimit(4, 1000.0))
+    service.sign_in()
+    server.faults = Faults(("per-minute",), share=1.0, times=1)
+    begin = time.monotonic()
+    assert _three(service) == 3
+    assert 0.4 <= time.monotonic() - begin < 2.0
+    assert server.counters.total == 2
+
+
+def test_too_many_aggregations_are_split_and_not_repeated(server: Server) -> None:
+    service = _service(server)
+    service.sign_in()
+    server.faults = Faults(("aggregations",), share=1.0, times=1)
+    three = service.made(lambda: ee.Number(1).add(2))
+    with pytest.raises(AggregationsError):
+        service.value(three, can_be_split=True)
+    assert server.counters.total == 1
+    assert service.value(three) == 3
 
 
 def test_a_wrong_graph_is_refused_by_the_double(server: Server) -> None:

@@ -43,6 +43,30 @@ _ABSENT = (
     "Image.load: Image asset 'users/nobody/nothing' not found (does not exist or caller does "
     "not have access)."
 )
+_CONSOLE = "https://console.developers.google.com"
+_UNREGISTERED = (
+    "Project demo is not registered to use Earth Engine. Visit "
+    "https://code.earthengine.google.com/register?project=demo to register your project. See "
+    "https://developers.google.com/earth-engine/guides/access for more details."
+)
+_NOT_SIGNED_UP = (
+    "Not signed up for Earth Engine or project is not registered. Visit "
+    "https://developers.google.com/earth-engine/guides/access"
+)
+_DISABLED = (
+    "Google Earth Engine API has not been used in project demo before or it is disabled. Enable it "
+    f"by visiting {_CONSOLE}/apis/api/earthengine.googleapis.com/overview?project=demo then retry. "
+    "If you enabled this API recently, wait a few minutes for the action to propagate to our "
+    "systems and retry."
+)
+_NO_ROLE = (
+    "Caller does not have required permission to use project demo. Grant the caller the "
+    "roles/serviceusage.serviceUsageConsumer role, or a custom role with the "
+    f"serviceusage.services.use permission, by visiting {_CONSOLE}/iam-admin/iam/project?"
+    "project=demo and then retry. Propagation of the new permission may take a few minutes."
+)
+_NO_SCOPE = "Request had insufficient authentication scopes."
+_SUSPENDED = "Permission denied: Consumer 'projects/demo' has been suspended."
 _TOKEN = "Request had invalid authentication credentials."
 FAULTS: dict[str, Fault] = {
     fault.kind: fault
@@ -64,10 +88,20 @@ FAULTS: dict[str, Fault] = {
         Fault("memory", 400, "INVALID_ARGUMENT", "User memory limit exceeded."),
         Fault("missing-asset", 404, "NOT_FOUND", _ABSENT),
         Fault("quota", 429, "RESOURCE_EXHAUSTED", _SPENT),
-        Fault("forbidden", 403, "PERMISSION_DENIED", "Caller does not have required permission"),
+        Fault("forbidden", 403, "PERMISSION_DENIED", "The caller does not have permission"),
+        Fault("unregistered", 403, "PERMISSION_DENIED", _UNREGISTERED),
+        Fault("not-signed-up", 403, "PERMISSION_DENIED", _NOT_SIGNED_UP),
+        Fault("disabled", 403, "PERMISSION_DENIED", _DISABLED),
+        Fault("no-role", 403, "PERMISSION_DENIED", _NO_ROLE),
+        Fault("no-scope", 403, "PERMISSION_DENIED", _NO_SCOPE),
+        Fault("suspended", 403, "PERMISSION_DENIED", _SUSPENDED),
     )
 }
-"""By kind."""
+"""By kind. The sentences of status 403 are the service's own, as users have met them:
+healthysustainablecities/global-indicators#547 (`unregistered`, `disabled`),
+gee-community/qgis-earthengine-plugin#145 (`not-signed-up`), earthrise-media/mining-detector#14
+(`no-role`), kubernetes/minikube#17959 (`suspended`); `no-scope` and `forbidden` are Google's for
+all its services."""
 
 PASSING = ("429", "429-wait", "403-rate", "408", "499", "500", "503", "reset", "truncated")
 """Those that another try gets past."""

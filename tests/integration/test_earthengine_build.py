@@ -20,7 +20,7 @@ from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import load_config
 from mmearth.curate.sources import make_source
-from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.visits import AHEAD, Options
 from mmearth.tests.earthengine.evaluate import Evaluate
@@ -81,7 +81,7 @@ def _use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMEARTH_EE_URL", server.url)
     monkeypatch.setenv("MMEARTH_EE_PAUSE_S", "0.01")
     monkeypatch.setenv("EARTHENGINE_PROJECT", "demo")
-    monkeypatch.setenv(session.TOKEN, TOKEN)
+    monkeypatch.setenv(sign_in.TOKEN, TOKEN)
 
 
 def _build(base: Path, out: Path, recipe: str = "default", **how: object) -> Summary:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.places import SEED, planet_of, write_places
@@ -71,7 +71,7 @@ def _environment(server: Server) -> dict[str, str]:
         "MMEARTH_EE_URL": server.url,
         "MMEARTH_EE_PAUSE_S": "0.01",
         "EARTHENGINE_PROJECT": "demo",
-        session.TOKEN: TOKEN,
+        sign_in.TOKEN: TOKEN,
     }
 
 
@@ -84,7 +84,7 @@ def test_doctor_shows_what_is_in_use(server: Server, run_cli: Cli) -> None:
         "demo",
         server.url,
         "150 EECU-hours",
-        "answer    ok",
+        "answer    ok: one metered request",
     ):
         assert part in out
     assert server.counters.total == 1
@@ -93,10 +93,10 @@ def test_doctor_shows_what_is_in_use(server: Server, run_cli: Cli) -> None:
 def test_doctor_says_what_is_missing(
     server: Server, run_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv(session.TOKEN)
+    monkeypatch.delenv(sign_in.TOKEN)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", True)
     code, out, _ = run_cli("doctor", "--offline", "--json")
     found = json.loads(out)
     assert (code, found["exit_code"]) == (6, 6)

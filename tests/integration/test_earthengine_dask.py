@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmearth.build import Summary, build
-from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.visits import Options
 from mmearth.tests.clusters import three_processes
 from mmearth.tests.earthengine.evaluate import Evaluate
@@ -42,7 +42,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setenv("MMEARTH_EE_IN_FLIGHT", str(_IN_FLIGHT))
         monkeypatch.setenv("MMEARTH_EE_PER_SECOND", str(_PER_SECOND))
         monkeypatch.setenv("EARTHENGINE_PROJECT", "demo")
-        monkeypatch.setenv(session.TOKEN, TOKEN)
+        monkeypatch.setenv(sign_in.TOKEN, TOKEN)
         yield running
         assert running.crashes == []
     session.close()

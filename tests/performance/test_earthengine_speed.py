@@ -26,7 +26,7 @@ from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
-from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
 from mmearth.curate.visits import Options, visit_all
@@ -65,7 +65,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     base = tmp_path_factory.mktemp("recorded")
     tiles = write_places(base / "places.csv", _N)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(session.TOKEN, TOKEN)
+        patch.setenv(sign_in.TOKEN, TOKEN)
         replies: dict[str, bytes] = {}
         evaluate = Evaluate(planet_of(tiles))
         with Server(evaluate, replies=replies, hash=text_hash).running() as server:
@@ -176,7 +176,7 @@ def _build(base: Path, name: str, server: Server, seconds: float | None, kills: 
         "MMEARTH_EE_URL": server.url,
         "MMEARTH_EE_PAUSE_S": "0.1",
         "EARTHENGINE_PROJECT": "demo",
-        session.TOKEN: TOKEN,
+        sign_in.TOKEN: TOKEN,
     }
     with subprocess.Popen(command, env=os.environ | account) as process:
         try:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import ee
 
@@ -14,10 +11,8 @@ from mmearth.curate.limit import LocalLimit
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.cost import MONTHLY_EECU_HOURS
 from mmearth.curate.sources.earthengine.service import Service
-from mmearth.curate.sources.earthengine.session import TOKEN, credentials
+from mmearth.curate.sources.earthengine.sign_in import find_sign_in
 from mmearth.curate.sources.earthengine.translate import CLIENT_ERRORS, translate
-
-_KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,7 @@ class Diagnosis:
     """What a build would use."""
 
     identity: str
-    """Who would be signed in, and where that comes from."""
+    """Who would be signed in, and which of Google's ways that is."""
     project: str
     """What is metered."""
     endpoint: str
@@ -70,30 +65,23 @@ def diagnose(access: Access, ask: bool) -> Diagnosis:
 
 
 def _identity(missing: list[MMEarthError]) -> tuple[str, str | None]:
-    """Return who would be signed in, and the project that the credentials name."""
+    """Return who would be signed in and which way, and the project that the credentials name."""
     try:
-        found: Any = credentials()
+        found = find_sign_in()
+    except MMEarthError as exc:
+        missing.append(exc)
+        return "nobody", None
     except CLIENT_ERRORS as exc:
         missing.append(translate(exc))
         return "nobody", None
-    account = getattr(found, "service_account_email", None)
-    project = getattr(found, "quota_project_id", None) or getattr(found, "project_id", None)
-    return f"{account or 'a user account'}, from {_origin()}", project
-
-
-def _origin() -> str:
-    if os.environ.get(TOKEN):
-        return TOKEN
-    stored = Path(ee.oauth.get_credentials_path())
-    if stored.exists():
-        return str(stored)
-    return f"{_KEY_FILE}={os.environ[_KEY_FILE]}" if _KEY_FILE in os.environ else "gcloud"
+    return found.way, found.project
 
 
 def _answer(access: Access, missing: list[MMEarthError]) -> str:
     service = Service(access, LocalLimit(1, access.per_second))
     try:
-        return "ok" if service.value(service.made(lambda: ee.Number(1).add(2))) == 3 else "odd"
+        found = service.value(service.made(lambda: ee.Number(1).add(2)))
     except MMEarthError as exc:
         missing.append(exc)
         return "refused"
+    return "ok: one metered request was answered" if found == 3 else f"odd: 1 + 2 is {found}"

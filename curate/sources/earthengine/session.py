@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ee
-import google.auth.credentials
-import google.oauth2.credentials
 import google_auth_httplib2
 import httplib2
 import requests
@@ -18,9 +16,8 @@ import requests.adapters
 import requests.utils
 
 from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.sign_in import find_sign_in
 
-TOKEN = "CLOUDSDK_AUTH_ACCESS_TOKEN"
-"""gcloud's own variable for a ready access token: for CI and short runs."""
 _CONNECT_S = 10.0
 _CHUNK_BYTES = 1 << 20
 _lock = threading.Lock()
@@ -110,29 +107,15 @@ def connect(access: Access, send: Callable[[Callable[[], None]], object]) -> Ses
 
 
 def _initialize(access: Access) -> Session:
-    found: Any = credentials()
-    named = getattr(found, "quota_project_id", None) or getattr(found, "project_id", None)
-    project = access.project or named
+    found = find_sign_in()
+    project = access.project or found.project
     transport = Transport(access)
-    ee.Initialize(credentials=found, project=project, url=access.url, http_transport=transport)
+    # Requests name the project themselves, and one set of credentials needs one token.
+    sending = found.credentials.with_quota_project(None)
+    ee.Initialize(credentials=sending, project=project, url=access.url, http_transport=transport)
     # The client sends nothing more than its start: see docs/decisions/0016.
     authorized: Any = google_auth_httplib2.AuthorizedHttp
-    return Session(access, str(project), authorized(found.with_quota_project(None), http=transport))
-
-
-def credentials() -> google.auth.credentials.Credentials:
-    """Return the credentials of the environment, else of the tools' own stores.
-
-    Raises:
-        EEException: There are none.
-    """
-    token = os.environ.get(TOKEN)
-    if token:
-        return google.oauth2.credentials.Credentials(token=token)  # type: ignore[no-untyped-call]
-    stored = ee.data.get_persistent_credentials()
-    scoped: Any = google.auth.credentials.with_scopes_if_required  # google names no types
-    found: google.auth.credentials.Credentials = scoped(stored, ee.oauth.SCOPES)
-    return found
+    return Session(access, str(project), authorized(sending, http=transport))
 
 
 def close() -> None:

@@ -18,6 +18,7 @@ from mmearth.catalog.errors import (
     SourceError,
     UnavailableError,
 )
+from mmearth.curate.sources.earthengine.advice import advice, token_advice
 
 CLIENT_ERRORS = (
     ee.EEException,
@@ -26,11 +27,6 @@ CLIENT_ERRORS = (
     requests.RequestException,
 )
 """All that a call of the client raises for reasons outside this program."""
-_SIGN_IN = (
-    "sign in with `earthengine authenticate`, or set GOOGLE_APPLICATION_CREDENTIALS; "
-    "`mmearth doctor` shows what is in use"
-)
-_NOBODY = "authorize access"
 _TOO_MUCH = ("computation timed out", "memory limit exceeded", "too many pixels", "too large")
 _BRIEF = re.compile(r"per[ _-]?(\d+[ _-]?)?(second|minute)")
 """A limit that is whole again within a minute: "… limit 'Number of read requests per minute per
@@ -57,8 +53,11 @@ def translate(error: Exception) -> MMEarthError:
     if isinstance(error, google.auth.exceptions.TransportError | requests.RequestException):
         return UnavailableError(f"the connection to Earth Engine failed ({_short(str(error))})")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
+        said = _short(str(error.args[0] if error.args else error))
+        if error.retryable:
+            return UnavailableError(f"Google gives no token now ({said})")
         return RefusedError(
-            f"Earth Engine does not accept the credentials ({_short(str(error))}); {_SIGN_IN}"
+            f"Google gives no token for the credentials ({said}); {token_advice(said)}"
         )
     status = _status(error)
     return _without_reply(_short(str(error))) if status is None else refusal(status, str(error))
@@ -77,8 +76,10 @@ def refusal(status: int, message: str) -> MMEarthError:
         return _limited(text, message)
     if status in _BUSY_STATUS:
         return UnavailableError(f"Earth Engine is busy (status {status}: {message})")
-    if status in {401, 403}:
-        return RefusedError(f"Earth Engine refused ({message}); {_SIGN_IN}")
+    if status == 401:
+        return RefusedError(f"Earth Engine refused ({message}); {token_advice(text)}")
+    if status == 403:
+        return RefusedError(f"Earth Engine refused ({message}); {advice(text)}")
     return _deterministic(status, text, message)
 
 
@@ -124,8 +125,6 @@ def retry_after_s(text: str | None) -> float | None:
 def _without_reply(message: str) -> MMEarthError:
     """Return the error of a request that was not sent, or not answered."""
     text = message.lower()
-    if _NOBODY in text:
-        return RefusedError(f"nobody is signed in to Earth Engine; {_SIGN_IN}")
     if "project" in text:
         return RefusedError(
             "no Google Cloud project is named; set EARTHENGINE_PROJECT to one that is registered "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mmearth.curate.sources.earthengine import session
+from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.tests.earthengine.asking import Ask
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.scenes import World
@@ -17,7 +17,7 @@ from mmearth.tests.earthengine.server import TOKEN, Server
 def ask() -> Iterator[Ask]:
     """A way to ask a loopback service; whatever it is asked, it must not crash."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(session.TOKEN, TOKEN)
+        patch.setenv(sign_in.TOKEN, TOKEN)
         with Server(Evaluate(World().archive())).running() as running:
             yield Ask(running)
         assert running.crashes == []

@@ -100,7 +100,7 @@ def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
         FormatError: See `audit`.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowInvalid) as exc:
         raise ConfigError(
             f"{path} cannot be read as Parquet ({exc}); expected tile, split, …"

@@ -197,7 +197,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         FormatError: The file is missing, is not Parquet, or has another schema version.
     """
     _check_version(path)
-    return pq.read_table(path, columns=columns)
+    # A folder called `split=val` above it is no column of it.
+    return pq.read_table(path, columns=columns, partitioning=None)
 
 
 def read_parts(path: Path) -> Iterator[pa.Table]:

@@ -46,11 +46,7 @@ class Dataset:
     @property
     def tables(self) -> Tables:
         """Where DuckDB finds its tables."""
-        path = self.root.path(DATASET)
-        if path is None:
-            return Tables(self.root.url, self.tasks, self.find, None)
-        directory = path.parent.resolve()
-        return Tables(self.root.url, self.tasks, directory.joinpath, directory)
+        return Tables(self.root.url, self.tasks, self.find)
 
     def statistics(self, task: str) -> dict[str, Any]:
         """Return statistics/<task>.json: counts, means and extremes of the train subsets.
@@ -116,7 +112,7 @@ class Dataset:
         """
         local = self.root.path(name)
         if local is not None:
-            return local
+            return local.resolve()
         if name not in self._local:
             sums = fetched(self.root, SUMS, self.hash, self.cache)
             self._local[name] = fetched(self.root, name, _checksum(sums, name, self), self.cache)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.splits import SPLITS
+from mmearth.loaders.statement import check_statement, said
 
 TABLES = ("tiles", "observations")
 """Views over `<name>.parquet`: what was planned, and what was collected or why not."""
 SAMPLES = "samples"
 """The view of all tasks' manifests, joined by the names of their columns."""
+_SETTINGS = (
+    "parquet_metadata_cache = true",
+    # It would go to standard output, among what a program reads there.
+    "enable_progress_bar = false",
+    # A name that is no table must not become a variable of this program, nor an extension.
+    "python_enable_replacements = false",
+    "autoinstall_known_extensions = false",
+    "autoload_known_extensions = false",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +42,27 @@ class Tables:
     """Those that have a manifest."""
     find: Callable[[str], Path]
     """From a file's name, relative to the dataset's root, to a whole local file; may fetch it."""
-    directory: Path | None
-    """A local dataset's absolute directory, where SQL may read any file; None if it is remote."""
 
 
 def query(tables: Tables, sql: str) -> pa.Table:
     """Return the answer to an SQL query on a dataset.
 
     There is a view per task under the task's name, `samples` over all of them, `tiles` and
-    `observations`. Other files can be read by SQL only inside a local dataset's directory.
+    `observations`. Nothing else can be read and nothing can be written.
 
     Args:
         tables: The dataset's.
-        sql: One DuckDB query.
+        sql: One DuckDB query: SELECT, FROM, WITH, VALUES, DESCRIBE, SUMMARIZE, SHOW TABLES, or
+            EXPLAIN of one.
 
     Raises:
-        ConfigError: The query is not one or cannot be answered.
+        ConfigError: The query is not one, reads something else, or cannot be answered.
     """
-    with connect(tables, sql) as connection:
+    with duckdb.connect(":memory:") as connection:
+        checked = check_statement(connection, sql, set(views(tables)))
+        _prepare(connection, tables, sql)
         try:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1 or not _reads(statements[0]):
-                found = "another" if len(statements) == 1 else str(len(statements))
-                raise ConfigError(
-                    f"found {found} where one statement that reads was expected: SELECT, FROM, "
-                    "WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN"
-                )
-            return connection.sql(sql).to_arrow_table()
+            return connection.sql(checked).to_arrow_table()
         except duckdb.Error as exc:
             raise ConfigError(f"the query cannot be answered: {said(exc)}") from exc
 
@@ -76,24 +78,28 @@ def connect(tables: Tables, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         ConfigError: A table is missing or unreadable.
     """
+    with duckdb.connect(":memory:") as connection:
+        _prepare(connection, tables, sql)
+        yield connection
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, tables: Tables, sql: str) -> None:
+    """Make the views that a text of SQL names, and lock the connection for good."""
     wanted = _files(tables, sql)
     paths = {name: [tables.find(file) for file in wanted[name]] for name in wanted}
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET parquet_metadata_cache = true")
-        # It would go to standard output, among what a program reads there.
-        connection.execute("SET enable_progress_bar = false")
-        for name, files in paths.items():
-            listed = ", ".join(_text(path) for path in files)
-            try:
-                connection.execute(
-                    f'CREATE VIEW "{name}" AS FROM read_parquet([{listed}], union_by_name => true)'
-                )
-            except duckdb.Error as exc:
-                raise ConfigError(
-                    f"{tables.place} cannot be queried: {said(exc)}; see `mmearth packaging verify`"
-                ) from exc
-        _lock(connection, tables, [path for files in paths.values() for path in files])
-        yield connection
+    for setting in _SETTINGS:
+        connection.execute(f"SET {setting}")
+    for name, files in paths.items():
+        listed = ", ".join(_text(path) for path in files)
+        # A folder called `split=val` is a folder, and not a column of every table below it.
+        read = f"read_parquet([{listed}], union_by_name => true, hive_partitioning => false)"
+        try:
+            connection.execute(f'CREATE VIEW "{name}" AS FROM {read}')
+        except duckdb.Error as exc:
+            raise FormatError(
+                f"{tables.place} cannot be queried: {said(exc)}; see `mmearth packaging verify`"
+            ) from exc
+    _lock(connection, [path for files in paths.values() for path in files])
 
 
 def rows(query: Query) -> str:
@@ -118,111 +124,27 @@ def conditions(query: Query) -> list[tuple[str, str]]:
     return found
 
 
-def check_where(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
-    """Refuse a `where` that is not one expression, not a yes or no, or not the same every time.
-
-    Raises:
-        ConfigError: With DuckDB's first line, where it is DuckDB that refuses.
-    """
-    if query.where is None:
-        return
-    tree = _expression(connection, query.where)
-    volatile = connection.execute(
-        "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-    ).fetchall()
-    changing = sorted(_names(tree) & {name for (name,) in volatile})
-    if changing:
-        raise ConfigError(
-            f"found {changing[0]} in where {query.where!r}; expected an expression that is the "
-            "same for a sample at any time: of the manifest's columns alone"
-        )
-    try:
-        kind = connection.sql(f'SELECT (\n{query.where}\n) FROM "{query.task}" LIMIT 0').types[0]
-    except duckdb.Error as exc:
-        raise ConfigError(f"where {query.where!r} cannot be asked: {said(exc)}") from exc
-    if str(kind) != "BOOLEAN":
-        raise ConfigError(
-            f"where {query.where!r} is a {kind}; expected a condition that is true or false, "
-            "such as 'biome = 12 AND lat < 0'"
-        )
-
-
-def said(exc: duckdb.Error) -> str:
-    """Return what DuckDB says, on one line, without the copy of the query below it."""
-    lines = str(exc).split("\n\nLINE ")[0].splitlines()
-    return " ".join(line.strip() for line in lines if line.strip())
-
-
-def _expression(connection: duckdb.DuckDBPyConnection, where: str) -> Any:
-    """Return DuckDB's syntax tree of one expression.
-
-    Raises:
-        ConfigError: It is more than an expression, or none.
-    """
-    asked = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT\n{where}\n"]).fetchall()
-    tree = json.loads(asked[0][0])
-    if tree["error"] and tree["error_type"] == "parser":
-        raise ConfigError(
-            f"where {where!r} cannot be asked: {' '.join(tree['error_message'].split())}"
-        )
-    nodes = [statement["node"] for statement in tree.get("statements", ())]
-    chosen = [column for node in nodes for column in node.get("select_list", ())]
-    plain = len(nodes) == len(chosen) == 1 and not (
-        chosen[0]["alias"]
-        or chosen[0]["class"] == "STAR"
-        or nodes[0]["from_table"]["type"] != "EMPTY"
-        or any(nodes[0][part] for part in ("modifiers", "where_clause", "group_expressions"))
-        or any(nodes[0][part] for part in ("having", "qualify", "sample"))
-    )
-    if not plain:
-        raise ConfigError(f"where {where!r} is more than one SQL expression; expected just one")
-    return chosen[0]
-
-
-def _names(tree: Any) -> set[str]:
-    """Return the functions, and what may be one, in a syntax tree; `USING SAMPLE` as well."""
-    if isinstance(tree, list):
-        return set().union(*(_names(part) for part in tree)) if tree else set()
-    if not isinstance(tree, dict):
-        return set()
-    found = {str(tree.get("function_name", "")).lower()}
-    if len(tree.get("column_names") or ()) == 1:
-        found.add(str(tree["column_names"][0]).lower())
-    if tree.get("sample"):
-        found.add("random")
-    return found.union(*(_names(part) for part in tree.values()))
+def views(tables: Tables) -> dict[str, list[str]]:
+    """Return view → files of all that a dataset has."""
+    files = {task: [manifest_path(task)] for task in tables.tasks}
+    files[SAMPLES] = [manifest_path(task) for task in tables.tasks]
+    files.update({name: [f"{name}.parquet"] for name in TABLES})
+    return files
 
 
 def _files(tables: Tables, sql: str) -> dict[str, list[str]]:
     """Return view → files, of the views that `sql` names; all of them if it names none."""
-    files = {task: [manifest_path(task)] for task in tables.tasks}
-    files[SAMPLES] = [manifest_path(task) for task in tables.tasks]
-    files.update({name: [f"{name}.parquet"] for name in TABLES})
-    words = set(re.findall(r"\w+", sql.lower()))
+    files, words = views(tables), set(re.findall(r"\w+", sql.lower()))
     return {name: files[name] for name in files if name.lower() in words} or files
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, tables: Tables, files: list[Path]) -> None:
-    """Allow a connection to read these files, or a local dataset, and nothing else, for good."""
-    # A query from elsewhere must not read this machine's other files, nor fetch or write any.
+def _lock(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:
+    """Allow a connection to read these files and nothing else, for good."""
     # Both spellings: the views' paths have their wildcards escaped, the files found do not.
-    if tables.directory is None:
-        allowed = ", ".join(f"{_quoted(str(path))}, {_text(path)}" for path in files)
-        connection.execute(f"SET allowed_paths = [{allowed}]")
-    else:
-        root = tables.directory
-        connection.execute(f"SET allowed_directories = [{_quoted(str(root))}, {_text(root)}]")
+    allowed = ", ".join(f"{_quoted(str(path))}, {_text(path)}" for path in files)
+    connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-
-
-def _reads(statement: duckdb.Statement) -> bool:
-    reading = {
-        duckdb.StatementType.SELECT,
-        duckdb.StatementType.EXPLAIN,
-        duckdb.StatementType.RELATION,
-    }
-    return statement.type in reading
 
 
 def _text(path: Path) -> str:

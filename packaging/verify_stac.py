@@ -45,7 +45,8 @@ def _check_table(root: Path, expected: dict[tuple[str, str], Row]) -> Iterator[F
         yield Finding(ITEMS, "missing", "it is not there; the catalogue has no table of its items")
         return
     try:
-        table = pq.read_table(path, columns=["id", "collection", "mmearth:split", "assets"])
+        wanted = ["id", "collection", "mmearth:split", "assets"]
+        table = pq.read_table(path, columns=wanted, partitioning=None)
         assets = pc.struct_field(table["assets"].combine_chunks(), "shard")
         columns = (table["collection"], table["id"], table["mmearth:split"], assets)
         found = {

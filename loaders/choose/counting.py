@@ -11,7 +11,8 @@ from mmearth.catalog.query import Query
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
-from mmearth.loaders.query import Tables, check_where, conditions, connect, rows, said
+from mmearth.loaders.query import Tables, conditions, connect, rows, views
+from mmearth.loaders.statement import check_where, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def count_samples(tables: Tables, query: Query) -> Counts:
     """
     asked = f"{_counting(query)}\nGROUP BY split"
     with connect(tables, asked) as connection:
-        check_where(connection, query)
+        check_where(connection, query, set(views(tables)))
         try:
             answer = {row[0]: row[1:] for row in connection.sql(asked).fetchall()}
         except duckdb.Error as exc:

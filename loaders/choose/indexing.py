@@ -27,7 +27,8 @@ from mmearth.loaders.choose.arrow import (
 )
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.choose.spill import Column, Spill, nbytes
-from mmearth.loaders.query import Tables, connect, rows, said
+from mmearth.loaders.query import Tables, connect, rows
+from mmearth.loaders.statement import said
 
 MEMORY_BYTES = 1 << 30
 """An index of more bytes than this lies in files."""

@@ -11,9 +11,11 @@ import sys
 from types import FrameType
 
 import click
+from click.shell_completion import shell_complete
 
 import mmearth
-from mmearth.catalog.errors import MMEarthError
+from mmearth.catalog.errors import ConfigError, MMEarthError, StorageError, printable
+from mmearth.catalog.extras import missing_sentence
 
 _GROUPS = {
     "curate": "Places and labels in, observations on disk out.",
@@ -24,8 +26,10 @@ _GROUPS = {
 }
 _ABOVE = {"curate": ("mmearth.build_command",), "packaging": ("mmearth.verify_command",)}
 """Commands that cross the folders: from places to a sealed dataset, and from it to its source."""
-_DOCTOR = "What is installed, what Earth Engine would be asked with, what is missing."
-_INTERRUPTED, _TERMINATED = 130, 143
+_DOCTOR = "What is installed, and what Earth Engine would be asked with."
+_COMPLETE = "_MMEARTH_COMPLETE"
+"""The environment variable by which a shell asks what may follow (docs/commands.md)."""
+_INTERRUPTED, _UNREAD, _TERMINATED = 130, 141, 143
 _LOG = logging.getLogger("mmearth")
 
 
@@ -46,14 +50,35 @@ class _Folders(click.Group):
             group.add_command(importlib.import_module(name).command)
         return group
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the folders that have a verb, where it was given without its folder."""
+        if args and self.get_command(ctx, args[0]) is None:
+            folders = [name for name in _GROUPS if _has_verb(self.get_command(ctx, name), args[0])]
+            if folders:
+                tries = " or ".join(f"`mmearth {folder} {args[0]}`" for folder in folders)
+                raise click.UsageError(
+                    f"there is no command {args[0]!r}; did you mean {tries}?", ctx
+                )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([*_GROUPS.items(), ("doctor", _DOCTOR)])
 
 
+def _has_verb(group: click.Command | None, verb: str) -> bool:
+    return isinstance(group, click.Group) and verb in group.commands
+
+
+class _Terminated(SystemExit):
+    """SIGTERM arrived."""
+
+
 @click.group(cls=_Folders, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mmearth.__version__, prog_name="mmearth")
-@click.option("-v", "--verbose", count=True, help="Say more; twice: everything.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice: where errors come from.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--log-file", type=click.Path(dir_okay=False), help="Write the log there too.")
 def root(verbose: int, quiet: bool, log_file: str | None) -> None:
@@ -76,30 +101,59 @@ def main() -> None:
 
 def run() -> int:
     """Carry out the command line; return its exit code instead of exiting."""
+    asked = os.environ.get(_COMPLETE, "")
     try:
-        result = root.main(standalone_mode=False)
+        # Not `root.main`: it exits, with one code for shell completion and for a broken pipe.
+        if asked:
+            return shell_complete(root, {}, "mmearth", _COMPLETE, asked)
+        with root.make_context("mmearth", sys.argv[1:]) as context:
+            result = root.invoke(context)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.ctx.get_help() if exc.ctx is not None else str(exc))
+        return 0
     except click.ClickException as exc:
         _report(exc.exit_code, exc.format_message(), _hint(exc))
         return exc.exit_code
-    except MMEarthError as exc:
-        _report(exc.exit_code, str(exc), "; ".join(getattr(exc, "__notes__", [])))
-        _LOG.info("where it came from", exc_info=True)
-        return exc.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         _report(_INTERRUPTED, "interrupted; what was done is kept", "")
         return _INTERRUPTED
-    except SystemExit:  # of _terminate; click itself is not in standalone mode
+    except _Terminated:
         _report(_TERMINATED, "terminated; what was done is kept", "")
         return _TERMINATED
     except BrokenPipeError:
-        # The reader of our output has gone; that is no error. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
     except Exception as exc:  # noqa: BLE001 - the only one: a bug of ours must not look like the user's
-        _LOG.error("internal error", exc_info=True)
-        _report(1, f"internal error: {type(exc).__name__}: {exc}; please report it", "")
-        return 1
+        return _explain(exc)
+
+
+def _explain(exc: Exception) -> int:
+    """Report an error that a command did not handle; return its exit code."""
+    if isinstance(exc, ModuleNotFoundError) and not isinstance(exc, MMEarthError):
+        sentence = missing_sentence(exc.name or "")
+        exc = exc if sentence is None else ConfigError(sentence)
+    if isinstance(exc, MMEarthError):
+        _report(exc.exit_code, str(exc), "; ".join(getattr(exc, "__notes__", [])))
+        _LOG.debug("where it came from", exc_info=exc)
+        return exc.exit_code
+    if isinstance(exc, OSError) and exc.filename is not None:
+        refused = str(exc.strerror).lower()
+        _report(StorageError.exit_code, f"{exc.filename}: {refused}; look at that path", "")
+        _LOG.debug("where it came from", exc_info=exc)
+        return StorageError.exit_code
+    _LOG.error("internal error", exc_info=exc)
+    _report(1, f"internal error: {type(exc).__name__}: {exc}; please report it", "")
+    return 1
+
+
+def _unread() -> int:
+    """Leave without a word: whoever read our output has gone, as `head` does."""
+    # Python would complain at exit about what it could not write.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _UNREAD
 
 
 def _hint(exc: click.ClickException) -> str:
@@ -109,6 +163,7 @@ def _hint(exc: click.ClickException) -> str:
 
 def _report(code: int, message: str, hint: str) -> None:
     """Say what went wrong on standard error, as JSON when the command was asked for JSON."""
+    message, hint = printable(message), printable(hint)
     if "--json" in sys.argv:
         error = {"code": code, "message": message, **({"hint": hint} if hint else {})}
         click.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
@@ -120,4 +175,4 @@ def _report(code: int, message: str, hint: str) -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     """Leave through the same doors as Ctrl-C, with the code that schedulers expect."""
-    raise SystemExit(_TERMINATED)
+    raise _Terminated(_TERMINATED)

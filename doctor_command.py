@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import platform
 from dataclasses import asdict
 from typing import Any
@@ -12,56 +10,81 @@ import click
 
 import mmearth
 from mmearth.catalog import options
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.extras import EXTRAS, versions
 from mmearth.loaders.fetch.gather import IS_COMPILED
 
-_EXTRAS = {
-    "earthengine": ("ee", "earthengine-api", "collect from Google Earth Engine"),
-    "gedi": ("h5py", "h5py", "read GEDI granules"),
-    "dask": ("distributed", "distributed", "collect on many machines"),
-    "croissant": ("mlcroissant", "mlcroissant", "validate croissant.json"),
-}
-"""Extra → module, package, what it is for."""
+_ENGINE = "earthengine"
 
 
 @click.command("doctor")
+@click.argument("needed", nargs=-1, type=click.Choice(list(EXTRAS)), metavar="[EXTRA]...")
 @click.option("--offline", is_flag=True, help="Do not send Earth Engine a request.")
 @options.as_json
-def command(offline: bool, as_json: bool) -> int:
-    """Show what is installed, which Earth Engine account is in use, and what is missing."""
-    extras = {name: _installed(module, package) for name, (module, package, _) in _EXTRAS.items()}
-    engine: dict[str, Any] | None = None
-    if extras["earthengine"] is not None:
-        from mmearth.curate.sources.earthengine.access import access_of_environment
-        from mmearth.curate.sources.earthengine.doctor import diagnose
+def command(needed: tuple[str, ...], offline: bool, as_json: bool) -> int:
+    """Show what is installed and which Earth Engine account is in use.
 
-        engine = asdict(diagnose(access_of_environment(), ask=not offline))
-    code = int(engine.pop("exit_code")) if engine is not None else 0
-    versions = {"mmearth": mmearth.__version__, "python": platform.python_version()}
-    reading = "compiled" if IS_COMPILED else "NumPy"
+    Exits with 0, unless an EXTRA is named that is not installed (2), or `earthengine` is named and
+    a build could not begin (6: nobody is signed in).
+
+    mmearth doctor benchmark
+    """
+    extras = {name: versions(name) for name in EXTRAS}
+    engine = _engine(ask=not offline) if all(extras[_ENGINE].values()) else None
+    state = 0 if engine is None else int(engine.pop("exit_code"))
+    code = state if _ENGINE in needed else 0
+    if any(None in extras[name].values() for name in needed):
+        code = ConfigError.exit_code
+    here = {
+        "mmearth": mmearth.__version__,
+        "python": platform.python_version(),
+        "reading": "compiled" if IS_COMPILED else "NumPy",
+        "accelerator": _accelerator() if extras["torch"]["torch"] else None,
+    }
     if as_json:
-        found = {**versions, "reading": reading, "extras": extras}
-        options.echo_json({**found, "earthengine": engine, "exit_code": code})
+        options.echo_json({**here, "extras": extras, "earthengine": engine, "exit_code": code})
     else:
-        lacking = "" if IS_COMPILED else "; with a C compiler, pip install mmearth again: faster"
-        _show({**versions, "reading": f"{reading}{lacking}"}, extras, engine)
+        _show(here, extras, engine)
     return code
 
 
-def _installed(module: str, package: str) -> str | None:
-    """Return the version of a package, or None where it cannot be imported."""
-    if importlib.util.find_spec(module) is None:
-        return None
-    return importlib.metadata.version(package)
+def _engine(ask: bool) -> dict[str, Any]:
+    from mmearth.curate.sources.earthengine.access import access_of_environment
+    from mmearth.curate.sources.earthengine.doctor import diagnose
+
+    return asdict(diagnose(access_of_environment(), ask=ask))
+
+
+def _accelerator() -> str:
+    """Return what PyTorch would compute on, in words."""
+    try:
+        import torch
+    except (ImportError, OSError) as exc:  # a build of PyTorch for another system
+        return f"PyTorch cannot be loaded ({exc}); install it again"
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        return f"none: {'no CUDA device is seen' if built else 'PyTorch is built for the CPU'}"
+    count, name = torch.cuda.device_count(), torch.cuda.get_device_name(0)
+    return f"{count} × {name}, CUDA {torch.version.cuda}"
 
 
 def _show(
-    versions: dict[str, str], extras: dict[str, str | None], engine: dict[str, Any] | None
+    here: dict[str, str | None],
+    extras: dict[str, dict[str, str | None]],
+    engine: dict[str, Any] | None,
 ) -> None:
-    rows: list[tuple[str, str]] = list(versions.items())
-    for name, version in extras.items():
-        lacking = f"not installed: to {_EXTRAS[name][2]}, pip install 'mmearth[{name}]'"
-        rows.append((name, version or lacking))
-    options.echo_table(["package", "version"], rows)
+    for name, value in here.items():
+        if value is not None:
+            click.echo(f"{name:<11} {value}")
+    if not IS_COMPILED:
+        click.echo("            with a C compiler, pip install mmearth again: reading is faster")
+    click.echo("\nextras")
+    for name, found in extras.items():
+        lacking = [package for package, version in found.items() if version is None]
+        has = ", ".join(f"{package} {version}" for package, version in found.items() if version)
+        todo = f"to {EXTRAS[name].purpose}, pip install 'mmearth[{name}]'"
+        shown = f"lacks {', '.join(lacking)}: {todo}" if lacking else has
+        click.echo(f"  {name:<11} {shown}")
     if engine is None:
         return
     click.echo("\nEarth Engine")

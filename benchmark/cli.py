@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from mmearth.catalog import options
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.extras import needing
 
 _PROBLEMS = 4
 """Exit code: a check found problems (docs/exit-codes.md)."""
@@ -21,16 +23,13 @@ def cli() -> None:
 @options.as_json
 def list_encoders(as_json: bool) -> None:
     """Show the encoders, and which are ready on this machine."""
-    from importlib.util import find_spec
-
     from mmearth.benchmark.encoders import ENCODERS
 
     columns = ("name", "title", "weights", "state")
     rows = []
     for name, spec in ENCODERS.items():
-        lacking = [package for package in spec.packages if find_spec(package) is None]
-        todo = f"needs {', '.join(lacking)}: pip install 'mmearth[{spec.extra}]'"
-        rows.append((name, spec.title, spec.weights or "none", todo if lacking else "ready"))
+        todo = f"needs {', '.join(spec.lacking)}: pip install 'mmearth[{spec.extra}]'"
+        rows.append((name, spec.title, spec.weights or "none", todo if spec.lacking else "ready"))
     if as_json:
         options.echo_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
@@ -55,9 +54,10 @@ def check(encoder: str, weights: str, as_json: bool) -> int:
 
     mmearth benchmark check my_encoder.py:Mine
     """
-    from mmearth.benchmark.check import check as try_all
-    from mmearth.benchmark.check import plain_statistics
-    from mmearth.benchmark.encoders import build_encoder
+    with needing("benchmark"):
+        from mmearth.benchmark.check import check as try_all
+        from mmearth.benchmark.check import plain_statistics
+        from mmearth.benchmark.encoders import build_encoder
 
     made = build_encoder(encoder, plain_statistics(), weights, "default")
     findings = list(try_all(made))
@@ -79,10 +79,11 @@ def run(config: str, out: str, shard: str, dry_run: bool) -> None:
 
     mmearth benchmark run examples/benchmark-demo.yaml -o runs/demo
     """
-    from mmearth.benchmark.config import load_config
-    from mmearth.benchmark.matrix import parse_shard
-    from mmearth.benchmark.run import plan
-    from mmearth.benchmark.run import run as make
+    with needing("benchmark"):
+        from mmearth.benchmark.config import load_config
+        from mmearth.benchmark.matrix import parse_shard
+        from mmearth.benchmark.run import plan
+        from mmearth.benchmark.run import run as make
 
     wanted, part = load_config(Path(config)), parse_shard(shard)
     if dry_run:
@@ -99,10 +100,15 @@ def run(config: str, out: str, shard: str, dry_run: bool) -> None:
 @click.argument("out", type=click.Path(file_okay=False))
 def report(out: str) -> None:
     """Write report.html and report.md of the results in OUT."""
-    from mmearth.benchmark.report.writing import report as write
-    from mmearth.benchmark.results import RUNS, read_results
+    with needing("benchmark"):
+        from mmearth.benchmark.report.writing import report as write
+        from mmearth.benchmark.results import RESULTS_FILE, RUNS, read_results
 
-    results = read_results(Path(out) / "results.parquet")
+    if not (Path(out) / RESULTS_FILE).exists():
+        raise ConfigError(
+            f"{out} holds no runs to report; make some with `mmearth benchmark run CONFIG -o {out}`"
+        )
+    results = read_results(Path(out) / RESULTS_FILE)
     for path in write(results, Path(out) / RUNS, Path(out)):
         click.echo(path)
 

@@ -67,7 +67,7 @@ class Adaptation(_Strict):
         unknown = [name for name in held_back if name not in MODALITIES]
         if unknown:
             raise ValueError(
-                f"there is no modality {unknown[0]!r}; expected some of {', '.join(MODALITIES)}"
+                f"there is no modality {unknown[0]!r}, expected some of {', '.join(MODALITIES)}"
             )
         if set(held_back) == set(MODALITIES):
             raise ValueError("all modalities are held back, so nothing is adapted to; leave some")
@@ -109,7 +109,7 @@ class BenchmarkConfig(_Strict):
     def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [task for task in tasks if task not in TASKS]
         if unknown:
-            raise ValueError(f"there is no task {unknown[0]!r}; expected {', '.join(TASKS)}")
+            raise ValueError(f"there is no task {unknown[0]!r}, expected {', '.join(TASKS)}")
         return tasks
 
 

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.extras import needing
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import ModalityInput, Normalisation
+
+with needing("benchmark"):
+    import torch
+    from torch import Tensor, nn
 
 Batch = Mapping[str, Any]
 """What a loader with a normalisation yields: a tensor a modality, `mask`, `target`, `weight`, …;

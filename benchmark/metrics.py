@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.sums import Weights, moments
+from mmearth.catalog.extras import needing
+
+with needing("benchmark"):
+    from scipy import sparse
 
 THRESHOLD = 0.5
 """A label counts as predicted above this probability (MMEarth-Bench §5: recall at 0.5)."""

@@ -49,6 +49,8 @@ RESULTS = pa.schema(
 
 COST = ("seconds", "memory_bytes")
 """Columns that differ between two runs of one configuration; all others repeat."""
+RESULTS_FILE = "results.parquet"
+"""In the folder of a matrix: the rows of all finished runs."""
 RUNS = "runs"
 """Folder of the runs, beside `results.parquet`."""
 _FILE = "results.json"
@@ -153,7 +155,7 @@ def assemble(out: Path) -> pa.Table:
                 "one; a folder was copied under another name: delete the copy"
             )
     table = pa.Table.from_pylist(rows, schema=RESULTS)
-    write_table(table, out / "results.parquet", RESULTS)
+    write_table(table, out / RESULTS_FILE, RESULTS)
     return table
 
 

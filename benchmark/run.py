@@ -17,6 +17,7 @@ import mmearth
 from mmearth.benchmark import baselines
 from mmearth.benchmark.canaries import BASELINE, canaries
 from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.encoders import check_encoder
 from mmearth.benchmark.evaluation import evaluate
 from mmearth.benchmark.intervals import score
 from mmearth.benchmark.job import Job, Outcome
@@ -46,9 +47,11 @@ def plan(config: BenchmarkConfig, out: Path, shard: Shard = (1, 1)) -> list[Cell
     """Return the runs of a shard that have no results yet.
 
     Raises:
-        ConfigError: The dataset is not there, or lacks a task.
+        ConfigError: The dataset is not there or lacks a task, or an encoder cannot be made.
         FormatError: A results file is damaged.
     """
+    for name in config.encoders:
+        check_encoder(name, config.weights)
     dataset = _open(config)
     todo = shard_of(cells(config), *shard)
     settings = {setting(config, dataset.hash, cell): cell for cell in todo}

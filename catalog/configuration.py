@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.wrong_keys import sentences
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,19 +40,4 @@ def read_config(path: Path, model: type[Model], example: str) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as exc:
-        raise ConfigError(
-            f"{path}: {'; '.join(_sentence(error) for error in exc.errors())}"
-        ) from exc
-
-
-def _sentence(error: Any) -> str:
-    """Return one of pydantic's findings as `key: what was found and expected`."""
-    key = ".".join(str(part) for part in error["loc"]) or "the whole"
-    found = error.get("input")
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see docs/configuration.md for the known ones"
-    if error["type"] == "missing":
-        return f"{key}: this key is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
-    return f"{key}: {message}{shown}"
+        raise ConfigError(f"{path}: {sentences(exc, model)}") from exc

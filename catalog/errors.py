@@ -2,6 +2,7 @@
 
     MMEarthError
     ├── ConfigError (also ValueError)   the caller asked for something that cannot be
+    │   └── MissingExtraError (also ImportError)   a package is not installed
     ├── StorageError                    the disk or directory refused: full, read-only
     ├── SourceError                     a source did not give what was asked
     │   ├── UnavailableError            try again: time-out, connection, server busy
@@ -53,6 +54,10 @@ class ConfigError(MMEarthError, ValueError):
     """The caller asked for something that cannot be: a wrong key, value, path or place."""
 
     exit_code = 2
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """A package is not installed that one of mmearth's extras brings."""
 
 
 class StorageError(MMEarthError):

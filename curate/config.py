@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -70,7 +71,7 @@ class TaskConfig(Strict):
         given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"expected exactly one of {', '.join(kinds)}; found {', '.join(given) or 'none'}"
+                f"expected exactly one of {', '.join(kinds)}, found {', '.join(given) or 'none'}"
             )
         return self
 
@@ -78,7 +79,7 @@ class TaskConfig(Strict):
 class BuildConfig(Strict):
     """All that decides a dataset."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str
     """Of the dataset: small letters, digits, dashes."""
     title: str
     """For people."""
@@ -107,13 +108,22 @@ class BuildConfig(Strict):
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     """By name; a key of TASKS."""
 
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            raise ValueError(
+                "expected small letters, digits and dashes, the first no dash, such as 'my-dataset'"
+            )
+        return name
+
     @field_validator("modalities", "require")
     @classmethod
     def _modalities(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in names if name not in MODALITIES]
         if unknown:
             raise ValueError(
-                f"{unknown[0]!r} is no modality; expected some of {', '.join(MODALITIES)}"
+                f"{unknown[0]!r} is no modality, expected some of {', '.join(MODALITIES)}"
             )
         return tuple(name for name in MODALITIES if name in names)
 
@@ -122,7 +132,7 @@ class BuildConfig(Strict):
     def _tasks(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
         unknown = [name for name in tasks if name not in TASKS]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no task; expected some of {', '.join(TASKS)}")
+            raise ValueError(f"{unknown[0]!r} is no task, expected some of {', '.join(TASKS)}")
         for name, task in tasks.items():
             spec = TASKS[name]
             if task.grid is None or spec.level == "pixel" or spec.optional:

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmearth.benchmark.encoder import Encoder
-from mmearth.catalog.errors import ConfigError, FormatError, UnavailableError
-from mmearth.loaders.inputs import Normalisation
+from mmearth.catalog.errors import ConfigError, FormatError, MissingExtraError, UnavailableError
+from mmearth.catalog.extras import EXTRAS
+from mmearth.catalog.wording import nearest
+
+if TYPE_CHECKING:  # the table of encoders is read where PyTorch is not installed
+    from mmearth.benchmark.encoder import Encoder
+    from mmearth.loaders.inputs import Normalisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,13 @@ class EncoderSpec:
     """Where published ones come from; none if empty."""
     options: dict[str, Any] = field(default_factory=dict)
     """Given to the class."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Packages that have to be installed first, in the order of the extra's."""
+        needed = dict.fromkeys(("torch", "timm", *self.packages))
+        names = EXTRAS[self.extra].packages
+        return tuple(names[each] for each in needed if importlib.util.find_spec(each) is None)
 
 
 _HERE = "mmearth.benchmark.encoders"
@@ -106,14 +117,11 @@ def build_encoder(name: str, statistics: Normalisation, weights: str, recipe: st
         UnavailableError: The weights cannot be fetched.
         FormatError: They are of another model.
     """
+    from mmearth.benchmark.encoder import Encoder
+
+    check_encoder(name, weights)
     spec = ENCODERS.get(name)
-    if spec is None and ":" not in name:
-        raise ConfigError(
-            f"there is no encoder {name!r}; expected one of {', '.join(ENCODERS)}, or module:Class"
-        )
     kind = _class(name if spec is None else spec.place, "" if spec is None else spec.extra)
-    if weights != "none" and (spec is None or not spec.weights):
-        raise ConfigError(f"{name} has no published weights; say `weights: none`")
     if spec is None:
         encoder = _make(name, kind, statistics)
     elif spec.weights:
@@ -123,6 +131,29 @@ def build_encoder(name: str, statistics: Normalisation, weights: str, recipe: st
     if not isinstance(encoder, Encoder):
         raise ConfigError(f"{name} is no mmearth.benchmark.encoder.Encoder; derive it from that")
     return encoder
+
+
+def check_encoder(name: str, weights: str) -> None:
+    """Refuse an encoder that `build_encoder` could not make, before anything runs.
+
+    Raises:
+        ConfigError: There is no such encoder, a package is missing, or it has no such weights.
+    """
+    spec = ENCODERS.get(name)
+    if spec is None and ":" not in name:
+        raise ConfigError(
+            f"there is no encoder {name!r}{nearest(name, ENCODERS)}; expected one of "
+            f"{', '.join(ENCODERS)}, module:Class or file.py:Class"
+        )
+    if weights != "none" and (spec is None or not spec.weights):
+        raise ConfigError(f"{name} has no published weights; say `weights: none`")
+    if spec is None:
+        _class(name, "")
+    elif spec.lacking:
+        raise MissingExtraError(
+            f"the encoder {name} needs {', '.join(spec.lacking)}: "
+            f"pip install 'mmearth[{spec.extra}]'"
+        )
 
 
 def source_digest(name: str) -> str:

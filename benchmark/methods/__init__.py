@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmearth.benchmark.job import Job, Outcome
-from mmearth.benchmark.methods.adaptation import adapt_geographically, adapt_randomly
-from mmearth.benchmark.methods.probe import probe
-from mmearth.benchmark.methods.supervised import fine_tune, train_jointly
+from mmearth.catalog.extras import needing
+
+with needing("benchmark"):
+    from mmearth.benchmark.job import Job, Outcome
+    from mmearth.benchmark.methods.adaptation import adapt_geographically, adapt_randomly
+    from mmearth.benchmark.methods.probe import probe
+    from mmearth.benchmark.methods.supervised import fine_tune, train_jointly
 
 METHODS: dict[str, Callable[[Job], Outcome]] = {
     "LP": probe,

@@ -97,7 +97,8 @@ def test_doctor_says_what_is_missing(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", True)
-    code, out, _ = run_cli("doctor", "--offline", "--json")
+    assert run_cli("doctor", "--offline", "--json")[0] == 0, "nobody asked for Earth Engine"
+    code, out, _ = run_cli("doctor", "earthengine", "--offline", "--json")
     found = json.loads(out)
     assert (code, found["exit_code"]) == (6, 6)
     assert "earthengine authenticate" in found["earthengine"]["missing"][0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,20 +15,19 @@ import pytest
 
 from mmearth import cli
 from mmearth.catalog import errors
+from mmearth.tests.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
 
 
-def _commands(
-    group: click.Group, path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
-            yield from _commands(command, (*path, name))
+            yield from commands(command, (*path, name))
         else:
             yield " ".join((*path, name)), command
 
@@ -33,7 +35,7 @@ def _commands(
 def test_every_command_has_help_and_is_documented() -> None:
     documented = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     names = []
-    for name, command in _commands(cli.root):
+    for name, command in commands(cli.root):
         names.append(name)
         assert command.help, f"mmearth {name} has no help"
         assert f"mmearth {name}" in documented, f"docs/commands.md does not mention mmearth {name}"
@@ -56,6 +58,10 @@ def test_every_command_has_help_and_is_documented() -> None:
         (("loaders", "query", "nowhere", "SELECT 1"), 2, "nowhere"),
         (("curate", "build"), 2, "Missing argument"),
         (("nonsense",), 2, "nonsense"),
+        (("build", "x.yaml"), 2, "did you mean `mmearth curate build` or `mmearth packaging b"),
+        (("query", "x"), 2, "there is no command 'query'; did you mean `mmearth loaders query`?"),
+        (("benchmark", "report", "nowhere"), 2, "run CONFIG -o nowhere`"),
+        (("doctor", "gpu"), 2, "gpu"),
     ],
 )
 def test_wrong_use_is_one_sentence(
@@ -71,6 +77,58 @@ def test_wrong_use_is_one_sentence(
 def test_errors_are_json_when_json_is_asked_for(run_cli: Run) -> None:
     code, _, err = run_cli("curate", "status", "nowhere", "--json")
     assert json.loads(err)["error"]["code"] == code == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("curate",), ("-h",)])
+def test_a_group_alone_tells_itscommands(run_cli: Run, arguments: tuple[str, ...]) -> None:
+    code, out, err = run_cli(*arguments)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: ") and "Commands:" in out
+
+
+def test_where_an_error_comes_from_is_told_at_the_second_v(
+    run_cli: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "mmearth"):
+        assert "Traceback" not in run_cli("-v", "curate", "status", "nowhere")[2] + caplog.text
+    with caplog.at_level("DEBUG", "mmearth"):
+        run_cli("-vv", "curate", "status", "nowhere")
+    assert "Traceback" in caplog.text
+
+
+def test_what_the_system_refuses_is_one_sentence(run_cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(SMALL)
+    code, _, err = run_cli("curate", "build", tmp_path / "c.yaml", "-o", "/proc/x")
+    assert code == 3
+    assert "/proc/x" in err and "Traceback" not in err and len(err.splitlines()) == 1
+
+
+def test_names_from_files_do_not_reach_the_terminal_ascommands(run_cli: Run) -> None:
+    code, _, err = run_cli("curate", "status", "a\n\x1b[2Jb")
+    assert code == 2 and "a\\n\\x1b[2Jb holds no build" in err
+
+
+@pytest.mark.parametrize("arguments", [("catalog", "modalities", "--json"), ("-h",)])
+def test_a_reader_that_leaves_is_no_error(arguments: tuple[str, ...]) -> None:
+    code = "import sys; from mmearth.cli import main; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_completes(run_cli: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setenv("_MMEARTH_COMPLETE", f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", "mmearth curate b")
+    monkeypatch.setenv("COMP_CWORD", "2" if shell != "fish" else "b")
+    code, out, err = run_cli()
+    assert (code, err) == (0, "")
+    assert "build" in out
+    assert f"_MMEARTH_COMPLETE={shell}_source mmearth" in (ROOT / "docs/commands.md").read_text()
 
 
 def _tree(cls: type[errors.MMEarthError]) -> Iterator[type[errors.MMEarthError]]:

@@ -1,0 +1,99 @@
+"""EXTRAS: what an installation may leave out, and the sentence that says how to add it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata, util
+
+from mmearth.catalog.errors import MissingExtraError
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """One name in `pip install 'mmearth[NAME]'`."""
+
+    purpose: str
+    """What it is for, as it reads after "to"."""
+    packages: dict[str, str]
+    """Module that is imported → package that is installed."""
+
+
+_TORCH = {"torch": "torch"}
+_BENCHMARK = _TORCH | {
+    "lightning_fabric": "lightning-fabric",
+    "timm": "timm",
+    "sklearn": "scikit-learn",
+    "scipy": "scipy",
+    "threadpoolctl": "threadpoolctl",
+}
+_ENCODERS = _BENCHMARK | {
+    "torchgeo": "torchgeo",
+    "requests": "requests",
+    "terratorch": "terratorch",
+    "rslearn": "rslearn",
+    "olmoearth_pretrain_minimal": "olmoearth-pretrain-minimal",
+}
+EXTRAS: dict[str, Extra] = {
+    "earthengine": Extra(
+        "collect from Google Earth Engine", {"ee": "earthengine-api", "tenacity": "tenacity"}
+    ),
+    "gedi": Extra("read GEDI granules", {"h5py": "h5py"}),
+    "h5": Extra("read and write the published HDF5 files", {"h5py": "h5py"}),
+    "dask": Extra("collect on many machines", {"distributed": "distributed"}),
+    "cloud": Extra("read datasets over the network", {"obstore": "obstore"}),
+    "torch": Extra("stream batches into PyTorch", _TORCH),
+    "benchmark": Extra("train and adapt models", _BENCHMARK),
+    "encoders": Extra("run pretrained encoders", _ENCODERS),
+    "croissant": Extra("validate croissant.json", {"mlcroissant": "mlcroissant"}),
+}
+"""By name, as in pyproject.toml; a package of several extras is asked for by the first of them."""
+
+
+def versions(extra: str) -> dict[str, str | None]:
+    """Return package → its version, None where it is not installed."""
+    return {
+        package: _version(module, package) for module, package in EXTRAS[extra].packages.items()
+    }
+
+
+def missing_sentence(module: str, extra: str | None = None) -> str | None:
+    """Return what to say of a module that cannot be imported; None if no extra installs it.
+
+    Args:
+        module: As `ModuleNotFoundError.name` has it.
+        extra: The extra that was at work, where that is known.
+    """
+    top = module.partition(".")[0]
+    names = [name for name, each in EXTRAS.items() if top in each.packages]
+    if not names:
+        return None
+    name = extra if extra in names else names[0]
+    package = EXTRAS[name].packages[top]
+    return f"{package} is not installed: to {EXTRAS[name].purpose}, pip install 'mmearth[{name}]'"
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn a package that the imports inside the block lack into a sentence.
+
+    Raises:
+        MissingExtraError: A package of an extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        sentence = missing_sentence(exc.name or "", extra)
+        if sentence is None:
+            raise
+        raise MissingExtraError(sentence) from exc
+
+
+def _version(module: str, package: str) -> str | None:
+    if util.find_spec(module) is None:
+        return None
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # imported from a source tree
+        return "unknown"

@@ -22,12 +22,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmearth.catalog.errors import ConfigError, QuotaError, UnavailableError
+from mmearth.curate.keepalive import keep_alive
 from mmearth.curate.limit import LocalLimit
 
 _LINE = 4096  # bytes of the longest message
 _CONNECT_S = 10.0
-_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""A machine that vanishes without a word is missed after half a minute; tcp(7)."""
+_KEEP_ALIVE = keep_alive(idle_s=15, interval_s=5, count=3)
+"""A machine that vanishes without a word is missed after half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,5 @@ def address_towards(url: str) -> str:
 def _keep_alive(connection: socket.socket) -> None:
     """Send small messages at once, and notice a peer that has vanished."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in _KEEPALIVE.items():
-        if hasattr(socket, name):  # macOS names one of them otherwise
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    for option in _KEEP_ALIVE:
+        connection.setsockopt(*option)

@@ -60,15 +60,19 @@ class Place:
     def mean(self, image: Any, scale_m: int | None = None) -> Any:
         """Return the mean of every band over the tile, as an expression of a dictionary.
 
+        A pixel counts by how much of it is in the tile, so that a band of 20 m has the same mean on
+        its own pixels as on the tile's, at a quarter of the work.
+
         Args:
             image: An expression of an image.
-            scale_m: The band's own scale, which the published circle is judged at; None takes the
-                tile's own pixels, whatever the recipe.
+            scale_m: Metres of the band's own pixels, whose lattice begins at a multiple of them as
+                that of Sentinel-2 does; None takes the tile's own pixels, whatever the recipe.
         """
         if scale_m is not None and self.quirks.clouds_on_circle:
             circle = self.point.buffer(CIRCLE_M)
             return image.reduceRegion(ee.Reducer.mean(), circle, scale_m)
-        grid = {"crs": f"EPSG:{self.tile.epsg}", "crsTransform": list(self.tile.transform)}
+        own = [scale_m, 0, 0, 0, -scale_m, 0] if scale_m is not None else self.tile.transform
+        grid = {"crs": f"EPSG:{self.tile.epsg}", "crsTransform": list(own)}
         return image.reduceRegion(reducer=ee.Reducer.mean(), geometry=self.region, **grid)
 
     def in_season(self, collection: Any) -> Any:

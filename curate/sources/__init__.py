@@ -34,7 +34,7 @@ def _files(config: BuildConfig, base: Path) -> Source:
 def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     try:
         from mmearth.curate.sources.earthengine.access import access_of_environment
-        from mmearth.curate.sources.earthengine.source import EarthEngine
+        from mmearth.curate.sources.earthengine.source import EarthEngine, workload_tag
     except ModuleNotFoundError as exc:
         raise ConfigError(
             f"source: earthengine needs {exc.name}: pip install 'mmearth[earthengine]'"
@@ -42,7 +42,8 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     kind: Any = config.source
     access = access_of_environment()
     limit = LocalLimit(access.in_flight, access.per_second)
-    return EarthEngine(quirks_of(config.recipe, kind.quirks), kind.days, access, limit)
+    quirks, tag = quirks_of(config.recipe, kind.quirks), workload_tag(config.name, config.sha256)
+    return EarthEngine(quirks, kind.days, access, limit, tag=tag)
 
 
 SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {

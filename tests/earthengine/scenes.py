@@ -13,7 +13,6 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import TILE_M, Tile
 from mmearth.tests.earthengine.memory import Listed, Memory, Rows
 from mmearth.tests.earthengine.model import Band, Feature, Grid, Image, Pixels
@@ -30,13 +29,14 @@ Field = Callable[[Double, Double], Pixels]
 """Values and where they are valid, at metres east and south of the tile's upper left corner."""
 
 
-def first(n: int) -> Pattern:
-    """Return the first n pixels of the tile, row by row: n / 16384 of it."""
+def first(n: int, size_m: float = 10.0) -> Pattern:
+    """Return the first n pixels of a size, row by row: n / 16384 of the tile where it is 10 m."""
+    width = TILE_M / size_m
 
     def where(east: Double, south: Double) -> Mask:
-        column, row = np.floor(east / 10.0), np.floor(south / 10.0)
-        inside = (column >= 0) & (column < TILE_PX) & (row >= 0)
-        return np.asarray(inside & (row * TILE_PX + column < n))
+        column, row = np.floor(east / size_m), np.floor(south / size_m)
+        inside = (column >= 0) & (column < width) & (row >= 0)
+        return np.asarray(inside & (row * width + column < n))
 
     return where
 

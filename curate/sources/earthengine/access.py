@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 from mmearth.catalog.errors import ConfigError
 
+STANDARD = "https://earthengine.googleapis.com"
+"""For what aggregates: it keeps intermediate results, so that a complex question takes fewer
+EECU-seconds (developers.google.com/earth-engine/cloud/highvolume)."""
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
-"""For many small requests (developers.google.com/earth-engine/guides/processing_environments)."""
+"""For many small requests that aggregate nothing, "like fetching tiles from pre-built images" (the
+same page). Both endpoints share the requests a second of a project."""
+_PIXELS = "image:computePixels"
 IN_FLIGHT = 40
 """Concurrent requests of a project (developers.google.com/earth-engine/guides/usage)."""
 PER_SECOND = 100.0
@@ -29,8 +34,10 @@ class Access:
 
     project: str | None
     """The Google Cloud project that is metered; None takes the credentials' own."""
-    url: str = HIGH_VOLUME
-    """The endpoint."""
+    url: str = STANDARD
+    """The endpoint of what aggregates: values and tables."""
+    pixels_url: str | None = None
+    """The endpoint of pixels; None: HIGH_VOLUME beside STANDARD, else `url` itself."""
     in_flight: int = IN_FLIGHT
     """Most requests at once, of all workers together."""
     per_second: float = PER_SECOND
@@ -44,13 +51,19 @@ class Access:
     longest_pause_s: float = LONGEST_PAUSE_S
     """Between two tries at most; as long is a limit "per minute" waited for."""
 
+    def endpoint(self, route: str) -> str:
+        """Return the endpoint that a route is asked at."""
+        if route != _PIXELS:
+            return self.url
+        return self.pixels_url or (HIGH_VOLUME if self.url == STANDARD else self.url)
+
 
 def access_of_environment() -> Access:
     """Return how the environment says that the service is reached.
 
-    `EARTHENGINE_PROJECT` (or `GOOGLE_CLOUD_PROJECT`), and `MMEARTH_EE_URL`, `_IN_FLIGHT`,
-    `_PER_SECOND`, `_TIMEOUT_S`, `_TRIES`, `_PAUSE_S`, `_LONGEST_PAUSE_S`, each with
-    the default above.
+    `EARTHENGINE_PROJECT` (or `GOOGLE_CLOUD_PROJECT`), and `MMEARTH_EE_URL`,
+    `_PIXELS_URL`, `_IN_FLIGHT`, `_PER_SECOND`, `_TIMEOUT_S`, `_TRIES`, `_PAUSE_S`,
+    `_LONGEST_PAUSE_S`, each with the default above.
 
     Raises:
         ConfigError: A value is no number, or not above zero.
@@ -58,7 +71,8 @@ def access_of_environment() -> Access:
     project = os.environ.get("EARTHENGINE_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
     return Access(
         project=project or None,
-        url=os.environ.get("MMEARTH_EE_URL", HIGH_VOLUME).rstrip("/"),
+        url=os.environ.get("MMEARTH_EE_URL", STANDARD).rstrip("/"),
+        pixels_url=os.environ.get("MMEARTH_EE_PIXELS_URL", "").rstrip("/") or None,
         in_flight=int(_number("IN_FLIGHT", IN_FLIGHT)),
         per_second=_number("PER_SECOND", PER_SECOND),
         timeout_s=_number("TIMEOUT_S", TIMEOUT_S),

@@ -49,6 +49,8 @@ class Service:
     """Shared by all that send requests."""
     profiles: list[str] | None = None
     """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
+    tag: str = ""
+    """What the requests are told apart by in the project's bill; empty for nothing."""
 
     def made(self, make: Callable[[], Any]) -> Asked:
         """Return an expression as it is sent: the client can only make one once it is signed in.
@@ -81,7 +83,7 @@ class Service:
             RefusedError: A person must act: sign in, raise a quota, ask for an asset.
             SourceError: The service cannot answer this.
         """
-        body = f'{{"expression": {question.text}}}'
+        body = self._body(question, {})
         ask = partial(self._json, self.sign_in(), "value:compute", body)
         return self._send(lambda: ask()["result"], can_be_split)
 
@@ -100,8 +102,7 @@ class Service:
             "affineTransform": {**affine, "translateY": f},
             "crsCode": f"EPSG:{tile.epsg}",
         }
-        rest = json.dumps({"fileFormat": "NPY", "grid": grid})
-        body = f'{{"expression": {image.text}, {rest[1:]}'
+        body = self._body(image, {"fileFormat": "NPY", "grid": grid})
         session = self.sign_in()
         return self._send(lambda: pixel_array(self._ask(session, "image:computePixels", body)))
 
@@ -116,12 +117,17 @@ class Service:
         request: dict[str, Any] = {"pageSize": PAGE}
         ask = partial(self._json, self.sign_in(), "table:computeFeatures")
         while True:
-            body = f'{{"expression": {table.text}, {json.dumps(request)[1:]}'
-            page = self._send(partial(ask, body))
+            page = self._send(partial(ask, self._body(table, request)))
             yield from page.get("features", [])
             if not page.get("nextPageToken"):
                 return
             request["pageToken"] = page["nextPageToken"]
+
+    def _body(self, question: Asked, rest: dict[str, Any]) -> str:
+        """Return the JSON of a request; the expression is JSON already."""
+        tag = {"workloadTag": self.tag} if self.tag else {}
+        parts = [json.dumps(f)[1:-1] for f in (rest, tag) if f]
+        return f'{{"expression": {", ".join([question.text, *parts])}}}'
 
     def _json(self, session: Session, route: str, body: str) -> dict[str, Any]:
         content = self._ask(session, route, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +16,31 @@ import requests
 import requests.adapters
 import requests.utils
 
+from mmearth.curate.keepalive import keep_alive
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.sign_in import find_sign_in
 
 _CONNECT_S = 10.0
+_KEEP_ALIVE = keep_alive(idle_s=30, interval_s=10, count=3)
+"""A network that went away is noticed in a minute: the service is silent for up to five."""
 _CHUNK_BYTES = 1 << 20
 _lock = threading.Lock()
 _open: list[Session] = []
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Connections that notice when the other end is gone."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_KEEP_ALIVE]
+        super().init_poolmanager(*args, **kwargs, socket_options=options)
 
 
 class Transport:
     """Carries the client's requests, in httplib2's manner, over a pool that all threads share."""
 
     def __init__(self, access: Access) -> None:
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=access.in_flight + 1)
+        adapter = _Adapter(pool_maxsize=access.in_flight + 1)
         self._session = requests.Session()
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -85,7 +97,7 @@ class Session:
             GoogleAuthError: The token cannot be renewed.
         """
         usual = {"content-type": "application/json", "x-goog-user-project": self.project}
-        url = f"{self.access.url}/v1/projects/{self.project}/{route}"
+        url = f"{self.access.endpoint(route)}/v1/projects/{self.project}/{route}"
         head, content = self.http.request(url, "POST", body, {**usual, **headers})
         return head, content
 

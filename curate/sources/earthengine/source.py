@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,6 +56,8 @@ class EarthEngine:
     """Shared by all workers."""
     profiles: list[str] | None = None
     """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
+    tag: str = ""
+    """What a build's requests are told apart by in the project's bill; see `workload_tag`."""
     answers: dict[Visit, Question] = field(default_factory=dict, compare=False, repr=False)
     """What was foreseen and is not used yet."""
 
@@ -85,7 +88,7 @@ class EarthEngine:
     @property
     def service(self) -> Service:
         """Where the requests go."""
-        return Service(self.access, self.limit, self.profiles)
+        return Service(self.access, self.limit, self.profiles, self.tag)
 
     def look_ahead(self, visits: Sequence[Visit]) -> None:
         """Ask for the scalars of several tiles in one request; see `Farsighted`."""
@@ -180,6 +183,16 @@ class EarthEngine:
         if observation.source:
             return observation
         return replace(observation, source=self.name, expression=expression)
+
+
+def workload_tag(name: str, config_sha256: str) -> str:
+    """Return what the requests of a build carry: of small letters, digits, dashes, at most 63.
+
+    Source:
+        developers.google.com/earth-engine/apidocs/ee-data-setworkloadtag
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].rstrip("-")
+    return "-".join(filter(None, ("mmearth", plain, config_sha256[:8])))
 
 
 def _known(wanted: Sequence[str]) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def test_cover_of_the_square_by_default(ask: Ask) -> None:
     assert not _fits(ask, DEFAULT, outline=disc(1180))
 
 
-def test_cover_of_the_circle_as_published(ask: Ask) -> None:
+def test_cover_of_the_circle_at_its_own_size(ask: Ask) -> None:
     assert _fits(ask, PUBLISHED, outline=disc(843))
     assert not _fits(ask, PUBLISHED, outline=disc(837))
     assert _fits(ask, PUBLISHED, outline=reach(203))
@@ -92,15 +92,17 @@ def test_a_scene_that_nobody_screened_is_refused(ask: Ask, screen: str, recipe: 
     assert not _fits(ask, recipe, **{screen: masked()})
 
 
-def _shares(value: int, other: int) -> list[tuple[str, Field, bool]]:
+def _shares(value: int, other: int, size_m: int = 20) -> list[tuple[str, Field, bool]]:
     """Return fields of which some part is spoilt, and whether a recipe takes them.
 
-    Of 16384 pixels 1638 are less than a tenth. A circle of r metres is (r / 640)² of the
-    published one and π · (r / 1280)² of the square, whose corners beyond 640 m are 21 % of it.
+    Of 4096 pixels of 20 m 409 are less than a tenth, of 16384 of 10 m 1638. A circle of r
+    metres is (r / 640)² of the published one and π · (r / 1280)² of the square, whose corners
+    beyond 640 m are 21 % of it.
     """
+    most = {20: 409, 10: 1638}[size_m]
     return [
-        (DEFAULT, painted(first(1638), value, other), True),
-        (DEFAULT, painted(first(1639), value, other), False),
+        (DEFAULT, painted(first(most, size_m), value, other), True),
+        (DEFAULT, painted(first(most + 1, size_m), value, other), False),
         (DEFAULT, painted(within(215), value, other), True),
         (DEFAULT, painted(beyond(640), value, other), False),
         (PUBLISHED, painted(within(200), value, other), True),
@@ -110,8 +112,13 @@ def _shares(value: int, other: int) -> list[tuple[str, Field, bool]]:
     ]
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize(("recipe", "clouds", "fits"), _shares(100, 0))
+@pytest.mark.parametrize(
+    ("screen", "recipe", "clouds", "fits"),
+    [
+        *(("sen2cor", *share) for share in _shares(100, 0)),
+        *(("s2cloudless", *share) for share in _shares(100, 0, 10)),
+    ],
+)
 def test_share_of_clouds(ask: Ask, screen: str, recipe: str, clouds: Field, fits: bool) -> None:
     """A scene with so much cloud may lose to the other one, so it must be taken alone."""
     alone = World(NORTH, [_under(screen, clouds)])
@@ -142,24 +149,24 @@ def _stripes(east: Any, south: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("changes", "as_published"),
+    ("changes", "at_its_own_size"),
     [
         ({"sen2cor": painted(_stripes, 100)}, True),
         ({"classes": painted(_stripes, 0, 4)}, True),
         ({"s2cloudless": painted(_stripes, 100)}, False),
     ],
 )
-def test_scale_of_each_band(ask: Ask, changes: dict[str, Any], as_published: bool) -> None:
-    """Published, each band is judged in pixels of its own size, 20, 20 and 10 m; else in 10 m."""
-    assert _fits(ask, PUBLISHED, **changes) is as_published
-    assert not _fits(ask, DEFAULT, **changes)
+def test_scale_of_each_band(ask: Ask, changes: dict[str, Any], at_its_own_size: bool) -> None:
+    """Each band is judged in pixels of its own size, 20, 20 and 10 m."""
+    for recipe in RECIPE_NAMES:
+        assert _fits(ask, recipe, **changes) is at_its_own_size
 
 
 @pytest.mark.parametrize(
     ("recipe", "absent", "fits"),
     [
-        (DEFAULT, first(1638), True),
-        (DEFAULT, first(1639), False),
+        (DEFAULT, first(409, 20), True),
+        (DEFAULT, first(410, 20), False),
         (PUBLISHED, within(200), True),
         (PUBLISHED, within(205), False),
     ],
@@ -170,10 +177,10 @@ def test_masked_classes_are_missing_data(ask: Ask, recipe: str, absent: Any, fit
     assert isinstance(outcome["sentinel2"], NoDataError) is not fits
 
 
-@pytest.mark.parametrize(("n", "fits"), [(10_001, True), (9_999, False)])
+@pytest.mark.parametrize(("n", "fits"), [(2_501, True), (2_499, False)])
 def test_masked_pixels_are_neither_clear_nor_cloudy(ask: Ask, n: int, fits: bool) -> None:
-    """Of n screened pixels 1000 are cloudy."""
-    clouds = only(first(n), painted(first(1000), 100))
+    """Of n screened pixels 250 are cloudy."""
+    clouds = only(first(n, 20), painted(first(250, 20), 100))
     outcome = ask(World(NORTH, [replace(BETTER, sen2cor=clouds)]), ["sentinel2"])["sentinel2"]
     assert isinstance(outcome, NoDataError) is not fits
 

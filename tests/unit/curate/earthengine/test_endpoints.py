@@ -1,0 +1,107 @@
+"""Where each question goes, over which connections, and what it is called in the bill."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import ee
+import pytest
+
+from mmearth.catalog.tile import Tile
+from mmearth.curate.limit import LocalLimit
+from mmearth.curate.sources.earthengine import session, sign_in
+from mmearth.curate.sources.earthengine.access import (
+    HIGH_VOLUME,
+    STANDARD,
+    Access,
+    access_of_environment,
+)
+from mmearth.curate.sources.earthengine.service import Service
+from mmearth.curate.sources.earthengine.source import workload_tag
+from mmearth.tests.earthengine.server import TOKEN, Server
+from mmearth.tests.earthengine.told import Told
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Server]]:
+    """A service for what aggregates, and another for pixels."""
+    monkeypatch.setenv(sign_in.TOKEN, TOKEN)
+    with Server(Told()).running() as values, Server(Told()).running() as pixels:
+        yield values, pixels
+    session.close()
+
+
+def test_pixels_go_to_the_one_and_the_rest_to_the_other(servers: tuple[Server, Server]) -> None:
+    values, pixels = servers
+    service = Service(Access("demo", values.url, pixels.url), LocalLimit(4, 1000.0))
+    service.value(service.made(lambda: ee.Number(1).add(2)))
+    list(service.features(service.made(lambda: ee.FeatureCollection("x/y"))))
+    service.pixels(service.made(lambda: ee.Image.constant(7).toUint16()), Tile(32633, 0, 0))
+    assert dict(values.counters.requests) == {"value:compute": 1, "table:computeFeatures": 2}
+    assert dict(pixels.counters.requests) == {"image:computePixels": 1}
+
+
+def test_endpoints_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MMEARTH_EE_URL", "MMEARTH_EE_PIXELS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    usual = access_of_environment()
+    assert usual.endpoint("value:compute") == usual.endpoint("table:computeFeatures") == STANDARD
+    assert usual.endpoint("image:computePixels") == HIGH_VOLUME
+    monkeypatch.setenv("MMEARTH_EE_URL", "http://127.0.0.1:1/")
+    assert access_of_environment().endpoint("image:computePixels") == "http://127.0.0.1:1"
+    monkeypatch.setenv("MMEARTH_EE_PIXELS_URL", "http://127.0.0.1:2/")
+    assert access_of_environment().endpoint("image:computePixels") == "http://127.0.0.1:2"
+    assert access_of_environment().endpoint("value:compute") == "http://127.0.0.1:1"
+
+
+def test_a_vanished_peer_is_noticed_within_a_minute(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No packet can be lost on loopback: the options that the kernel obeys are what can be seen."""
+    opened: list[socket.socket] = []
+    connect = socket.socket.connect
+
+    def watched(self: socket.socket, address: Any) -> None:
+        opened.append(self)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", watched)
+    service = Service(Access("demo", servers[0].url), LocalLimit(4, 1000.0))
+    service.value(service.made(lambda: ee.Number(1)))
+    ours = int(servers[0].url.rpartition(":")[2])
+    [one] = {each for each in opened if each.fileno() >= 0 and each.getpeername()[1] == ours}
+    tcp = socket.IPPROTO_TCP
+    assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+    idle, interval, count = (one.getsockopt(tcp, getattr(socket, name)) for name in names)
+    assert idle + interval * count <= 60
+    assert one.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 60_000
+    assert one.getsockopt(tcp, socket.TCP_NODELAY) == 1
+
+
+def test_every_request_of_a_build_carries_its_tag(servers: tuple[Server, Server]) -> None:
+    bodies: list[dict[str, Any]] = []
+    values, pixels = servers
+    for server in servers:
+        answer = server.answer
+        server.answer = lambda path, body, to=answer: bodies.append(body) or to(path, body)  # type: ignore[method-assign,misc,assignment]
+    tag = workload_tag("My Größe 7!", "0123456789abcdef")
+    access = Access("demo", values.url, pixels.url)
+    service = Service(access, LocalLimit(4, 1000.0), tag=tag)
+    service.value(service.made(lambda: ee.Number(1)))
+    next(service.features(service.made(lambda: ee.FeatureCollection("x/y"))))
+    service.pixels(service.made(lambda: ee.Image.constant(7)), Tile(32633, 0, 0))
+    assert [body["workloadTag"] for body in bodies] == [tag] * 3
+    untagged = Service(access, LocalLimit(4, 1000.0))
+    untagged.value(untagged.made(lambda: ee.Number(2)))
+    assert "workloadTag" not in bodies[-1]
+
+
+@pytest.mark.parametrize("name", ["soil", "My Größe 7!", "x" * 100, "-", ""])
+def test_a_tag_is_one_that_the_service_takes(name: str) -> None:
+    found = workload_tag(name, "0123456789abcdef")
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]", found)
+    assert found.startswith("mmearth-") and found.endswith("-01234567")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from mmearth.catalog.schema import (
     write_table,
 )
 from mmearth.catalog.store import STORE
+from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
 from mmearth.curate.jobs import Pending, Wanted, pending, wanted
 from mmearth.curate.ledger import LEDGER, Ledger, Record
@@ -38,6 +40,7 @@ from mmearth.packaging import build as packaging
 from mmearth.packaging.verify import verify
 
 _FAILURES, _PROBLEMS = 3, 4
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         wrap = painter(config, config_path.parent, (out / LEDGER).parent / "gedi")
         source = wrap(plain)
         _same_dataset(ledger, config, source, out)
+        if n_damaged := ledger.drop_damaged():
+            _LOG.warning("%s rows of the ledger were damaged; they are collected again", n_damaged)
         progress("plan", 1)
         plan = make_plan(config, source, config_path.parent)
         everything = wanted(config, plan)
@@ -243,14 +248,15 @@ def _collect(
     progress: Progress,
 ) -> None:
     progress("collect", len(jobs))
+    with Checkpoint(out, ledger) as checkpoint:
 
-    def keep(records: list[Record]) -> None:
-        ledger.record(records)
-        for _ in {record.tile for record in records}:
-            progress("collect", None)
+        def keep(records: list[Record]) -> None:
+            checkpoint.keep(records)
+            for _ in {record.tile for record in records}:
+                progress("collect", None)
 
-    if jobs:
-        visit_all(jobs, len(jobs), source, wrap, out.resolve(), how, keep)
+        if jobs:
+            visit_all(jobs, len(jobs), source, wrap, out.resolve(), how, keep)
 
 
 def _states(ledger: Ledger) -> dict[str, dict[str, int]]:

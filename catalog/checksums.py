@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.errors import ConfigError, FormatError
-from mmearth.catalog.files import TEMPORARY, sha256_bytes, sha256_file, write_atomic
+from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
+from mmearth.catalog.files import (
+    TEMPORARY,
+    sha256_bytes,
+    sha256_file,
+    sync,
+    sync_files,
+    write_atomic,
+)
 from mmearth.catalog.schema import SCHEMA_VERSION
 
 SUMS = "SHA256SUMS"
@@ -51,6 +58,9 @@ def published_files(root: Path) -> list[str]:
 def seal(root: Path, card: DatasetCard, known: dict[str, str] | None = None) -> str:
     """Write SHA256SUMS, then dataset.json; return the dataset's hash.
 
+    Every published file is on the disk before dataset.json is: a power cut leaves a dataset that is
+    complete, or one that is not sealed.
+
     Args:
         root: The dataset's directory.
         card: Goes into dataset.json.
@@ -66,14 +76,15 @@ def seal(root: Path, card: DatasetCard, known: dict[str, str] | None = None) -> 
         hashed = pool.map(lambda name: sha256_file(root / name), unknown)
         sums.update(zip(unknown, hashed, strict=True))
     text = "".join(f"{sums[name]}  {name}\n" for name in files).encode()
-    write_atomic(root / SUMS, text)
+    sync_files(root, files)
+    write_atomic(root / SUMS, text, durable=True)
     document = {
         "schema_version": SCHEMA_VERSION,
         **card.to_json(),
         "n_files": len(files),
         "dataset_hash": sha256_bytes(text),
     }
-    write_atomic(root / DATASET, render(document))
+    write_atomic(root / DATASET, render(document), durable=True)
     return sha256_bytes(text)
 
 
@@ -99,8 +110,10 @@ def clear(root: Path) -> None:
 
 def unseal(root: Path) -> None:
     """Say that a dataset is not complete, before anything in it changes."""
-    (root / DATASET).unlink(missing_ok=True)
-    (root / SUMS).unlink(missing_ok=True)
+    with storage_errors(f"write {root}"):
+        (root / DATASET).unlink(missing_ok=True)
+        (root / SUMS).unlink(missing_ok=True)
+        sync(root)
 
 
 def read_dataset(root: Path) -> dict[str, Any]:

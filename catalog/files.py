@@ -1,4 +1,4 @@
-"""Files that are either complete or not there: atomic writing, wary reading and checksums."""
+"""Files that are complete or not there: atomic writing, syncing, wary reading, checksums."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +26,11 @@ _KINDS = {
 }
 SMALL_FILE = 64 << 20
 """Bytes of the largest file that is read as a whole, such as a JSON document; ours are smaller."""
+_SYNCING = 8  # threads: a journalling file system commits what they wait for together
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place when the block succeeds.
 
     The rename is atomic on one file system, so a reader sees the old file, the new file or none.
@@ -36,6 +38,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Args:
         path: Where the complete file shall be; its directory is made.
+        durable: Return only when the file survives a power cut. Without it the caller syncs what
+            it wrote (`sync_files`) before anything else says that it is there.
 
     Yields:
         The path to write to.
@@ -48,18 +52,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with storage_errors(f"write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            if durable:
+                sync(temporary)
             os.replace(temporary, path)
+            if durable:
+                sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, data: bytes | memoryview) -> None:
+def write_atomic(path: Path, data: bytes | memoryview, durable: bool = False) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the new one, never a part.
+
+    Args:
+        path: The file; its directory is made.
+        data: All of its bytes.
+        durable: See `atomic_path`.
 
     Raises:
         StorageError: The disk is full or the directory cannot be written.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         temporary.write_bytes(data)
 
 
@@ -160,6 +173,40 @@ def _refusals(path: Path) -> Iterator[None]:
         raise FormatError(
             f"{path} cannot be opened ({getattr(exc, 'strerror', None) or exc}); fetch it again"
         ) from exc
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a directory's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(root: Path, names: Iterable[str]) -> None:
+    """Wait until files are on the disk, and every directory that leads to them from `root`.
+
+    Args:
+        root: A directory.
+        names: Files below it, relative to it.
+
+    Raises:
+        StorageError: The disk is full: some file systems find that out only now.
+    """
+    files = [root / name for name in names]
+    folders = {folder for file in files for folder in _ancestors(file, root)}
+    with storage_errors(f"write {root}"), ThreadPoolExecutor(_SYNCING) as pool:
+        for _ in pool.map(sync, files):  # to the end, so that an error is raised here
+            pass
+        for _ in pool.map(sync, folders):
+            pass
+
+
+def _ancestors(path: Path, root: Path) -> list[Path]:
+    """Return the directories from `path` up to `root`, both ends' directories included."""
+    above = list(path.parents)
+    return above[: above.index(root) + 1]
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:

@@ -74,8 +74,10 @@ def status(directory: str, as_json: bool) -> None:
     """Show how far the build in DIRECTORY has come, by modality and state."""
     from mmearth.curate.ledger import Ledger
 
-    with Ledger(Path(directory), create=False) as ledger:
-        counts = ledger.counts()
+    with Ledger.reading(Path(directory)) as ledger:
+        counts, n_damaged = ledger.counts(), ledger.n_damaged()
+    if n_damaged:
+        click.echo(f"{n_damaged} rows are damaged; the next build collects them again", err=True)
     table: dict[str, dict[str, int]] = {}
     for modality, state, permanent, count in counts:
         name = "failed for now" if state == "failed" and not permanent else state
@@ -102,7 +104,7 @@ def retry(directory: str, only: str, as_json: bool) -> None:
     """Make the failures of DIRECTORY pending again; the next build collects them."""
     from mmearth.curate.ledger import Ledger
 
-    with Ledger(Path(directory), create=False) as ledger:
+    with Ledger.reading(Path(directory)), Ledger(Path(directory)) as ledger:
         count = ledger.retry({"transient": False, "permanent": True, "all": None}[only])
     if as_json:
         options.echo_json({"pending": count})
@@ -117,7 +119,7 @@ def failures(directory: str, as_json: bool) -> None:
     """List every failed observation of DIRECTORY, with --json one JSON object a line."""
     from mmearth.curate.ledger import Ledger
 
-    with Ledger(Path(directory), create=False) as ledger:
+    with Ledger.reading(Path(directory)) as ledger:
         found = list(ledger.failures())
     if as_json:
         for failure in found:
@@ -145,7 +147,7 @@ def view(
     from mmearth.curate.view import contact_sheet, export_geotiffs
 
     root = Path(directory)
-    with Ledger(root, create=False) as ledger:
+    with Ledger.reading(root) as ledger:
         chosen = Tile.parse(tile or ledger.first_tile())
         reasons = ledger.reasons(chosen.id)
     sheet = contact_sheet(root, chosen, reasons)

@@ -1,7 +1,8 @@
 """The ledger: what is known about every tile and modality, in one SQLite file.
 
-A row is written after its file was renamed into place, all rows of a tile in one transaction. A
-crash in between costs the tile one more visit, which makes the same bytes.
+A row is written after its file was renamed into place and synced, all rows of a tile in one
+transaction. A crash in between costs the tile one more visit, which makes the same bytes. Every row
+has a checksum: SQLite does not notice a changed byte inside a value.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from mmearth.catalog.errors import ConfigError, storage_errors
 from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
 from mmearth.curate.ledger_sql import (
-    COLUMNS,
+    DAMAGED,
     DROP_ASKED,
     DROP_STALE,
+    INSERT,
     PLANNED,
+    RETRY,
     SCHEMA,
+    row_checksum,
     sqlite_errors,
 )
 
@@ -87,25 +92,46 @@ class Known(NamedTuple):
 class Ledger:
     """An open ledger; only the process that drives a build writes to it."""
 
-    def __init__(self, root: Path, create: bool = True) -> None:
-        """Open the ledger of a dataset's directory.
+    def __init__(self, root: Path) -> None:
+        """Open the ledger of a dataset's directory to write to it; made when there is none.
 
         Raises:
-            ConfigError: There is none and `create` is False.
+            ConfigError: Another process holds it.
             FormatError: The file is no ledger.
             StorageError: The disk is full or the directory cannot be written.
         """
         path = root / LEDGER
-        if not create and not path.exists():
-            raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
         with storage_errors(f"open {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._open(path, path.absolute().as_uri())
         with sqlite_errors(path):
-            self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            # A commit is on the disk when it returns: what it says was paid for.
+            self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
+
+    @classmethod
+    def reading(cls, root: Path) -> Ledger:
+        """Open a ledger to read it, also on a read-only disk; nothing is written beside it.
+
+        Raises:
+            ConfigError: There is none.
+            FormatError: The file is no ledger.
+        """
+        path = root / LEDGER
+        if not path.exists():
+            raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
+        # Without a log nobody writes. Then SQLite need not make the files through which it locks.
+        alone = not path.with_name(f"{path.name}-wal").exists()
+        ledger = cls.__new__(cls)
+        ledger._open(path, f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}")
+        return ledger
+
+    def _open(self, path: Path, uri: str) -> None:
         self._path = path
+        with sqlite_errors(path):
+            self._db = sqlite3.connect(uri, isolation_level=None, uri=True)
+            self._db.create_function("row_checksum", -1, row_checksum, deterministic=True)
 
     def __enter__(self) -> Ledger:
         return self
@@ -115,8 +141,8 @@ class Ledger:
 
     def fact(self, name: str) -> str | None:
         """Return a fact about the whole build, or None."""
-        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+        found = list(self._rows("SELECT value FROM facts WHERE name = ?", name))
+        return str(found[0][0]) if found else None
 
     def set_fact(self, name: str, value: str) -> None:
         """Keep a fact about the whole build."""
@@ -129,50 +155,55 @@ class Ledger:
         Raises:
             StorageError: The disk is full.
         """
-        rows = [
-            (
-                *(r.tile, r.modality, r.state, r.permanent, r.kind, r.reason, r.path, r.bytes),
-                *(r.sha256, r.acquired, r.valid_fraction, r.source, json.dumps(r.source_ids)),
-                *(r.stand_in, r.expression),
-            )
-            for r in records
-        ]
-        tries = (
-            "1 + coalesce((SELECT tries FROM observations WHERE tile = ?1 AND modality = ?2), 0)"
-        )
-        statement = (
-            f"INSERT OR REPLACE INTO observations ({COLUMNS}) VALUES "
-            f"(?1, ?2, ?3, ?4, {tries}, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
-        )
+        rows = [{**asdict(r), "source_ids": json.dumps(r.source_ids)} for r in records]
         with self._transaction():
-            self._db.executemany(statement, rows)
+            self._db.executemany(INSERT, rows)
+
+    def drop_damaged(self) -> int:
+        """Forget the rows that are not what was written; return how many.
+
+        Their observations are collected again.
+
+        Raises:
+            FormatError: The file is damaged so much that rows cannot be deleted.
+        """
+        if n_damaged := self.n_damaged():
+            with self._transaction():
+                self._db.execute(f"DELETE FROM observations WHERE {DAMAGED}")
+                if self.n_damaged():  # rows out of order: SQLite does not find them by their key
+                    raise sqlite3.DatabaseError("rows cannot be deleted")
+        return n_damaged
+
+    def n_damaged(self) -> int:
+        """Return how many rows are not what was written."""
+        rows = self._rows(f"SELECT count(*) FROM observations WHERE {DAMAGED}")
+        return sum(n for (n,) in rows)
 
     def is_empty(self) -> bool:
         """Return whether nothing has been collected yet."""
-        return self._db.execute("SELECT 1 FROM observations LIMIT 1").fetchone() is None
+        return not list(self._rows("SELECT 1 FROM observations LIMIT 1"))
 
     def known(self, first: str, last: str) -> Iterator[Known]:
         """Yield what is known about the tiles from `first` to `last`, sorted by tile and modality.
 
         A plan is gone through in stretches, so that neither side is in memory as a whole.
         """
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT tile, modality, permanent, path, bytes, acquired FROM observations "
             "WHERE tile BETWEEN ? AND ? ORDER BY tile, modality",
-            (first, last),
+            first,
+            last,
         )
         return (Known(*row) for row in rows)
 
     def paths(self, tile: str) -> set[str]:
         """Return the files of a tile, relative to the dataset's root."""
-        rows = self._db.execute(
-            "SELECT path FROM observations WHERE tile = ? AND path IS NOT NULL", (tile,)
-        )
+        rows = self._rows("SELECT path FROM observations WHERE tile = ? AND path IS NOT NULL", tile)
         return {path for (path,) in rows}
 
     def counts(self) -> list[tuple[str, str, bool, int]]:
         """Return (modality, state, permanent, how many), sorted."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT modality, state, permanent, count(*) FROM observations "
             "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         )
@@ -180,7 +211,7 @@ class Ledger:
 
     def failures(self) -> Iterator[dict[str, object]]:
         """Yield every failed modality of every tile, with how often it was tried."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT tile, modality, permanent, tries, kind, reason FROM observations "
             "WHERE state = 'failed' ORDER BY tile, modality"
         )
@@ -200,10 +231,10 @@ class Ledger:
         Raises:
             ConfigError: Nothing has been collected yet.
         """
-        row = self._db.execute("SELECT min(tile) FROM observations WHERE state = 'done'").fetchone()
-        if row[0] is None:
+        ((tile,),) = self._rows("SELECT min(tile) FROM observations WHERE state = 'done'")
+        if tile is None:
             raise ConfigError("nothing has been collected yet; run `mmearth curate build`")
-        return str(row[0])
+        return str(tile)
 
     def reasons(self, tile: str) -> dict[str, str]:
         """Return modality → why it is not on disk, for one tile.
@@ -211,9 +242,9 @@ class Ledger:
         Raises:
             ConfigError: The tile was never visited.
         """
-        rows = self._db.execute(
-            "SELECT modality, state, reason FROM observations WHERE tile = ?", (tile,)
-        ).fetchall()
+        rows = list(
+            self._rows("SELECT modality, state, reason FROM observations WHERE tile = ?", tile)
+        )
         if not rows:
             raise ConfigError(
                 f"tile {tile} is not in this build; see tiles.parquet for those that are"
@@ -228,9 +259,7 @@ class Ledger:
         """
         condition = "" if permanent is None else f" AND permanent = {int(permanent)}"
         with self._transaction():
-            found = self._db.execute(
-                f"UPDATE observations SET permanent = 0 WHERE state = 'failed'{condition}"
-            )
+            found = self._db.execute(f"{RETRY}{condition}")
         return found.rowcount
 
     def keep_only(self, planned: Iterable[tuple[str, Sequence[str], str | None]]) -> None:
@@ -259,11 +288,9 @@ class Ledger:
         No tries, no times, nothing of how it came about.
         """
         names = OBSERVATIONS.names
-        rows = self._db.execute(
-            f"SELECT {', '.join(names)} FROM observations ORDER BY tile, modality"
-        )
+        rows = self._rows(f"SELECT {', '.join(names)} FROM observations ORDER BY tile, modality")
         ids = names.index("source_ids")
-        part = rows.fetchmany(ROW_GROUP_ROWS)
+        part = list(islice(rows, ROW_GROUP_ROWS))
         if not part:
             yield OBSERVATIONS.empty_table()
         while part:
@@ -271,7 +298,12 @@ class Ledger:
             columns[ids] = tuple(json.loads(text) for text in columns[ids])
             arrays = [pa.array(c, f.type) for c, f in zip(columns, OBSERVATIONS, strict=True)]
             yield pa.Table.from_arrays(arrays, schema=OBSERVATIONS)
-            part = rows.fetchmany(ROW_GROUP_ROWS)
+            part = list(islice(rows, ROW_GROUP_ROWS))
+
+    def _rows(self, query: str, *values: str) -> Iterator[Any]:
+        """Yield the rows of a SELECT; what SQLite finds wrong becomes one of our errors."""
+        with sqlite_errors(self._path):
+            yield from self._db.execute(query, values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

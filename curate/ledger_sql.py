@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +16,52 @@ CREATE TABLE IF NOT EXISTS observations (
     tile TEXT NOT NULL, modality TEXT NOT NULL, state TEXT NOT NULL, permanent INTEGER NOT NULL,
     tries INTEGER NOT NULL, kind TEXT, reason TEXT, path TEXT, bytes INTEGER, sha256 TEXT,
     acquired TEXT, valid_fraction REAL, source TEXT, source_ids TEXT, stand_in TEXT,
-    expression TEXT, PRIMARY KEY (tile, modality)
+    expression TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (tile, modality)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS asked (tile TEXT PRIMARY KEY, date TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 """Every ledger's tables: what was seen, the dates that labels ask for, facts about the build."""
-COLUMNS = (
-    "tile, modality, state, permanent, tries, kind, reason, path, bytes, sha256, acquired, "
-    "valid_fraction, source, source_ids, stand_in, expression"
+_CHECKED = (
+    *("tile", "modality", "state", "permanent", "kind", "reason", "path", "bytes", "sha256"),
+    *("acquired", "valid_fraction", "source", "source_ids", "stand_in", "expression"),
 )
-"""Of `observations`, in the order of the table."""
+"""Columns of `observations` that a row's checksum covers: all but `tries`."""
+
+
+def _checksum(*values: str) -> str:
+    """Return the SQL expression of a row's checksum.
+
+    SQLite checks the shape of its pages and not their bytes. Cast, so that text that is not UTF-8
+    any more reaches the function, too.
+    """
+    return f"row_checksum({', '.join(f'CAST({value} AS BLOB)' for value in values)})"
+
+
+def row_checksum(*values: bytes | None) -> int:
+    """Return the CRC-32 of a row's values, each with its length; None for NULL."""
+    crc = 0
+    for value in values:
+        length = -1 if value is None else len(value)
+        crc = zlib.crc32(value or b"", zlib.crc32(length.to_bytes(8, "little", signed=True), crc))
+    return crc
+
+
+INSERT = (
+    f"INSERT OR REPLACE INTO observations ({', '.join(_CHECKED)}, tries, checksum) "
+    f"VALUES ({', '.join(f':{name}' for name in _CHECKED)}, 1 + coalesce((SELECT tries "
+    "FROM observations WHERE tile = :tile AND modality = :modality), 0), "
+    f"{_checksum(*(f':{name}' for name in _CHECKED))})"
+)
+"""Keep a row, given its columns by name; how often it was tried is counted."""
+DAMAGED = f"checksum IS NOT {_checksum(*_CHECKED)}"
+"""The condition that a row is not the one that was written."""
+RETRY = (
+    "UPDATE observations SET permanent = 0, checksum = "
+    f"{_checksum(*('0' if name == 'permanent' else name for name in _CHECKED))} "
+    "WHERE state = 'failed'"
+)
+"""Make failures pending again."""
 
 PLANNED = """
 CREATE TEMP TABLE planned (tile TEXT PRIMARY KEY, names TEXT NOT NULL, date TEXT) WITHOUT ROWID
@@ -56,12 +92,12 @@ def sqlite_errors(path: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: Another process holds it.
-        FormatError: The file is no ledger.
+        FormatError: The file is no ledger, or is damaged.
         StorageError: The disk is full or the directory cannot be written.
     """
     try:
         yield
-    except sqlite3.DatabaseError as exc:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
         with storage_errors(f"write {path}"):
             if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
@@ -70,6 +106,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
                 raise OSError(errno.EACCES, str(exc)) from exc
         if code == sqlite3.SQLITE_BUSY:
             raise ConfigError(f"{path} is in use by another process; wait until it ends") from exc
-        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-            raise FormatError(f"{path} is not a ledger ({exc}); build with --fresh") from exc
-        raise
+        raise FormatError(
+            f"{path} is damaged or is not a ledger of this version ({exc}); build with --fresh to "
+            "collect everything again"
+        ) from exc

@@ -112,7 +112,7 @@ def test_a_stopped_build_saves_what_it_has(
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert not (out / "dataset.json").exists()
-    with Ledger(out, create=False) as ledger:
+    with Ledger.reading(out) as ledger:
         assert {state for _, state, _, _ in ledger.counts()} <= {"done", "missing"}
 
 

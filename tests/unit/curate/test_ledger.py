@@ -43,7 +43,7 @@ def test_it_keeps_what_it_was_told(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([_DONE, _GONE])
         ledger.record([_BAD, _BUSY])
-    with Ledger(tmp_path, create=False) as ledger:
+    with Ledger.reading(tmp_path) as ledger:
         assert not ledger.is_empty()
         assert list(ledger.known(_DONE.tile, _BAD.tile)) == [
             (_DONE.tile, "eth_gch", 1, None, None, None),
@@ -175,7 +175,7 @@ def test_half_a_visit_is_never_kept(tmp_path: Path) -> None:
 
 def test_there_is_no_ledger(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no build; make one with `mmearth curate build`"):
-        Ledger(tmp_path, create=False)
+        Ledger.reading(tmp_path)
     assert not (tmp_path / ".curate").exists()
 
 
@@ -183,7 +183,7 @@ def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
     path = tmp_path / LEDGER
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 100)
-    with pytest.raises(FormatError, match="is not a ledger"):
+    with pytest.raises(FormatError, match="is damaged or is not a ledger"):
         Ledger(tmp_path)
 
 

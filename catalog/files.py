@@ -9,7 +9,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmearth.catalog.errors import FormatError, StorageError, storage_errors
@@ -58,7 +58,8 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
             if durable:
                 sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or on a disk where nothing can be deleted either
+            temporary.unlink()
 
 
 def write_atomic(path: Path, data: bytes | memoryview, durable: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.checksums import read_dataset
+from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, MMEarthError
+from mmearth.catalog.files import open_regular
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.tasks import TASKS
@@ -52,13 +53,13 @@ def against_source(root: Path, config_path: Path, count: int, seed: int) -> list
 
 
 def _rows(root: Path, task: str) -> Iterator[Row]:
-    return iter(read_table(root / manifest_path(task)).to_pylist())
+    return iter(read_table(root / manifest_path(task), root=root).to_pylist())
 
 
 def _plan(root: Path) -> dict[str, tuple[str | None, tuple[str, ...]]]:
     """Return of each tile the date that its labels ask for, and its pixel-level targets."""
     found: dict[str, tuple[str | None, tuple[str, ...]]] = {}
-    for row in read_table(root / "tiles.parquet", ["tile", "task", "date"]).to_pylist():
+    for row in read_table(root / "tiles.parquet", ["tile", "task", "date"], root).to_pylist():
         date, targets = found.get(row["tile"], (None, ()))
         here = (row["task"],) if TASKS[row["task"]].level == "pixel" else ()
         found[row["tile"]] = date or row["date"], (*targets, *here)
@@ -94,7 +95,7 @@ def _kept(root: Path, row: Row) -> Iterator[tuple[str, NDArray[np.generic]]]:
     pixel = {name: here for name, here in members.items() if MODALITIES[name].level == "pixel"}
     if TASKS[row["task"]].level == "pixel":
         pixel[row["task"]] = {**row[row["task"]], "present": True}
-    with (root / row["shard"]).open("rb") as shard:
+    with open_regular(root / row["shard"], root) as shard:
         for name, here in pixel.items():
             if here["present"]:
                 shard.seek(here["byte_offset"])
@@ -103,4 +104,5 @@ def _kept(root: Path, row: Row) -> Iterator[tuple[str, NDArray[np.generic]]]:
         others = [here for name, here in members.items() if name not in pixel and here["present"]]
         for here in others[:1]:
             shard.seek(here["byte_offset"])
-            yield from decode_tile_level(json.loads(shard.read(here["byte_length"])))
+            document = parse_json(shard.read(here["byte_length"]), f"{row['key']}.json")
+            yield from decode_tile_level(document)

@@ -89,7 +89,8 @@ def audit_dataset(root: Path, buffer_m: float) -> list[TaskAudit]:
     tasks = [task for task in TASKS if (root / manifest_path(task)).exists()]
     if not tasks:
         raise ConfigError(f"{root} has no manifests to audit; build a dataset there first")
-    return [audit(task, read_table(root / manifest_path(task)), buffer_m) for task in tasks]
+    tables = ((task, read_table(root / manifest_path(task), root=root)) for task in tasks)
+    return [audit(task, table, buffer_m) for task, table in tables]
 
 
 def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:

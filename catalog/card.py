@@ -114,7 +114,7 @@ def write_readme(root: Path, card: DatasetCard) -> Path:
 
 def _counts(root: Path, task: str) -> dict[str, int]:
     """Return samples by split and by train subset."""
-    table = read_table(root / manifest_path(task), ["split", *_SUBSETS])
+    table = read_table(root / manifest_path(task), ["split", *_SUBSETS], root)
     counts = {split: pc.sum(pc.equal(table["split"], split)).as_py() or 0 for split in SPLITS}
     return counts | {subset: pc.sum(table[subset]).as_py() or 0 for subset in _SUBSETS}
 
@@ -181,7 +181,8 @@ def _presence(root: Path, card: DatasetCard, name: str) -> tuple[int, int, list[
     reasons: set[str] = set()
     for task in card.tasks:
         column = member_column(name)
-        members = read_table(root / manifest_path(task), [column])[column].combine_chunks()
+        table = read_table(root / manifest_path(task), [column], root)
+        members = table[column].combine_chunks()
         total += len(members)
         present += pc.sum(members.field("present")).as_py() or 0
         reasons |= set(pc.unique(members.field("stand_in").drop_null()).to_pylist())
@@ -194,7 +195,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _use(root: Path, card: DatasetCard) -> str:
-    shards = (read_table(root / manifest_path(task), ["shard"])["shard"] for task in card.tasks)
+    shards = (
+        read_table(root / manifest_path(task), ["shard"], root)["shard"] for task in card.tasks
+    )
     first = next(
         (column[0].as_py() for column in shards if len(column)), "shards/TASK/SPLIT-000000.tar"
     )

@@ -124,7 +124,7 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
 
 def _files(root: Path, task: str, sums: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return a task's manifest, its shards, and the set of the files in them."""
-    table = read_table(root / manifest_path(task), ["shard"])
+    table = read_table(root / manifest_path(task), ["shard"], root)
     shards = sorted(set(table["shard"].to_pylist()))
     about = "One row a sample: split, place, labels, shard and byte ranges."
     manifest = _file(root, manifest_path(task), f"{task}-manifest", _PARQUET, sums)

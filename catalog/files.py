@@ -99,8 +99,8 @@ def check_regular(path: Path, root: Path | None = None) -> os.stat_result:
             raise _not_regular(path, status)
         if root is not None and not _is_inside(Path(os.path.realpath(path)), root):
             raise FormatError(
-                f"{path} is a symlink to {os.path.realpath(path)}, which is outside of {root}; "
-                "expected a file of the dataset: copy it to its place"
+                f"{path} leads to {os.path.realpath(path)}, which is outside of {root}; expected a "
+                "file of the dataset: copy it to its place"
             )
     return status
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.files import atomic_path
+from mmearth.catalog.files import atomic_path, check_regular
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 
@@ -190,41 +191,68 @@ def _is_plain(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind))
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_table(path: Path, columns: list[str] | None = None, root: Path | None = None) -> pa.Table:
     """Read a table that mmearth wrote.
 
+    Args:
+        path: The Parquet file.
+        columns: Those to read; None for all.
+        root: Of the dataset that it belongs to: a symlink must not lead out of it.
+
     Raises:
-        FormatError: The file is missing, is not Parquet, or has another schema version.
+        FormatError: The file is missing, is no regular file or not Parquet, lacks a column, or has
+            another schema version.
+        StorageError: It may not be read.
     """
-    _check_version(path)
-    # A folder called `split=val` above it is no column of it.
-    return pq.read_table(path, columns=columns, partitioning=None)
+    schema = _check_version(path, root)
+    lacking = [name for name in columns or () if name not in schema.names]
+    if lacking:
+        raise FormatError(
+            f"{path} has no column {lacking[0]}; it is damaged, or of another version: fetch it or "
+            "build it again"
+        )
+    with _damaged(path):
+        # Never as a part of a Hive table: a folder named `split=val` above it would be a column.
+        return pq.read_table(path, columns=columns, partitioning=None)
 
 
 def read_parts(path: Path) -> Iterator[pa.Table]:
     """Yield the row groups of a table that mmearth wrote, in order.
 
     Raises:
-        FormatError: The file is missing, is not Parquet, or has another schema version.
+        FormatError: The file is missing, is no regular file or not Parquet, or has another schema
+            version.
+        StorageError: It may not be read.
     """
-    _check_version(path)
-    with pq.ParquetFile(path) as file:
+    _check_version(path, None)
+    with _damaged(path), pq.ParquetFile(path) as file:
         for i in range(file.num_row_groups):
             yield file.read_row_group(i)
 
 
-def _check_version(path: Path) -> None:
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
     try:
-        schema = pq.read_schema(path)
-    except FileNotFoundError as exc:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        raise FormatError(
+            f"{path} is not a readable Parquet file ({exc}); fetch it or build it again"
+        ) from exc
+
+
+def _check_version(path: Path, root: Path | None) -> pa.Schema:
+    try:
+        check_regular(path, root)
+    except (FileNotFoundError, NotADirectoryError) as exc:
         raise FormatError(
             f"{path} is not there; expected a table that mmearth wrote: build it first"
         ) from exc
-    except (pa.ArrowInvalid, OSError) as exc:
-        raise FormatError(f"{path} is not a readable Parquet file ({exc}); build it again") from exc
-    found = (schema.metadata or {}).get(VERSION_KEY, b"none").decode()
+    with _damaged(path):
+        schema = pq.read_schema(path)
+    found = (schema.metadata or {}).get(VERSION_KEY, b"none").decode(errors="replace")
     if found.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
         raise FormatError(
             f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "build the dataset again or install the version that made it"
         )
+    return schema

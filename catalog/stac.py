@@ -49,7 +49,7 @@ def build(root: Path, card: DatasetCard) -> Path:
     catalog.links = [pystac.Link("root", "catalog.json", pystac.MediaType.JSON)]
     tables: list[pa.Table] = []
     for task in card.tasks:
-        manifest = read_table(root / manifest_path(task))
+        manifest = read_table(root / manifest_path(task), root=root)
         for documents in _items(manifest, stored):
             for document in documents:
                 path = home / task / "items" / f"{document['id']}.json"
@@ -77,7 +77,7 @@ def _items(manifest: pa.Table, stored: Stored) -> Iterator[list[dict[str, Any]]]
 
 def _stored(root: Path) -> Stored:
     columns = ["tile", "modality", "path", "bytes", "sha256"]
-    table = read_table(root / "observations.parquet", columns)
+    table = read_table(root / "observations.parquet", columns, root)
     table = table.filter(pc.ends_with(table["path"], ".tif")).sort_by("tile").combine_chunks()
     names, first, count = np.unique(
         table["tile"].to_numpy(zero_copy_only=False), return_index=True, return_counts=True

@@ -73,6 +73,14 @@ def export_h5(directory: str, out: str, tasks: tuple[str, ...], published_chunks
 
     for path in run(Path(directory), Path(out), tasks, published_chunks):
         click.echo(path)
+        beside = path.with_name(f"{path.stem}_mmearth.parquet")
+        if beside.is_file():
+            click.echo(
+                "the published layout has no field for the labels' ids and dates, sources, images, "
+                f"acquisition dates, stand-ins, expressions and reasons: {beside} keeps them, and "
+                "`import-h5` reads it; other readers do not",
+                err=True,
+            )
 
 
 def _tell(step: str, _: int | None) -> None:

@@ -62,7 +62,8 @@ def read_inputs(root: Path, task: str, require: tuple[str, ...]) -> TaskInputs:
     Raises:
         FormatError: A table is missing or of another version.
     """
-    tiles = [row for row in read_table(root / "tiles.parquet").to_pylist() if row["task"] == task]
+    planned = read_table(root / "tiles.parquet", root=root).to_pylist()
+    tiles = [row for row in planned if row["task"] == task]
     observed = _by_tile(root, {row["tile"] for row in tiles})
     needed = [*require, *([task] if TASKS[task].level == "pixel" else [])]
     dropped: dict[str, str] = {}
@@ -118,7 +119,7 @@ def missing_reasons(planned: Planned) -> dict[str, str]:
 
 def _by_tile(root: Path, tiles: set[str]) -> dict[str, dict[str, Row]]:
     result: dict[str, dict[str, Row]] = {}
-    table = read_table(root / "observations.parquet")
+    table = read_table(root / "observations.parquet", root=root)
     for row in table.filter(pc.is_in(table["tile"], pa.array(tiles, pa.string()))).to_pylist():
         result.setdefault(row["tile"], {})[row["modality"]] = row
     return result

@@ -37,7 +37,7 @@ def load_table(root: Path, name: str) -> pa.Table:
         FormatError: The file is missing or damaged, or of another version.
     """
     try:
-        return read_table(root / name)
+        return read_table(root / name, root=root)
     except (pa.ArrowException, OSError, ValueError) as exc:
         raise FormatError(f"it cannot be read ({exc})") from exc
 

@@ -52,6 +52,7 @@ def write_published(
     place = folder / task
     place.mkdir(parents=True, exist_ok=True)
     arrays = {**_pixels(task, n, generator), **_columns(task, n, generator)}
+    arrays["missing_modalities"] = _missing(arrays, n)
     arrays[dem] = arrays.pop("ASTER_GDEM")
     path = place / f"{task}.h5"
     with h5py.File(path, "w") as file:
@@ -111,13 +112,14 @@ def _columns(task: str, n: int, generator: np.random.Generator) -> dict[str, NDA
         "sentinel2_date": _text(f"2020-06-{1 + i % 28:02d}" for i in range(n)),
         "sentinel2_system_index": _text(f"20200601T10{i:04d}_T32" for i in range(n)),
         "geolocation": np.array([(tile.lon, tile.lat) for tile in tiles]),
-        "geolocation_encoding": generator.uniform(-1, 1, (n, 4)),
-        "month_encoding": generator.uniform(-1, 1, (n, 2)),
+        "geolocation_encoding": _waves(
+            [np.radians(t.lon) for t in tiles], [np.radians(t.lat) for t in tiles]
+        ),
+        "month_encoding": _waves([np.pi] * n),
         "precipitation": generator.uniform(0, 1, (n, 3)),
         "temperature": generator.uniform(270, 300, (n, 9)),
         "biome": generator.integers(0, 15, n),
         "ecoregion": generator.integers(0, 847, n),
-        "missing_modalities": _text(["[]", '["sentinel1"]'][i % 3 == 0] for i in range(n)),
     }
     found["precipitation"][1] = -9999
     for key in ("MSK_CLDPRB", "S2CLOUDLESS"):
@@ -130,6 +132,20 @@ def _columns(task: str, n: int, generator: np.random.Generator) -> dict[str, NDA
     elif task != "biomass":
         found[task] = generator.uniform(3, 9, (n, 1)).astype(np.float32)
     return found
+
+
+def _waves(*angles: list[float]) -> NDArray[np.float64]:
+    """Return cos and sin of each angle, (n, 2 × angles)."""
+    return np.column_stack([wave(np.array(angle)) for angle in angles for wave in (np.cos, np.sin)])
+
+
+def _missing(arrays: dict[str, NDArray[Any]], n: int) -> NDArray[Any]:
+    """Return what is all no-data in each tile."""
+    names = {**PIXEL_KEYS, **{k: k for k in ("precipitation", "temperature", "biome", "ecoregion")}}
+    absent = {
+        name: (arrays[key] == NODATA[key]).reshape(n, -1).all(axis=1) for key, name in names.items()
+    }
+    return _text(json.dumps([name for name in absent if absent[name][i]]) for i in range(n))
 
 
 def _split_rows(n: int, generator: np.random.Generator) -> dict[str, list[int]]:

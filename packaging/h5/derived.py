@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.checksums import read_dataset
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M
+from mmearth.packaging.h5.agreement import FOLLOWS
 from mmearth.packaging.h5.file import TEXT
 from mmearth.packaging.h5.layout import (
     LABELS_FILE,
@@ -27,13 +31,14 @@ from mmearth.packaging.h5.layout import (
     WITH_STATISTICS,
     read_json,
 )
+from mmearth.packaging.h5.provenance import provenance_bytes
 from mmearth.packaging.h5.side import Dataset, Side
 
 Row = dict[str, Any]
 
 
 def derive(root: Path, task: str) -> Side:
-    """Return a task in the published layout.
+    """Return a task in the published layout, and beside it what that has no field for.
 
     The cloud layers and fractions are not there: ours does not keep them.
 
@@ -43,7 +48,7 @@ def derive(root: Path, task: str) -> Side:
     names = [member_column(name) for name in MODALITIES]
     target = [] if TASKS[task].level == "pixel" else [_target_column(task)]
     wanted = ["key", "split", "train_5", "train_50", "epsg", "left", "top", "lon", "lat", "date"]
-    table = read_table(root / manifest_path(task), [*wanted, *target, *names])
+    table = read_table(root / manifest_path(task), [*wanted, "tile", *target, *names], root)
     rows = table.to_pylist()
     columns = _columns(task, rows)
     n = len(rows)
@@ -62,6 +67,13 @@ def derive(root: Path, task: str) -> Side:
     }
     if TASKS[task].kind == "multilabel":
         files[LABELS_FILE] = _json({name: i for i, name in enumerate(TASKS[task].outputs)})
+    files[f"{task}_mmearth.parquet"] = provenance_bytes(
+        read_table(root / "tiles.parquet", root=root),
+        read_table(root / "observations.parquet", root=root),
+        task,
+        [row["tile"] for row in rows],
+        DatasetCard.from_json(read_dataset(root)).to_json(),
+    )
     return Side(datasets, [row["key"] for row in rows], columns, {}, files)
 
 
@@ -81,8 +93,9 @@ def _columns(task: str, rows: list[Row]) -> dict[str, NDArray[Any]]:
     }
     for key, name in TILES.items():
         spec = MODALITIES[name]
-        absent = [spec.nodata] * len(spec.bands)
-        values = [row[member_column(name)]["values"] or absent for row in rows]
+        # Those that follow from place and date are there even in a dataset without them: a reader
+        # of published files expects no gap in them.
+        values = [row[member_column(name)]["values"] or _absent(name, row) for row in rows]
         found = np.array(values, np.float64).reshape(len(rows), len(spec.bands))
         columns[key] = found[:, 0].astype(np.int64) if spec.kind == "categorical" else found
     if TASKS[task].kind == "multilabel":
@@ -93,13 +106,25 @@ def _columns(task: str, rows: list[Row]) -> dict[str, NDArray[Any]]:
     return columns
 
 
+def _absent(name: str, row: Row) -> list[Any]:
+    """Return the values of a tile-level modality that a sample does not have."""
+    if name == "geolocation":
+        turn = math.radians(row["lon"]), math.radians(row["lat"])
+        return [wave(angle) for angle in turn for wave in (math.cos, math.sin)]
+    if name == "month":
+        angle = math.pi * row["date"].month / 6
+        return [math.cos(angle), math.sin(angle)]
+    return [MODALITIES[name].nodata] * len(MODALITIES[name].bands)
+
+
 def _affine(row: Row) -> tuple[float, ...]:
     return (PIXEL_M, 0, row["left"], 0, -PIXEL_M, row["top"], 0, 0, 1)
 
 
 def _missing(row: Row) -> list[str]:
-    """Return the modalities that are not there; the published lists have these very names."""
-    return [name for name in MODALITIES if not row[member_column(name)]["present"]]
+    """Return the modalities that are all no-data; the published lists have these very names."""
+    structs = {name: row[member_column(name)] for name in MODALITIES if name not in FOLLOWS}
+    return [n for n, each in structs.items() if not (each["present"] and each["valid_fraction"])]
 
 
 def _scene(row: Row) -> str:
@@ -121,7 +146,7 @@ def _splits(table: pa.Table) -> Row:
 
 def _statistics(root: Path, task: str) -> Row:
     """Return means and deviations as published: (band, 1, 1) with pixels, else (band,)."""
-    document = read_json(root / "statistics" / f"{task}.json")
+    document = read_json(root / "statistics" / f"{task}.json", root)
     found: Row = {}
     for key in WITH_STATISTICS:
         modality = MODALITIES[(PIXELS | TILES)[key]]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import atomic_path, remove_temporaries, write_atomic
@@ -56,11 +57,11 @@ def export_h5(root: Path, out: Path, tasks: tuple[str, ...], published_chunks: b
         StorageError: The disk is full.
     """
     import_h5py()
-    card = read_dataset(root)
+    card = DatasetCard.from_json(read_dataset(root))
     for task in tasks:
-        if task not in card["tasks"]:
-            raise ConfigError(f"{root} has no task {task!r}; expected {', '.join(card['tasks'])}")
-    paths = [out / task / f"{task}.h5" for task in tasks or card["tasks"]]
+        if task not in card.tasks:
+            raise ConfigError(f"{root} has no task {task!r}; expected {', '.join(card.tasks)}")
+    paths = [out / task / f"{task}.h5" for task in tasks or card.tasks]
     for path in paths:
         if path.exists():
             raise ConfigError(

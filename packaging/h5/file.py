@@ -13,13 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, MMEarthWarning
+from mmearth.catalog.files import check_regular
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.h5.layout import LAYERS, PIXELS, PLACE, TILES, key_of
+from mmearth.packaging.h5.layout import LAYERS, PIXELS, PLACE, TEXTS, TILES, key_of
 
 TEXT = "text"
 """First word of a text's dtype; then `ascii` where it is that, then its size where it has one."""
 _NUMBERS, _ANY_NUMBERS = "iuf", "biuf"  # NumPy's kinds of dtypes
+_COLUMNS_BYTES = 1 << 30
+"""Of all that has no pixels, which is read as a whole: a row of a published file has 400 bytes."""
+_CHUNK_BYTES = 256 << 20
+"""Of one chunk, which HDF5 inflates as a whole: a published one has half a megabyte."""
+_NAME_BYTES = 200  # of a dataset's name, which becomes a file's name
+_TEXT_ROWS = 16  # read at once: many rows may point to one long text of a small file
 
 
 def import_h5py() -> Any:
@@ -46,6 +53,7 @@ def opened(path: Path) -> Iterator[Any]:
         FormatError: The file is not HDF5, or broken; also when the block meets a broken part.
     """
     h5py = import_h5py()
+    check_regular(path)
     try:
         # Read-only file systems of clusters often refuse the lock that HDF5 takes by default.
         with h5py.File(path, "r", locking=False) as file:
@@ -114,9 +122,10 @@ def check(path: Path, task: str, file: Any) -> dict[str, str]:
     n = len(file[names["id"]]) if file[names["id"]].shape else 0
     if not n:
         raise FormatError(f"{path} has no rows; fetch it again")
+    _check_sizes(path, file, names)
     for key, name in names.items():
         _check_dtype(path, key, task, file[name])
-        shape, wanted = file[name].shape, _shapes(key, task, n)
+        shape, wanted = file[name].shape, shapes_of(key, task, n)
         if wanted and shape not in wanted:
             raise FormatError(
                 f"{path}: {name} has shape {shape}, expected {wanted[0]} for {n} tiles; fetch the "
@@ -141,12 +150,20 @@ def column(path: Path, file: Any, name: str) -> NDArray[Any]:
     dataset = file[name]
     if dataset.dtype.kind not in "OS":
         return np.asarray(dataset[...])
-    values = dataset[...]
+    flat: list[str] = []
+    left = max(path.stat().st_size, _COLUMNS_BYTES)
     try:
-        flat = [value.decode() for value in values.reshape(-1).tolist()]
+        for first in range(0, len(dataset), _TEXT_ROWS):
+            found = dataset[first : first + _TEXT_ROWS].reshape(-1).tolist()
+            left -= sum(map(len, found))
+            flat += [value.decode() for value in found]
+            if left < 0:
+                raise FormatError(
+                    f"{path}: {name} holds more text than the file has bytes; fetch it again"
+                )
     except UnicodeDecodeError as exc:
         raise FormatError(f"{path}: {name} is not UTF-8 text ({exc}); fetch it again") from exc
-    return np.array(flat, dtype=object).reshape(values.shape)
+    return np.array(flat, dtype=object).reshape(dataset.shape)
 
 
 def dtype_name(dataset: Any) -> str:
@@ -169,13 +186,9 @@ def dtype_of(name: str) -> Any:
 
 
 def _names(path: Path, file: Any) -> dict[str, str]:
-    h5py = import_h5py()
     names: dict[str, str] = {}
     for name in file:
-        if not isinstance(file.get(name), h5py.Dataset):
-            raise FormatError(
-                f"{path}: {name} is not a dataset; published files have nothing else: take it out"
-            )
+        _check_link(path, file, name)
         if key_of(name) in names:
             raise FormatError(
                 f"{path} has {names[key_of(name)]} and {name}, which are two names of one thing; "
@@ -191,12 +204,58 @@ def _names(path: Path, file: Any) -> dict[str, str]:
     return names
 
 
+def _check_link(path: Path, file: Any, name: str) -> None:
+    """Refuse what is no dataset with all its bytes in this very file."""
+    h5py = import_h5py()
+    if not name.isprintable() or len(name.encode()) > _NAME_BYTES:
+        raise FormatError(
+            f"{path} has a dataset {name[:40]!r}; expected a name of at most {_NAME_BYTES} bytes "
+            "without control characters: take it out"
+        )
+    link = file.get(name, getlink=True)
+    # To look at its target would open another file already.
+    if not isinstance(link, h5py.HardLink):
+        target = f"{getattr(link, 'filename', '')} {getattr(link, 'path', '')}".strip()
+        raise FormatError(
+            f"{path}: {name} is a link to {target}; expected a dataset of the file itself: copy "
+            "its values into the file"
+        )
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise FormatError(
+            f"{path}: {name} is not a dataset; published files have nothing else: take it out"
+        )
+    if dataset.is_virtual or dataset.external:
+        raise FormatError(
+            f"{path}: {name} has its values in other files; expected them in the file itself: "
+            "copy them into it"
+        )
+
+
+def _check_sizes(path: Path, file: Any, names: Mapping[str, str]) -> None:
+    """Refuse what a small compressed file cannot be read for within bounded memory."""
+    columns = [file[name] for name in names.values() if file[name].ndim <= 2]
+    nbytes = sum(dataset.size * dataset.dtype.itemsize for dataset in columns)
+    if nbytes > _COLUMNS_BYTES:
+        raise FormatError(
+            f"{path}: what has no pixels takes {nbytes / 1e9:.1f} GB, expected "
+            f"{_COLUMNS_BYTES / 1e9:.1f} GB at most; it is not a published file"
+        )
+    for name in names.values():
+        chunk = int(np.prod(file[name].chunks or (0,))) * file[name].dtype.itemsize
+        if chunk > _CHUNK_BYTES:
+            raise FormatError(
+                f"{path}: {name} has chunks of {chunk / 1e6:.0f} MB, expected "
+                f"{_CHUNK_BYTES / 1e6:.0f} MB at most; write it with smaller chunks"
+            )
+
+
 def _check_dtype(path: Path, key: str, task: str, dataset: Any) -> None:
     """Refuse text where numbers belong, numbers where text does, and what is neither."""
     is_label = key == task and TASKS[task].kind == "multilabel"
     is_text = import_h5py().check_string_dtype(dataset.dtype) is not None
     kind = "text" if is_text else dataset.dtype.kind
-    if is_label or key in {"crs", "sentinel2_date"}:
+    if is_label or key in TEXTS:
         wanted, is_right = "text", is_text
     elif key in {*PIXELS, *TILES, *PLACE, task}:
         wanted, is_right = "numbers", not is_text and kind in _NUMBERS
@@ -209,7 +268,7 @@ def _check_dtype(path: Path, key: str, task: str, dataset: Any) -> None:
         )
 
 
-def _shapes(key: str, task: str, n: int) -> list[tuple[int, ...]]:
+def shapes_of(key: str, task: str, n: int) -> list[tuple[int, ...]]:
     """Return the shapes that a key may have, the published one first; none where any will do."""
     if key in PIXELS:
         return [(n, *MODALITIES[PIXELS[key]].shape)]
@@ -222,6 +281,10 @@ def _shapes(key: str, task: str, n: int) -> list[tuple[int, ...]]:
         return [(n,)]
     if key == task:
         return [(n, *TASKS[task].shape)]
+    if key == "geolocation":
+        return [(n, 2)]
+    if key == "missing_modalities":
+        return [(n,)]
     if key in PLACE:
         return [(n, 9) if key == "transform" else (n,)]
     return []

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from mmearth.catalog import card as cards
 from mmearth.catalog import checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.errors import ConfigError, DataError, StorageError, storage_errors
+from mmearth.catalog.errors import (
+    ConfigError,
+    DataError,
+    FormatError,
+    StorageError,
+    storage_errors,
+)
 from mmearth.catalog.files import sha256_bytes, sha256_file
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation, Sample
@@ -24,6 +30,7 @@ from mmearth.packaging.build import Built, Map, build_task, open_map
 from mmearth.packaging.h5.convert import ours, spec_of
 from mmearth.packaging.h5.file import check, opened
 from mmearth.packaging.h5.layout import ORIGIN, TaskFiles, find_tasks, side_folder
+from mmearth.packaging.h5.provenance import read_provenance
 from mmearth.packaging.h5.rows import read_rows
 from mmearth.packaging.h5.scratch import Pixels, write_tiles
 from mmearth.packaging.h5.side import write_side
@@ -62,12 +69,12 @@ def import_h5(source: Path, out: Path, workers: int, progress: Progress) -> tupl
     """
     tasks = find_tasks(source)
     _refuse_foreign(out)
-    needed = survey(tasks, progress)
-    _claim(out, needed)
-    progress(f"{needed / 1e9:.1f} GB of disk are needed at most, about", 1)
+    seen = survey(tasks, progress)
+    _claim(out, seen.nbytes)
+    progress(f"{seen.nbytes / 1e9:.1f} GB of disk are needed at most, about", 1)
     try:
         with storage_errors(f"write {out}"):
-            built, dataset_hash = _import(tasks, out, workers, progress)
+            built, dataset_hash = _import(tasks, seen.card or _card(tasks), out, workers, progress)
     finally:
         shutil.rmtree(out / _ARRAYS, ignore_errors=True)
     shutil.rmtree(out / _STATE)
@@ -75,16 +82,15 @@ def import_h5(source: Path, out: Path, workers: int, progress: Progress) -> tupl
 
 
 def _import(
-    tasks: list[TaskFiles], out: Path, workers: int, progress: Progress
+    tasks: list[TaskFiles], card: DatasetCard, out: Path, workers: int, progress: Progress
 ) -> tuple[Built, str]:
-    card = _card(tasks)
     tables, built = Tables(), Built({}, {}, {}, 0)
     with open_map(workers) as pack_all:
         for files in tasks:
             progress(f"read {files.h5.name}", 1)
             pixels = _unpack(files, out, tables)
             progress(f"pack {files.task}", 1)
-            built = built.plus(_pack(out, card, files.task, pixels, pack_all))
+            built = built.plus(_pack(out, card, files, pixels, pack_all))
     progress("catalogue", 1)
     cards.write_readme(out, card)
     stac.build(out, card)
@@ -123,6 +129,7 @@ def _claim(out: Path, needed: int) -> None:
 
 
 def _card(tasks: list[TaskFiles]) -> DatasetCard:
+    """Return the card of files that were published, and not exported by mmearth."""
     digests = "".join(sha256_file(path) for files in tasks for path in (files.h5, *files.beside()))
     return DatasetCard(
         name="mmearth-bench",
@@ -149,18 +156,21 @@ def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
         rows = read_rows(files, file, names)
         pixels = write_tiles(file, names, files.task, scratch)
         write_side(out, files, file, names, rows)
-    small: Row = {"id": rows.columns["id"], **rows.values}
-    np.savez(scratch / _COLUMNS, **small)
-    tables.add(files.h5, rows, pixels)
+    places: Row = {"tile": [tile.id for tile in rows.tiles], "date": rows.dates}
+    np.savez(scratch / _COLUMNS, **{key: np.array(v) for key, v in places.items()}, **rows.values)
+    tables.add(files.h5, rows, pixels, read_provenance(files, rows))
     tables.write(out)
     return pixels
 
 
 def _pack(
-    out: Path, card: DatasetCard, task: str, pixels: dict[str, Pixels], pack_all: Map
+    out: Path, card: DatasetCard, files: TaskFiles, pixels: dict[str, Pixels], pack_all: Map
 ) -> Built:
+    task = files.task
     scratch = out / _ARRAYS / task
     built = build_task(out, card, task, partial(load_row, scratch), pack_all)
+    for tile, reason in built.dropped[task].items():
+        raise FormatError(f"{files.h5}: tile {tile} makes no sample: {reason}; take its row out")
     for key, found in pixels.items():
         if not found.is_exact:
             os.replace(scratch / f"{key}.npy", out / side_folder(task) / f"{key}.npy")
@@ -173,15 +183,22 @@ def load_row(scratch: Path, task: str, planned: Planned) -> Sample:
 
     Raises:
         DataError: A value is outside its modality's or task's range.
+        FormatError: What stands beside the file gives the row another date.
     """
     path = scratch / _COLUMNS
     columns = _columns(path, path.stat().st_mtime_ns)
-    row = columns["row"][planned.tile["label_id"]]
+    row = columns["row"][planned.tile["tile"]]
+    if planned.date != columns["date"][row]:
+        raise FormatError(
+            f"row {row} of {task}.h5 has the sentinel2_date {columns['date'][row]}, and the file "
+            f"of provenance beside it says {planned.date}; take it away, or export the dataset "
+            "again"
+        )
     spec = TASKS[task]
     observations = {
         name: Observation(name, _array(scratch, columns, task, name, row), **_provenance(seen))
         for name in MODALITIES
-        if (seen := planned.observations[name])["state"] == "done"
+        if (seen := planned.observations.get(name, {})).get("state") == "done"
     }
     target: NDArray[np.generic] | None = None
     if spec.level == "pixel":
@@ -205,6 +222,8 @@ def _provenance(seen: Row) -> Row:
         "acquired": seen["acquired"],
         "source": seen["source"],
         "source_ids": tuple(seen["source_ids"] or ()),
+        "stand_in": seen.get("stand_in"),
+        "expression": seen.get("expression"),
     }
 
 
@@ -218,10 +237,10 @@ def _array(scratch: Path, columns: Row, task: str, name: str, row: int) -> NDArr
 
 @cache
 def _columns(path: Path, stamp: int) -> Row:
-    """Return the columns, and which row a label_id is; `stamp` tells one scratch of the next."""
+    """Return the columns, and which row a tile is; `stamp` tells one scratch of the next."""
     with np.load(path) as arrays:
         found: Row = {key: arrays[key] for key in arrays.files}
-    found["row"] = {str(number): row for row, number in enumerate(found["id"].tolist())}
+    found["row"] = {tile: row for row, tile in enumerate(found["tile"].tolist())}
     return found
 
 

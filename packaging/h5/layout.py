@@ -5,11 +5,11 @@ Source: MMEarth-Bench, arXiv 2602.06285, the data's README and its conversion sc
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmearth.catalog import documents
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.tasks import TASKS
 
@@ -39,6 +39,8 @@ OLDER_KEYS = {"AsterDEM": "ASTER_GDEM"}
 """What older versions of the files call a key."""
 PLACE = ("id", "crs", "transform", "sentinel2_date")
 """Columns that say which tile a row is, and when it was seen."""
+TEXTS = ("crs", "sentinel2_date", "missing_modalities")
+"""Columns that are text, where they are there."""
 WITH_STATISTICS = (
     *("Sentinel2", "Sentinel1", "ASTER_GDEM", "ETH_GCH"),
     *("precipitation", "temperature"),
@@ -63,6 +65,9 @@ NODATA = {
 """`no_data_values.json`; those of modalities are ours too."""
 NODATA_FILE = "no_data_values.json"
 LABELS_FILE = "species_labels.json"
+"""Name of a species → its number."""
+NAMES_FILE = "species_names.json"
+"""Of the user, not published: a name of LABELS_FILE → ours, where the two are unlike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,16 @@ class TaskFiles:
         folders = (self.h5.parent.parent, self.h5.parent)
         return [path for folder in folders if (path := folder / NODATA_FILE).is_file()][:1]
 
+    @property
+    def provenance(self) -> Path:
+        """`<task>_mmearth.parquet`, which an export of ours leaves beside it."""
+        return self.h5.with_name(f"{self.task}_mmearth.parquet")
+
     def beside(self) -> list[Path]:
         """Return the other files that belong to it and are there."""
-        labels = self.h5.with_name(LABELS_FILE)
-        return [self.splits, *([labels] if labels.is_file() else []), *self.nodata]
+        more = [self.h5.with_name(name) for name in (LABELS_FILE, NAMES_FILE)]
+        found = [path for path in (*more, self.provenance) if path.is_file()]
+        return [self.splits, *found, *self.nodata]
 
 
 def find_tasks(source: Path) -> list[TaskFiles]:
@@ -107,20 +118,22 @@ def find_tasks(source: Path) -> list[TaskFiles]:
     return [found[task] for task in TASKS if task in found]
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, root: Path | None = None) -> Any:
     """Return a JSON document.
+
+    Args:
+        path: The file.
+        root: Of the dataset that it belongs to; None for a file of the user's.
 
     Raises:
         FormatError: It is not there, or is no JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as exc:
+        return documents.read_json(path, root)
+    except (FileNotFoundError, NotADirectoryError) as exc:
         raise FormatError(
             f"{path} is not there, and is needed; put it there, or fetch the files again"
         ) from exc
-    except ValueError as exc:
-        raise FormatError(f"{path} is not JSON ({exc}); fetch it again") from exc
 
 
 def key_of(name: str) -> str:

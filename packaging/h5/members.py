@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import FormatError
+from mmearth.catalog.errors import FormatError, IntegrityError
+from mmearth.catalog.files import open_regular, sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.tasks import TASKS
@@ -39,7 +40,7 @@ class MemberArrays:
         self._root, self._task = root, task
         self._names = [*PIXELS.values(), *([task] if TASKS[task].level == "pixel" else [])]
         columns = [task if name == task else member_column(name) for name in self._names]
-        table = read_table(root / manifest_path(task), ["key", "shard", *columns])
+        table = read_table(root / manifest_path(task), ["key", "shard", *columns], root)
         row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
         lost = next((key for key in keys if key not in row_of), None)
         if lost is not None:
@@ -55,6 +56,7 @@ class MemberArrays:
             for name, column in zip(self._names, columns, strict=True)
         }
         self._maps: dict[str, mmap.mmap] = {}
+        self._checked: set[tuple[str, int]] = set()
 
     def reader(self, key: str, dataset: Dataset) -> Callable[[Box], NDArray[Any]]:
         """Return what gives boxes of a published key; where a sample has none it is no-data."""
@@ -65,16 +67,26 @@ class MemberArrays:
         shape = tuple(side.stop - side.start for side in box)
         out = np.full(shape, spec.nodata, dtype)
         for i, row in enumerate(range(box[0].start, box[0].stop)):
-            begin, length = self._at[name][row]
+            begin, length, digest = self._at[name][row]
             if begin:
                 data = memoryview(self._map(self._shard[row]))[begin : begin + length]
+                if (name, row) not in self._checked:
+                    self._check(data, name, row, digest)
                 out[i] = decode_npy(data, f"{self._keys[row]}.{name}.npy")[box[1:]]
         return out
+
+    def _check(self, data: memoryview, name: str, row: int, digest: str) -> None:
+        if sha256_bytes(data) != digest:
+            raise IntegrityError(
+                f"{self._keys[row]}.{name}.npy in {self._root / self._shard[row]} is not what its "
+                "manifest says (sha256); run `mmearth packaging verify`"
+            )
+        self._checked.add((name, row))
 
     def _map(self, shard: str) -> mmap.mmap:
         if shard not in self._maps:
             try:
-                with (self._root / shard).open("rb") as stream:
+                with open_regular(self._root / shard, self._root) as stream:
                     self._maps[shard] = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
             except (OSError, ValueError) as exc:
                 raise FormatError(
@@ -83,10 +95,10 @@ class MemberArrays:
         return self._maps[shard]
 
 
-def _ranges(structs: Any, rows: list[int]) -> list[tuple[int, int]]:
-    """Return byte_offset and byte_length of some rows; 0 where there is no member."""
-    begin, length = (
-        pc.fill_null(pc.struct_field(structs, field), 0).to_pylist()
-        for field in ("byte_offset", "byte_length")
+def _ranges(structs: Any, rows: list[int]) -> list[tuple[int, int, str]]:
+    """Return byte_offset, byte_length and sha256 of some rows; 0 where there is no member."""
+    begin, length, digest = (
+        pc.struct_field(structs, field).to_pylist()
+        for field in ("byte_offset", "byte_length", "sha256")
     )
-    return [(begin[row], length[row]) for row in rows]
+    return [(begin[row] or 0, length[row] or 0, digest[row] or "") for row in rows]

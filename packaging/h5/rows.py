@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import datetime
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,11 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.task import Task
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.packaging.h5.agreement import check_places, missing_of
 from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
 from mmearth.packaging.h5.file import column, pixel_keys
-from mmearth.packaging.h5.layout import (
-    LABELS_FILE,
-    SPLIT_KEYS,
-    SUBSET_KEYS,
-    TILES,
-    TaskFiles,
-    read_json,
-)
+from mmearth.packaging.h5.layout import SPLIT_KEYS, SUBSET_KEYS, TILES, TaskFiles, read_json
+from mmearth.packaging.h5.species import Labels
 
 Column = NDArray[Any]
 
@@ -37,6 +33,8 @@ class Rows:
     """A key of TASKS."""
     tiles: list[Tile]
     """Where each is."""
+    ids: list[int]
+    """The published id of each."""
     dates: list[str]
     """Of Sentinel-2, `YYYY-MM-DD`."""
     splits: list[str]
@@ -49,28 +47,42 @@ class Rows:
     """Key of a tile-level modality → its values in our dtype, (n, band) or (n,)."""
     targets: list[Any]
     """A tile-level target: a number, or the names of a multi-label one; None where pixel-level."""
+    missing: list[frozenset[str]] | None
+    """What each row says is missing; None where the file does not say."""
 
 
 def read_rows(files: TaskFiles, file: Any, names: dict[str, str]) -> Rows:
     """Read all that has no pixels.
 
     Raises:
-        FormatError: A row has no place on our grid, stands twice, or is in no split or in two; or a
-            file beside is missing or not as published.
+        FormatError: A row has no place on our grid, stands twice, is in no split or in two, or says
+            one thing in two ways; or a file beside is missing or not as published.
     """
     large = set(pixel_keys(file, names))
     columns = {k: column(files.h5, file, name) for k, name in names.items() if k not in large}
     n = len(columns["id"])
-    number, times = Counter(columns["id"].tolist()).most_common(1)[0]
-    if times > 1:
-        raise FormatError(f"{files.h5}: id {number} stands {times} times; expected one a row")
+    ids = _ids(files.h5, columns["id"])
     tiles = [_tile(files.h5, row, columns) for row in range(n)]
     _refuse_twins(files.h5, tiles)
     splits, subsets = _splits(files, n)
     targets = _targets(files, columns, n)
     dates = [_date(files.h5, row, text) for row, text in enumerate(columns["sentinel2_date"])]
+    check_places(files.h5, tiles, dates, columns)
     values = {key: _values(files.h5, names[key], key, columns[key]) for key in TILES}
-    return Rows(files.task, tiles, dates, splits, subsets, columns, values, targets)
+    missing = missing_of(files.h5, columns, values)
+    return Rows(files.task, tiles, ids, dates, splits, subsets, columns, values, targets, missing)
+
+
+def _ids(path: Path, column: Column) -> list[int]:
+    """Return the ids: whole numbers, each once."""
+    for row, value in enumerate(column.tolist()):
+        if not np.isfinite(value) or value != int(value):
+            raise FormatError(f"{path}: row {row} has the id {value}; expected a whole number")
+    ids = [int(value) for value in column.tolist()]
+    number, times = Counter(ids).most_common(1)[0]
+    if times > 1:
+        raise FormatError(f"{path}: id {number} stands {times} times; expected one a row")
+    return ids
 
 
 def _values(path: Path, name: str, key: str, column: Column) -> Column:
@@ -82,16 +94,19 @@ def _values(path: Path, name: str, key: str, column: Column) -> Column:
 
 def _tile(path: Path, row: int, columns: dict[str, Column]) -> Tile:
     crs, transform = str(columns["crs"][row]), columns["transform"][row].tolist()
-    a, b, left, d, e, top = transform[:6]
+    a, b, left, d, e, top, *last = transform
     on_grid = (a, b, d, e) == (PIXEL_M, 0, 0, -PIXEL_M) and not (left % PIXEL_M or top % PIXEL_M)
-    if crs.upper().startswith("EPSG:") and on_grid:
+    # UTM has eastings of 100 to 900 km, and northings of 0 to 10,000 km.
+    in_zone = 1e5 <= left <= 9e5 and 0 <= top <= 1e7
+    if re.fullmatch("EPSG:[0-9]{5}", crs, re.I) and on_grid and in_zone and last == [0, 0, 1]:
         try:
             return Tile.parse(f"{int(crs[5:])}_{int(left)}_{int(top)}")
-        except (ConfigError, ValueError):
+        except ConfigError:
             pass
     raise FormatError(
-        f"{path}: row {row} has crs {crs} and transform {transform[:6]}; expected a UTM zone and "
-        f"north-up pixels of {PIXEL_M} m on whole multiples of it, as Sentinel-2 has them"
+        f"{path}: row {row} has crs {crs} and transform {transform}; expected EPSG: and the "
+        f"number of a UTM zone, and north-up pixels of {PIXEL_M} m on whole multiples of it, as "
+        "Sentinel-2 has them"
     )
 
 
@@ -108,11 +123,13 @@ def _refuse_twins(path: Path, tiles: list[Tile]) -> None:
 
 def _date(path: Path, row: int, text: str) -> str:
     try:
-        return str(np.datetime64(text, "D"))
-    except ValueError as exc:
-        raise FormatError(
-            f"{path}: row {row} has the sentinel2_date {text!r}; expected YYYY-MM-DD"
-        ) from exc
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:  # there is no such day
+        pass
+    raise FormatError(
+        f"{path}: row {row} has the sentinel2_date {text[:40]!r}; expected a day as YYYY-MM-DD"
+    )
 
 
 def _splits(files: TaskFiles, n: int) -> tuple[list[str], dict[str, NDArray[np.bool_]]]:
@@ -167,8 +184,8 @@ def _targets(files: TaskFiles, columns: dict[str, Column], n: int) -> list[Any]:
         return [None] * n
     values = columns[task.name]
     if task.kind == "multilabel":
-        labels = read_json(files.h5.with_name(LABELS_FILE))
-        return [_species(files, row, text, labels) for row, text in enumerate(values)]
+        labels = Labels(files)
+        return [labels.of(row, text) for row, text in enumerate(values)]
     return [_number(files.h5, row, task, value) for row, value in enumerate(values.reshape(n))]
 
 
@@ -179,19 +196,3 @@ def _number(path: Path, row: int, task: Task, value: Any) -> float | None:
     if task.optional and np.isnan(value):
         return None
     raise FormatError(f"{path}: row {row} has the {task.name} {value}; expected a number")
-
-
-def _species(files: TaskFiles, row: int, text: str, labels: Any) -> list[str]:
-    """Return our names of a row's labels, which are names of LABELS_FILE or their numbers."""
-    outputs = TASKS[files.task].outputs
-    try:
-        found = json.loads(text)
-        numbers = {label if type(label) is int else int(labels[label]) for label in found}
-        if not numbers <= set(range(len(outputs))):
-            raise ValueError(f"labels are 0 to {len(outputs) - 1}")
-        return [outputs[number] for number in sorted(numbers)]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise FormatError(
-            f"{files.h5}: row {row} has the labels {str(text)[:60]!r}, which {LABELS_FILE} does "
-            f"not explain ({exc!r}); expected a JSON list of its names"
-        ) from exc

@@ -30,6 +30,8 @@ class Pixels:
     """(n,) values of each tile that are not no-data; of a cloud layer 0."""
     is_exact: bool
     """Whether ours gives back every value as it was published."""
+    largest: NDArray[np.float64]
+    """(n,) of Sentinel-2: a tile's largest value, where it has fractions; else infinity."""
 
 
 def room(file: Any, names: Mapping[str, str], task: str) -> tuple[int, int]:
@@ -72,6 +74,7 @@ def write_tiles(file: Any, names: Mapping[str, str], task: str, folder: Path) ->
 def _write(dataset: Any, path: Path, key: str, task: str) -> Pixels:
     spec = spec_of(key, task)
     n_valid, is_exact = np.zeros(len(dataset), np.int64), spec is not None
+    largest, has_fraction = np.full(len(dataset), -np.inf), np.zeros(len(dataset), np.bool_)
     for box in boxes(dataset.shape, dataset.chunks, dataset.dtype.itemsize):
         values = dataset[box]
         # Mapped anew for each box: else memory would fill with the pages of those before.
@@ -81,8 +84,13 @@ def _write(dataset: Any, path: Path, key: str, task: str) -> Pixels:
             mine = ours(values, spec)
             # Bit by bit: -0.0 and what is not a number are to come back, too.
             is_exact = is_exact and mine.astype(values.dtype).tobytes() == values.tobytes()
-            n_valid[box[0]] += np.count_nonzero((mine != spec[1]).reshape(len(mine), -1), axis=1)
-    return Pixels(n_valid, is_exact)
+            valid = (mine != spec[1]).reshape(len(mine), -1)
+            n_valid[box[0]] += np.count_nonzero(valid, axis=1)
+            if key == "Sentinel2" and values.dtype.kind == "f":
+                flat = np.where(valid, values.reshape(len(mine), -1), -np.inf)
+                largest[box[0]] = np.maximum(largest[box[0]], flat.max(axis=1))
+                has_fraction[box[0]] |= (np.isfinite(flat) & (flat != np.rint(flat))).any(axis=1)
+    return Pixels(n_valid, is_exact, np.where(has_fraction, largest, np.inf))
 
 
 def _reserve(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

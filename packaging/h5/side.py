@@ -12,17 +12,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import FormatError
-from mmearth.catalog.files import write_atomic
+from mmearth.catalog.documents import read_json
+from mmearth.catalog.errors import FormatError, MMEarthError
+from mmearth.catalog.files import check_regular, read_regular, write_atomic
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import read_table, write_table
-from mmearth.packaging.h5.file import TEXT, dtype_name
-from mmearth.packaging.h5.layout import TaskFiles, side_folder
+from mmearth.catalog.tasks import TASKS
+from mmearth.packaging.h5.file import TEXT, dtype_name, shapes_of
+from mmearth.packaging.h5.layout import PIXELS, TaskFiles, side_folder
 from mmearth.packaging.h5.rows import Rows
 
-KEY = "mmearth:key"
-"""The column of rows.parquet that is not of the file: our key of the row's sample."""
+KEY = "mmearth/key"
+"""The column of rows.parquet that is not of the file: our key of the row's sample. No dataset can
+have this name: HDF5 takes the slash for a folder."""
 _ROWS, _LAYOUT, _FILES = "rows.parquet", "layout.json", "files"
+_SIDE_BYTES = 1 << 30  # of a file beside: provenance takes about 1 kB a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def write_side(
     }
     write_atomic(folder / _LAYOUT, (json.dumps(layout, indent=1) + "\n").encode())
     for path in files.beside():
-        write_atomic(folder / _FILES / path.name, path.read_bytes())
+        write_atomic(folder / _FILES / path.name, read_regular(path, most=_SIDE_BYTES))
 
 
 def read_side(root: Path, task: str) -> Side | None:
@@ -81,26 +85,57 @@ def read_side(root: Path, task: str) -> Side | None:
     if not (folder / _LAYOUT).is_file():
         return None
     try:
-        layout = json.loads((folder / _LAYOUT).read_bytes())
+        layout = read_json(folder / _LAYOUT, root)
         datasets = {
             key: Dataset(each["name"], each["dtype"], tuple(each["shape"]))
             for key, each in layout.items()
         }
-        table = read_table(folder / _ROWS)
+        table = read_table(folder / _ROWS, root=root)
         columns = {
             key: _numpy(table[key], datasets[key]) for key in table.schema.names if key != KEY
         }
         kept = {
-            key: np.load(path, mmap_mode="r")
-            for key in datasets
+            key: _kept(path, root, each.shape)
+            for key, each in datasets.items()
             if (path := folder / f"{key}.npy").is_file()
         }
-    except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as exc:
+        files = {
+            path.name: read_regular(path, root, _SIDE_BYTES)
+            for path in sorted((folder / _FILES).glob("*"))
+        }
+        side = Side(datasets, table[KEY].to_pylist(), columns, kept, files)
+        _check(task, len(table), side)
+    except MMEarthError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, pa.ArrowException) as exc:
         raise FormatError(
             f"{folder} is not as it was imported ({exc!r}); run `mmearth packaging verify`"
         ) from exc
-    files = {path.name: path.read_bytes() for path in sorted((folder / _FILES).glob("*"))}
-    return Side(datasets, table[KEY].to_pylist(), columns, kept, files)
+    return side
+
+
+def _kept(path: Path, root: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    check_regular(path, root)
+    values: NDArray[Any] = np.load(path, mmap_mode="r")
+    if values.shape != shape:
+        raise ValueError(f"{path.name} has shape {values.shape}, expected {shape}")
+    return values
+
+
+def _check(task: str, n: int, side: Side) -> None:
+    """Refuse a layout that is not of these very columns and arrays: an export would follow it.
+
+    Raises:
+        ValueError: It is not.
+    """
+    for key, each in side.datasets.items():
+        found = side.columns.get(key, side.kept.get(key))
+        is_member = key in PIXELS or (key == task and TASKS[task].level == "pixel")
+        shapes = [found.shape] if found is not None else shapes_of(key, task, n) * is_member
+        if each.shape not in shapes or each.shape[0] != n:
+            raise ValueError(f"{key} of shape {each.shape} is not there")
+        if not each.dtype.startswith(TEXT) and np.dtype(each.dtype).kind not in "biuf":
+            raise ValueError(f"{key} has dtype {each.dtype}, expected numbers")
 
 
 def _arrow(values: NDArray[Any]) -> pa.Array:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.errors import FormatError
 from mmearth.packaging.h5.file import check, opened
 from mmearth.packaging.h5.layout import NODATA, TaskFiles, key_of, read_json
+from mmearth.packaging.h5.provenance import read_provenance
 from mmearth.packaging.h5.rows import Rows, read_rows
 from mmearth.packaging.h5.scratch import room
 from mmearth.packaging.h5.tables import scene, seen_otherwise
 
 
-def survey(tasks: list[TaskFiles], progress: Callable[[str, int | None], None]) -> int:
-    """Return how many bytes of disk an import takes at its height, about.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an import is about to do."""
+
+    nbytes: int
+    """Of disk that it takes at its height, about."""
+    card: DatasetCard | None
+    """Of the dataset that all the files were exported from; None where they were not."""
+
+
+def survey(tasks: list[TaskFiles], progress: Callable[[str, int | None], None]) -> Survey:
+    """Look at files: their rows, their layout, and what stands beside them.
 
     Args:
         tasks: In the order of the import.
@@ -27,6 +40,7 @@ def survey(tasks: list[TaskFiles], progress: Callable[[str, int | None], None]) 
     """
     seen: dict[str, tuple[Path, Any]] = {}
     height, stays = 0, 0
+    cards: list[DatasetCard | None] = []
     for files in tasks:
         progress(f"look at {files.h5.name}", 1)
         with opened(files.h5) as file:
@@ -35,9 +49,19 @@ def survey(tasks: list[TaskFiles], progress: Callable[[str, int | None], None]) 
             while_packed, after = room(file, names, files.task)
         _check_nodata(files)
         _check_views(files.h5, rows, seen)
+        known = read_provenance(files, rows)
+        cards.append(None if known is None else known.card)
         height = max(height, stays + while_packed)
         stays += after
-    return height
+    return Survey(height, _common(cards, tuple(files.task for files in tasks)))
+
+
+def _common(cards: list[DatasetCard | None], tasks: tuple[str, ...]) -> DatasetCard | None:
+    """Return the card of one dataset that all files are of, with the tasks that are imported."""
+    first = cards[0]
+    if first is None or any(card != first for card in cards):
+        return None
+    return replace(first, tasks=tasks)
 
 
 def _check_nodata(files: TaskFiles) -> None:

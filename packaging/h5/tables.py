@@ -14,12 +14,21 @@ from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
 from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.h5.layout import ORIGIN
+from mmearth.packaging.h5.agreement import (
+    FOLLOWS,
+    check_missing,
+    check_reflectances,
+    check_unsaid,
+    valid_values,
+)
+from mmearth.packaging.h5.layout import ORIGIN, PIXELS
+from mmearth.packaging.h5.provenance import Provenance
 from mmearth.packaging.h5.rows import Rows
 from mmearth.packaging.h5.scratch import Pixels
 
 SOURCE = "MMEarth-Bench HDF5"
 """Source of every observation."""
+_SAME_SHARE = 1e-9  # two ways to divide differ in the last bit
 _AT_ONCE = 10_000  # rows as Python objects, which take ten times the memory of Arrow's
 Row = dict[str, Any]
 
@@ -32,22 +41,31 @@ class Tables:
         self._observations: list[pa.Table] = []
         self._seen: dict[str, tuple[Path, str]] = {}
 
-    def add(self, path: Path, rows: Rows, pixels: dict[str, Pixels]) -> None:
+    def add(
+        self, path: Path, rows: Rows, pixels: dict[str, Pixels], known: Provenance | None
+    ) -> None:
         """Add one file's rows.
 
+        Args:
+            path: Of the file, for sentences.
+            rows: All of it that has no pixels.
+            pixels: What was found in the rest.
+            known: What stands beside it.
+
         Raises:
-            FormatError: Another task has other observations of a tile, or a row has no label.
+            FormatError: Another task has other observations of a tile, a row has no label, or what
+                is said to be missing is there, or the other way round.
         """
-        ids = [str(number) for number in rows.columns["id"].tolist()]
-        tiles = [_planned(rows, ids, row) for row in range(len(ids))]
+        _check_missing(path, rows, pixels)
+        tiles = [_planned(rows, row, known) for row in range(len(rows.tiles))]
         observed: list[Row] = []
         for row, tile in enumerate(rows.tiles):
             mine = list(_observed(rows, pixels, row))
             if mine[-1]["modality"] == rows.task and mine[-1]["state"] != "done":
                 raise FormatError(f"{path}: no pixel of row {row} has a label; take the row out")
-            shared = sha256_bytes(
-                repr([each for each in mine if each["modality"] in MODALITIES]).encode()
-            )
+            if known is not None:
+                mine = _as_known(path, row, tile.id, mine, known.row(row)["observations"])
+            shared = sha256_bytes(repr([each for each in mine if _is_shared(each)]).encode())
             before = self._seen.setdefault(tile.id, (path, shared))
             if before[1] != shared:
                 raise seen_otherwise(path, row, tile.id, before[0])
@@ -84,9 +102,44 @@ def _is_shared(observation: Row) -> bool:
     return observation["modality"] in MODALITIES
 
 
-def _planned(rows: Rows, ids: list[str], row: int) -> Row:
+def _check_missing(path: Path, rows: Rows, pixels: dict[str, Pixels]) -> None:
+    """Compare missing_modalities with the pixels, and Sentinel-2 with its dates."""
+    for key, name in PIXELS.items():
+        absent = pixels[key].n_valid == 0
+        if rows.missing is not None:
+            check_missing(path, name, [name in each for each in rows.missing], absent)
+        elif name == "sentinel2":
+            check_unsaid(path, absent)
+    check_reflectances(path, pixels[ORIGIN["sentinel2"]].largest)
+
+
+def _as_known(path: Path, row: int, tile: str, found: list[Row], known: list[Row]) -> list[Row]:
+    """Return what is known of a row's observations, where it is of the same values.
+
+    Raises:
+        FormatError: It says that something is there which is not, or the other way round.
+    """
+    said = {each["modality"]: each for each in known}
+    for each in found:
+        name = each["modality"]
+        theirs = _share(said.get(name, {}))
+        # Geolocation and month stand in every file, those of a dataset without them too.
+        if abs(theirs - _share(each)) > _SAME_SHARE and not (name in FOLLOWS and not theirs):
+            raise FormatError(
+                f"{path}: row {row}: {_share(each):.4f} of {name} is valid, and the file of "
+                f"provenance beside it says {theirs:.4f}; take it away, or export the dataset again"
+            )
+    return [{"tile": tile, **each} for each in known]
+
+
+def _share(observation: Row) -> float:
+    return (observation.get("valid_fraction") or 0.0) if observation.get("state") == "done" else 0.0
+
+
+def _planned(rows: Rows, row: int, known: Provenance | None) -> Row:
     tile, target = rows.tiles[row], rows.targets[row]
     is_list = isinstance(target, list)
+    said = {} if known is None else known.row(row)
     return {
         "task": rows.task,
         "tile": tile.id,
@@ -96,13 +149,13 @@ def _planned(rows: Rows, ids: list[str], row: int) -> Row:
         "lon": tile.lon,
         "lat": tile.lat,
         "cell": tile.cell,
-        "date": rows.dates[row],
+        "date": said.get("date", rows.dates[row]),
         "split": rows.splits[row],
         "train_5": bool(rows.subsets["train_5"][row]),
         "train_50": bool(rows.subsets["train_50"][row]),
         "target": None if is_list else target,
-        "species": target if is_list else None,
-        "label_id": ids[row],
+        "species": said.get("species", target) if is_list else None,
+        "label_id": said.get("label_id", str(rows.ids[row])),
     }
 
 
@@ -133,7 +186,7 @@ def _valid_share(rows: Rows, pixels: dict[str, Pixels], name: str, row: int) -> 
         return int(pixels[key].n_valid[row]) / int(np.prod(spec.shape))
     values = rows.values[key][row].reshape(MODALITIES[name].shape)
     n_values: int = values.size
-    return int(np.count_nonzero(MODALITIES[name].valid(values))) / n_values
+    return int(np.count_nonzero(valid_values(name, values))) / n_values
 
 
 def scene(rows: Rows, row: int) -> list[str]:

@@ -144,8 +144,10 @@ def test_whatever_stands_in_a_file_comes_back(tmp_path: Path) -> None:
             del file[name]
             data = text if size is None else text.astype(f"S{size}")
             file.create_dataset(name, data=data, dtype=h5py.string_dtype("ascii", size))
+        values = file["geolocation"][...].astype(">f8")
+        values[5] = np.nan  # says nothing
         del file["geolocation"]
-        file["geolocation"] = np.arange(16.0).reshape(8, 2).astype(">f8")
+        file["geolocation"] = values
         file["a word each"] = np.array(["é", "", "é" * 9, *"abcde"], dtype=object)
         file["words"] = np.array([["a", "bc"]] * 8, dtype=object)
         file["layers"] = np.arange(8 * 3 * 5, dtype="i2").reshape(8, 3, 5)

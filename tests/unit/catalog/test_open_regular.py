@@ -33,7 +33,7 @@ def _socket(path: Path) -> None:
         (_socket, "is a socket; expected a regular file"),
         (lambda path: path.symlink_to("/dev/zero"), "is a device; expected a regular file"),
         (lambda path: path.symlink_to(path), "cannot be opened"),
-        (lambda path: path.symlink_to("/etc/passwd"), "is a symlink to /etc/passwd, which is out"),
+        (lambda path: path.symlink_to("/etc/passwd"), "leads to /etc/passwd, which is outside of"),
     ],
     ids=["pipe", "directory", "socket", "device", "loop", "symlink out"],
 )

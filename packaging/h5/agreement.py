@@ -77,7 +77,8 @@ def missing_of(path: Path, columns: Columns, values: Columns) -> list[frozenset[
         return None
     found = [_listed(path, row, text) for row, text in enumerate(columns["missing_modalities"])]
     for key, name in TILES.items():
-        absent = (~valid_values(name, values[key])).reshape(len(found), -1).all(axis=1)
+        is_valid = valid_values(name, values[key]).reshape(len(found), -1)
+        absent = np.count_nonzero(is_valid, axis=1) == 0
         check_missing(path, name, [name in each for each in found], absent)
     return found
 
@@ -135,7 +136,7 @@ def check_reflectances(path: Path, largest: NDArray[np.float64]) -> None:
 def valid_values(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where a tile-level modality has a value; NaN where it has no no-data value is none."""
     if MODALITIES[name].nodata is None:
-        return ~np.isnan(values)
+        return np.asarray(~np.isnan(values))
     return MODALITIES[name].valid(values)
 
 

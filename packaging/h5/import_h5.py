@@ -156,8 +156,9 @@ def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
         rows = read_rows(files, file, names)
         pixels = write_tiles(file, names, files.task, scratch)
         write_side(out, files, file, names, rows)
-    places: Row = {"tile": [tile.id for tile in rows.tiles], "date": rows.dates}
-    np.savez(scratch / _COLUMNS, **{key: np.array(v) for key, v in places.items()}, **rows.values)
+    tiles, dates = np.array([tile.id for tile in rows.tiles]), np.array(rows.dates)
+    small: Row = {"tile": tiles, "date": dates, **rows.values}
+    np.savez(scratch / _COLUMNS, **small)
     tables.add(files.h5, rows, pixels, read_provenance(files, rows))
     tables.write(out)
     return pixels

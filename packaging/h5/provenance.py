@@ -82,7 +82,8 @@ def provenance_bytes(
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def read_provenance(files: TaskFiles, rows: Rows) -> Provenance | None:

@@ -23,7 +23,6 @@ DYNAMIC_WORLD = _classes(
     ("snow_and_ice", "#b39fe1"),
 )
 
-# The product's own codes 10, 20 … 90, 95, 100 become 0 … 10, as published.
 WORLDCOVER = _classes(
     ("Tree cover", "#006400"),
     ("Shrubland", "#ffbb22"),
@@ -37,6 +36,33 @@ WORLDCOVER = _classes(
     ("Mangroves", "#00cf75"),
     ("Moss and lichen", "#fae6a0"),
 )
+
+_WORLDCOVER_CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
+_PRODUCT_CODES: dict[str, tuple[str, dict[int, int | None]]] = {
+    # Zanaga et al. 2021, product user manual, table 2; its 0 is no data.
+    "esa_worldcover": (
+        "worldcover",
+        {0: None} | {theirs: ours for ours, theirs in enumerate(_WORLDCOVER_CODES)},
+    ),
+    "dynamic_world": ("dynamicworld", {code.code: code.code for code in DYNAMIC_WORLD}),
+}
+
+
+def product_codes(modality: str, product: str) -> dict[int, int | None] | None:
+    """Return a known product's class code → ours, None for its no data.
+
+    Args:
+        modality: Whose codes are ours: WorldCover's 10, 20 … 90, 95, 100 become 0 … 10, as
+            published; Dynamic World's 0 … 8 stay.
+        product: Name or identifier, such as `ESA/WorldCover/v200`.
+
+    Returns:
+        None where the product's codes are not known.
+    """
+    family, codes = _PRODUCT_CODES.get(modality, ("", {}))
+    plain = "".join(letter for letter in product.lower() if letter.isalpha())
+    return codes if family and family in plain else None
+
 
 # RESOLVE's COLOR_BIO, in the order of BIOMES.
 _BIOME_COLORS = (

@@ -13,18 +13,16 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, NoDataError
+from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.source import Label, Outcome
-from mmearth.curate.sources.files import observe
-from mmearth.curate.sources.files.choose import choose
 from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.curate.sources.files.dates import told
-from mmearth.curate.sources.files.index import build_index, content_key
+from mmearth.curate.sources.files.index import Index, build_index, content_key
+from mmearth.curate.sources.files.observation import observation
 from mmearth.curate.sources.files.polygons import class_at, parts
 
 
@@ -49,13 +47,17 @@ class Files:
         if not self._root.is_dir():
             raise ConfigError(f"source.root: {base / config.root} is no directory; correct root:")
         self._indices = {
-            name: build_index(entries, self._root) for name, entries in config.rasters.items()
+            name: build_index(name, entries, self._root) for name, entries in config.rasters.items()
         }
 
     @property
     def problems(self) -> list[str]:
         """One sentence for each file that cannot be used, by modality."""
-        return [f"{n}: {text}" for n, index in self._indices.items() for text in index.broken]
+        return [f"{n}: {b.reason}" for n, index in self._indices.items() for b in index.broken]
+
+    def index(self, name: str) -> Index:
+        """Return the files of a modality, or of a pixel-level target."""
+        return self._indices[name]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -109,28 +111,7 @@ class Files:
             return self._class(name, tile)
         if name not in self._indices:
             raise NoDataError(f"the configuration names no file for {name}")
-        return self._from_rasters(name, tile, date)
-
-    def _from_rasters(self, name: str, tile: Tile, date: str | None) -> Observation:
-        index = self._indices[name]
-        of_month = name in MODALITIES and MODALITIES[name].level == "tile"
-        if of_month and date is None:
-            raise NoDataError(f"no anchor date to take the {name} of")
-        found = choose(name, index.near(tile), tile, date)
-        if found is None:
-            # A file that cannot be used might have covered the tile.
-            if index.broken:
-                raise FormatError(index.broken[0])
-            raise NoDataError(f"no file covers the tile with {name}")
-        when = found.date
-        if name == "sentinel2" and when is None:
-            raise ConfigError(f"{found.entry.path}: sentinel2 fixes the anchor date; give date:")
-        month = int(date[5:7]) if date is not None else 1
-        if of_month and date is not None and not found.entry.months:
-            when = date[:7]  # a climatology is of no year
-        array = observe.stored(name, found.entry, found.values, month)
-        ids = tuple(sorted(product.name for product in found.products))
-        return Observation(name, array, when, self.name, ids, found.entry.stand_in)
+        return observation(name, self._indices[name], tile, date, self.name)
 
     def _class(self, name: str, tile: Tile) -> Observation:
         entry = self._config.polygons[name]

@@ -41,11 +41,14 @@ class Found:
 
 
 def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None) -> Found | None:
-    """Return what the first entry with any data has at a tile.
+    """Return what the products have at a tile.
 
-    Files of one date are laid together, since they are cuts of one image or map. Of several dates
-    the nearest to the anchor date that covers nine tenths of the tile is taken, the earliest where
-    there is no anchor; where none covers so much, the one that covers most.
+    Entries of one product are one collection, whose parts differ in offset or unit: of all their
+    dates the nearest to the anchor date that covers nine tenths of the tile is taken; where none
+    covers so much, the one that covers most. Where dates are as near, where there are none, and
+    without an anchor date, the first entry with any data is taken. Another product's entries are
+    looked at only where the one before has nothing. Files of one entry and date are laid together,
+    since they are cuts of one image or map.
 
     Args:
         name: A modality, or a task with pixel-level targets.
@@ -61,11 +64,15 @@ def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None)
         DataError: A file is damaged, and nothing else has a value.
     """
     damage: DataError | None = None
-    for _, group in groupby(products, key=lambda product: id(product.entry)):
+    month = date[:7] if date is not None else None
+    for _, group in groupby(products, key=_collection):
         best: Found | None = None
         for when, same in _by_date(list(group), date):
+            first = best is None or best.coverage == 0.0 or same[0].entry is best.entry
+            if not first and (date is None or when is None):
+                break
             try:
-                values, shown = read(name, same, tile)
+                values, shown = read(name, same, tile, month)
             except DataError as exc:
                 damage = damage or exc
                 continue
@@ -81,15 +88,24 @@ def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None)
     return None
 
 
+def _collection(product: Product) -> tuple[str, str | None, bool]:
+    entry = product.entry
+    return entry.product, entry.stand_in, entry.date is None
+
+
 def _by_date(products: list[Product], anchor: str | None) -> list[tuple[str | None, list[Product]]]:
-    """Return products by their date, that nearest to the anchor first; undated ones last."""
-    dates: dict[str | None, list[Product]] = {}
+    """Return products by date and entry, that nearest to the anchor first; undated ones last."""
+    entries: dict[int, int] = {}
+    dates: dict[tuple[str | None, int], list[Product]] = {}
     for product in products:
-        dates.setdefault(acquired(product), []).append(product)
-    return sorted(dates.items(), key=lambda item: _distance(item[0], anchor))
+        position = entries.setdefault(id(product.entry), len(entries))
+        dates.setdefault((acquired(product), position), []).append(product)
+    ordered = sorted(dates.items(), key=lambda item: _distance(item[0][0], item[0][1], anchor))
+    return [(date, same) for (date, _), same in ordered]
 
 
-def _distance(date: str | None, anchor: str | None) -> tuple[bool, int, str]:
+def _distance(date: str | None, position: int, anchor: str | None) -> tuple[int, int, str, int]:
+    """Return what dates are ordered by."""
     if date is None or anchor is None:
-        return date is None, 0, date or ""
-    return False, days_off(date, anchor), date
+        return position, 0, date or "", 0
+    return 0, days_off(date, anchor), date, position

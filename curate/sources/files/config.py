@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mmearth.catalog.classes import product_codes
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import Resampling
+from mmearth.catalog.modality import Modality, Resampling
 from mmearth.catalog.tasks import TASKS
 
 
@@ -56,31 +57,39 @@ class Rasters(_Strict):
     files: dict[str, str] | None = None
     """Band → pattern of its own file in the directory, for products of one file a band."""
     bands: dict[str, int | str] | None = None
-    """Band → number from 1 or description in the file; all bands in order unless given."""
+    """Band → number from 1 or description in the file; found by bands.py unless given."""
     variable: str | None = None
     """Variable of a NetCDF file."""
-    months: bool = False
-    """Its twelve bands are the months of a climatology: precipitation, or mean temperature."""
-    scale: float = 1.0
-    """File value × scale + offset = value in `unit`."""
-    offset: float = 0.0
-    """See `scale`."""
-    unit: str | None = None
-    """Of the scaled values; the band's own unit unless given."""
-    nodata: float | None = None
-    """Where the file does not declare its own."""
+    months: bool | int = False
+    """Its twelve bands are the months of a climatology, or those of this year are: precipitation,
+    or mean temperature."""
+    scale: float | Literal["auto"] | None = None
+    """File value × scale + offset = value in `unit`; `auto`: Sentinel-2 by its greatest value."""
+    offset: float | Literal["auto"] | None = None
+    """See `scale`; `auto`: Sentinel-2 by its processing baseline."""
+    unit: str | dict[str, str] | None = None
+    """Of the scaled values, of all bands or by band; the bands' own unless given."""
+    nodata: float | tuple[float, ...] | None = None
+    """Stored values that mean no data, besides those that the file declares."""
     crs: str | None = None
-    """Where the file does not declare its own."""
+    """In place of the file's own."""
     resampling: Resampling | None = None
     """The modality's own unless given."""
-    classes: dict[int, int] | None = None
-    """File code → our class code; codes that are not there are no data."""
+    classes: dict[int, int | None] | None = None
+    """File code → our class code, None for no data; the known product's unless given."""
     clamp: bool = False
     """Bring values just outside the band's valid range to its nearer end (reflectance below 0)."""
     derive_slope: bool = False
     """Compute aster_gdem's slope from its elevation."""
     date: DateConfig | None = None
     """When it was acquired; undated unless given."""
+
+    @property
+    def told_nodata(self) -> tuple[float, ...]:
+        """The entry's no-data values."""
+        if self.nodata is None:
+            return ()
+        return self.nodata if isinstance(self.nodata, tuple) else (self.nodata,)
 
     @field_validator("path")
     @classmethod
@@ -91,6 +100,8 @@ class Rasters(_Strict):
     def _consistent(self) -> Rasters:
         if self.files is not None and (self.bands is not None or self.months):
             raise ValueError("files: names each band's own file; leave out bands: and months:")
+        if self.bands is not None and self.months:
+            raise ValueError("months: takes twelve bands by their months; leave out bands:")
         return self
 
 
@@ -152,15 +163,41 @@ class FilesConfig(_Strict):
 def _check_options(name: str, raster: Rasters) -> None:
     """Refuse what has no meaning for a modality, or would blend class codes."""
     modality = MODALITIES.get(name)
-    categorical = modality is not None and modality.kind == "categorical"
     if raster.derive_slope and name != "aster_gdem":
         raise ValueError(f"{name}: derive_slope is for aster_gdem only; leave it out")
     if raster.months and (modality is None or modality.level != "tile"):
         raise ValueError(f"{name}: months is for precipitation and temperature; leave it out")
-    if raster.classes is not None and not categorical:
+    if "auto" in (raster.scale, raster.offset) and name != "sentinel2":
+        raise ValueError(f"{name}: auto is for scale and offset of sentinel2; give a number")
+    if modality is not None and modality.kind == "categorical":
+        _check_classes(modality, raster)
+    elif raster.classes is not None:
         raise ValueError(f"{name}: classes is for class codes, and {name} has none; leave it out")
-    if raster.resampling == "bilinear" and categorical:
-        raise ValueError(f"{name}: bilinear would blend class codes; use nearest")
+
+
+def _check_classes(modality: Modality, raster: Rasters) -> None:
+    if raster.resampling == "bilinear":
+        raise ValueError(f"{modality.name}: bilinear would blend class codes; use nearest")
+    numeric = {"scale": raster.scale, "offset": raster.offset, "unit": raster.unit}
+    given = [key for key, value in numeric.items() if value is not None]
+    if given or raster.clamp:
+        raise ValueError(
+            f"{modality.name}: {(given or ['clamp'])[0]} is for numbers, and these are class "
+            "codes; give classes: instead"
+        )
+    codes = raster.classes or product_codes(modality.name, raster.product)
+    if codes is None:
+        raise ValueError(
+            f"{modality.name}: the class codes of {raster.product!r} are not known here; give "
+            "classes: with one of ours, or null, for each of them"
+        )
+    ours = {found.code for found in modality.classes}
+    wrong = sorted({code for code in codes.values() if code is not None} - ours)
+    if wrong:
+        raise ValueError(
+            f"{modality.name} has no class {wrong[0]}; expected {min(ours)} to {max(ours)} in "
+            "classes:"
+        )
 
 
 def _relative(path: str) -> str:

@@ -8,12 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import rasterio
-from rasterio.errors import RasterioError
-
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.curate.sources.files.config import DateConfig
-from mmearth.curate.sources.files.index import Product
+from mmearth.curate.sources.files.header import opened
+from mmearth.curate.sources.files.index import Product, match_paths
 
 
 def acquired(product: Product) -> str | None:
@@ -63,7 +61,7 @@ def _file(product: Product, config: DateConfig) -> Path:
     if config.file is None:
         return next(iter(product.rasters.values()))
     directory = product.path if product.path.is_dir() else product.path.parent
-    matches = sorted(directory.glob(config.file))
+    matches = match_paths(directory, config.file)
     if len(matches) != 1:
         raise ConfigError(
             f"{directory} has {len(matches)} files {config.file} for date.file; expected one"
@@ -73,10 +71,10 @@ def _file(product: Product, config: DateConfig) -> Path:
 
 def _tag(path: Path, tag: str) -> str | None:
     try:
-        with rasterio.open(path) as dataset:
+        with opened(path, None) as dataset:
             found: str | None = dataset.tags().get(tag)
             return found
-    except RasterioError as exc:
+    except FormatError as exc:
         raise ConfigError(f"{path} cannot be opened to read its date ({exc}); replace it") from exc
 
 

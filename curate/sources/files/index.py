@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import rasterio
-from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
-from rasterio.warp import transform_bounds
-
+from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.header import Bounds, Header, read_header
+from mmearth.curate.sources.files.reading import Reading, readings
 
 _WHOLE_BYTES = 64 * 1024 * 1024
 """Files up to this length are hashed whole: a second's work for three hundred scenes."""
@@ -32,10 +31,22 @@ class Product:
     """Band → its own raster, or `""` → the one raster of all bands."""
     name: str
     """Relative to the source's root, as it stands in provenance."""
-    bounds: tuple[float, float, float, float]
+    bounds: Bounds
     """West, south, east, north in degrees, west ≤ east; may lie beyond 180."""
-    unit: str | None
-    """What its first raster says of its first band's unit."""
+    readings: tuple[Reading, ...]
+    """How its bands are read."""
+    crs_told: bool
+    """The entry's CRS is used in place of the file's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A product that cannot be used."""
+
+    entry: Rasters
+    """The part of the configuration that it belongs to."""
+    reason: MMEarthError
+    """Why; ConfigError where the entry is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +55,8 @@ class Index:
 
     products: tuple[Product, ...]
     """In the order of the configuration, then by path."""
-    broken: tuple[str, ...]
-    """One sentence for each product that cannot be used."""
+    broken: tuple[Broken, ...]
+    """The products that cannot be used."""
 
     def near(self, tile: Tile) -> list[Product]:
         """Return the products whose bounds touch a tile, in order."""
@@ -62,20 +73,20 @@ class Index:
         ]
 
 
-def build_index(entries: list[Rasters], root: Path) -> Index:
-    """Find the files of a modality and look at their headers."""
+def build_index(name: str, entries: Sequence[Rasters], root: Path) -> Index:
+    """Find the files of a modality or target and decide how each is read."""
     products: list[Product] = []
-    broken: list[str] = []
+    broken: list[Broken] = []
     for entry in entries:
-        paths = _match(root, entry.path)
+        paths = match_paths(root, entry.path)
         if not paths:
-            broken.append(f"{root / entry.path} matches no file; correct path: or root:")
+            reason = FormatError(f"{root / entry.path} matches no file; correct path: or root:")
+            broken.append(Broken(entry, reason))
         for path in paths:
-            found = _product(entry, path, root)
-            if isinstance(found, str):
-                broken.append(found)
-            else:
-                products.append(found)
+            try:
+                products.append(_product(name, entry, path, root))
+            except MMEarthError as exc:
+                broken.append(Broken(entry, exc))
     return Index(tuple(products), tuple(broken))
 
 
@@ -96,47 +107,61 @@ def content_key(path: Path) -> str:
     return digest.hexdigest()
 
 
-def dataset_name(path: Path, variable: str | None) -> str:
-    """Return what GDAL opens: the path, or the variable of a NetCDF file."""
-    return str(path) if variable is None else f'netcdf:"{path}":{variable}'
+def match_paths(root: Path, pattern: str) -> list[Path]:
+    """Return the files that a path or pattern names, in order.
 
-
-def _match(root: Path, pattern: str) -> list[Path]:
+    A path that is there as it is written is no pattern, and `[` stands for itself where the
+    pattern matches nothing else.
+    """
+    if (root / pattern).exists():
+        return [root / pattern]
     if not _WILDCARDS & set(pattern):
-        return [root / pattern] if (root / pattern).exists() else []
-    return sorted(root.glob(pattern))
+        return []
+    return sorted(root.glob(pattern)) or sorted(root.glob(pattern.replace("[", "[[]")))
 
 
-def _product(entry: Rasters, path: Path, root: Path) -> Product | str:
-    """Return a product, or the sentence that says why it cannot be used."""
+def _product(name: str, entry: Rasters, path: Path, root: Path) -> Product:
+    """Return a product.
+
+    Raises:
+        ConfigError: What the entry says does not go with the file.
+        FormatError: The file cannot be used.
+    """
     rasters = {"": path}
     if entry.files is not None:
-        matched = {band: _match(path, pattern) for band, pattern in entry.files.items()}
+        matched = {band: match_paths(path, pattern) for band, pattern in entry.files.items()}
         for band, found in matched.items():
             if len(found) != 1:
-                return f"{path} has {len(found)} files {entry.files[band]} for {band}; expected one"
+                raise FormatError(
+                    f"{path} has {len(found)} files {entry.files[band]} for {band}; expected one"
+                )
         rasters = {band: found[0] for band, found in matched.items()}
-    try:
-        header = _header(next(iter(rasters.values())), entry)
-    except (RasterioError, CRSError, ValueError, OSError) as exc:
-        return f"{path} cannot be opened as a raster ({' '.join(str(exc).split())}); replace it"
-    if isinstance(header, str):
-        return header
-    bounds, unit = header
-    return Product(entry, path, rasters, path.relative_to(root).as_posix(), bounds, unit)
+    headers = {band: read_header(raster, entry) for band, raster in rasters.items()}
+    relative = path.relative_to(root).as_posix()
+    return Product(
+        entry=entry,
+        path=path,
+        rasters=rasters,
+        name=relative,
+        bounds=_common(list(headers.values()), path),
+        readings=readings(name, entry, headers, relative),
+        crs_told=any(header.crs_told for header in headers.values()),
+    )
 
 
-def _header(
-    path: Path, entry: Rasters
-) -> tuple[tuple[float, float, float, float], str | None] | str:
-    with rasterio.open(dataset_name(path, entry.variable)) as dataset:
-        unit = dataset.units[0] or None
-        crs = dataset.crs or (CRS.from_user_input(entry.crs) if entry.crs else None)
-        if crs is None:
-            return f"{path} has no CRS; expected one in the file, or crs: in its entry"
-        if crs.is_geographic:
-            box = dataset.bounds
-            south, north = sorted((box.bottom, box.top))  # rows may run north
-            return (box.left, south, box.right, north), unit
-        west, south, east, north = transform_bounds(crs, 4326, *dataset.bounds, densify_pts=21)
-        return (west, south, east + (360.0 if east < west else 0.0), north), unit
+def _common(headers: Sequence[Header], path: Path) -> Bounds:
+    """Return what encloses all of a product's rasters.
+
+    Raises:
+        ConfigError: They lie apart.
+    """
+    west, south, east, north = headers[0].bounds
+    for header in headers[1:]:
+        w, s, e, n = header.bounds
+        if w > east or e < west or s > north or n < south:
+            raise ConfigError(
+                f"{path}: {header.path.name} lies elsewhere than {headers[0].path.name}; expected "
+                "the bands of one place; correct files:"
+            )
+        west, south, east, north = min(w, west), min(s, south), max(e, east), max(n, north)
+    return west, south, east, north

@@ -7,38 +7,54 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.classes import product_codes
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import TILE_PX, Band
+from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import PIXEL_M, Tile
-from mmearth.curate.sources.files.config import Rasters
+from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.files.baseline import offset_of_date
+from mmearth.curate.sources.files.dates import acquired
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.raster import read_bands
-from mmearth.curate.sources.files.values import to_classes, to_stored, to_unit
+from mmearth.curate.sources.files.reading import Reading, target_of
+from mmearth.curate.sources.files.slope import slope_on_tile
+from mmearth.curate.sources.files.values import (
+    as_digital_numbers,
+    converted,
+    refuse_doubtful,
+    to_classes,
+    to_stored,
+)
 
 _N_MONTHS = 12
 
 
 def read(
-    name: str, products: Sequence[Product], tile: Tile
+    name: str, products: Sequence[Product], tile: Tile, when: str | None
 ) -> tuple[NDArray[np.float64], list[Product]]:
     """Return products of one entry laid together on a tile's grid, and those of them that show.
 
     Where two have a value the earlier one's stands.
 
+    Args:
+        name: Of the modality or task.
+        products: Of one entry and one date, one at least.
+        tile: Where.
+        when: `YYYY-MM` of the anchor date, for amounts that files give as rates.
+
     Returns:
-        (band, 128, 128) in the modality's units, with a pixel more on each side where a slope is
-        to be derived; NaN where no product has anything. Of a climatology the bands are months.
+        (band, 128, 128) in the modality's units; NaN where no product has anything. Of a
+        climatology the bands are months.
 
     Raises:
-        ConfigError: The entry names a band or a unit that cannot be.
-        DataError: A file is damaged.
+        ConfigError: The entry names a date that is not there.
+        DataError: A file is damaged, or holds what the modality cannot hold.
     """
     shown: list[Product] = []
     result: NDArray[np.float64] | None = None
     for product in products:
-        values = _read_one(name, product, tile)
+        values = _read_one(name, product, tile, when)
         result = np.full_like(values, np.nan) if result is None else result
         new = np.isnan(result) & ~np.isnan(values)
         if new.any():
@@ -47,65 +63,81 @@ def read(
         if not np.isnan(result).any():
             break
     assert result is not None  # products is not empty
+    entry = products[0].entry
+    if entry.derive_slope and shown:
+        result[1] = slope_on_tile(products, tile, _resampling(name, products[0]))
     return result, shown
 
 
 def stored(
-    name: str, entry: Rasters, values: NDArray[np.float64], month: int
+    name: str, products: Sequence[Product], values: NDArray[np.float64], month: int
 ) -> NDArray[np.generic]:
     """Return what `read` gave as the modality's or target's array.
 
     Args:
         name: Of the modality or task.
-        entry: What the values came from.
+        products: What the values came from, of one entry.
         values: (band, 128, 128), see `read`.
         month: Of the anchor date, 1 to 12; of a climatology that month, the one before and the
             whole year are taken. It tells mean temperatures only: maxima and minima stay no-data.
 
     Raises:
-        DataError: A value is outside its band's valid range.
+        DataError: A value is outside its band's valid range, or cannot be what the band holds.
     """
-    bands, dtype, nodata = _target_of(name)
+    entry, readings = products[0].entry, products[0].readings
+    bands, dtype, nodata = target_of(name)
     if name in MODALITIES and MODALITIES[name].level == "tile":
         means = _means(values)
         values = _climatology(name, means, month) if entry.months else means
-    elif entry.derive_slope:
-        values = np.stack([values[0, 1:-1, 1:-1], slope_deg(values[0])])
+    refuse_doubtful(name, values, entry, readings)
     array = to_stored(values, dtype, nodata, bands, entry.clamp)
     return array[0] if name in TASKS else array
 
 
-def _read_one(name: str, product: Product, tile: Tile) -> NDArray[np.float64]:
-    entry = product.entry
+def _read_one(name: str, product: Product, tile: Tile, when: str | None) -> NDArray[np.float64]:
+    """Return one product's bands in our units, (band, 128, 128), or its twelve months."""
+    entry, resampling = product.entry, _resampling(name, product)
+    found = np.full((len(product.readings), TILE_PX, TILE_PX), np.nan)
+    for raster, path in product.rasters.items():
+        at = [i for i, reading in enumerate(product.readings) if reading.raster == raster]
+        of_raster = [product.readings[i] for i in at]
+        if at:
+            found[at] = read_bands(path, entry, of_raster, tile, resampling)
     modality = MODALITIES.get(name)
-    bands, _, _ = _target_of(name)
-    margin = 1 if entry.derive_slope else 0
-    size = TILE_PX + 2 * margin
-    own = modality.resampling if modality is not None else None
-    resampling = entry.resampling or own or "nearest"
+    if modality is not None and modality.kind == "categorical":
+        codes = entry.classes or product_codes(name, entry.product)
+        assert codes is not None  # the configuration refuses products whose codes are not known
+        return to_classes(name, found, codes, product.name)
+    dated = acquired(product) if entry.date is not None else None
+    when = dated[:7] if dated is not None else when
+    for i, reading in enumerate(product.readings):
+        found[i] = converted(found[i], entry, reading, when)
+    if entry.scale == "auto":
+        found = as_digital_numbers(found, product.readings)
+    for i, reading in enumerate(product.readings):
+        found[i] += _baseline(product, reading, dated)
     if entry.months:
-        numbers: list[int | str] = list(range(1, _N_MONTHS + 1))
-        months = read_bands(product.rasters[""], entry, numbers, tile, resampling)
-        return to_unit(months, entry, bands[0].unit, product.unit)
-    values = np.full((len(bands), size, size), np.nan)
-    for index, (raster, band) in _wanted(name, bands, product).items():
-        found = read_bands(product.rasters[raster], entry, [band], tile, resampling, margin)[0]
-        if modality is not None and modality.kind == "categorical":
-            values[index] = to_classes(found, entry.classes) if entry.classes else found
-        else:
-            values[index] = to_unit(found, entry, _file_unit(name, bands[index]), product.unit)
+        return found
+    names = [band.name for band in target_of(name)[0]]
+    values = np.full((len(names), TILE_PX, TILE_PX), np.nan)
+    values[[names.index(reading.ours) for reading in product.readings]] = found
     return values
 
 
-def _target_of(name: str) -> tuple[list[Band], str, float]:
-    """Return bands, stored type and no-data value of a modality or of a pixel-level target."""
-    if name in TASKS:
-        task = TASKS[name]
-        assert task.nodata is not None
-        return [Band(task.outputs[0], task.unit, task.valid)], task.dtype, task.nodata
-    modality = MODALITIES[name]
-    assert modality.nodata is not None
-    return list(modality.bands), modality.dtype, modality.nodata
+def _baseline(product: Product, reading: Reading, dated: str | None) -> float:
+    if reading.baseline is not None:
+        return reading.baseline
+    if dated is None:
+        raise ConfigError(
+            f"{product.name} tells no processing baseline; offset: auto needs date: then"
+        )
+    return offset_of_date(dated)
+
+
+def _resampling(name: str, product: Product) -> str:
+    modality = MODALITIES.get(name)
+    own = modality.resampling if modality is not None else None
+    return product.entry.resampling or own or "nearest"
 
 
 def _climatology(name: str, months: NDArray[np.float64], month: int) -> NDArray[np.float64]:
@@ -118,48 +150,6 @@ def _climatology(name: str, months: NDArray[np.float64], month: int) -> NDArray[
     values[names.index(f"month{kind}")] = months[month - 1]
     values[names.index(f"year{kind}")] = months.sum() if total else months.mean()
     return values
-
-
-def slope_deg(elevation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the slope in degrees of elevation in metres, a pixel less on each side.
-
-    NaN where one of the nine pixels has no elevation.
-
-    Source:
-        Horn 1981, Hill shading and the reflectance map, doi:10.1109/PROC.1981.11918.
-    """
-    z = elevation
-    east = z[:-2, 2:] + 2 * z[1:-1, 2:] + z[2:, 2:]
-    west = z[:-2, :-2] + 2 * z[1:-1, :-2] + z[2:, :-2]
-    south = z[2:, :-2] + 2 * z[2:, 1:-1] + z[2:, 2:]
-    north = z[:-2, :-2] + 2 * z[:-2, 1:-1] + z[:-2, 2:]
-    run = 8.0 * PIXEL_M
-    result = np.degrees(np.arctan(np.hypot((east - west) / run, (south - north) / run)))
-    return np.asarray(np.where(np.isnan(z[1:-1, 1:-1]), np.nan, result))
-
-
-def _file_unit(name: str, band: Band) -> str:
-    """Return the unit a file must be in: Sentinel-2 is stored as reflectance × 10000."""
-    return "DN" if name == "sentinel2" else band.unit
-
-
-def _wanted(name: str, bands: list[Band], product: Product) -> dict[int, tuple[str, int | str]]:
-    """Return position of our band → (which raster, which band of it)."""
-    entry, names = product.entry, [band.name for band in bands]
-    pairs: dict[str, tuple[str, int | str]]
-    if entry.files is not None:
-        pairs = {band: (band, 1) for band in entry.files}
-    elif entry.bands is not None:
-        pairs = {band: ("", theirs) for band, theirs in entry.bands.items()}
-    else:
-        usable = names[:1] if entry.derive_slope else names
-        pairs = {band: ("", number) for number, band in enumerate(usable, start=1)}
-    unknown = [band for band in pairs if band not in names]
-    if unknown:
-        raise ConfigError(
-            f"{entry.path}: {name} has no band {unknown[0]!r}; its bands are {', '.join(names)}"
-        )
-    return {names.index(band): where for band, where in pairs.items()}
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:

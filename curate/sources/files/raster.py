@@ -1,8 +1,10 @@
-"""Reading a raster onto a tile's grid: only the window that is needed, no-data kept apart."""
+"""Reading a raster onto a grid: only the window that is needed, no-data kept apart."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,104 +12,149 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window
 
-from mmearth.catalog.errors import ConfigError, DataError
+from mmearth.catalog.errors import DataError
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import PIXEL_M, Tile
 from mmearth.curate.sources.files.config import Rasters
-from mmearth.curate.sources.files.index import dataset_name
+from mmearth.curate.sources.files.header import RASTER_ERRORS, crs_of, dataset_name, in_degrees
+from mmearth.curate.sources.files.reading import Reading
 
 _MARGIN_PX = 3
 """Source pixels read beyond the tile: bilinear looks one pixel further."""
 _METHODS = {"nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where pixels lie."""
+
+    crs: CRS
+    """Of the coordinates."""
+    transform: Affine
+    """From (column, row) to coordinates."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+
+
+def tile_grid(tile: Tile) -> Grid:
+    """Return a tile's own grid."""
+    transform = Affine(PIXEL_M, 0.0, tile.left, 0.0, -PIXEL_M, tile.top)
+    return Grid(CRS.from_epsg(tile.epsg), transform, TILE_PX, TILE_PX)
+
+
 def read_bands(
     path: Path,
     entry: Rasters,
-    bands: list[int | str],
+    bands: Sequence[Reading],
     tile: Tile,
     resampling: str,
-    margin_px: int = 0,
+    grid: Grid | None = None,
 ) -> NDArray[np.float64]:
     """Return bands of a raster on a tile's grid, the file's own scale and offset applied.
 
     Args:
         path: The raster.
-        entry: Its no-data, CRS and variable, where the file does not declare them.
-        bands: Numbers from 1, or descriptions.
+        entry: Its CRS, where the file's own shall not count, and its variable.
+        bands: Which, and what is no data in them.
         tile: Where.
         resampling: `nearest` or `bilinear`; no-data takes no part in it.
-        margin_px: Pixels added on each side of the tile.
+        grid: Another grid over the tile, in place of the tile's own.
 
     Returns:
-        (band, 128 + 2·margin, 128 + 2·margin); NaN where the raster has nothing.
+        (band, row, column); NaN where the raster has nothing.
 
     Raises:
-        ConfigError: The raster has no such band.
         DataError: The raster's pixels cannot be read.
     """
     try:
         with rasterio.open(dataset_name(path, entry.variable)) as dataset:
-            numbers = [_number(dataset, band, path) for band in bands]
-            return _onto_grid(dataset, entry, numbers, tile, resampling, margin_px)
-    except RasterioError as exc:
+            return _onto_grid(dataset, entry, bands, tile, resampling, grid or tile_grid(tile))
+    except RASTER_ERRORS as exc:
         raise DataError(
             f"{path} cannot be read ({' '.join(str(exc).split())}); it is damaged: replace it"
         ) from exc
 
 
+def native_grid(path: Path, entry: Rasters, tile: Tile) -> Grid | None:
+    """Return a raster's own grid over a tile, continued beyond the raster; None if they are apart.
+
+    Raises:
+        DataError: The raster cannot be opened.
+    """
+    try:
+        with rasterio.open(dataset_name(path, entry.variable)) as dataset:
+            crs = crs_of(dataset, entry)
+            for turn in _turns(crs):
+                if _window(dataset, crs, tile, turn) is not None:
+                    column, row, width, height = _extent_px(dataset, crs, tile, turn)
+                    corner = dataset.transform @ Affine.translation(column, row)
+                    return Grid(crs, Affine.translation(-turn, 0.0) @ corner, height, width)
+    except RASTER_ERRORS as exc:
+        raise DataError(f"{path} cannot be read ({exc}); it is damaged: replace it") from exc
+    return None
+
+
+def warp(
+    values: NDArray[np.float64], transform: Affine, crs: CRS, onto: Grid, resampling: str
+) -> NDArray[np.float64]:
+    """Return (row, column) values on another grid; NaN takes no part."""
+    result = np.full((onto.height, onto.width), np.nan)
+    reproject(
+        values,
+        result,
+        src_transform=transform,
+        src_crs=crs,
+        src_nodata=np.nan,
+        dst_transform=onto.transform,
+        dst_crs=onto.crs,
+        dst_nodata=np.nan,
+        resampling=_METHODS[resampling],
+        tolerance=0.0,  # each pixel's place is computed, none interpolated
+    )
+    return result
+
+
 def _onto_grid(
     dataset: rasterio.DatasetReader,
     entry: Rasters,
-    numbers: list[int],
+    bands: Sequence[Reading],
     tile: Tile,
     resampling: str,
-    margin_px: int,
+    grid: Grid,
 ) -> NDArray[np.float64]:
-    size = TILE_PX + 2 * margin_px
-    left, top = tile.left - margin_px * PIXEL_M, tile.top + margin_px * PIXEL_M
-    grid = Affine(PIXEL_M, 0.0, left, 0.0, -PIXEL_M, top)
-    result = np.full((len(numbers), size, size), np.nan)
-    crs = dataset.crs or CRS.from_user_input(entry.crs)
-    extent = (left, top - size * PIXEL_M, left + size * PIXEL_M, top)
-    for turn in (0.0, 360.0, -360.0) if crs.is_geographic else (0.0,):
-        window = _window(dataset, crs, tile, extent, turn)
+    result = np.full((len(bands), grid.height, grid.width), np.nan)
+    crs = crs_of(dataset, entry)
+    for turn in _turns(crs):
+        window = _window(dataset, crs, tile, turn)
         if window is None:
             continue
         # Files from 0° to 360° are read one turn to the east, and laid back to -180° to 180°.
         transform = Affine.translation(-turn, 0.0) @ dataset.window_transform(window)
-        part = np.full_like(result, np.nan)
-        reproject(
-            _values(dataset, entry, numbers, window),
-            part,
-            src_transform=transform,
-            src_crs=crs,
-            src_nodata=np.nan,
-            dst_transform=grid,
-            dst_crs=CRS.from_epsg(tile.epsg),
-            dst_nodata=np.nan,
-            resampling=_METHODS[resampling],
-            tolerance=0.0,  # each pixel's place is computed, none interpolated
-        )
-        result = np.where(np.isnan(result), part, result)
+        for i, values in enumerate(_values(dataset, bands, window)):
+            part = warp(values, transform, crs, grid, resampling)
+            result[i] = np.where(np.isnan(result[i]), part, result[i])
     return result
 
 
-def _window(
-    dataset: rasterio.DatasetReader,
-    crs: CRS,
-    tile: Tile,
-    extent: tuple[float, float, float, float],
-    turn: float,
-) -> Window | None:
-    """Return the part of a raster under a tile, or None where they do not meet."""
-    west, south, east, north = transform_bounds(CRS.from_epsg(tile.epsg), crs, *extent)
-    if crs.is_geographic and east < west:
+def _turns(crs: CRS) -> tuple[float, ...]:
+    return (0.0, 360.0, -360.0) if in_degrees(crs) else (0.0,)
+
+
+def _extent_px(
+    dataset: rasterio.DatasetReader, crs: CRS, tile: Tile, turn: float
+) -> tuple[int, int, int, int]:
+    """Return first column, first row, columns and rows of a raster's pixels that a tile needs."""
+    size = TILE_PX * PIXEL_M
+    west, south, east, north = transform_bounds(
+        CRS.from_epsg(tile.epsg), crs, tile.left, tile.top - size, tile.left + size, tile.top
+    )
+    if in_degrees(crs) and east < west:
         east += 360.0
     # By the corners, since rows may run north, and both axes may be turned.
     inverse = ~dataset.transform
@@ -115,34 +162,39 @@ def _window(
     columns, rows = zip(*corners, strict=True)
     spans = (max(columns) - min(columns), max(rows) - min(rows))
     # Where the file is finer than the tile, bilinear weighs all pixels under one of ours.
-    margin = _MARGIN_PX + math.ceil(max(spans) * PIXEL_M / (extent[2] - extent[0]))
-    column, row = (max(0, math.floor(min(at)) - margin) for at in (columns, rows))
-    width = min(dataset.width, math.ceil(max(columns)) + margin) - column
-    height = min(dataset.height, math.ceil(max(rows)) + margin) - row
+    margin = _MARGIN_PX + math.ceil(max(spans) / TILE_PX)
+    column, row = (math.floor(min(at)) - margin for at in (columns, rows))
+    last, bottom = (math.ceil(max(at)) + margin for at in (columns, rows))
+    return column, row, last - column, bottom - row
+
+
+def _window(dataset: rasterio.DatasetReader, crs: CRS, tile: Tile, turn: float) -> Window | None:
+    """Return the part of a raster under a tile, or None where they do not meet."""
+    column, row, width, height = _extent_px(dataset, crs, tile, turn)
+    last, bottom = min(dataset.width, column + width), min(dataset.height, row + height)
+    column, row = max(0, column), max(0, row)
+    width, height = last - column, bottom - row
     return Window(column, row, width, height) if width > 0 and height > 0 else None
 
 
 def _values(
-    dataset: rasterio.DatasetReader, entry: Rasters, numbers: list[int], window: Window
+    dataset: rasterio.DatasetReader, bands: Sequence[Reading], window: Window
 ) -> NDArray[np.float64]:
     """Return the window's values with the file's own scale and offset; NaN for no data.
 
-    No data is what the file says by its no-data value, its mask or its alpha band.
+    No data is what the file says by its mask, its alpha band or any of its no-data values, what
+    the entry says, and what is not finite.
     """
-    raw = dataset.read(numbers, window=window, masked=True)
+    raw = dataset.read([band.number for band in bands], window=window, masked=True)
     values: NDArray[np.float64] = raw.data.astype(np.float64)
-    values[np.ma.getmaskarray(raw)] = np.nan
-    for i, number in enumerate(numbers):
-        if dataset.nodatavals[number - 1] is None and entry.nodata is not None:
-            values[i][raw.data[i] == entry.nodata] = np.nan
-        values[i] = values[i] * dataset.scales[number - 1] + dataset.offsets[number - 1]
+    values[np.ma.getmaskarray(raw) | ~np.isfinite(values)] = np.nan
+    for i, band in enumerate(bands):
+        for nodata in band.nodata:
+            # In the band's own type: its no-data value may be rounded to it.
+            with np.errstate(over="ignore", invalid="ignore"):
+                values[i][raw.data[i] == np.asarray(nodata).astype(raw.dtype)] = np.nan
+        if band.valid is not None:
+            low, high = band.valid
+            values[i][(values[i] < low) | (values[i] > high)] = np.nan
+        values[i] = values[i] * band.scale + band.offset
     return values
-
-
-def _number(dataset: rasterio.DatasetReader, band: int | str, path: Path) -> int:
-    if isinstance(band, int) and 1 <= band <= dataset.count:
-        return band
-    if band in dataset.descriptions:
-        return int(dataset.descriptions.index(band)) + 1
-    names = [name for name in dataset.descriptions if name] or "without names"
-    raise ConfigError(f"{path} has no band {band!r}; it has {dataset.count} bands, {names}")

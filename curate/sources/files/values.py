@@ -2,89 +2,140 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.catalog.modality import Band
 from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.reading import Reading, period
+from mmearth.curate.sources.files.units import Conversion
 
-# (from, to) → factor and summand.
-_CONVERSIONS = {
-    ("degC", "K"): (1.0, 273.15),
-    ("mm", "m"): (1e-3, 0.0),
-    ("cm", "m"): (1e-2, 0.0),
-    ("km", "m"): (1e3, 0.0),
-    ("ft", "m"): (0.3048, 0.0),
-    ("percent", "1"): (1e-2, 0.0),
-    ("rad", "deg"): (180.0 / np.pi, 0.0),
-    ("kg/ha", "Mg/ha"): (1e-3, 0.0),
-}
+_GREATEST_REFLECTANCE = 2.0
+"""No digital numbers of a scene stay below this, no reflectance is above."""
 
 
-# How files spell units that may be mistaken for each other.
-_SPELLINGS = {
-    "K": {"k", "kelvin"},
-    "degC": {"c", "degc", "°c", "celsius", "degree_celsius", "degrees_celsius"},
-    "m": {"m", "metre", "metres", "meter", "meters"},
-    "mm": {"mm", "millimetre", "millimetres", "millimeter", "millimeters", "kg m-2"},
-    "cm": {"cm", "centimetre", "centimetres", "centimeter", "centimeters"},
-    "ft": {"ft", "foot", "feet"},
-}
-
-
-def to_unit(
-    values: NDArray[np.float64], entry: Rasters, unit: str, declared: str | None = None
+def converted(
+    values: NDArray[np.float64], entry: Rasters, reading: Reading, when: str | None = None
 ) -> NDArray[np.float64]:
-    """Return values × scale + offset, converted from the entry's unit to the modality's.
+    """Return values × scale + offset in the modality's unit.
 
     Args:
-        values: The file's.
-        entry: With scale, offset and unit.
-        unit: The modality's.
-        declared: What the file says of its own unit.
+        values: The file's, its own scale and offset applied; NaN where there is nothing.
+        entry: With scale and offset.
+        reading: With the way to our unit.
+        when: `YYYY-MM`, for what is counted by time.
+    """
+    scale = entry.scale if isinstance(entry.scale, float) else 1.0
+    offset = entry.offset if isinstance(entry.offset, float) else 0.0
+    way = reading.conversion
+    days, months = period(reading, when) if way.per is not None and when else (1.0, 1)
+    return way.apply(values * scale + offset, days, months)
+
+
+def as_digital_numbers(
+    values: NDArray[np.float64], readings: Sequence[Reading]
+) -> NDArray[np.float64]:
+    """Return Sentinel-2 × 10000 where it is reflectance: whole numbers never are.
+
+    Args:
+        values: (band, row, column), of `readings`; NaN where there is nothing.
+        readings: With types and conversions; what has a unit is left as it is.
+    """
+    fractions = all(
+        reading.conversion == Conversion()
+        and (np.dtype(reading.dtype).kind == "f" or reading.scale != 1.0)
+        for reading in readings
+    )
+    known = values[~np.isnan(values)]
+    if fractions and known.size and known.max() <= _GREATEST_REFLECTANCE:
+        return values * 1e4
+    return values
+
+
+def to_classes(
+    name: str, values: NDArray[np.float64], classes: Mapping[int, int | None], path: str
+) -> NDArray[np.float64]:
+    """Return class codes of ours for a product's own; NaN for those that are no data.
 
     Raises:
-        ConfigError: There is no way from one unit to the other, or the file declares another unit
-            than the modality's and the entry says nothing of it.
+        ConfigError: A value is none of the product's codes.
     """
-    found = _spelled(declared)
-    if entry.unit is None and entry.scale == 1.0 and found not in (None, unit):
-        raise ConfigError(
-            f"{entry.path} says that it is in {declared!r}, expected {unit!r}; "
-            f"say so with unit: {found}"
-        )
-    values = values * entry.scale + entry.offset
-    if entry.unit is None or entry.unit == unit:
-        return values
-    if (entry.unit, unit) not in _CONVERSIONS:
-        known = [found for found, wanted in _CONVERSIONS if wanted == unit]
-        expected = ", ".join([repr(unit), *map(repr, known)])
-        raise ConfigError(
-            f"{entry.path} is in {entry.unit!r}, expected {expected}; correct unit:, or convert it "
-            "with scale: and offset:"
-        )
-    factor, summand = _CONVERSIONS[entry.unit, unit]
-    return values * factor + summand
-
-
-def _spelled(declared: str | None) -> str | None:
-    """Return our name of a unit as a file spells it, None where we do not know it."""
-    # Climate files say mm month-1, mm/day: what matters here is the length.
-    text = (declared or "").lower().replace(" month-1", "").replace("/month", "").strip()
-    return next((unit for unit, spellings in _SPELLINGS.items() if text in spellings), None)
-
-
-def to_classes(values: NDArray[np.float64], classes: dict[int, int]) -> NDArray[np.float64]:
-    """Return class codes of ours for a product's own; NaN for those that have none."""
     result = np.full_like(values, np.nan)
+    unknown = ~np.isnan(values)
     for theirs, ours in classes.items():
-        result[values == theirs] = ours
+        here = values == theirs
+        unknown &= ~here
+        if ours is not None:
+            result[here] = ours
+    if unknown.any():
+        first = values[unknown].min()
+        what = "which is no whole number" if first != int(first) else "which is none of them"
+        raise ConfigError(
+            f"{path}: {name} has the class codes {', '.join(map(str, sorted(classes)))}; found "
+            f"{first:g}, {what}; give classes: with one of ours, or null for no data, for each code"
+        )
     return result
 
 
+def refuse_doubtful(
+    name: str, values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+) -> None:
+    """Refuse values that are in range and yet cannot be what the modality holds.
+
+    Args:
+        name: Of the modality or task.
+        values: (band, …) in the modality's unit; NaN where there is nothing.
+        entry: What they came from.
+        readings: How they were read.
+
+    Raises:
+        DataError: Sentinel-2 is 2 at most, Sentinel-1 nowhere negative, a mean temperature not
+            between its minimum and maximum, or a month wetter than its year.
+    """
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return
+    if name == "sentinel2" and known.max() == 0.0 == known.min():
+        raise DataError(
+            f"{entry.path}: sentinel2 is 0 in every pixel; if that means no data, write nodata: 0"
+        )
+    if name == "sentinel2" and known.max() <= _GREATEST_REFLECTANCE:
+        raise DataError(
+            f"{entry.path}: the greatest value of sentinel2 is {known.max():g}, which is "
+            "reflectance, expected reflectance × 10000; write scale: 10000, or scale: auto"
+        )
+    untold = all(reading.unit == "dB" for reading in readings) and entry.unit is None
+    if name == "sentinel1" and untold and entry.scale is None and known.min() >= 0.0:
+        raise DataError(
+            f"{entry.path}: the least value of sentinel1 is {known.min():g}, which is power, "
+            "expected dB; write unit: linear, or unit: dB if it is dB all the same"
+        )
+    if name == "temperature":
+        _refuse_order(entry, values)
+    if name == "precipitation" and np.any(values[1:2] > values[2:3] * (1 + 1e-9)):
+        raise DataError(
+            f"{entry.path}: the precipitation of the month is above the year's; its bands are not "
+            "last_month, month, year: say which is which with bands:"
+        )
+
+
+def _refuse_order(entry: Rasters, values: NDArray[np.float64]) -> None:
+    for first, period_name in ((0, "last_month"), (3, "month"), (6, "year")):
+        high, mean, low = values[first : first + 3]
+        slack = 1e-6
+        if high < mean - slack or mean < low - slack or high < low - slack:
+            raise DataError(
+                f"{entry.path}: the {period_name} temperatures are maximum {high:g}, mean "
+                f"{mean:g}, minimum {low:g} K; its bands are in another order: say which is which "
+                "with bands:"
+            )
+
+
 def to_stored(
-    values: NDArray[np.float64], dtype: str, nodata: float, bands: list[Band], clamp: bool
+    values: NDArray[np.float64], dtype: str, nodata: float, bands: Sequence[Band], clamp: bool
 ) -> NDArray[np.generic]:
     """Return values in the stored type, no-data for NaN.
 

@@ -16,7 +16,9 @@ from rasterio.transform import Affine
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.header import read_header
 from mmearth.curate.sources.files.raster import read_bands
+from mmearth.curate.sources.files.reading import readings
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -62,8 +64,9 @@ def read(
     path: Path, tile: Tile = TILE, resampling: str = "nearest", band: int | str = 1, **keys: Any
 ) -> NDArray[np.float64]:
     """Return one band on the tile's grid."""
-    entry = Rasters(path=path.name, product="any", **keys)
-    return read_bands(path, entry, [band], tile, resampling)[0]
+    entry = Rasters(path=path.name, product="any", bands={"height": band}, **keys)
+    found = readings("eth_gch", entry, {"": read_header(path, entry)}, path.name)
+    return read_bands(path, entry, found, tile, resampling)[0]
 
 
 def centres(tile: Tile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

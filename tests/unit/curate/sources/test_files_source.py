@@ -58,8 +58,8 @@ def write(path: Path, values: NDArray[Any], crs: str | None = "EPSG:32633") -> N
 
 
 def cover(path: Path, code: int, columns: int = 128) -> None:
-    """Write land cover of one class over the first columns of the tile."""
-    write(path, np.full((128, columns), code, np.uint8))
+    """Write land cover of one of our classes over the first columns of the tile."""
+    write(path, np.full((128, columns), 10 * (code + 1), np.uint8))
 
 
 def source(root: Path, polygons: dict[str, Any] | None = None, **rasters: Any) -> Files:
@@ -86,9 +86,9 @@ def seen(outcome: Outcome) -> Observation:
 
 
 def test_the_first_entry_with_data_is_used(tmp_path: Path) -> None:
-    write(tmp_path / "empty.tif", np.full((128, 128), 11, np.uint8))
+    write(tmp_path / "empty.tif", np.full((128, 128), 255, np.uint8))
     with rasterio.open(tmp_path / "empty.tif", "r+") as dataset:
-        dataset.nodata = 11
+        dataset.nodata = 255
     cover(tmp_path / "b.tif", 5)
     cover(tmp_path / "a.tif", 3)
     files = source(
@@ -123,7 +123,7 @@ def test_a_world_that_begins_anywhere_covers_both_halves(tmp_path: Path, first: 
         crs="EPSG:4326",
         transform=Affine(1.0, 0.0, first, 0.0, -1.0, 90.0),
     ) as dataset:
-        dataset.write(np.full((1, 180, 360), 4, np.uint8))
+        dataset.write(np.full((1, 180, 360), 50, np.uint8))
     files = source(tmp_path, esa_worldcover=[{"path": "world.tif"}])
     for lon in (-179.9999, -72.5, 0.0, 34.1, 179.9999):
         found = files.observe(Tile.at(lon, 10.5), ["esa_worldcover"], None)["esa_worldcover"]
@@ -194,7 +194,7 @@ def test_a_pattern_without_files_is_a_problem_where_nothing_else_covers(tmp_path
 
 
 def test_a_raster_without_a_crs(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", np.full((128, 128), 3, np.uint8), crs=None)
+    write(tmp_path / "a.tif", np.full((128, 128), 40, np.uint8), crs=None)
     found = source(tmp_path, esa_worldcover=[{"path": "a.tif"}]).observe(
         TILE, ["esa_worldcover"], None
     )["esa_worldcover"]

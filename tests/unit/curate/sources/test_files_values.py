@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ def test_a_band_that_the_modality_does_not_have(tmp_path: Path) -> None:
 def test_a_band_that_the_file_does_not_have(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", layers(1.0))
     sentence = refused(tmp_path, "eth_gch", ConfigError)
-    assert "a.tif has no band 2; it has 1 bands" in sentence
+    assert "a.tif has 1 band without descriptions, expected 2: height, uncertainty" in sentence
+    assert "say which is which with bands:, such as {height: 1}" in sentence
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_scale_and_offset_come_before_the_unit(tmp_path: Path) -> None:
 def test_a_unit_that_cannot_become_the_modalitys(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", layers(12.0, 1.0))
     sentence = refused(tmp_path, "eth_gch", ConfigError, unit="K")
-    assert "is in 'K', expected 'm', 'mm', 'cm', 'km', 'ft'" in sentence
+    assert "is in 'K', expected m, mm, cm, dm, km, ft, in, US survey foot" in sentence
     assert "correct unit:" in sentence
 
 
@@ -156,20 +158,35 @@ def test_a_wrong_unit_shows_in_the_range(tmp_path: Path) -> None:
     assert "month_mean: found values 21 to 21 K, expected 150 to 350; check unit:" in sentence
 
 
-def test_class_codes_are_translated_and_unknown_ones_are_no_data(tmp_path: Path) -> None:
+def test_class_codes_are_translated_and_null_is_no_data(tmp_path: Path) -> None:
     values = layers(10, dtype="uint8")
     values[0, 0, :4] = [100, 95, 0, 255]
     write(tmp_path / "a.tif", values)
-    found = seen(tmp_path, "esa_worldcover", classes={10: 0, 95: 9, 100: 10})
+    found = seen(tmp_path, "esa_worldcover", classes={10: 0, 95: 9, 100: 10, 0: None, 255: None})
     assert found.shape == (1, 128, 128)
     assert found[0, 0, :5].tolist() == [10, 9, 11, 11, 0]
 
 
-def test_class_codes_that_are_not_translated_must_be_ours(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", layers(100, dtype="uint8"))
-    sentence = refused(tmp_path, "esa_worldcover", DataError)
-    assert "label: found values 100 to 100" in sentence
-    assert "expected 0 to 10" in sentence
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (3, "esa_worldcover has the class codes 0, 10, 20, .* found 3, which is none of them"),
+        (10.5, "found 10.5, which is no whole number; give classes: with one of ours, or null"),
+    ],
+)
+def test_a_class_code_that_the_product_does_not_have(
+    tmp_path: Path, code: float, sentence: str
+) -> None:
+    write(tmp_path / "a.tif", layers(code))
+    assert re.search(sentence, refused(tmp_path, "esa_worldcover", ConfigError))
+
+
+def test_a_known_products_own_codes_become_ours(tmp_path: Path) -> None:
+    values = layers(10, dtype="uint8")
+    values[0, 0, :4] = [100, 95, 0, 20]
+    write(tmp_path / "a.tif", values)
+    found = seen(tmp_path, "esa_worldcover", product="ESA WorldCover 2021", stand_in="of 2021")
+    assert found[0, 0, :5].tolist() == [10, 9, 11, 1, 0]
 
 
 @pytest.mark.parametrize(

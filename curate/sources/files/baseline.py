@@ -1,0 +1,43 @@
+"""Sentinel-2's processing baselines: from 04.00 on, digital numbers are 1000 too high.
+
+Source:
+    ESA, Sentinel-2 products specification document 14.9: BOA_ADD_OFFSET and RADIO_ADD_OFFSET of
+    processing baseline 04.00, in operation since 25 January 2022.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+OFFSET = -1000.0
+"""Added to digital numbers of baseline 04.00 and later."""
+_FROM, _SINCE = 4.0, "2022-01-25"
+
+
+def offset_told(tags: Mapping[str, str], name: str) -> float | None:
+    """Return the offset that a file tells by its baseline, None where it tells none.
+
+    Args:
+        tags: `PROCESSING_BASELINE` (04.00) or `boa_offset_applied` in any spelling; others do not
+            matter.
+        name: Its path, where a product's name has `_N0400_`.
+    """
+    for key, text in tags.items():
+        if "offset_applied" in key.lower() and text.strip().lower() in ("true", "yes", "1"):
+            return 0.0
+    for key, text in tags.items():
+        found = re.fullmatch(r"\s*N?(\d\d)\.?(\d\d)\s*", text)
+        if "baseline" in key.lower() and found is not None:
+            return _offset(found[1], found[2])
+    named = re.search(r"(?<![A-Za-z0-9])N(\d\d)(\d\d)(?![A-Za-z0-9])", name)
+    return _offset(named[1], named[2]) if named is not None else None
+
+
+def offset_of_date(date: str) -> float:
+    """Return the offset of scenes of a day, `YYYY-MM-DD`, that were never processed again."""
+    return OFFSET if date >= _SINCE else 0.0
+
+
+def _offset(whole: str, hundredths: str) -> float:
+    return OFFSET if float(f"{whole}.{hundredths}") >= _FROM else 0.0

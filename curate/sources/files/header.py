@@ -1,0 +1,279 @@
+"""What a raster says of itself, and whether it can be placed on the Earth."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.warp import transform_bounds
+
+from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.times import Month, months_of
+
+RASTER_ERRORS = (RasterioError, CPLE_BaseError, CRSError, ValueError, OSError, IndexError)
+"""What rasterio raises for a file that it cannot use; GDAL's own errors are in no tree of its."""
+
+Bounds = tuple[float, float, float, float]
+
+_DESCRIBING_TAGS = ("TIFFTAG_IMAGEDESCRIPTION", "DESCRIPTION", "description", "long_name")
+
+
+@dataclass(frozen=True, slots=True)
+class BandHeader:
+    """What a raster says of one of its bands."""
+
+    number: int
+    """From 1, alpha bands counted too."""
+    description: str | None
+    """Its name, as the file gives it."""
+    unit: str | None
+    """Of its values, as the file spells it."""
+    scale: float
+    """Stored value × scale + offset = the value."""
+    offset: float
+    """See `scale`."""
+    nodata: tuple[float, ...]
+    """Stored values that mean no data."""
+    valid: tuple[float, float] | None
+    """Least and greatest valid stored value, where a NetCDF variable says so."""
+    dtype: str
+    """NumPy's name of the stored type."""
+    month: Month | None
+    """Of what month it is, where the file says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a raster says of itself."""
+
+    path: Path
+    """The file."""
+    bounds: Bounds
+    """West, south, east, north in degrees, west ≤ east; may lie beyond 180."""
+    bands: tuple[BandHeader, ...]
+    """In the file's order, without alpha bands."""
+    tags: dict[str, str]
+    """Those of the whole file that tell of baselines and descriptions."""
+    of_times: bool
+    """Its bands are moments in time."""
+    crs_told: str | None
+    """The `crs:` of the entry, where the file declares another."""
+
+
+def read_header(path: Path, entry: Rasters) -> Header:
+    """Return what a raster says of itself.
+
+    Raises:
+        ConfigError: It holds several variables and the entry names none of them.
+        FormatError: It cannot be opened, is complex, or does not say where on the Earth it lies.
+    """
+    with opened(path, entry.variable) as dataset:
+        if dataset.count == 0:
+            raise ConfigError(_several(path, dataset.subdatasets))
+        if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+            raise FormatError(
+                f"{path} holds complex numbers; expected real ones: convert it first, such as to "
+                "calibrated backscatter"
+            )
+        crs, told = _crs(dataset, entry, path)
+        _check_transform(dataset, path)
+        months = months_of(dataset)
+        return Header(
+            path,
+            _bounds(dataset, crs, path),
+            tuple(_band(dataset, i, months) for i in _data_bands(dataset)),
+            {key: text for key, text in dataset.tags().items() if _telling(key)},
+            _n_times(dataset, months) > 1,
+            told,
+        )
+
+
+@contextmanager
+def opened(path: Path, variable: str | None) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster, or a variable of it.
+
+    Raises:
+        ConfigError: The variable is not there.
+        FormatError: It cannot be opened, or what it says of itself cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            # A raster without a grid is refused in a sentence of ours.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(dataset_name(path, variable)) as dataset:
+                yield dataset
+    except (ConfigError, FormatError):
+        raise
+    except RASTER_ERRORS as exc:
+        names = _variables(path) if variable is not None else []
+        if names and variable not in names:
+            raise ConfigError(
+                f"{path} has no variable {variable!r}; it has {', '.join(names)}"
+            ) from exc
+        reason = " ".join(str(exc).split())
+        raise FormatError(
+            f"{path} cannot be opened as a raster ({reason}); correct path: or replace it"
+        ) from exc
+
+
+def dataset_name(path: Path, variable: str | None) -> str:
+    """Return what GDAL opens: the path, or the variable of a NetCDF file."""
+    return str(path) if variable is None else f'netcdf:"{path}":{variable}'
+
+
+def crs_of(dataset: rasterio.DatasetReader, entry: Rasters) -> CRS:
+    """Return the CRS to read a raster by: the entry's, or the file's own."""
+    return CRS.from_user_input(entry.crs) if entry.crs is not None else dataset.crs
+
+
+def in_degrees(crs: CRS) -> bool:
+    """Return whether coordinates are degrees east and north of Greenwich."""
+    if not crs.is_geographic:
+        return False
+    text = crs.to_wkt()
+    return bool(re.search(r'UNIT\["degree', text) and re.search(r'PRIMEM\["Greenwich', text))
+
+
+def _crs(dataset: rasterio.DatasetReader, entry: Rasters, path: Path) -> tuple[CRS, str | None]:
+    """Return the CRS, and the entry's text where the file declares another."""
+    own = dataset.crs or None
+    try:
+        crs = crs_of(dataset, entry)
+    except CRSError as exc:
+        raise ConfigError(f"crs: {entry.crs!r} is not known; expected such as EPSG:32633") from exc
+    if not crs:
+        raise FormatError(f"{path} has no CRS; expected one in the file, or crs: in its entry")
+    if not (crs.is_geographic or crs.is_projected):
+        raise FormatError(
+            f"{path} has a local CRS, which lies nowhere on the Earth; give its true one with crs:"
+        )
+    return crs, entry.crs if own is not None and entry.crs is not None and own != crs else None
+
+
+def _check_transform(dataset: rasterio.DatasetReader, path: Path) -> None:
+    found = dataset.transform
+    if found.is_identity:
+        have = "only ground control points or a sensor model" if _has_points(dataset) else "none"
+        raise FormatError(
+            f"{path} says not where its pixels lie: expected a grid, found {have}; make one first, "
+            "such as with gdalwarp, or by interpolating 2-D longitudes and latitudes to a grid"
+        )
+    numbers = tuple(found)[:6]
+    flat = abs(found.determinant) < 1e-300
+    if flat or not all(math.isfinite(number) for number in numbers):
+        raise FormatError(f"{path} has the grid {numbers}, whose pixels have no area; replace it")
+
+
+def _has_points(dataset: rasterio.DatasetReader) -> bool:
+    return bool(dataset.gcps[0]) or dataset.rpcs is not None
+
+
+def _bounds(dataset: rasterio.DatasetReader, crs: CRS, path: Path) -> Bounds:
+    box = dataset.bounds
+    south, north = sorted((box.bottom, box.top))  # rows may run north
+    west, east = sorted((box.left, box.right))
+    if in_degrees(crs):
+        slack = max(abs(n) for n in (dataset.transform.a, dataset.transform.e))
+        if max(north, -south) > 90.0 + slack or max(east, -west) > 540.0 + slack:
+            raise FormatError(
+                f"{path} reaches from {west:g} to {east:g}° E and {south:g} to {north:g}° N; "
+                "expected degrees on the Earth: its CRS or its grid is wrong, correct it or give "
+                "crs:"
+            )
+        return west, south, east, north
+    try:
+        west, south, east, north = transform_bounds(
+            crs, 4326, west, south, east, north, densify_pts=21
+        )
+    except (CPLE_BaseError, RasterioError, CRSError) as exc:
+        raise FormatError(f"{path} lies outside what its CRS can show; correct crs:") from exc
+    if not all(math.isfinite(number) for number in (west, south, east, north)):
+        raise FormatError(f"{path} lies outside what its CRS can show; correct crs:")
+    return west, south, east + (360.0 if east < west else 0.0), north
+
+
+def _data_bands(dataset: rasterio.DatasetReader) -> list[int]:
+    return [i for i, kind in enumerate(dataset.colorinterp) if kind != ColorInterp.alpha]
+
+
+def _n_times(dataset: rasterio.DatasetReader, months: list[Month | None]) -> int:
+    return len({i for i, month in enumerate(months) if month is not None and month.of_axis})
+
+
+def _band(dataset: rasterio.DatasetReader, i: int, months: list[Month | None]) -> BandHeader:
+    tags = dataset.tags(i + 1) if dataset.driver == "netCDF" else {}
+    found = [dataset.nodatavals[i]] + [_number(tags, k) for k in ("_FillValue", "missing_value")]
+    nodata = tuple(dict.fromkeys(n for n in found if n is not None and not math.isnan(n)))
+    return BandHeader(
+        number=i + 1,
+        description=dataset.descriptions[i] or None,
+        unit=(dataset.units[i] or "").strip() or None,
+        scale=dataset.scales[i],
+        offset=dataset.offsets[i],
+        nodata=nodata,
+        valid=_valid(tags),
+        dtype=str(np.dtype(dataset.dtypes[i])),
+        month=months[i],
+    )
+
+
+def _valid(tags: dict[str, str]) -> tuple[float, float] | None:
+    """Return CF's valid range of stored values."""
+    both = re.findall(r"[^{},\s]+", tags.get("valid_range", ""))
+    try:
+        if len(both) == 2:
+            return float(both[0]), float(both[1])
+        low, high = _number(tags, "valid_min"), _number(tags, "valid_max")
+    except ValueError:
+        return None
+    if low is None and high is None:
+        return None
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _number(tags: dict[str, str], key: str) -> float | None:
+    try:
+        return float(tags[key])
+    except (KeyError, ValueError):
+        return None
+
+
+def _telling(key: str) -> bool:
+    return "baseline" in key.lower() or "boa_offset" in key.lower() or key in _DESCRIBING_TAGS
+
+
+def _several(path: Path, subdatasets: list[str]) -> str:
+    names = _names(subdatasets)
+    if not names:
+        return f"{path} holds no raster; correct path:"
+    return (
+        f"{path} holds several variables: {', '.join(names)}; say which with variable: {names[0]}"
+    )
+
+
+def _variables(path: Path) -> list[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                return _names(dataset.subdatasets)
+    except RASTER_ERRORS:
+        return []
+
+
+def _names(subdatasets: list[str]) -> list[str]:
+    """Return the variables of a container that are no coordinates."""
+    names = [re.split(r"[:/]", name)[-1] for name in subdatasets]
+    return [n for n in names if not re.fullmatch(r"(lat|lon|latitude|longitude|time|.*_bnds)", n)]

@@ -1,0 +1,52 @@
+"""What a modality's files have at a tile, as an observation."""
+
+from __future__ import annotations
+
+from mmearth.catalog.errors import ConfigError, NoDataError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.files.choose import choose
+from mmearth.curate.sources.files.index import Index, Product
+from mmearth.curate.sources.files.observe import stored
+
+
+def observation(name: str, index: Index, tile: Tile, date: str | None, source: str) -> Observation:
+    """Return what the files of a modality, or of a pixel-level target, have at a tile.
+
+    Args:
+        name: Of the modality or task.
+        index: Its files.
+        tile: Where.
+        date: The anchor date, or intervals; see `Source.observe`.
+        source: As it stands in provenance.
+
+    Raises:
+        ConfigError: What the configuration says does not go with the files.
+        DataError: A file is damaged, or holds what the modality cannot hold.
+        FormatError: A file that cannot be used might have covered the tile, and no other does.
+        NoDataError: No file covers the tile.
+    """
+    of_month = name in MODALITIES and MODALITIES[name].level == "tile"
+    if of_month and date is None:
+        raise NoDataError(f"no anchor date to take the {name} of")
+    found = choose(name, index.near(tile), tile, date)
+    if found is None:
+        if index.broken:
+            reason = index.broken[0].reason
+            raise type(reason)(str(reason))
+        raise NoDataError(f"no file covers the tile with {name}")
+    when = found.date
+    if name == "sentinel2" and when is None:
+        raise ConfigError(f"{found.entry.path}: sentinel2 fixes the anchor date; give date:")
+    month = int(date[5:7]) if date is not None else 1
+    if of_month and date is not None and not found.entry.months:
+        when = (found.date or date)[:7]  # a climatology is of no year
+    array = stored(name, found.products, found.values, month)
+    ids = tuple(sorted(_source_id(product) for product in found.products))
+    return Observation(name, array, when, source, ids, found.entry.stand_in)
+
+
+def _source_id(product: Product) -> str:
+    """Return a product as provenance names it, with the CRS that was told in place of its own."""
+    return f"{product.name}#crs={product.entry.crs}" if product.crs_told else product.name

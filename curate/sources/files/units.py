@@ -75,7 +75,7 @@ _TEMPERATURES = _spelled(
     {
         "K": ("k|kelvin|kelvins|degk|deg k|degree kelvin|degrees kelvin|°k", Conversion()),
         "degC": (
-            "c|degc|deg c|°c|celsius|degree celsius|degrees celsius|degree c|degrees c|celcius",
+            "c|degc|deg c|°c|celsius|degree celsius|degrees celsius|degree c|degrees c",
             Conversion(1.0, 273.15),
         ),
         "degF": (

@@ -25,7 +25,7 @@ THIRD_PARTIES = {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
         *("PIL", "distributed", "click", "scipy", "h5py", "pyproj"),
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
-        "tenacity",
+        *("tenacity", "cftime"),
     },
     "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click", "tqdm"},
     "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
@@ -50,6 +50,7 @@ ONLY_IN = {
     "olmoearth_pretrain_minimal": {"encoders"},
     "huggingface_hub": {"encoders"},
     "tenacity": {"earthengine"},
+    "cftime": {"times.py"},
     "click": {"cli.py", "options.py"},
 }
 STANDARD_LIBRARY = set(__import__("sys").stdlib_module_names)

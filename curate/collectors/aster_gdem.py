@@ -19,11 +19,11 @@ def _ask(place: Place, image: Any, date: Any) -> dict[str, Any]:
 
 
 def _draw(place: Place, date: str, facts: Facts) -> Any:
-    raw = ee.Image(MAP).select("b1")
+    raw = ee.Image(MAP).select("b1").toFloat()
     elevation = raw.updateMask(raw.neq(_NODATA))
     # The slope is taken on the map's own 30 m grid, then both are brought to the tile's.
     both = elevation.addBands(ee.Terrain.slope(elevation))
-    return both.resample("bilinear").unmask(_NODATA, False).toFloat()
+    return both.resample("bilinear").unmask(_NODATA, False)
 
 
 def _read(seen: Seen) -> Observation:

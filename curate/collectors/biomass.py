@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import ee
@@ -11,7 +12,9 @@ from mmearth.catalog.sample import Observation
 from mmearth.curate.collectors.collector import Collector, Facts, Place, Seen, of_pixels
 from mmearth.curate.seasons import YEAR
 
-INDEX = "LARSE/GEDI/GEDI04_A_002_INDEX"
+TABLES = "LARSE/GEDI/GEDI04_A_002"
+"""The folder of GEDI L4A's tables, one a granule."""
+INDEX = f"{TABLES}_INDEX"
 CIRCLE_M = 650
 """Footprints this near to the centre decide the season (MMEarth-Bench §3)."""
 MOST = 2000.0
@@ -30,10 +33,18 @@ _KEEP = (
 
 def good(granule: str) -> Any:
     """Return the footprints of a granule that pass the published filters."""
-    table = ee.FeatureCollection(granule)
-    for name, operator, value in _KEEP:
-        table = table.filter(_compare(name, operator, value))
-    return table.filter(ee.Filter.greaterThan(leftField="leaf_off_doy", rightField="leaf_on_doy"))
+    kept = [_compare(name, operator, value) for name, operator, value in _KEEP]
+    late = ee.Filter.greaterThan(leftField="leaf_off_doy", rightField="leaf_on_doy")
+    return ee.FeatureCollection(granule).filter(ee.Filter.And(*kept, late))
+
+
+def footprints(granules: Iterable[str], around: Any) -> Any:
+    """Return the good footprints of some granules inside a geometry, one collection.
+
+    One list of tables, as published: its depth is the same for one granule and for a thousand.
+    """
+    tables = [good(granule).filterBounds(around) for granule in granules]
+    return ee.FeatureCollection(tables).flatten() if tables else ee.FeatureCollection([])
 
 
 def _compare(name: str, operator: str, value: float) -> Any:
@@ -42,21 +53,13 @@ def _compare(name: str, operator: str, value: float) -> Any:
     return ee.Filter.gt(name, value) if operator == "greater_than" else ee.Filter.lte(name, value)
 
 
-def _footprints(place: Place, around: Any) -> Any:
-    """Return the good footprints of all granules inside a geometry, one collection."""
-    merged = ee.FeatureCollection([])
-    for granule in place.granules or ():
-        merged = merged.merge(good(granule).filterBounds(around))
-    return merged
-
-
 def in_season(place: Place, collection: Any) -> Any:
     """Return the images that begin while one of the footprints had its leaves on.
 
     Source:
         MMEarth-Bench §3: one window for each (leaf_on_doy, leaf_off_doy) within 650 m, in 2020.
     """
-    near = _footprints(place, place.point.buffer(CIRCLE_M)).distinct(
+    near = footprints(place.granules or (), place.point.buffer(CIRCLE_M)).distinct(
         ["leaf_on_doy", "leaf_off_doy"]
     )
     on, off = near.aggregate_array("leaf_on_doy"), near.aggregate_array("leaf_off_doy")
@@ -85,7 +88,7 @@ def _area(place: Place) -> Any:
 
 
 def _ask(place: Place, image: Any, date: Any) -> dict[str, Any]:
-    inside = _footprints(place, _area(place))
+    inside = footprints(place.granules or (), _area(place))
     return {
         "count": inside.size(),
         "leaf_on": inside.distinct(["leaf_on_doy"]).aggregate_array("leaf_on_doy"),
@@ -96,7 +99,7 @@ def _draw(place: Place, date: str, facts: Facts) -> Any:
     if not facts["count"]:
         return None
     blank = ee.Image.constant(_NODATA).toFloat()
-    return blank.paint(_footprints(place, _area(place)), "agbd")
+    return blank.paint(footprints(place.granules or (), _area(place)), "agbd")
 
 
 def _read(seen: Seen) -> Observation:

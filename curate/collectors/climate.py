@@ -34,9 +34,9 @@ def ask_months(
         last = ee.Date.fromYMD(date.get("year"), before, 1)
     twelve = months.filterDate(this.advance(-11, "month"), this.advance(1, "month"))
     return {
-        "last_month": place.mean(_one(months, last)),
-        "month": place.mean(_one(months, this)),
-        "year": place.mean(year(twelve)),
+        "last_month": _means(place, _of_month(months, last), _first),
+        "month": _means(place, _of_month(months, this), _first),
+        "year": _means(place, twelve, year),
         "year_images": ee.Dictionary(ask_images(twelve)),
         "last_images": ee.Dictionary(ask_images(_of_month(months, last))),
     }
@@ -46,9 +46,17 @@ def _of_month(months: Any, first: Any) -> Any:
     return months.filterDate(first, first.advance(1, "month"))
 
 
-def _one(months: Any, first: Any) -> Any:
-    """Return the image of a month; the mean of one image is the image, of none has no bands."""
-    return _of_month(months, first).mean()
+def _first(months: Any) -> Any:
+    return ee.Image(months.first())
+
+
+def _means(place: Place, months: Any, one: Callable[[Any], Any]) -> Any:
+    """Return a list of the means of one image of some months; it is empty where there are none.
+
+    An image that was made of none has no bands, and the service refuses to reduce it: "Need 1 bands
+    for Reducer.mean, image has 0" (r-spatial/rgee#153).
+    """
+    return months.limit(1).toList(1).map(lambda _: place.mean(one(months)))
 
 
 def read_values(seen: Seen, name: str, order: Sequence[tuple[str, str]]) -> Observation:
@@ -58,9 +66,9 @@ def read_values(seen: Seen, name: str, order: Sequence[tuple[str, str]]) -> Obse
         NoDataError: The service has none there: the sea, or months not yet published.
     """
     year, last = seen.facts["year_images"], seen.facts["last_images"]
-    if len(set(year["indices"])) < 12 or not last["indices"]:
+    if len(set(year["indices"])) < 12 or not last["indices"] or not seen.facts["month"]:
         raise NoDataError(f"ERA5-Land has no twelve months that end with {seen.date[:7]}")
-    values = [seen.facts[period].get(band) for period, band in order]
+    values = [seen.facts[period][0].get(band) for period, band in order]
     if any(value is None for value in values):
         raise NoDataError("ERA5-Land has no values here: the tile lies at sea")
     ids = tuple(sorted({*image_ids(MONTHS, year), *image_ids(MONTHS, last)}))

@@ -20,8 +20,8 @@ def _ask(place: Place, image: Any, date: Any) -> dict[str, Any]:
 
 
 def _draw(place: Place, date: str, facts: Facts) -> Any:
-    both = ee.Image(HEIGHT).addBands(ee.Image(DEVIATION))
-    return both.resample("bilinear").unmask(_NODATA, False).toFloat()
+    both = ee.Image(HEIGHT).addBands(ee.Image(DEVIATION)).toFloat()
+    return both.resample("bilinear").unmask(_NODATA, False)
 
 
 def _read(seen: Seen) -> Observation:

@@ -17,7 +17,12 @@ ICE = "N/A"  # RESOLVE's BIOME_NAME of "Rock and Ice", which is no ecoregion
 
 
 def ask_names(place: Place) -> dict[str, Any]:
-    """Return the part of the scalar expression with the names at the tile's centre."""
+    """Return the part of the scalar expression with the names at the tile's centre.
+
+    Source:
+        ee_data.py of github.com/lgordon99/mmearth-bench at 8d74644, with the names of the published
+        files; earlier versions took the first polygon that touches a circle of 640 m.
+    """
     here = ee.FeatureCollection(POLYGONS).filterBounds(place.point).limit(1)
     return {
         "biome": here.aggregate_array("BIOME_NAME"),

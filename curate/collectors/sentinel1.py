@@ -63,8 +63,8 @@ def _band(facts: Facts, orbit: str, polarisation: str) -> Any:
     """Return one band in decibels; all of it is no-data where no such band was acquired."""
     for scene in facts[orbit]:
         if polarisation in scene["bands"]:
-            image = ee.Image(f"{SCENES}/{scene['index']}").select(polarisation)
-            return image.resample("bilinear").unmask(_NODATA, False).toFloat()
+            image = ee.Image(f"{SCENES}/{scene['index']}").select(polarisation).toFloat()
+            return image.resample("bilinear").unmask(_NODATA, False)
     return ee.Image.constant(_NODATA).toFloat()
 
 

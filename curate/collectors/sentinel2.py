@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ee
@@ -32,11 +34,35 @@ _NODATA = 65535
 _OTHER_ZONE = 1e6
 
 
-def scenes(place: Place) -> tuple[Any, Any]:
-    """Return the scenes that cover a place in its season, and the clear ones, best first.
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """Collections of scenes that cover a place in its season, as expressions."""
+
+    seen: Any
+    """All of them."""
+    masked: Any
+    """Those with the band MSK_CLDPRB."""
+    judged: Any
+    """Those of `masked` with a partner in CLOUDS: others cannot be judged, as published."""
+    clear: Any
+    """Those of `judged` that pass every test, best first."""
+
+    @property
+    def counts(self) -> Any:
+        """How many there are of each but the last, as an expression of a dictionary."""
+        parts = {"seen": self.seen, "masked": self.masked, "judged": self.judged}
+        return ee.Dictionary({name: part.size() for name, part in parts.items()})
+
+
+def scenes(place: Place) -> Scenes:
+    """Return the scenes that cover a place in its season.
 
     The published tests in their order: the scene's footprint, cloud probability of Sen2Cor, of
     s2cloudless, and absent pixels. Each later test is made only of what passed the earlier.
+
+    Some products lack the band MSK_CLDPRB (google/earthengine-catalog, S2_SR: "missing in some
+    products"; one such scene failed a year's composite in leftfield-geospatial/geedim#16), and
+    some have no s2cloudless (Servir-Mekong/hydra-floods#47).
     """
     seen = place.in_season(ee.ImageCollection(SCENES))
     if place.quirks.clouds_on_circle:
@@ -46,7 +72,8 @@ def scenes(place: Place) -> tuple[Any, Any]:
         )
     else:
         seen = seen.filterBounds(place.region).filter(ee.Filter.contains(".geo", place.covered))
-    clear = seen.map(lambda image: _judge(place, image, image, "MSK_CLDPRB", 20))
+    masked = seen.filter(ee.Filter.listContains("system:band_names", "MSK_CLDPRB"))
+    clear = masked.map(lambda image: _judge(place, image, image, "MSK_CLDPRB", 20))
     clear = clear.filter(ee.Filter.lt("MSK_CLDPRB", LIMIT))
     others = place.in_season(ee.ImageCollection(CLOUDS)).filterBounds(place.region)
     same = ee.Filter.equals(leftField="system:index", rightField="system:index")
@@ -56,7 +83,24 @@ def scenes(place: Place) -> tuple[Any, Any]:
     )
     clear = clear.filter(ee.Filter.lt("probability", LIMIT))
     clear = clear.map(lambda image: _absent(place, image)).filter(ee.Filter.lt("SCL", LIMIT))
-    return seen, clear.map(lambda image: _rank(place, image)).sort("rank")
+    clear = clear.map(lambda image: _rank(place, image)).sort("rank")
+    judged = ee.Join.simple().apply(masked, others, same)
+    return Scenes(seen, masked, judged, clear)
+
+
+def no_scene(counts: Mapping[str, int]) -> str:
+    """Return the reason of a place without a clear scene, from `Scenes.counts`."""
+    seen, masked, judged = counts["seen"], counts["masked"], counts["judged"]
+    reason = f"none of the {seen} Sentinel-2 scenes that cover the tile in its season is clear"
+    lacking = [
+        f"{n} without {what}"
+        for n, what in (
+            (seen - masked, "the band MSK_CLDPRB"),
+            (masked - judged, "a partner in s2cloudless"),
+        )
+        if n
+    ]
+    return f"{reason}; not judged: {' and '.join(lacking)}" if lacking else reason
 
 
 def _judge(place: Place, image: Any, clouds: Any, band: str, scale_m: int) -> Any:
@@ -105,8 +149,8 @@ def day(facts: Facts) -> str:
 
 
 def _draw(place: Place, date: str, facts: Facts) -> Any:
-    image = ee.Image(f"{SCENES}/{facts['index']}").select(_BANDS).resample("bilinear")
-    return image.round().unmask(_NODATA, False).toUint16()
+    image = ee.Image(f"{SCENES}/{facts['index']}").select(_BANDS)
+    return image.toFloat().resample("bilinear").round().unmask(_NODATA, False).toUint16()
 
 
 def _read(seen: Seen) -> Observation:

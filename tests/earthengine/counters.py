@@ -46,6 +46,8 @@ class Counters:
     """At any moment."""
     most_in_second: int = 0
     """Begun within any second."""
+    listed: int = 0
+    """Pages of folders, which are not metered."""
     limited: int = 0
     """Answered 429 because the service's own limit was exceeded."""
     _begun: deque[float] = field(default_factory=deque)

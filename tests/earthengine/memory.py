@@ -106,3 +106,11 @@ class Memory:
     def table(self, asset: str) -> Rows:
         """Return a table; KeyError where there is none."""
         return self.tables[asset]
+
+    def assets(self, folder: str) -> Sequence[str]:
+        """Return the ids below a folder; KeyError where there are none."""
+        everything = (*self.images, *self.collections, *self.tables)
+        found = sorted(asset for asset in everything if asset.startswith(f"{folder}/"))
+        if not found:
+            raise KeyError(folder)
+        return found

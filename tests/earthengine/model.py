@@ -117,3 +117,6 @@ class Archive(Protocol):
 
     def table(self, asset: str) -> Table:
         """Return a table."""
+
+    def assets(self, folder: str) -> Sequence[str]:
+        """Return the ids of what a folder holds; KeyError where it is none."""

@@ -35,6 +35,10 @@ class Nothing:
         """Refuse."""
         raise ServiceError(400, "INVALID_ARGUMENT", "this request is not recorded")
 
+    def assets(self, folder: str, page_size: int, page_token: str | None) -> dict[str, Any]:
+        """Refuse."""
+        raise ServiceError(404, "NOT_FOUND", f"Asset '{folder}' does not exist")
+
 
 @contextmanager
 def replaying(replies: dict[str, bytes], path: Path, latency_s: float) -> Iterator[str]:

@@ -110,8 +110,8 @@ class Optical:
     """ISO 8601, UTC."""
     outline: BaseGeometry = WIDE
     """In metres about the tile's centre."""
-    sen2cor: Field = CLEAR
-    """MSK_CLDPRB."""
+    sen2cor: Field | None = CLEAR
+    """MSK_CLDPRB; None for no such band, as in some products."""
     s2cloudless: Field | None = CLEAR
     """`probability`; None for no partner."""
     classes: Field = LAND
@@ -216,7 +216,8 @@ class World:
     def _optical(self, scene: Optical) -> Image:
         reflectance = flat(scene.number) if scene.bands is None else scene.bands
         bands = dict.fromkeys(S2_BANDS, reflectance)
-        own = {"MSK_CLDPRB": scene.sen2cor, "SCL": scene.classes}
+        own = {"SCL": scene.classes}
+        own |= {} if scene.sen2cor is None else {"MSK_CLDPRB": scene.sen2cor}
         about = _about("COPERNICUS/S2_SR_HARMONIZED", scene.index(self.tile), scene.when)
         return self._image("uint16", about, bands | own, scene.outline)
 

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import traceback
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ class Evaluator(Protocol):
         self, graph: Mapping[str, Any], page_size: int, page_token: str | None
     ) -> dict[str, Any]:
         """Return one page of a table."""
+
+    def assets(self, folder: str, page_size: int, page_token: str | None) -> dict[str, Any]:
+        """Return one page of what a public folder holds."""
 
 
 @dataclass
@@ -141,8 +145,24 @@ class _Handler(BaseHTTPRequestHandler):
         elif "/algorithms" in self.path:
             if self._is_known():
                 self._send(200, (_WHEEL / "algorithms.json").read_bytes())
+        elif ":listAssets" in self.path:
+            if self._is_known():
+                self._list()
         else:
             self._fail(404, "NOT_FOUND", f"no route {self.path}")
+
+    def _list(self) -> None:
+        place = urllib.parse.urlsplit(self.path)
+        folder = place.path.partition("/assets/")[2].removesuffix(":listAssets")
+        query = dict(urllib.parse.parse_qsl(place.query))
+        size, token = int(query.get("pageSize", 1000)), query.get("pageToken")
+        self.server.service.counters.listed += 1
+        try:
+            page = self.server.service.evaluate.assets(folder, size, token)
+        except ServiceError as exc:
+            self._fail(exc.status, exc.reason, exc.message)
+        else:
+            self._send(200, json.dumps(page).encode())
 
     def do_POST(self) -> None:
         """Count, misbehave if it is planned, else answer."""

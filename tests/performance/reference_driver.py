@@ -35,7 +35,8 @@ N_REQUESTS = 43
 def visit(tile: Tile) -> int:
     """Ask all there is to ask about one tile; return how many requests it took."""
     place = Place(tile, season(tile.lat, QUIRKS), None, QUIRKS)
-    seen, clear = sentinel2.scenes(place)
+    found = sentinel2.scenes(place)
+    seen, clear = found.seen, found.clear
     scene = ee.Image(clear.first())
     n = 0
     for question in _questions(place, seen, clear, scene):

@@ -17,8 +17,9 @@ from mmearth.curate.collectors.collector import Facts, Place
 def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
     """Return the scalar question about one tile.
 
-    Its answer is `{"seen": n, "scene": [] or [{modality: facts}]}`: how many Sentinel-2 scenes
-    cover the tile in its season, and, where one of them is clear, what each collector asked for.
+    Its answer is `{"counts": {…}, "scene": [] or [{modality: facts}]}`: how many Sentinel-2 scenes
+    cover the tile in its season (`Scenes.counts`), and, where one of them is clear, what each
+    collector asked for.
 
     Args:
         place: Where, when and by which rules.
@@ -39,10 +40,10 @@ def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
         return describe(image, ee.Date(image.date().format("YYYY-MM-dd")))
 
     if anchor is not None:
-        return ee.Dictionary({"seen": 0, "scene": [describe(None, ee.Date(anchor))]})
-    seen, clear = sentinel2.scenes(place)
-    best = clear.limit(1).toList(1).map(of_scene)
-    return ee.Dictionary({"seen": seen.size(), "scene": best})
+        return ee.Dictionary({"counts": {}, "scene": [describe(None, ee.Date(anchor))]})
+    found = sentinel2.scenes(place)
+    best = found.clear.limit(1).toList(1).map(of_scene)
+    return ee.Dictionary({"counts": found.counts, "scene": best})
 
 
 def drawing(

@@ -16,16 +16,17 @@ from shapely.geometry import shape
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
-from mmearth.curate.collectors.biomass import good
+from mmearth.curate.collectors.biomass import footprints
 from mmearth.curate.collectors.regions import ICE, POLYGONS
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.source import Label
-from mmearth.curate.sources.earthengine.granules import granule_index
+from mmearth.curate.sources.earthengine.absent import AbsentError
+from mmearth.curate.sources.earthengine.granules import drop_granule, granule_index
 from mmearth.curate.sources.earthengine.service import Service
 
 LAST_LAT = 51.6
 """Degrees: the space station that carries GEDI goes no further north or south."""
-_GRANULES = 16  # in one request: a chain of thousands of tables is refused
+_GRANULES = 16  # in one request: most shares are full after a few
 _SPARE = 4  # candidates for each place that is wanted, as some overlap
 _COARSE_M = 5000  # of areas that only decide shares
 
@@ -110,14 +111,27 @@ def _draw(service: Service, region: Region, granules: list[str], seed: int) -> I
     for begin in range(0, len(granules), _GRANULES):
         if len(kept) >= region.share:
             return
-        some = granules[begin : begin + _GRANULES]
-        rows = list(service.features(service.made(partial(_candidates, region, some, seed))))
+        rows = _rows(service, region, granules[begin : begin + _GRANULES], seed)
         places = [row["geometry"]["coordinates"] for row in rows]
         for row, place, box in zip(rows, places, _boxes(places), strict=True):
             if len(kept) < region.share and not shapely.intersects(kept, box).any():
                 kept.append(box)
                 shot = str(row["properties"]["shot_number"])
                 yield Label(place[0], place[1], label_id=shot)
+
+
+def _rows(service: Service, region: Region, granules: list[str], seed: int) -> list[dict[str, Any]]:
+    """Return the candidates of some granules, of those that are there."""
+    while True:
+        try:
+            return list(
+                service.features(service.made(partial(_candidates, region, granules, seed)))
+            )
+        except AbsentError as exc:
+            if exc.asset not in granules:
+                raise
+            drop_granule(service, exc.asset)
+            granules = [granule for granule in granules if granule != exc.asset]
 
 
 def _boxes(places: list[list[float]]) -> NDArray[np.object_]:
@@ -130,8 +144,11 @@ def _boxes(places: list[list[float]]) -> NDArray[np.object_]:
 def _candidates(region: Region, granules: list[str], seed: int) -> Any:
     """Return footprints of some granules in a region, in random order."""
     polygons = ee.FeatureCollection(POLYGONS).filter(ee.Filter.eq("ECO_NAME", region.name))
-    merged = ee.FeatureCollection([])
-    for granule in granules:
-        merged = merged.merge(good(granule).filterBounds(polygons.geometry()))
-    mixed = merged.randomColumn("order", seed).sort("order").limit(_SPARE * region.share)
+    found = footprints(granules, polygons.geometry())
+    # By the shot: the order of one table's footprints does not depend on which others are there.
+    mixed = (
+        found.randomColumn("order", seed, "uniform", ["shot_number"])
+        .sort("order")
+        .limit(_SPARE * region.share)
+    )
     return mixed.select(["shot_number"])

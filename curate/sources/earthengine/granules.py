@@ -1,7 +1,8 @@
-"""Which GEDI granules touch a tile: their index, read once a process."""
+"""Which GEDI granules touch a tile: their index and their folder, read once a process."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ from shapely.geometry import shape
 
 from mmearth.catalog.errors import MMEarthError, RefusedError, UnavailableError
 from mmearth.catalog.tile import Tile
-from mmearth.curate.collectors.biomass import INDEX
+from mmearth.curate.collectors.biomass import INDEX, TABLES
 from mmearth.curate.seasons import YEAR
 from mmearth.curate.sources.earthengine.service import Service
 
+_log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _indices: dict[str, GranuleIndex | MMEarthError] = {}
 
@@ -28,6 +30,12 @@ class GranuleIndex:
     """Ids of their tables, sorted."""
     tree: Any
     """STRtree of their outlines, in that order."""
+
+    def without(self, table: str) -> GranuleIndex:
+        """Return the index without one table."""
+        kept = [place for place, name in enumerate(self.tables) if name != table]
+        outlines = self.tree.geometries.take(kept)
+        return GranuleIndex(tuple(self.tables[i] for i in kept), shapely.STRtree(outlines))
 
     def touching(self, outline: shapely.Geometry) -> tuple[str, ...]:
         """Return the tables whose outline touches a geometry in EPSG:4326, sorted."""
@@ -65,13 +73,42 @@ def granule_index(service: Service) -> GranuleIndex:
     return found
 
 
+def drop_granule(service: Service, table: str) -> None:
+    """Forget a table that is not there after all, for the rest of this process."""
+    with _lock:
+        found = _indices.get(service.access.url)
+        if isinstance(found, GranuleIndex) and table in found.tables:
+            _indices[service.access.url] = found.without(table)
+
+
 def _read(service: Service) -> GranuleIndex:
+    there = _tables(service)
     rows = sorted(
         (feature["properties"]["table_id"], feature["geometry"])
         for feature in service.features(service.made(_expression))
+        if there is None or feature["properties"]["table_id"] in there
     )
     outlines = [shape(geometry) for _, geometry in rows]
     return GranuleIndex(tuple(table for table, _ in rows), shapely.STRtree(outlines))
+
+
+def _tables(service: Service) -> frozenset[str] | None:
+    """Return what the folder holds, for the index lists more; None where it cannot be listed.
+
+    Without a list, each table that is not there is found out, and dropped, by the first tile that
+    asks for it.
+
+    Source:
+        utils.py of github.com/lgordon99/mmearth-bench asks for each table of the index by itself
+        and leaves out those that are "not found".
+    """
+    try:
+        return frozenset(service.assets(TABLES))
+    except UnavailableError:
+        raise
+    except MMEarthError as exc:
+        _log.info("the folder of GEDI's tables cannot be listed: %s", exc)
+        return None
 
 
 def _expression() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,10 @@ from mmearth.curate.sources.earthengine.translate import (
 
 PAGE = 5000
 """Most features in one reply (developers.google.com/earth-engine/guides/usage)."""
+LISTED = 1000
+"""Most assets in one page of a folder."""
+_PUBLIC = "projects/earthengine-public/assets"
+"""Where the catalogue lies (ee/_cloud_api_utils.py: convert_asset_id_to_asset_name)."""
 _OK = 200
 _PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
 _PROFILE = "x-earth-engine-computation-profile"
@@ -123,6 +128,30 @@ class Service:
                 return
             request["pageToken"] = page["nextPageToken"]
 
+    def assets(self, folder: str) -> Iterator[str]:
+        """Yield the ids of what a public folder holds; listing is not metered.
+
+        Raises:
+            UnavailableError: As `value`.
+            RefusedError: As `value`.
+            SourceError: As `value`.
+
+        Source:
+            developers.google.com/earth-engine/reference/rest/v1alpha/projects.assets/listAssets
+        """
+        session = self.sign_in()
+        query = {"pageSize": str(LISTED)}
+        while True:
+            route = f"{_PUBLIC}/{folder}:listAssets?{urllib.parse.urlencode(query)}"
+            page = self._send(partial(self._listed, session, route))
+            yield from (asset["id"] for asset in page.get("assets", []))
+            if not page.get("nextPageToken"):
+                return
+            query["pageToken"] = page["nextPageToken"]
+
+    def _listed(self, session: Session, route: str) -> dict[str, Any]:
+        return _document(self._reply(*session.get(route)))
+
     def _body(self, question: Asked, rest: dict[str, Any]) -> str:
         """Return the JSON of a request; the expression is JSON already."""
         tag = {"workloadTag": self.tag} if self.tag else {}
@@ -130,12 +159,7 @@ class Service:
         return f'{{"expression": {", ".join([question.text, *parts])}}}'
 
     def _json(self, session: Session, route: str, body: str) -> dict[str, Any]:
-        content = self._ask(session, route, body)
-        try:
-            document: dict[str, Any] = json.loads(content)
-        except ValueError as exc:
-            raise UnavailableError(f"Earth Engine sent {len(content)} bytes, no JSON") from exc
-        return document
+        return _document(self._ask(session, route, body))
 
     def _ask(self, session: Session, route: str, body: str) -> bytes:
         """Send one question once; return the content of its reply."""
@@ -143,6 +167,10 @@ class Service:
         head, content = session.post(route, body, headers)
         if self.profiles is not None and _PROFILE in head:
             self.profiles.append(head[_PROFILE])
+        return self._reply(head, content)
+
+    def _reply(self, head: Any, content: bytes) -> bytes:
+        """Return the content of a reply that is one."""
         status = int(head["status"])
         if status == _OK:
             return content
@@ -181,6 +209,14 @@ class Service:
         longest: float = self.access.pause_s * 2 ** (state.attempt_number - 1)
         # No byte of the data depends on this number; it keeps workers from knocking in step.
         return min(longest, self.access.longest_pause_s) * (0.5 + 0.5 * random.random())
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(content)
+    except ValueError as exc:
+        raise UnavailableError(f"Earth Engine sent {len(content)} bytes, no JSON") from exc
+    return document
 
 
 def _message(content: bytes) -> str:

@@ -101,6 +101,20 @@ class Session:
         head, content = self.http.request(url, "POST", body, {**usual, **headers})
         return head, content
 
+    def get(self, route: str) -> tuple[Any, bytes]:
+        """Ask for a resource; return the reply's head and content.
+
+        Args:
+            route: Below `/v1/`, with its query.
+
+        Raises:
+            requests.RequestException: As `post`.
+            GoogleAuthError: As `post`.
+        """
+        usual = {"x-goog-user-project": self.project}
+        head, content = self.http.request(f"{self.access.url}/v1/{route}", "GET", None, usual)
+        return head, content
+
 
 def connect(access: Access, send: Callable[[Callable[[], None]], object]) -> Session:
     """Return the process's session; sign in unless it is.

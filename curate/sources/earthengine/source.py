@@ -16,15 +16,16 @@ from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.seasons import around, season
 from mmearth.curate.source import Label, Outcome, Visit
+from mmearth.curate.sources.earthengine.absent import AbsentError
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import Asked, together
 from mmearth.curate.sources.earthengine.expressions import pixels_of
 from mmearth.curate.sources.earthengine.footprints import biomass_labels
-from mmearth.curate.sources.earthengine.granules import granules_at
+from mmearth.curate.sources.earthengine.granules import drop_granule, granules_at
 from mmearth.curate.sources.earthengine.service import Service
 from mmearth.curate.sources.earthengine.template import pixel_question, scalar_question
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same scenes would give other bytes."""
 
 
@@ -63,7 +64,7 @@ class EarthEngine:
 
     @property
     def name(self) -> str:
-        """`earthengine 1`."""
+        """`earthengine 2`."""
         return f"earthengine {VERSION}"
 
     @property
@@ -149,20 +150,25 @@ class EarthEngine:
         self.service.sign_in()
         return Question(place, anchor, scalar_question(place, visit.wanted, anchor))
 
-    def _answered(self, visit: Visit) -> Question:
-        """Return the first question with its answer, foreseen or asked for now."""
-        foreseen = self.answers.pop(visit, None)
-        if foreseen is not None:
-            return foreseen
-        question = self._question(visit)
-        return replace(question, answer=self.service.value(question.scalars))
-
     def _see(self, visit: Visit) -> dict[str, Outcome]:
-        """Ask the two questions and decode the answers."""
-        question = self._answered(visit)
+        """Ask the two questions, anew without each table of GEDI that turns out to be absent."""
+        question = self.answers.pop(visit, None) or self._question(visit)
+        while True:
+            try:
+                return self._seen(visit, question)
+            except AbsentError as exc:
+                if exc.asset not in (question.place.granules or ()):
+                    raise
+                drop_granule(self.service, exc.asset)
+                question = self._question(visit)
+
+    def _seen(self, visit: Visit, question: Question) -> dict[str, Outcome]:
+        """Ask the two questions, of which the first may be answered, and decode the answers."""
+        if question.answer is None:
+            question = replace(question, answer=self.service.value(question.scalars))
         place, names, answer = question.place, visit.wanted, question.answer
         if not answer["scene"]:
-            raise NoDataError(_no_scene(place, answer["seen"]))
+            raise NoDataError(_no_scene(place, answer["counts"]))
         facts: Mapping[str, Facts] = answer["scene"][0]
         day = question.anchor or sentinel2.day(facts["sentinel2"])
         image, fields = pixel_question(place, day, facts, names)
@@ -199,7 +205,7 @@ def _known(wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name in COLLECTORS)
 
 
-def _no_scene(place: Place, n_seen: int) -> str:
-    if place.granules is not None and not n_seen:
+def _no_scene(place: Place, counts: Mapping[str, int]) -> str:
+    if place.granules is not None and not counts["seen"]:
         return "no Sentinel-2 scene was taken while a GEDI footprint of the tile was in leaf"
-    return f"none of the {n_seen} Sentinel-2 scenes that cover the tile in its season is clear"
+    return sentinel2.no_scene(counts)

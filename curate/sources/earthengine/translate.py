@@ -18,6 +18,7 @@ from mmearth.catalog.errors import (
     SourceError,
     UnavailableError,
 )
+from mmearth.curate.sources.earthengine.absent import absence
 from mmearth.curate.sources.earthengine.advice import advice, token_advice
 
 CLIENT_ERRORS = (
@@ -39,7 +40,6 @@ _SPENT = re.compile(
 _AGGREGATIONS = "concurrent aggregations"
 _BUSY = ("too many concurrent", _AGGREGATIONS, "too many requests", "internal error", "try again")
 _RATE = re.compile(r"rate ?limit|rate exceeded|quota exceeded")
-_ABSENT = ("not found", "does not exist", "does not have access")
 _BUSY_STATUS = frozenset({408, 429, 499, *range(500, 600)})
 _NO_SERVICE = frozenset({502, 503, 504})
 
@@ -70,6 +70,9 @@ def refusal(status: int, message: str) -> MMEarthError:
         status: Of HTTP.
         message: What the service says.
     """
+    absent = absence(message)
+    if absent is not None and status in {400, 404}:
+        return absent
     text = " ".join(message.split()).lower()
     message = _short(message)
     if _is_limit(status, text):
@@ -137,11 +140,6 @@ def _deterministic(status: int, text: str, message: str) -> MMEarthError:
     """Return the error of a request that would fail again."""
     if _any(text, _TOO_MUCH):
         return SourceError(f"Earth Engine gave up on the request ({message})")
-    if _any(text, _ABSENT):
-        return RefusedError(
-            f"Earth Engine has no such asset, or not for this account ({message}); ask for access, "
-            "or leave its modality out of `modalities:`"
-        )
     return SourceError(f"Earth Engine refused the request (status {status}: {message})")
 
 

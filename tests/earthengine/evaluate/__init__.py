@@ -43,8 +43,9 @@ from mmearth.tests.earthengine.evaluate.nouns import (
     refuse,
 )
 from mmearth.tests.earthengine.evaluate.pixels import FORMATS, drawn, grid_of
-from mmearth.tests.earthengine.model import Archive, Collection, Table
+from mmearth.tests.earthengine.model import Archive, Collection, ServiceError, Table
 
+_PUBLIC = "projects/earthengine-public/assets"
 FUNCTIONS: dict[str, Lambda] = {
     **arithmetic.FUNCTIONS,
     **collections.FUNCTIONS,
@@ -71,12 +72,13 @@ FUNCTIONS: dict[str, Lambda] = {
 class Evaluate:
     """Answers expressions over an archive."""
 
-    def __init__(self, archive: Archive, eecu_s: float = 0.5) -> None:
+    def __init__(self, archive: Archive, eecu_s: float = 0.5, integers: str = "rounded") -> None:
         """Answer over an archive.
 
         Args:
             archive: The assets.
             eecu_s: EECU-seconds that every profile says its request cost.
+            integers: What becomes of integers between pixels, a key of `surfaces.INTEGERS`.
         """
         self._archive = archive
         self._eecu_s = eecu_s
@@ -84,6 +86,7 @@ class Evaluate:
             **FUNCTIONS,
             "Collection.loadTable": self._table,
             "Image.load": self._image,
+            "Image.resample": surfaces.resampling(integers),
             "ImageCollection.load": self._collection,
             "Profile.getProfiles": self._profiles,
         }
@@ -129,6 +132,23 @@ class Evaluate:
             ServiceError: It cannot be evaluated, or is no table.
         """
         return reply.page(Graph(graph, self._functions).evaluate(), page_size, page_token)
+
+    def assets(self, folder: str, page_size: int, page_token: str | None) -> dict[str, Any]:
+        """Return one page of a public folder, as `listAssets` does.
+
+        Raises:
+            ServiceError: There is no such folder.
+        """
+        try:
+            found = self._archive.assets(folder)
+        except KeyError as error:
+            about = f"Asset '{_PUBLIC}/{folder}' does not exist or doesn't allow this operation."
+            raise ServiceError(404, "NOT_FOUND", about) from error
+        begin = int(page_token or 0)
+        end = begin + page_size
+        listed = [{"name": f"{_PUBLIC}/{asset}", "id": asset} for asset in found[begin:end]]
+        more = {"nextPageToken": str(end)} if end < len(found) else {}
+        return {"assets": listed, **more}
 
     def _image(self, name: str, version: int) -> Picture:
         image = images.picture_of(_found(self._archive.image, name, "Image.load: Image"))

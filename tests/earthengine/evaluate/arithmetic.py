@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -235,7 +236,15 @@ def _unary(name: str) -> Lambda:
 
 
 def _cast(kind: PixelType) -> Lambda:
-    return lambda image: each(image, lambda values: cast_to(values, kind), lambda _: kind)
+    def cast(image: Picture) -> Picture:
+        made = each(image, lambda values: cast_to(values, kind), lambda _: kind)
+        if kind.precision == "int":
+            return made
+        # A slope is of the same heights, whatever type they are kept in.
+        pairs = zip(made.layers, image.layers, strict=True)
+        return replace(made, layers=tuple(replace(new, derived=old.derived) for new, old in pairs))
+
+    return cast
 
 
 FUNCTIONS: dict[str, Lambda] = {

@@ -112,11 +112,14 @@ def _merge(first: Elements, second: Elements) -> Elements:
 
 
 def _flatten(collection: Elements) -> Elements:
+    """Return what is in the collections, one after the other; indices get their number before."""
+
     def flat() -> Iterator[Any]:
-        for outer in collection.items:
+        for number, outer in enumerate(collection.items):
             if not isinstance(outer, Elements):
                 raise refuse("Collection.flatten: Expected a collection of collections.")
-            yield from outer.items
+            for item in outer.items:
+                yield with_properties(item, {"system:index": f"{number}_{identity(item)}"})
 
     return Elements(Stream(flat()), collection.images)
 

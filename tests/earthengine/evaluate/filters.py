@@ -22,6 +22,8 @@ from mmearth.tests.earthengine.evaluate.nouns import (
     refuse,
 )
 
+BAND_NAMES = "system:band_names"
+"""A property of every image, which follows its bands."""
 GEOMETRY_FIELDS = (".geo", ".all", "system:footprint")
 
 
@@ -48,6 +50,8 @@ def prop(element: Any, name: str) -> Any:
     if isinstance(element, Picture):
         if name in GEOMETRY_FIELDS and name not in element.properties:
             return element.footprint
+        if name == BAND_NAMES:
+            return [layer.name for layer in element.layers]
         return element.properties.get(name)
     raise refuse(f"Element.get, argument 'object': Invalid type. Actual value: {element!r:.80}")
 

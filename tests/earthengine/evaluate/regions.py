@@ -29,7 +29,7 @@ from mmearth.tests.earthengine.evaluate.nouns import (
 )
 from mmearth.tests.earthengine.evaluate.reducers import Column, Reducer
 from mmearth.tests.earthengine.evaluate.surfaces import on_projection
-from mmearth.tests.earthengine.model import Grid
+from mmearth.tests.earthengine.model import Grid, ServiceError
 
 _NOISE = 1e-6
 """In pixels: an edge this near a pixel's edge lies on it."""
@@ -98,6 +98,12 @@ def _named(image: Picture, reducer: Reducer, columns: Sequence[Column]) -> dict[
     return dict(zip(reducer.outputs, reducer.fold(columns), strict=True))
 
 
+def _no_bands(name: str, reducer: Reducer) -> ServiceError:
+    """Return the refusal of an image that was made of nothing (r-spatial/rgee#153)."""
+    inputs = reducer.inputs
+    return refuse(f"Image.{name}: Need {inputs} bands for Reducer.{reducer.name}, image has 0.")
+
+
 def _target(
     image: Picture, crs: Projection | None, transform: list[float] | None, scale: float | None
 ) -> Projection:
@@ -122,7 +128,7 @@ def reduce_region(
     centre; masked pixels never count.
     """
     if not image.layers:
-        return {}
+        raise _no_bands("reduceRegion", reducer)
     region = image.footprint if geometry is None else geometry
     if region is None:
         raise refuse("Image.reduceRegion: Please specify a geometry; the image is unbounded.")
@@ -144,7 +150,7 @@ def _reduce_regions(
 ) -> Elements:
     """Return the features with the outputs as properties; a single band's by the output's name."""
     if not image.layers:
-        raise refuse("Image.reduceRegions: The image has no bands.")
+        raise _no_bands("reduceRegions", reducer)
     projection = _target(image, crs, transform, scale)
 
     def one(item: Any) -> Any:

@@ -12,6 +12,7 @@ from mmearth.tests.earthengine.evaluate.arithmetic import lasting
 from mmearth.tests.earthengine.evaluate.lattice import nominal_scale, scaled, through
 from mmearth.tests.earthengine.evaluate.nouns import (
     Affine,
+    Array,
     Lambda,
     Layer,
     Picture,
@@ -81,10 +82,25 @@ def _reproject(
     return replace(image, layers=layers)
 
 
-def _resample(image: Picture, mode: str) -> Picture:
+INTEGERS: dict[str, Callable[[Array], Array] | None] = {
+    "fractions": None,
+    "rounded": np.rint,
+    "truncated": np.trunc,
+}
+"""What might become of integers between pixels: no public page says what the service does. With
+None the band becomes one of fractions, else it keeps its type."""
+
+
+def resampling(integers: str) -> Lambda:
+    """Return Image.resample by one reading of INTEGERS."""
+    whole = INTEGERS[integers]
+    return lambda image, mode: _resample(image, mode, whole)
+
+
+def _resample(image: Picture, mode: str, whole: Callable[[Array], Array] | None) -> Picture:
     """Interpolate where pixels are not those of the image's own projection.
 
-    The archive's own interpolation is used for its bilinear bands; elsewhere integers are rounded.
+    The archive's own interpolation is used for its bilinear bands.
     """
     if mode not in ("bilinear", "bicubic"):
         raise refuse(f"Image.resample: Unknown resampling mode: {mode}.")
@@ -93,14 +109,16 @@ def _resample(image: Picture, mode: str) -> Picture:
         if mode == "bilinear" and layer.smooth is not None:
             return replace(layer, read=layer.smooth)
         between = through(layer.projection, layer.read, mode)
+        fractions = whole is None and layer.kind.precision == "int"
+        kind = NAMED["double"] if fractions else layer.kind
 
         def read(grid: Grid) -> Pixels:
             values, seen = between(grid)
-            if layer.kind.precision == "int" and values.dtype.kind == "f":
-                values = cast_to(np.rint(values), layer.kind)
-            return values.astype(layer.kind.dtype, copy=False), seen
+            if whole is not None and kind.precision == "int" and values.dtype.kind == "f":
+                values = cast_to(whole(values), kind)
+            return values.astype(kind.dtype, copy=False), seen
 
-        return replace(layer, read=read, smooth=None)
+        return replace(layer, kind=kind, read=read, smooth=None)
 
     return replace(image, layers=tuple(one(layer) for layer in image.layers))
 
@@ -147,7 +165,7 @@ def _gradient(elevation: Layer) -> Callable[[Grid], Pixels]:
 FUNCTIONS: dict[str, Lambda] = {
     "Image.projection": _projection,
     "Image.reproject": _reproject,
-    "Image.resample": _resample,
+    "Image.resample": resampling("rounded"),
     "Image.setDefaultProjection": _set_projection,
     "Projection": _make_projection,
     "Projection.atScale": scaled,

@@ -97,3 +97,13 @@ class Planet:
             if asset == granule.table_id:
                 return gedi.Footprints(self.ground, granule.name)
         raise KeyError(asset)
+
+    def assets(self, folder: str) -> Sequence[str]:
+        """Return the ids of what a folder holds.
+
+        Raises:
+            KeyError: It is none.
+        """
+        if f"{folder}/" != gedi.FOLDER:
+            raise KeyError(folder)
+        return sorted(granule.table_id for granule in (*gedi.GRANULES, *gedi.OTHER_YEARS))

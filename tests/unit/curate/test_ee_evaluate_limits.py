@@ -106,7 +106,8 @@ def test_an_image_of_nothing_has_no_bands() -> None:
     nothing = ee.ImageCollection("NONE").mean()
     assert nothing.bandNames().getInfo() == []
     square = ee.Geometry.Rectangle([0, 0, 10, 10], UTM, False)
-    assert nothing.reduceRegion(ee.Reducer.mean(), square, 10).getInfo() == {}
+    with pytest.raises(ee.EEException, match=r"Need 1 bands for Reducer\.mean, image has 0\."):
+        nothing.reduceRegion(ee.Reducer.mean(), square, 10).getInfo()
     with pytest.raises(ee.EEException, match="Image has no bands"):
         _pixels(nothing)
 

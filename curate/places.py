@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 
 class Strict(BaseModel):
     """A part of the configuration: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_crs(crs: str) -> str:
+    try:
+        CRS.from_user_input(crs)
+    except CRSError as exc:
+        raise ValueError("expected a CRS that PROJ knows, such as EPSG:32632") from exc
+    return crs
+
+
+Crs = Annotated[str, AfterValidator(_known_crs)]
+"""A CRS, such as `EPSG:32632`."""
 
 
 class LabelsPlaces(Strict):
@@ -26,8 +40,12 @@ class RangesConfig(Strict):
 
     path: str
     """Any vector file that GDAL reads, in any CRS."""
+    layer: str | None = None
+    """Of the file, where it has several."""
+    crs: Crs | None = None
+    """Of the polygons, where the file names none or a wrong one."""
     name: str = "sci_name"
-    """The field with the species' name; underscores count as blanks."""
+    """The field with the species' name; underscores count as blanks, case does not matter."""
 
 
 class PointsPlaces(Strict):
@@ -35,6 +53,10 @@ class PointsPlaces(Strict):
 
     path: str
     """The file, relative to the configuration's directory."""
+    layer: str | None = None
+    """Of a vector file, where it has several."""
+    crs: Crs | None = None
+    """Of the coordinates: EPSG:4326, or what the file says, unless given."""
     lon: str = "lon"
     """Column of longitudes; ignored where the file has point geometries."""
     lat: str = "lat"
@@ -42,7 +64,9 @@ class PointsPlaces(Strict):
     value: str | None = None
     """Column of the target of a tile-level regression."""
     species: str | None = None
-    """Column of species' names separated by `;`."""
+    """Column of species' names separated by `;`, `,` or `|`."""
+    ignore_unknown: bool = False
+    """Whether names that the task does not know are left out instead of refused."""
     ranges: RangesConfig | None = None
     """Or the polygons that tell which species are present."""
     date: str | None = None
@@ -56,6 +80,10 @@ class GridPlaces(Strict):
 
     path: str
     """Vector file of the polygons."""
+    layer: str | None = None
+    """Of the file, where it has several."""
+    crs: Crs | None = None
+    """Of the polygons, where the file names none or a wrong one."""
     spacing_m: float = Field(gt=0)
     """Distance between neighbouring places, in metres."""
     limit: int | None = Field(default=None, gt=0)
@@ -106,7 +134,11 @@ class SoilPlaces(Strict):
     """
 
     path: str
-    """The table: tabs, commas or semicolons, UTF-8 or Latin-1, plain or gzip."""
+    """The table, in any format that `points:` takes."""
+    layer: str | None = None
+    """Of a vector file, where it has several."""
+    crs: Crs | None = None
+    """Of the coordinates: EPSG:4326, or what the file says, unless given."""
     lon: str = "longitude"
     """Column of longitudes, degrees east."""
     lat: str = "latitude"

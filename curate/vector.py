@@ -2,39 +2,178 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-from pyogrio.errors import DataSourceError
+import pyarrow as pa
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.curate.antimeridian import CrossingError, single_polygons, to_lonlat
+from mmearth.curate.texts import as_text
+
+_log = logging.getLogger(__name__)
 
 
-def read_vector(path: Path, *fields: str) -> gpd.GeoDataFrame:
-    """Return a vector file's features in EPSG:4326, those without geometry left out.
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One layer of a vector file, as it is there."""
+
+    fields: pa.Table
+    """Its attributes as text, null where empty."""
+    shapes: NDArray[np.object_] | None
+    """Its geometries in two dimensions, None where one is absent, (n,); None in a plain table."""
+    crs: CRS | None
+    """Of the geometries; None in a plain table."""
+
+
+def read_layer(path: Path, layer: str | None = None, crs: str | None = None) -> Layer:
+    """Read one layer of a vector file.
+
+    Args:
+        path: Any file that GDAL reads.
+        layer: Its name; None where only one has geometries.
+        crs: What to take for the CRS, where the file names none or a wrong one.
+
+    Raises:
+        ConfigError: The file cannot be read, has several layers or not this one, or has geometries
+            and names no CRS.
+    """
+    try:
+        chosen = _chosen(path, layer)
+        # Times stay as they are written, with their offsets from UTC.
+        meta, table = pyogrio.read_arrow(path, layer=chosen, datetime_as_string=True)
+    except (OSError, DataSourceError, DataLayerError, ValueError, pa.ArrowException) as exc:
+        if isinstance(exc, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} cannot be read as a vector file ({' '.join(str(exc).split())})"
+        ) from exc
+    if meta["geometry_type"] is None:
+        return Layer(as_text(path, table), None, None)
+    name = meta["geometry_name"] or "wkb_geometry"
+    return Layer(
+        as_text(path, table.drop_columns([name])),
+        _shapes(path, table[name]),
+        crs_of(path, meta["crs"], crs),
+    )
+
+
+def crs_of(path: Path, found: object, said: str | None) -> CRS:
+    """Return the CRS of a file's coordinates.
+
+    Args:
+        path: The file.
+        found: What it says itself, as pyproj reads it; None where it says nothing.
+        said: `crs:` of the configuration; the file's own gives way to it, with a warning.
+
+    Raises:
+        ConfigError: Neither says one, or it is none.
+    """
+    if found is None and said is None:
+        raise ConfigError(f"{path} names no CRS; write it into the file, or say crs: EPSG:4326")
+    try:
+        own = None if found is None else CRS.from_user_input(found).to_2d()
+        crs = own if said is None else CRS.from_user_input(said).to_2d()
+    except CRSError as exc:
+        raise ConfigError(
+            f"{path} has the CRS {said or found!r}, which PROJ does not know"
+        ) from exc
+    if crs is None or not (crs.is_geographic or crs.is_projected):
+        raise ConfigError(
+            f"{path} has the CRS {said or found!r}, which has no place on Earth; say crs: with the "
+            "EPSG code of its coordinates"
+        )
+    if own is not None and not own.equals(crs, ignore_axis_order=True):
+        _log.warning("%s says that it is in %s; taken for %s, as crs: says", path, own.name, said)
+    return crs
+
+
+def read_polygons(
+    path: Path, *fields: str, layer: str | None = None, crs: str | None = None
+) -> gpd.GeoDataFrame:
+    """Return a vector file's polygons in EPSG:4326, one row a polygon of one part.
+
+    They are valid, and lie between 180° W and 180° E: those that cross the antimeridian, in
+    whatever CRS, are cut there. Other geometries are left out with a warning.
 
     Args:
         path: Any file that GDAL reads.
         fields: Columns that must be there.
+        layer: See `read_layer`.
+        crs: See `read_layer`.
+
+    Returns:
+        The columns as text, in the order of the file.
 
     Raises:
-        ConfigError: The file cannot be read, names no CRS, or lacks a field.
+        ConfigError: As `read_layer`; a field is missing, the file holds no polygon, or one of them
+            may cross the antimeridian or not.
     """
-    try:
-        # Some writers leave NaN in a coordinate; NumPy would warn about it on every read.
-        with np.errstate(invalid="ignore"):
-            frame = gpd.read_file(path)
-    except (OSError, DataSourceError) as exc:
-        raise ConfigError(
-            f"{path} cannot be read as a vector file ({' '.join(str(exc).split())})"
-        ) from exc
-    if not isinstance(frame, gpd.GeoDataFrame):
+    found = read_layer(path, layer, crs)
+    if found.shapes is None or found.crs is None:
         raise ConfigError(f"{path} has no geometries; expected a vector file")
-    if frame.crs is None:
-        raise ConfigError(f"{path} names no CRS; write it into the file")
     for field in fields:
-        if field not in frame:
-            known = ", ".join(map(str, frame.columns))
+        if field not in found.fields.column_names:
+            known = ", ".join(found.fields.column_names)
             raise ConfigError(f"{path} has no field {field!r}; its fields are {known}")
-    return frame[~(frame.geometry.isna() | frame.geometry.is_empty)].to_crs(4326)
+    parts, row = single_polygons(found.shapes)
+    n_other = found.shapes.size - np.count_nonzero(_absent(found.shapes)) - np.unique(row).size
+    if n_other:
+        _log.warning("%s: %d features are no polygons: left out", path, n_other)
+    try:
+        parts, of_part = to_lonlat(parts, found.crs)
+    except CrossingError as exc:
+        raise ConfigError(f"{path} {exc}") from exc
+    lost = np.setdiff1d(np.arange(row.size), of_part)
+    if lost.size:
+        _log.warning("%s: %d polygons have a vertex that is no place: left out", path, lost.size)
+    if not parts.size:
+        raise ConfigError(f"{path} holds no polygon; expected an area")
+    columns = found.fields.take(pa.array(row[of_part])).to_pandas()
+    return gpd.GeoDataFrame(columns, geometry=parts, crs=4326)
+
+
+def _chosen(path: Path, layer: str | None) -> str | None:
+    """Return the name of the layer to read.
+
+    Raises:
+        ConfigError: There are several, or none of this name.
+    """
+    layers = pyogrio.list_layers(path).tolist()
+    names = [name for name, _ in layers]
+    if layer is not None:
+        if layer not in names:
+            raise ConfigError(
+                f"{path} has no layer {layer!r}; say layer: with one of {', '.join(names)}"
+            )
+        return layer
+    # Programs keep styles and the like in further layers, without geometries.
+    shaped = [name for name, kind in layers if kind is not None] or names
+    if len(shaped) > 1:
+        raise ConfigError(
+            f"{path} has {len(shaped)} layers; say layer: with one of {', '.join(shaped)}"
+        )
+    return shaped[0] if shaped else None
+
+
+def _shapes(path: Path, column: pa.ChunkedArray) -> NDArray[np.object_]:
+    wkb = np.array(column.to_pylist(), dtype=object)
+    with np.errstate(invalid="ignore"):  # some writers leave NaN in a coordinate
+        shapes = np.asarray(shapely.force_2d(shapely.from_wkb(wkb, on_invalid="ignore")))
+    n_damaged = column.length() - column.null_count - int(np.count_nonzero(~_absent(shapes)))
+    if n_damaged:
+        _log.warning("%s: %d geometries are damaged: left out", path, n_damaged)
+    return shapes
+
+
+def _absent(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
+    return np.asarray(shapely.is_missing(shapes))

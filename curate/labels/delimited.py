@@ -1,168 +1,211 @@
-"""Columns of a text table: separator, encoding and compression are found out, not asked for."""
+"""Rows of a text table: separator and quoting are found out, not asked for."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-from numpy.typing import NDArray
-
 from mmearth.catalog.errors import ConfigError
+from mmearth.curate.labels.text import read_text
 
-_SEPARATORS = ("\t", ",", ";")
-_ABSENT = pa.array(["", "-", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", r"\N"])
-"""What stands for an empty cell in exports of R, pandas, PostgreSQL and spreadsheets."""
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_END = "end"  # of the table: a line of these, added to see that no quote swallowed the last lines
-_GZIP = b"\x1f\x8b"
-_HEAD_BYTES = 1 << 18  # the header of any table
+SEPARATORS = ("\t", ",", ";", "|")
+_SEPARATOR_LINE = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # the first line, for Excel
+_NUMBER_LIKE = re.compile(r"\s*[+-]?\d")
+_MOST_MALFORMED = 0.01  # share of the rows beyond which a table is not what it seems
 
 
-def read_columns(path: Path, names: Sequence[str]) -> tuple[pa.Table, int]:
-    """Return columns of a table as text, null where a cell is empty.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The wanted cells of a text table."""
 
-    Tab, comma or semicolon; UTF-8, with or without a byte order mark, or Latin-1; plain or gzip;
-    cells in double quotes may hold separators and line ends. Blanks around a cell do not count.
+    cells: list[tuple[str, ...]]
+    """One text a wanted column, one tuple a row."""
+    lines: list[int]
+    """The line of the file that each row begins at, from 1."""
+    malformed: list[int]
+    """The lines of rows that were left out: too many or too few cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the rows of a file are written."""
+
+    separator: str
+    """Between cells."""
+    n_cells: int
+    """Of the header."""
+    wanted: tuple[int, ...]
+    """Positions of the wanted columns."""
+    places: tuple[int, ...]
+    """Positions of the columns that hold coordinates."""
+
+
+_Pick = Callable[[Sequence[str]], tuple[str, ...]]
+
+
+class _StrayQuoteError(Exception):
+    """A double quote that neither encloses a cell nor stands doubled within one."""
+
+
+def read_rows(path: Path, wanted: Sequence[tuple[str, str]], places: Sequence[str]) -> Rows:
+    """Return the wanted columns of a table of text.
+
+    Tab, comma, semicolon or `|`; cells in double quotes may hold separators and line ends. Where
+    double quotes plainly do not enclose cells they are characters like others.
 
     Args:
         path: The table; its first line names the columns.
-        names: The columns to read, in the order of the result.
-
-    Returns:
-        The columns, and how many lines were left out because they have too many or too few cells.
+        wanted: Of each column the key of the configuration that names it, and its name.
+        places: The names of those that hold coordinates: they tell a row from a line of prose.
 
     Raises:
-        ConfigError: The file cannot be read, is no such table, or lacks a column.
+        ConfigError: The file cannot be read, is no such table, lacks a column, has a stray double
+            quote, or too many of its rows have too many or too few cells.
     """
-    wanted = list(dict.fromkeys(names))
-    separator, n_cells = _layout(path, wanted)
-    end = "\n" + separator.join([_END] * n_cells) + "\n"
-    try:
+    lines = list(io.StringIO(read_text(path), newline=""))
+    first = next(i for i, line in enumerate(lines) if line.strip())
+    separators: Sequence[str] = SEPARATORS
+    if said := _SEPARATOR_LINE.match(lines[first]):
+        separators, first = (said[1],), first + 1
+    with _cells_of_any_length():
+        layout = _layout(path, lines[first:], separators, wanted, places)
         try:
-            table, n_malformed = _read(path, wanted, separator, end, "utf-8")
-        except (pa.ArrowInvalid, UnicodeDecodeError) as exc:
-            if "utf" not in str(exc).lower():
-                raise
-            table, n_malformed = _read(path, wanted, separator, end, "latin-1")
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as exc:
-        raise _unreadable(path, exc) from exc
-    last = table.slice(table.num_rows - 1) if table.num_rows else table
-    if last.to_pylist() != [dict.fromkeys(wanted, _END)]:
+            rows = _quoted(lines, first, layout)
+        except _StrayQuoteError as exc:
+            rows = _unquoted(path, lines, first, layout, str(exc))
+    rows = Rows(rows.cells[1:], rows.lines[1:], rows.malformed)  # without the header
+    n_rows = len(rows.cells) + len(rows.malformed)
+    if len(rows.malformed) > _MOST_MALFORMED * n_rows:
         raise ConfigError(
-            f"{path} has a cell whose double quote is never closed, so that its last lines are "
-            "lost; close the quote or remove it"
+            f"{path}, line {rows.malformed[0]}: has not the {layout.n_cells} cells of the header, "
+            f"as {len(rows.malformed)} of {n_rows} rows; enclose cells that hold a "
+            f"{layout.separator!r} or a line end in double quotes"
         )
-    return table.slice(0, table.num_rows - 1), n_malformed
+    return rows
 
 
-def numbers(column: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return a column of text as numbers.
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _layout(
+    path: Path,
+    lines: Sequence[str],
+    separators: Sequence[str],
+    wanted: Sequence[tuple[str, str]],
+    places: Sequence[str],
+) -> _Layout:
+    """Return the layout that gives the header all wanted columns once.
+
+    Raises:
+        ConfigError: A column is missing, or there several times.
+    """
+    names = [name for _, name in wanted]
+    headers = {separator: _header(lines, separator) for separator in separators}
+    separator = max(
+        separators, key=lambda s: (sum(name in headers[s] for name in names), len(headers[s]))
+    )
+    header = headers[separator]
+    check_columns(path, header, wanted)
+    return _Layout(
+        separator,
+        len(header),
+        tuple(header.index(name) for name in names),
+        tuple(header.index(name) for name in places),
+    )
+
+
+def _header(lines: Sequence[str], separator: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader(lines, delimiter=separator), [])]
+
+
+def check_columns(path: Path, found: Sequence[str], wanted: Sequence[tuple[str, str]]) -> None:
+    """Refuse a table that has not each wanted column once.
 
     Args:
-        column: Text, (n,); null where the cell is empty.
-
-    Returns:
-        The numbers, NaN where there is none, and which cells hold something else than a number;
-        both (n,).
-    """
-    try:
-        values = column.cast(pa.float64())
-        if pc.all(pc.is_finite(values)).as_py() is not False:  # it takes `inf` for a number
-            return _as_numpy(values), np.zeros(len(column), dtype=np.bool_)
-    except pa.ArrowInvalid:
-        pass  # some cell is no plain number: look at each
-    fits = pc.fill_null(pc.match_substring_regex(column, _NUMBER), False)
-    plain = pc.utf8_ltrim(pc.if_else(fits, column, pa.scalar(None, pa.string())), "+")
-    text = pc.and_(pc.is_valid(column), pc.invert(fits)).to_numpy(zero_copy_only=False)
-    return _as_numpy(plain.cast(pa.float64())), np.array(text, dtype=np.bool_)
-
-
-def _as_numpy(values: pa.ChunkedArray) -> NDArray[np.float64]:
-    return np.array(values.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _layout(path: Path, wanted: Sequence[str]) -> tuple[str, int]:
-    """Return what separates the cells of a header that has all wanted columns once, and how many.
+        path: The table.
+        found: The names of its columns.
+        wanted: Of each wanted column the key of the configuration that names it, and its name.
 
     Raises:
-        ConfigError: The file cannot be read, holds no text, or lacks a column.
+        ConfigError: A column is missing, or there several times.
     """
-    try:
-        with _open(path) as stream:
-            head = bytes(stream.read(_HEAD_BYTES))
-    except (OSError, pa.ArrowException) as exc:
-        raise _unreadable(path, exc) from exc
-    if not head.strip() or b"\0" in head:
-        raise ConfigError(
-            f"{path} is {'no text in UTF-8 or Latin-1' if head.strip() else 'empty'}; expected a "
-            "table as CSV or TSV, plain or gzip"
-        )
-    try:
-        text = head.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = head.decode("latin-1").removeprefix("ï»¿")
-    headers = {separator: _cells(text.lstrip(), separator) for separator in _SEPARATORS}
-    separator = max(_SEPARATORS, key=lambda found: len(headers[found]))
-    for name in wanted:
-        count = headers[separator].count(name)
-        if count != 1:
+    for key, name in wanted:
+        count = list(found).count(name)
+        if count > 1:
+            raise ConfigError(f"{path} has {count} columns {name!r} for {key}:; keep one of them")
+        if not count:
             raise ConfigError(
-                f"{path} has {'several columns' if count else 'no column'} {name!r}; its columns "
-                f"are {', '.join(headers[separator])}: name another, or null where there is none"
+                f"{path} has no column {name!r} for {key}:; its columns are {', '.join(found)}: "
+                f"name another with {key}:"
             )
-    return separator, len(headers[separator])
 
 
-def _cells(text: str, separator: str) -> list[str]:
+def _quoted(lines: Sequence[str], first: int, layout: _Layout) -> Rows:
+    """Return the rows as RFC 4180 has them.
+
+    Raises:
+        _StrayQuoteError: A quote does not enclose a whole cell, or a cell that it opens swallows
+            whole rows; names the line.
+    """
+    pick = itemgetter(*layout.wanted)
+    rows, begin = Rows([], [], []), first
+    reader = csv.reader(lines[first:], delimiter=layout.separator, strict=True)
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
-    except csv.Error:  # a cell of more than 128 KiB: not with this separator
-        return []
+        for cells in reader:
+            end = first + reader.line_num
+            if end - begin > 1 and any(_is_row(line, layout) for line in lines[begin + 1 : end]):
+                raise _StrayQuoteError(begin + 1)
+            _add(rows, cells, begin + 1, layout, pick)
+            begin = end
+    except csv.Error as exc:
+        raise _StrayQuoteError(begin + 1) from exc
+    return rows
 
 
-def _open(path: Path) -> pa.NativeFile:
-    with pa.OSFile(str(path)) as file:
-        packed = file.read(len(_GZIP)) == _GZIP
-    return pa.input_stream(str(path), compression="gzip" if packed else None)
+def _unquoted(path: Path, lines: Sequence[str], first: int, layout: _Layout, stray: str) -> Rows:
+    """Return the rows with double quotes as characters like others.
+
+    Raises:
+        ConfigError: Some row has another number of cells then, or a wanted cell holds a quote.
+    """
+    pick = itemgetter(*layout.wanted)
+    rows = Rows([], [], [])
+    for number, line in enumerate(lines[first:], first + 1):
+        if line.strip("\r\n"):
+            _add(rows, line.rstrip("\r\n").split(layout.separator), number, layout, pick)
+    if rows.malformed or any('"' in cell for row in rows.cells for cell in row):
+        raise ConfigError(
+            f"{path}, line {stray}: has a double quote that is never closed, or not at the end of "
+            "its cell, so that cells and rows run together; close, double or remove it"
+        )
+    return rows
 
 
-def _read(
-    path: Path, wanted: Sequence[str], separator: str, end: str, encoding: str
-) -> tuple[pa.Table, int]:
-    """Return the wanted columns with the line `end` after the last, and the number of bad lines."""
-    malformed: list[None] = []
-
-    def skip(_: pa.csv.InvalidRow) -> str:
-        malformed.append(None)
-        return "skip"
-
-    with _open(path) as stream:
-        data = stream.read() + end.encode()
-    table = pa.csv.read_csv(
-        pa.BufferReader(data),
-        # A worker thread that lets go of `skip` after Python has ended aborts the process.
-        pa.csv.ReadOptions(encoding=encoding, use_threads=False),
-        pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=skip),
-        pa.csv.ConvertOptions(
-            include_columns=list(wanted), column_types=dict.fromkeys(wanted, pa.string())
-        ),
-    )
-    return pa.table({name: _trimmed(table[name]) for name in wanted}), len(malformed)
+def _add(rows: Rows, cells: list[str], line: int, layout: _Layout, pick: _Pick) -> None:
+    """Add a row, or its line to those that are malformed; blank lines count as neither."""
+    if len(cells) == layout.n_cells or (
+        len(cells) > layout.n_cells and not any(cells[layout.n_cells :])
+    ):
+        rows.cells.append(pick(cells))
+        rows.lines.append(line)
+    elif cells and any(cell.strip() for cell in cells):
+        rows.malformed.append(line)
 
 
-def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    text = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(text, _ABSENT), pa.scalar(None, pa.string()), text)
-
-
-def _unreadable(path: Path, exc: Exception) -> ConfigError:
-    return ConfigError(
-        f"{path} cannot be read as a table ({' '.join(str(exc).split())}); expected CSV or TSV, "
-        "plain or gzip, with every double quote closed"
-    )
+def _is_row(line: str, layout: _Layout) -> bool:
+    """Return whether a line is a whole row: with a number where the coordinates are."""
+    cells = line.rstrip("\r\n").split(layout.separator)
+    return len(cells) == layout.n_cells and all(_NUMBER_LIKE.match(cells[i]) for i in layout.places)

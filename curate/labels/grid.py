@@ -13,7 +13,7 @@ from mmearth.catalog.tile import EARTH_RADIUS_KM
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.places import GridPlaces
 from mmearth.curate.source import Label
-from mmearth.curate.vector import read_vector
+from mmearth.curate.vector import read_polygons
 
 
 def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
@@ -22,7 +22,7 @@ def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
     Raises:
         ConfigError: The file cannot be read, or no place lies inside.
     """
-    area = read_polygons(base / config.path)
+    area = _area(base / config.path, config)
     step = config.spacing_m / 1000.0 / EARTH_RADIUS_KM * 180.0 / math.pi
     west, south, east, north = area.bounds
     lons: list[float] = []
@@ -50,14 +50,9 @@ def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
     ]
 
 
-def read_polygons(path: Path) -> shapely.Geometry:
-    """Return all polygons of a vector file as one geometry in longitude and latitude.
-
-    Raises:
-        ConfigError: The file cannot be read, names no CRS, or holds no polygon.
-    """
-    area = shapely.union_all(read_vector(path).geometry.to_numpy())
-    if area.is_empty or area.area == 0:
-        raise ConfigError(f"{path} holds no polygon; expected an area to lay the grid on")
+def _area(path: Path, config: GridPlaces) -> shapely.Geometry:
+    """Return all polygons of the file as one geometry in longitude and latitude."""
+    frame = read_polygons(path, layer=config.layer, crs=config.crs)
+    area = shapely.union_all(frame.geometry.to_numpy())
     shapely.prepare(area)
     return area

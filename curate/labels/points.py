@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import math
-from dataclasses import replace
+from collections.abc import Iterable
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
-import geopandas as gpd
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+import numpy as np
+from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
-from mmearth.curate.labels.identity import check_ids, feature_ids, id_text
+from mmearth.curate.labels.identity import check_ids
+from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.ranges import species_in_ranges
+from mmearth.curate.labels.species import listed_species
+from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
-from mmearth.curate.vector import read_vector
+
+_LOG = logging.getLogger(__name__)
+_KEYS = ("lon", "lat", "value", "species", "date", "id")
 
 
 def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
@@ -32,80 +34,28 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     identifiers, which lead predictions back to their places, must tell the rows apart.
 
     Raises:
-        ConfigError: The file cannot be read, a column is missing, an identifier is missing or
-            twice there, or no row is left.
+        ConfigError: The file cannot be read, a column is missing, a cell is not what it should be,
+            an identifier is missing or twice there, or no row is left.
     """
     path = base / config.path
-    frame = _read(path, config)
-    _check_columns(frame, config, path)
     _check_target(task, config, path)
+    columns = {key: getattr(config, key) for key in _KEYS}
+    table = read_table(path, columns, ("lon", "lat", "value"), config.layer, config.crs)
+    lon, lat = locate(table, config.crs)
     if config.id is not None and TASKS[task].optional:
-        check_ids(frame[config.id].tolist(), path)
-    names = ("lon", "lat", config.value, config.species, config.date, config.id)
-    cells = [frame[name].tolist() if name else repeat(None, len(frame)) for name in names]
-    keep = TASKS[task].optional
-    rows = (_label(row, config, path, keep) for row in zip(*cells, strict=True))
-    labels = [label for label in rows if label is not None]
-    if not labels:
-        raise ConfigError(
-            f"{path} has no usable row among {len(frame)}; check its columns and values"
-        )
-    if config.ranges is None:
-        return labels
-    lons, lats = [label.lon for label in labels], [label.lat for label in labels]
-    present = species_in_ranges(config.ranges, base, lons, lats)
-    return [replace(label, species=here) for label, here in zip(labels, present, strict=True)]
-
-
-def _read(path: Path, config: PointsPlaces) -> pd.DataFrame:
-    """Return the table with its coordinates in the columns lon and lat."""
-    ids = feature_ids(path) if config.id == "id" else None
-    try:
-        if path.suffix.lower() == ".csv":
-            frame = pa.csv.read_csv(path).to_pandas()
-        elif path.suffix.lower() in {".parquet", ".geoparquet"}:
-            geo = b"geo" in (pq.read_schema(path).metadata or {})
-            frame = gpd.read_parquet(path) if geo else pq.read_table(path).to_pandas()
-        else:
-            frame = read_vector(path)
-            if ids is not None:
-                frame["id"] = [ids[i] for i in frame.index]
-    except (OSError, pa.ArrowInvalid) as exc:
-        raise ConfigError(
-            f"{path} cannot be read as a table of points ({' '.join(str(exc).split())}); expected "
-            "CSV, Parquet, GeoParquet, GeoJSON or another vector file"
-        ) from exc
-    if isinstance(frame, gpd.GeoDataFrame):
-        if frame.crs is None:
-            raise ConfigError(
-                f"{path} names no CRS; write it into the file or give lon, lat columns"
-            )
-        frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].to_crs(4326)
-        points = frame.geometry
-        if not (points.geom_type == "Point").all():
-            raise ConfigError(f"{path} has geometries that are no points; use `grid:` for polygons")
-        return pd.DataFrame(frame.drop(columns=frame.geometry.name)).assign(
-            lon=points.x, lat=points.y
-        )
-    if config.lon in frame and config.lat in frame:
-        return pd.DataFrame(frame).assign(lon=frame[config.lon], lat=frame[config.lat])
-    raise ConfigError(
-        f"{path} has the columns {', '.join(frame.columns)}; expected coordinates in "
-        f"{config.lon!r} and {config.lat!r}: name them with lon: and lat:"
-    )
-
-
-def _check_columns(frame: pd.DataFrame, config: PointsPlaces, path: Path) -> None:
-    for key in ("value", "species", "date", "id"):
-        column = getattr(config, key)
-        found = 0 if column is None else list(frame.columns).count(column)
-        if found > 1:
-            raise ConfigError(f"{path} has {found} columns {column!r} for {key}:; keep one of them")
-        if column is not None and not found:
-            raise ConfigError(
-                f"{path} has no column {column!r} for {key}:; its columns are "
-                f"{', '.join(map(str, frame.columns))}"
-            )
+        check_ids(table.text["id"].to_pylist(), path)
+    value = _values(table)
+    kept = _kept(task, config, table, lon, lat, value)
+    places = lon[kept].tolist(), lat[kept].tolist()
+    values = [None if math.isnan(number) else number for number in value[kept].tolist()]
+    species: Iterable[tuple[str, ...] | None] = repeat(None, len(kept))
+    if config.ranges is not None:
+        species = species_in_ranges(config.ranges, base, *places)
+    elif config.species is not None:
+        species = listed_species(table, kept, config.ignore_unknown)
+    ids = [None] * len(kept) if config.id is None else table.text["id"].take(kept).to_pylist()
+    dates = [_date(table, row) for row in kept]
+    return list(map(Label, *places, values, species, dates, ids))
 
 
 def _check_target(task: str, config: PointsPlaces, path: Path) -> None:
@@ -117,39 +67,57 @@ def _check_target(task: str, config: PointsPlaces, path: Path) -> None:
         raise ConfigError(f"tasks.{task}.points: give species: (a column) or ranges: (polygons)")
 
 
-def _label(row: tuple[Any, ...], config: PointsPlaces, path: Path, keep: bool) -> Label | None:
-    """Return the label of (lon, lat, value, species, date, id); None where it lacks a number.
+def _values(table: Table) -> NDArray[np.float64]:
+    if "value" not in table.text:
+        return np.full(len(table), np.nan)
+    values, text = table.numbers("value")
+    table.refuse_text("value", text)
+    return values
 
-    `keep`: a place without a value is kept, unlabelled.
+
+def _kept(
+    task: str,
+    config: PointsPlaces,
+    table: Table,
+    lon: NDArray[np.float64],
+    lat: NDArray[np.float64],
+    value: NDArray[np.float64],
+) -> list[int]:
+    """Return which rows are places, and log what became of the others.
+
+    Raises:
+        ConfigError: None is.
     """
-    lon, lat = _number(row[0], path), _number(row[1], path)
-    value = _number(row[2], path) if config.value else None
-    if value is not None and math.isnan(value):
-        if not keep:
-            return None
-        value = None
-    if math.isnan(lon) or math.isnan(lat):
+    placed = np.isfinite(lon) & np.isfinite(lat)
+    here = placed & on_earth(lon, lat)
+    unlabelled = np.zeros(len(table), dtype=np.bool_)
+    if config.value is not None and not TASKS[task].optional:
+        unlabelled = np.isnan(value)
+    reasons = {
+        "malformed": len(table.malformed),
+        "no place": int(np.count_nonzero(~placed)),
+        "off the Earth": int(np.count_nonzero(placed & ~here)),
+        "no value": int(np.count_nonzero(here & unlabelled)),
+    }
+    found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    kept = np.flatnonzero(here & ~unlabelled).tolist()
+    n_rows = len(table) + len(table.malformed)
+    if not kept:
+        raise ConfigError(
+            f"{table.path} has no usable row among {n_rows}{found and f' ({found})'}; check its "
+            "columns and values"
+        )
+    if found:
+        _LOG.info(
+            "tasks.%s: %s: kept %d of %d rows; %s", task, config.path, len(kept), n_rows, found
+        )
+    return kept
+
+
+def _date(table: Table, row: int) -> str | None:
+    if "date" not in table.text or (text := table.text["date"][row].as_py()) is None:
         return None
-    species = None
-    if config.species is not None:
-        known = TASKS["species"].outputs
-        names = {name.strip().replace("_", " ") for name in str(row[3]).split(";")}
-        species = tuple(name for name in known if name in names)
-    date = _date(row[4], path) if config.date else None
-    return Label(lon, lat, value, species, date, id_text(row[5]))
-
-
-def _number(value: Any, path: Path) -> float:
     try:
-        return float("nan") if value is None else float(value)
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"{path} holds {value!r} where a number was expected") from exc
-
-
-def _date(value: Any, path: Path) -> str | None:
-    if pd.isna(value) or value == "":
-        return None
-    try:
-        return datetime.date.fromisoformat(str(value)[:10]).isoformat()
+        return datetime.date.fromisoformat(text[:10]).isoformat()
     except ValueError as exc:
-        raise ConfigError(f"{path} holds the date {value!r}; expected YYYY-MM-DD") from exc
+        raise ConfigError(f"{table.cell('date', row)}, expected a date YYYY-MM-DD") from exc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
+from mmearth.curate.labels.species import first_few, known_name, nearest
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.places import RangesConfig
-from mmearth.curate.vector import read_vector
+from mmearth.curate.vector import read_polygons
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +45,12 @@ class Ranges:
         """
         lon, lat = np.asarray(lons, dtype=np.float64), np.asarray(lats, dtype=np.float64)
         placed = np.flatnonzero(np.isfinite(lon) & (lat >= UTM_SOUTH) & (lat <= UTM_NORTH))
-        boxes = outer_boxes(lon[placed], lat[placed])
         present: list[set[str]] = [set() for _ in lons]
+        boxes, place = _on_both_sides(outer_boxes(lon[placed], lat[placed]))
         # The polygons do the asking: each is prepared once, however many vertices it has.
-        ranges, places = shapely.STRtree(boxes).query(self.shapes, predicate="intersects")
-        for place, found in zip(placed[places].tolist(), ranges.tolist(), strict=True):
-            present[place].add(self.names[found])
+        ranges, hits = shapely.STRtree(boxes).query(self.shapes, predicate="intersects")
+        for here, found in zip(placed[place[hits]].tolist(), ranges.tolist(), strict=True):
+            present[here].add(self.names[found])
         known = TASKS["species"].outputs
         return [tuple(name for name in known if name in here) for here in present]
 
@@ -57,6 +59,17 @@ def outer_boxes(lons: NDArray[np.float64], lats: NDArray[np.float64]) -> NDArray
     """Return the 1.3 km boxes of the tiles at places, in longitude and latitude, (n,)."""
     west, south, east, north = lonlat_bounds(tiles_at(lons, lats), OUTER_MARGIN_M).T
     return np.asarray(shapely.box(west, south, east, north))
+
+
+def _on_both_sides(boxes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return boxes, with copies across 180° of those that reach beyond it, and whose each is."""
+    west, _, east, _ = shapely.bounds(boxes).reshape(-1, 4).T
+    copies, place = [boxes], [np.arange(boxes.size)]
+    for turn, beyond in ((360.0, west < -180.0), (-360.0, east > 180.0)):
+        moved = shapely.transform(boxes[beyond], partial(np.add, (turn, 0.0)))
+        copies.append(np.asarray(moved))
+        place.append(np.flatnonzero(beyond))
+    return np.concatenate(copies), np.concatenate(place)
 
 
 def species_in_ranges(
@@ -81,15 +94,27 @@ def read_ranges(config: RangesConfig, base: Path) -> Ranges:
         ConfigError: The file cannot be read, lacks the field, or none of its species is known.
     """
     path = base / config.path
-    frame = read_vector(path, config.name)
-    frame["_name"] = frame[config.name].astype(str).str.replace("_", " ").str.strip()
-    frame = frame[frame["_name"].isin(TASKS["species"].outputs)]
-    if frame.empty:
-        raise ConfigError(f"{path} has none of the task's 100 species in its field {config.name!r}")
-    parts, owner = shapely.get_parts(frame.geometry.to_numpy(), return_index=True)
-    coordinates, of_part = shapely.get_coordinates(parts, return_index=True)
-    broken = np.unique(of_part[~np.isfinite(coordinates).all(axis=1)])
-    if broken.size:
-        _log.warning("%s: %d polygons have a vertex that is no number: left out", path, broken.size)
-    names = np.delete(frame["_name"].to_numpy(dtype=str)[owner], broken)
-    return Ranges(tuple(names.tolist()), shapely.make_valid(np.delete(parts, broken)))
+    frame = read_polygons(path, config.name, layer=config.layer, crs=config.crs)
+    names = frame[config.name].dropna()
+    known = {name: known_name(name) for name in names.unique()}
+    others = [name for name, found in known.items() if found is None]
+    if len(others) == len(known):
+        raise ConfigError(
+            f"{path} has none of the task's 100 species in its field {config.name!r}, but "
+            f"{first_few(others) or 'no name'}{nearest(others[:5])}"
+        )
+    frame = frame.assign(_name=frame[config.name].map(known)).dropna(subset=["_name"])
+    _tell(config, others, set(frame["_name"]))
+    return Ranges(tuple(frame["_name"].tolist()), frame.geometry.to_numpy())
+
+
+def _tell(config: RangesConfig, others: list[str], found: set[str]) -> None:
+    """Log which species of the file the task does not know, and which of its own have no range."""
+    without = [name for name in TASKS["species"].outputs if name not in found]
+    _log.info(
+        "%s: ranges of %d of the task's 100 species%s%s",
+        config.path,
+        len(found),
+        f"; none of {len(without)} ({first_few(without)})" if without else "",
+        f"; {len(others)} other species are ignored ({first_few(others)})" if others else "",
+    )

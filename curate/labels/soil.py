@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
-from mmearth.curate.labels.delimited import numbers, read_columns
+from mmearth.curate.labels.located import locate, on_earth
+from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import SoilPlaces
 from mmearth.curate.source import Label
 
 _LOG = logging.getLogger(__name__)
+_NUMERIC = ("lon", "lat", "value", "upper", "lower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Counts:
     no_place: int
     """Left out: no longitude or no latitude."""
     off_earth: int
-    """Left out: longitude beyond ±180 or latitude beyond ±90 degrees."""
+    """Left out: longitude beyond ±360 or latitude beyond ±90 degrees."""
     no_value: int
     """Left out: the property was not measured."""
     no_depth: int
@@ -115,31 +117,30 @@ def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
         ConfigError: The table cannot be read, lacks a column, has a column without any number, or
             most of its coordinates are not on Earth.
     """
-    keys = ("lon", "lat", "value", "upper", "lower", "uncertainty", "id")
-    names = {key: name for key in keys if (name := getattr(config, key)) is not None}
-    table, n_malformed = read_columns(path, list(names.values()))
+    columns = {key: getattr(config, key) for key in (*_NUMERIC, "uncertainty", "id")}
+    table = read_table(path, columns, _NUMERIC, config.layer, config.crs)
     found: dict[str, NDArray[np.float64]] = {}
-    text = np.zeros(table.num_rows, dtype=np.bool_)
-    for key in ("lon", "lat", "value", "upper", "lower"):
-        if key in names:
-            found[key], here = numbers(table[names[key]])
-            _refuse_text(path, key, names[key], table[names[key]], here)
+    text = np.zeros(len(table), dtype=np.bool_)
+    for key in ("value", "upper", "lower"):
+        if key in table.text:
+            found[key], here = table.numbers(key)
+            if np.count_nonzero(here) == len(table) - table.text[key].null_count:
+                table.refuse_text(key, here)  # no number at all: another column, or notation
             text |= here
-    unsure = _unsure(table, config)
-    _refuse_elsewhere(path, config, found["lon"], found["lat"])
-    left = np.ones(table.num_rows, dtype=np.bool_)
+    found["lon"], found["lat"] = locate(table, config.crs)
+    left = np.ones(len(table), dtype=np.bool_)
     left_out = {}
     for reason, holds in {
         "no_number": text,
         **_reasons(found, config),
-        "uncertain": unsure,
+        "uncertain": _unsure(table, config),
     }.items():
         left_out[reason] = int(np.count_nonzero(left & holds))
         left &= ~holds
-    counts = Counts(n_malformed, **left_out, kept=int(np.count_nonzero(left)))
+    counts = Counts(len(table.malformed), **left_out, kept=int(np.count_nonzero(left)))
     ids: list[str | None] = [None] * counts.kept
     if config.id is not None:
-        ids = table[config.id].filter(pa.array(left)).to_pylist()
+        ids = table.text["id"].filter(pa.array(left)).to_pylist()
     value = found["value"][left] * config.scale
     return Layers(found["lon"][left], found["lat"][left], value, ids), counts
 
@@ -153,7 +154,7 @@ def _reasons(
     lower = found.get("lower", np.full(lon.shape, config.deepest_cm))
     return {
         "no_place": np.isnan(lon) | np.isnan(lat),
-        "off_earth": _off_earth(lon, lat),
+        "off_earth": ~on_earth(lon, lat),
         "no_value": np.isnan(value),
         "no_depth": np.isnan(upper) | np.isnan(lower),
         "too_shallow": upper < config.shallowest_cm,
@@ -161,47 +162,11 @@ def _reasons(
     }
 
 
-def _unsure(table: pa.Table, config: SoilPlaces) -> NDArray[np.bool_]:
+def _unsure(table: Table, config: SoilPlaces) -> NDArray[np.bool_]:
     """Return for which rows the place is not known well enough."""
     if config.uncertainty is None:
-        return np.zeros(table.num_rows, dtype=np.bool_)
-    column = table[config.uncertainty]
+        return np.zeros(len(table), dtype=np.bool_)
     if config.max_uncertainty_m is not None:
-        return np.asarray(~(numbers(column)[0] <= config.max_uncertainty_m))
-    known = pc.is_in(column, pa.array(config.uncertainties, pa.string()))
+        return np.asarray(~(table.numbers("uncertainty")[0] <= config.max_uncertainty_m))
+    known = pc.is_in(table.text["uncertainty"], pa.array(config.uncertainties, pa.string()))
     return np.asarray(pc.invert(known).to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-def _off_earth(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.asarray((np.abs(lon) > 180.0) | (np.abs(lat) > 90.0))
-
-
-def _refuse_text(
-    path: Path, key: str, name: str, column: pa.ChunkedArray, text: NDArray[np.bool_]
-) -> None:
-    """Refuse a column of which no cell is a number: it is another column, or another notation."""
-    n_text = int(np.count_nonzero(text))
-    if n_text and n_text == len(column) - column.null_count:
-        example = column[int(np.argmax(text))].as_py()
-        raise ConfigError(
-            f"{path} holds {example!r} and nothing else than text in its column {name!r}; expected "
-            f"numbers with a decimal point: name another column with {key}:"
-        )
-
-
-def _refuse_elsewhere(
-    path: Path, config: SoilPlaces, lon: NDArray[np.float64], lat: NDArray[np.float64]
-) -> None:
-    """Refuse a table of which most places are not on Earth: swapped columns, or metres."""
-    placed = np.isfinite(lon) & np.isfinite(lat)
-    n_placed = int(np.count_nonzero(placed))
-    off = placed & _off_earth(lon, lat)
-    if 2 * int(np.count_nonzero(off)) <= n_placed:
-        return
-    i = int(np.argmax(off))
-    swapped = not _off_earth(lat[off], lon[off]).any()
-    raise ConfigError(
-        f"{path} has most of its places off the Earth, like longitude {lon[i]:g} and latitude "
-        f"{lat[i]:g} in {config.lon!r} and {config.lat!r}; "
-        + ("swap lon: and lat:" if swapped else "expected degrees of EPSG:4326")
-    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmearth.curate.labels.delimited import read_columns
+from mmearth.curate.labels.table import read_table
 
 _CELL = st.text(alphabet='ab1.,;-\t\n\r "éÀ', max_size=6)
 _EMPTY = {"", "-"}
@@ -19,9 +19,9 @@ _EMPTY = {"", "-"}
 
 @given(
     rows=st.lists(st.tuples(_CELL, _CELL, _CELL), max_size=8),
-    separator=st.sampled_from("\t,;"),
+    separator=st.sampled_from("\t,;|"),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
-    encoding=st.sampled_from(["utf-8", "utf-8-sig", "latin-1"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "latin-1", "utf-16"]),
     packed=st.booleans(),
 )
 @settings(max_examples=150, deadline=None)
@@ -30,13 +30,16 @@ def test_what_csv_writes_is_read(
 ) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=separator, quoting=quoting)
-    writer.writerows([("one", "two", "three"), *rows])
+    writer.writerow(["lon", "one", "two", "lat", "three"])
+    writer.writerows([8, *row[:2], 50, row[2]] for row in rows)
     data = text.getvalue().encode(encoding)
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "table"
+        path = Path(directory) / "table.csv"
         path.write_bytes(gzip.compress(data) if packed else data)
-        table, n_malformed = read_columns(path, ["three", "one"])
-    assert n_malformed == 0
+        columns = {"lon": "lon", "lat": "lat", "value": "three", "id": "one"}
+        table = read_table(path, columns, ("lon", "lat"))
+    assert not table.malformed
     stripped = [(row[2].strip(), row[0].strip()) for row in rows]
     expected = [tuple(None if cell in _EMPTY else cell for cell in row) for row in stripped]
-    assert list(zip(*table.to_pydict().values(), strict=True)) == expected
+    found = zip(table.text["value"].to_pylist(), table.text["id"].to_pylist(), strict=True)
+    assert list(found) == expected

@@ -15,7 +15,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.gedi.footprints import Footprints
 from mmearth.curate.labels.gedi.thin import first_apart
-from mmearth.curate.vector import read_vector
+from mmearth.curate.vector import read_polygons
 
 LAST_LAT = 51.6
 """Degrees: the space station that carries GEDI goes no further north or south."""
@@ -84,7 +84,7 @@ def read_regions(path: Path, count: int) -> Regions:
     Raises:
         ConfigError: The file cannot be read, lacks a field, or has no ecoregion that GEDI can see.
     """
-    frame = read_vector(path, "ECO_NAME", "BIOME_NAME")
+    frame = read_polygons(path, "ECO_NAME", "BIOME_NAME")
     frame = frame[~frame[["ECO_NAME", "BIOME_NAME"]].isin(_NO_REGION).any(axis=1)]
     frame = frame.dropna(subset=["ECO_NAME", "BIOME_NAME"])
     shapes = _cropped(frame.geometry.to_numpy())

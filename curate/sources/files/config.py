@@ -110,6 +110,10 @@ class Polygons(_Strict):
 
     path: str
     """A vector file, relative to `root`."""
+    layer: str | None = None
+    """Of the file, where it has several."""
+    crs: str | None = None
+    """Of the polygons, where the file names none or a wrong one."""
     field: str
     """The field with the class's name."""
     product: str

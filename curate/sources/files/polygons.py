@@ -14,7 +14,7 @@ from mmearth.catalog.errors import ConfigError, DataError, NoDataError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Polygons
-from mmearth.curate.vector import read_vector
+from mmearth.curate.vector import read_polygons
 
 _IDS = {"biome": biome_id, "ecoregion": ecoregion_id}
 _NO_CLASS = frozenset({"N/A", "Rock and Ice"})  # RESOLVE's 847th record, in either field
@@ -29,7 +29,7 @@ def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArra
         DataError: The polygon's name is no class.
         NoDataError: No polygon with a class is there.
     """
-    names, tree = _read(path, entry.field)
+    names, tree = _read(path, entry.field, entry.layer, entry.crs)
     hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
     if not hits.size or names[int(hits.min())] in _NO_CLASS:
         raise NoDataError(f"no polygon of {entry.path} with a {name} holds the tile's centre")
@@ -51,6 +51,8 @@ def parts(path: Path) -> list[Path]:
 
 # By process: a source is pickled to its workers with every visit, and reading takes seconds.
 @cache
-def _read(path: Path, field: str) -> tuple[list[str], shapely.STRtree]:
-    frame = read_vector(path, field)
-    return frame[field].astype(str).tolist(), shapely.STRtree(frame.geometry.to_numpy())
+def _read(
+    path: Path, field: str, layer: str | None, crs: str | None
+) -> tuple[list[str], shapely.STRtree]:
+    frame = read_polygons(path, field, layer=layer, crs=crs)
+    return frame[field].fillna("N/A").tolist(), shapely.STRtree(frame.geometry.to_numpy())

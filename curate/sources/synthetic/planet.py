@@ -108,6 +108,11 @@ def _land() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         return distance, arrays["continent"].astype(np.int64)
 
 
+def coast_km(lon: Double, lat: Double) -> Double:
+    """Return the distance to the real coast at places in degrees, (n,), km: positive on land."""
+    return _coast(lon, lat)[0]
+
+
 def _coast(lon: Double, lat: Double) -> tuple[Double, NDArray[np.int64]]:
     """Interpolate the distance to the coast, (n,), and look up the nearest continent, (n,)."""
     distance, continent = _land()

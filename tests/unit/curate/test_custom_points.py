@@ -72,6 +72,12 @@ def test_text_ids_and_ids_of_tables(tmp_path: Path) -> None:
     ]
 
 
+def test_a_multipoint_of_one_point_is_a_point(tmp_path: Path) -> None:
+    one = {"type": "MultiPoint", "coordinates": [[9, 51, 120]]}
+    _write(tmp_path / "p.geojson", _feature(1), _feature(2, one))
+    assert [(x.lon, x.lat) for x in _labels(tmp_path)] == [(8.0, 50.0), (9.0, 51.0)]
+
+
 def test_a_soil_task_still_leaves_out_what_has_no_value(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("lon,lat,no,t\n8,50,,7\n9,51,6,\n")
     config = PointsPlaces(path="p.csv", id="no", value="t")
@@ -89,8 +95,14 @@ def test_a_soil_task_still_leaves_out_what_has_no_value(tmp_path: Path) -> None:
         ([_feature(1, _HERE, {"id": 3}), _feature(2, _THERE, {})], "has no id at 1 of its 2"),
         ([_feature(1, _HERE, {"id": 3}), _feature(2, _THERE, {"id": 3})], "has the id 3 at 2"),
         ([_feature(1, _HERE, {"id": [1]}), _feature(2, _THERE, {"id": [1]})], r"id \[1\] at 2"),
-        ([_feature(1, {"type": "MultiPoint", "coordinates": [[8, 50]]})], "that are no points"),
-        ([_feature(1, {"type": "LineString", "coordinates": [[8, 50], [9, 5]]})], "are no points"),
+        (
+            [_feature(1, {"type": "MultiPoint", "coordinates": [[8, 50], [9, 50]]})],
+            "geometries that are no points, such as a MultiPoint; .* split multipoints",
+        ),
+        (
+            [_feature(1, {"type": "LineString", "coordinates": [[8, 50], [9, 5]]})],
+            "a LineS.*; use `grid:`",
+        ),
         ([], "has no column 'id' for id:|no usable row"),
         ([_feature(1, None)], "has no usable row among 0"),
     ],
@@ -112,7 +124,7 @@ def test_what_is_no_geojson(text: str, tmp_path: Path) -> None:
 
 def test_a_value_must_be_a_number(tmp_path: Path) -> None:
     _write(tmp_path / "p.geojson", _feature(1, _HERE, {"t": "ripe"}))
-    with pytest.raises(ConfigError, match="holds 'ripe' where a number was expected"):
+    with pytest.raises(ConfigError, match="row 1, column 't': found 'ripe', expected a number"):
         _labels(tmp_path, value="t")
 
 

@@ -87,13 +87,22 @@ def test_species_of_a_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b\n1,2\n", r"has the columns a, b; expected coordinates in 'lon' and 'lat'"),
+        (
+            "a,b\n1,2\n",
+            r"no column 'lon' for lon:; its columns are a, b: name another with lon:",
+        ),
         ("lon,lat,day,code\n1,2,,\n", "has no column 'ph' for value:; its columns are lon, lat"),
-        ("lon,lat,ph,day,code\n1,2,sour,,\n", "holds 'sour' where a number was expected"),
-        ("lon,lat,ph,day,code\n1,2,5,June,\n", "holds the date 'June'; expected YYYY-MM-DD"),
+        (
+            "lon,lat,ph,day,code\n1,2,sour,,\n",
+            "2, column 'ph': found 'sour', expected a number",
+        ),
+        (
+            "lon,lat,ph,day,code\n1,2,5,June,\n",
+            "2, column 'day': found 'June', expected a date",
+        ),
         ("lon,lat,ph,day,code\n,,5,,\n", "has no usable row among 1"),
-        ("", "cannot be read as a table of points"),
-        ("lon,lat\n1\n", "cannot be read as a table of points"),
+        ("", "is empty"),
+        ("lon,lat,ph,day,code\n1,2\n", "line 2: has not the 5 cells of the header, as 1 of 1"),
     ],
 )
 def test_tables_that_cannot_be_used(text: str, said: str, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_name_that_is_no_class(regions: Path) -> None:
     ("change", "sentence"),
     [
         ({"path": "none.gpkg"}, r"none\.gpkg is not there; correct source\.polygons or root:"),
-        ({"field": "NAME"}, r"has no field 'NAME'; its fields are ECO_NAME, BIOME_NAME, geometry"),
+        ({"field": "NAME"}, r"has no field 'NAME'; its fields are ECO_NAME, BIOME_NAME"),
         ({"path": "bad.gpkg"}, r"bad\.gpkg cannot be read as a vector file"),
     ],
 )

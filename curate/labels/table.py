@@ -1,0 +1,191 @@
+"""One table of places, whatever file it comes from: every column as text, then as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.curate.labels.delimited import check_columns, read_rows
+from mmearth.curate.labels.identity import feature_ids, id_text
+from mmearth.curate.labels.numbers import has_decimal_commas, numbers
+from mmearth.curate.texts import as_text
+from mmearth.curate.vector import crs_of, read_layer
+
+_TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv"}
+_PARQUET = {".parquet", ".geoparquet", ".pq"}
+_ABSENT = pa.array(
+    ["", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", r"\N"]
+)
+"""What stands for an empty cell in exports of R, pandas, PostgreSQL and spreadsheets."""
+_POINT = 0  # GEOS type id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Columns of a table of places."""
+
+    path: Path
+    """The file."""
+    names: dict[str, str]
+    """Key of the configuration → name of its column."""
+    text: dict[str, pa.ChunkedArray]
+    """Key → its column as text, null where a cell is empty, (n,)."""
+    rows: NDArray[np.int64]
+    """Where each row is: its line in a file of text, else its number from 1, (n,)."""
+    by_line: bool
+    """Whether `rows` are lines."""
+    comma: bool
+    """Whether its numbers have a decimal comma."""
+    malformed: tuple[int, ...]
+    """Lines that were left out: too many or too few cells."""
+    points: NDArray[np.object_] | None
+    """Points of a vector file, (n,); None where columns hold the coordinates."""
+    crs: CRS | None
+    """Of the coordinates; None where nothing says so: longitude and latitude."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def numbers(self, key: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return a column as numbers, NaN where there is none, and which cells are no number."""
+        return numbers(self.text[key], self.comma)
+
+    def cell(self, key: str, row: int) -> str:
+        """Return where a cell is and what it holds, as part of a sentence."""
+        word = "line" if self.by_line else "row"
+        return (
+            f"{self.path}, {word} {self.rows[row]}, column {self.names[key]!r}: found "
+            f"{self.text[key][row].as_py()!r}"
+        )
+
+    def refuse_text(self, key: str, text: NDArray[np.bool_]) -> None:
+        """Refuse cells that are no numbers.
+
+        Raises:
+            ConfigError: There is one; names the first.
+        """
+        if text.any():
+            raise ConfigError(
+                f"{self.cell(key, int(np.argmax(text)))}, expected a number with a decimal point; "
+                f"correct the cell, or name another column with {key}:"
+            )
+
+
+def read_table(
+    path: Path,
+    columns: Mapping[str, str | None],
+    numeric: Sequence[str],
+    layer: str | None = None,
+    crs: str | None = None,
+) -> Table:
+    """Read the columns of a table of places that a configuration names.
+
+    Args:
+        path: Text (CSV, TSV and the like), Parquet, GeoParquet, or any vector file of points.
+        columns: Key of the configuration → name of the column; None where it names none. `lon`
+            and `lat` are not looked at where the file has points.
+        numeric: Keys of the columns that hold numbers.
+        layer: Of a vector file; see `vector.read_layer`.
+        crs: `crs:` of the configuration.
+
+    Raises:
+        ConfigError: The file cannot be read, a column is missing, or a geometry is no point.
+    """
+    names = {key: name for key, name in columns.items() if name is not None}
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    if kind in _TEXT:
+        return _of_text(path, names, numeric, crs)
+    fields, points, found = (
+        _of_parquet(path, crs) if kind in _PARQUET else _of_vector(path, layer, crs, names)
+    )
+    rows = np.arange(len(fields) if points is None else points.size)
+    if points is not None:
+        names = {key: name for key, name in names.items() if key not in ("lon", "lat")}
+        rows = np.flatnonzero(~(shapely.is_missing(points) | shapely.is_empty(points)))
+        points = _single_points(path, points[rows])
+    check_columns(path, fields.column_names, list(names.items()))
+    text = {key: _trimmed(fields[name].take(pa.array(rows))) for key, name in names.items()}
+    comma = has_decimal_commas(text[key] for key in numeric if key in text)
+    return Table(path, names, text, rows + 1, False, comma, (), points, found)
+
+
+def _of_text(path: Path, names: dict[str, str], numeric: Sequence[str], crs: str | None) -> Table:
+    rows = read_rows(path, list(names.items()), [names["lon"], names["lat"]])
+    columns = zip(*rows.cells, strict=True) if rows.cells else [()] * len(names)
+    text = {
+        key: _trimmed(pa.chunked_array([pa.array(cells, pa.string())]))
+        for key, cells in zip(names, columns, strict=True)
+    }
+    comma = has_decimal_commas(text[key] for key in numeric if key in text)
+    lines = np.array(rows.lines, dtype=np.int64)
+    found = crs_of(path, None, crs) if crs else None
+    return Table(path, names, text, lines, True, comma, tuple(rows.malformed), None, found)
+
+
+def _of_vector(
+    path: Path, layer: str | None, crs: str | None, names: dict[str, str]
+) -> tuple[pa.Table, NDArray[np.object_] | None, CRS | None]:
+    read = read_layer(path, layer, crs)
+    fields = read.fields
+    if "id" in names.values() and (ids := feature_ids(path)) is not None:
+        others = {name: fields[name] for name in fields.column_names if name != "id"}
+        fields = pa.table({**others, "id": pa.array([id_text(id_) for id_ in ids], pa.string())})
+    found = crs_of(path, None, crs) if read.crs is None and crs is not None else read.crs
+    return fields, read.shapes, found
+
+
+def _of_parquet(
+    path: Path, crs: str | None
+) -> tuple[pa.Table, NDArray[np.object_] | None, CRS | None]:
+    try:
+        table = pq.read_table(path)
+        if b"geo" not in (table.schema.metadata or {}):
+            return as_text(path, table), None, crs_of(path, None, crs) if crs else None
+        frame = gpd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        if isinstance(exc, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} cannot be read as Parquet ({' '.join(str(exc).split())})"
+        ) from exc
+    shapes = frame.columns[frame.dtypes == "geometry"]
+    return (
+        as_text(path, table.drop_columns(list(shapes))),
+        shapely.force_2d(frame.geometry.to_numpy()),
+        crs_of(path, frame.crs, crs),
+    )
+
+
+def _single_points(path: Path, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return points, those that are alone in a multipoint too.
+
+    Raises:
+        ConfigError: A geometry is something else.
+    """
+    alone = shapely.get_num_geometries(shapes) == 1
+    points = np.asarray(np.where(alone, shapely.get_geometry(shapes, 0), shapes))
+    other = np.flatnonzero(shapely.get_type_id(points) != _POINT)
+    if other.size:
+        kind = points[other[0]].geom_type
+        raise ConfigError(
+            f"{path} has geometries that are no points, such as a {kind}; use `grid:` for polygons,"
+            " and split multipoints into single points"
+        )
+    return points
+
+
+def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    text = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.is_in(text, _ABSENT), pa.scalar(None, pa.string()), text)

@@ -1,0 +1,119 @@
+"""Names of species: any separator and case; misspelt ones are refused, others ignored and told."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+import shapely
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.curate.labels.points import point_labels
+from mmearth.curate.labels.ranges import read_ranges, species_in_ranges
+from mmearth.curate.places import PointsPlaces, RangesConfig
+
+_BOTH = ("Mus musculus", "Canis lupus")
+
+
+def _present(directory: Path, *cells: str, **keys: bool) -> list[tuple[str, ...] | None]:
+    rows = "".join(f'8,50,"{cell}"\n' for cell in cells)
+    (directory / "p.csv").write_text("lon,lat,names\n" + rows)
+    config = PointsPlaces(path="p.csv", species="names", **keys)
+    return [label.species for label in point_labels("species", config, directory)]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Canis lupus;Mus musculus",
+        "Mus musculus, Canis lupus",
+        "mus  musculus|CANIS LUPUS",
+        "Mus_musculus ; canis_lupus;",
+        "Canis lupus\nMus musculus",
+        "Canis lupus, Mus musculus, Canis lupus",
+    ],
+)
+def test_any_separator_and_case(cell: str, tmp_path: Path) -> None:
+    assert _present(tmp_path, cell, "", "canis lupus") == [_BOTH, (), ("Canis lupus",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("Canis lupis", "Canis lupus"),
+        ("Mus muscullus", "Mus musculus"),
+        ("M. musculus", "Mus musculus"),
+        ("Mus musculus domesticus", "Mus musculus"),
+        ("Canis lupus Linnaeus", "Canis lupus"),
+    ],
+)
+def test_a_name_that_looks_like_a_known_one_is_refused(
+    name: str, known: str, tmp_path: Path
+) -> None:
+    said = f"line 3, column 'names': .*{name!r} is none .*nearest known ones are {known}.*; correct"
+    with pytest.raises(ConfigError, match=said):
+        _present(tmp_path, "Mus spretus", f"Canis lupus; {name}")
+    assert _present(tmp_path, f"Canis lupus; {name}", ignore_unknown=True) == [("Canis lupus",)]
+
+
+def test_other_species_are_ignored_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        found = _present(tmp_path, "Homo sapiens; Canis lupus", "Vulpes chama")
+    assert found == [("Canis lupus",), ()]
+    assert "2 species are none of the task's: ignored (Homo sapiens, Vulpes chama)" in caplog.text
+
+
+@pytest.mark.parametrize("keys", [{}, {"ignore_unknown": True}])
+def test_a_table_of_which_no_name_is_known(keys: dict[str, bool], tmp_path: Path) -> None:
+    said = "line 2, column 'names': found 'house mouse', and 'house mouse' is none of the task's"
+    with pytest.raises(ConfigError, match=said):
+        _present(tmp_path, "house mouse", "grey wolf", **keys)
+
+
+def _ranges(directory: Path, *names: str | None) -> RangesConfig:
+    shapes = [shapely.box(i, 0, i + 1, 1) for i in range(len(names))]
+    frame = gpd.GeoDataFrame({"sci_name": names}, geometry=shapes, crs=4326)
+    frame.to_file(directory / "r.gpkg")
+    return RangesConfig(path="r.gpkg")
+
+
+def test_names_of_ranges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = _ranges(tmp_path, "CANIS_LUPUS", "mus  musculus ", "Homo sapiens", None)
+    with caplog.at_level(logging.INFO):
+        assert read_ranges(config, tmp_path).names == ("Canis lupus", "Mus musculus")
+    assert caplog.messages == [
+        "r.gpkg: ranges of 2 of the task's 100 species; none of 98 (Pipistrellus kuhlii, Hyaena "
+        "hyaena, Rattus rattus, Acinonyx jubatus, Felis lybica …); 1 other species are ignored "
+        "(Homo sapiens)"
+    ]
+
+
+def test_ranges_of_no_known_species_name_the_nearest(tmp_path: Path) -> None:
+    config = _ranges(tmp_path, "Canis lupis", "Homo sapiens")
+    said = "'sci_name', but Canis lupis, Homo sapiens; the nearest known ones are Canis lupus"
+    with pytest.raises(ConfigError, match=said):
+        read_ranges(config, tmp_path)
+
+
+@pytest.mark.parametrize("west", [170, -190, 530])
+def test_a_range_across_180_answers_on_both_sides(west: int, tmp_path: Path) -> None:
+    box = shapely.box(west, -20, west + 20, -10)
+    frame = gpd.GeoDataFrame({"sci_name": ["Canis lupus"]}, geometry=[box], crs=4326)
+    frame.to_file(tmp_path / "r.gpkg")
+    config = RangesConfig(path="r.gpkg")
+    lons = [175.0, -175.0, 185.0, 0.0, 169.0]
+    found = species_in_ranges(config, tmp_path, lons, [-15.0] * 5)
+    assert [bool(names) for names in found] == [True, True, True, False, False]
+
+
+def test_a_tile_that_reaches_across_180_touches_what_lies_there(tmp_path: Path) -> None:
+    """A box of 1.3 km round 179.999° E reaches 0.005° beyond 180°."""
+    box = shapely.box(-180, -20, -179.997, -10)
+    frame = gpd.GeoDataFrame({"sci_name": ["Canis lupus"]}, geometry=[box], crs=4326)
+    frame.to_file(tmp_path / "r.gpkg")
+    found = species_in_ranges(RangesConfig(path="r.gpkg"), tmp_path, [179.999, 179.99], [-15.0] * 2)
+    assert found == [("Canis lupus",), ()]

@@ -204,6 +204,6 @@ def test_a_cell_is_named_by_file_line_and_column(tmp_path: Path) -> None:
 def test_no_encoding_is_told_where_all_is_ascii(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="mmearth"):
         _read(tmp_path / "t.csv", _HEAD + b"1,2,a,1\n")
     assert not caplog.messages

@@ -94,7 +94,7 @@ def test_few_places_off_the_earth_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     places = [*_CITIES, (11.0, 100.0), ("", 48.0), (190.0, 48.0), (-190.0, 48.0)]
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="mmearth"):
         found = _labels(tmp_path, places)
     assert len(found) == 5
     assert "tasks.custom: p.csv: kept 5 of 7 rows; 1 no place, 1 off the Earth" in caplog.text

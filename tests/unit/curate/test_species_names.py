@@ -61,7 +61,7 @@ def test_a_name_that_looks_like_a_known_one_is_refused(
 def test_other_species_are_ignored_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="mmearth"):
         found = _present(tmp_path, "Homo sapiens; Canis lupus", "Vulpes chama")
     assert found == [("Canis lupus",), ()]
     assert "2 species are none of the task's: ignored (Homo sapiens, Vulpes chama)" in caplog.text
@@ -83,7 +83,7 @@ def _ranges(directory: Path, *names: str | None) -> RangesConfig:
 
 def test_names_of_ranges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = _ranges(tmp_path, "CANIS_LUPUS", "mus  musculus ", "Homo sapiens", None)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="mmearth"):
         assert read_ranges(config, tmp_path).names == ("Canis lupus", "Mus musculus")
     assert caplog.messages == [
         "r.gpkg: ranges of 2 of the task's 100 species; none of 98 (Pipistrellus kuhlii, Hyaena "

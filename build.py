@@ -17,6 +17,7 @@ from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import TEMPORARY, remove_temporaries
+from mmearth.catalog.progress import Progress
 from mmearth.catalog.schema import (
     OBSERVATIONS,
     TILES,
@@ -72,10 +73,6 @@ class Summary:
         return _PROBLEMS if self.problems else _FAILURES if self.failures else 0
 
 
-Progress = Callable[[str, int | None], None]
-"""Called with a step's name and its size when it begins, then with the name and None per tile."""
-
-
 def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Summary:
     """Build a dataset, or finish one that was interrupted.
 
@@ -99,15 +96,13 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         _same_dataset(ledger, config, source, out)
         if n_damaged := ledger.drop_damaged():
             _LOG.warning("%s rows of the ledger were damaged; they are collected again", n_damaged)
-        progress("plan", 1)
-        plan = make_plan(config, source, config_path.parent)
+        plan = make_plan(config, source, config_path.parent, progress)
         everything = wanted(config, plan)
         ledger.keep_only(everything.planned())
         states = _states(ledger)
-        if _is_finished(config, plan, everything, ledger, out):
-            progress("verify", 1)
-            if not verify(out, how.cores):
-                return _summary(out, plan, states, (), unchanged=True)
+        finished = _is_finished(config, plan, everything, ledger, out)
+        if finished and not verify(out, how.cores, progress):
+            return _summary(out, plan, states, (), unchanged=True)
         checksums.unseal(out)
         write_table(plan.table, out / "tiles.parquet", TILES)
         _collect(
@@ -131,8 +126,7 @@ def _publish(
 ) -> tuple[str, ...]:
     """Package, catalogue, seal and verify what was collected; return what verification found."""
     about = _card(config, source)
-    progress("package", 1)
-    built = packaging.build(out, about, how.cores)
+    built = packaging.build(out, about, how.cores, progress)
     if not config.keep_store:
         shutil.rmtree(out / STORE, ignore_errors=True)
     progress("catalogue", 1)
@@ -141,8 +135,7 @@ def _publish(
     croissant.build(out, about, built.sums)
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
-    progress("verify", 1)
-    return tuple(str(finding) for finding in verify(out, how.cores))
+    return tuple(str(finding) for finding in verify(out, how.cores, progress))
 
 
 def _summary(

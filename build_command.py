@@ -1,21 +1,19 @@
-"""`mmearth curate build`: the options, the progress bar and the summary of a whole build."""
+"""`mmearth curate build`: the options and the summary of a whole build."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mmearth.catalog import options
 from mmearth.catalog.errors import storage_errors
+from mmearth.catalog.progress import shown
 
 if TYPE_CHECKING:
-    from mmearth.build import Progress, Summary
+    from mmearth.build import Summary
 
 
 @click.command("build")
@@ -60,40 +58,12 @@ def command(
     from mmearth.curate.visits import Options
 
     how = Options(workers, executor, scheduler, fresh, budget_requests, budget_eecu)
-    with storage_errors(f"build {out}"), _bars() as progress:
+    with storage_errors(f"build {out}"), shown() as progress:
         summary = build(Path(config), Path(out), how, progress)
     if as_json:
         options.echo_json({**asdict(summary), "exit_code": summary.exit_code})
     _tell(summary)
     return summary.exit_code
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """Yield a progress function: a bar on a terminal, a line a step elsewhere."""
-    from tqdm import tqdm
-
-    bar: tqdm[Any] | None = None
-
-    def progress(step: str, total: int | None) -> None:
-        nonlocal bar
-        if total is None:
-            if bar is not None:
-                bar.update()
-            return
-        if bar is not None:
-            bar.close()
-            bar = None
-        if step == "collect" and total and sys.stderr.isatty():
-            bar = tqdm(total=total, desc="collect", unit="tile", file=sys.stderr)
-        else:
-            click.echo(f"{step}: {total} tiles" if step == "collect" else f"{step} …", err=True)
-
-    try:
-        yield progress
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def _tell(summary: Summary) -> None:

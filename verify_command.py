@@ -9,6 +9,7 @@ import click
 
 from mmearth.catalog import options
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.progress import shown
 
 _PROBLEMS = 4
 
@@ -43,7 +44,8 @@ def command(
     """
     from mmearth.packaging.verify import verify
 
-    findings = verify(Path(directory), workers or os.cpu_count() or 1)
+    with shown() as progress:
+        findings = verify(Path(directory), workers or os.cpu_count() or 1, progress)
     if against_source is not None:
         from mmearth.source_check import against_source as compare
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmearth.catalog import options
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
+from mmearth.catalog.progress import duration
+
+if TYPE_CHECKING:
+    from mmearth.benchmark.run import Step
 
 _PROBLEMS = 4
 """Exit code: a check found problems (docs/exit-codes.md)."""
@@ -113,5 +118,11 @@ def report(out: str) -> None:
         click.echo(path)
 
 
-def _tell(step: str, size: int | None) -> None:
-    click.echo(step if size is None else f"{size} runs are missing", err=True)
+def _tell(step: Step) -> None:
+    if step.cell is None:
+        click.echo(f"{step.total} runs are missing", err=True)
+        return
+    left = f", about {duration(step.left_s)} left" if step.done < step.total else ""
+    click.echo(
+        f"{step.done} of {step.total}: {step.cell} took {duration(step.seconds)}{left}", err=True
+    )

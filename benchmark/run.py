@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from lightning_fabric import Fabric
@@ -39,8 +41,26 @@ from mmearth.benchmark.training import LAST
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.loaders.dataset import Dataset, open_dataset
 
-Progress = Callable[[str, int | None], None]
 Shard = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a matrix has come."""
+
+    done: int
+    """Runs that are made; 0 at the beginning."""
+    total: int
+    """Runs that were missing."""
+    cell: Cell | None = None
+    """The run that was made last."""
+    seconds: float = 0.0
+    """What it took."""
+    left_s: float = 0.0
+    """What the rest will take, by what runs of the same methods took."""
+
+
+Progress = Callable[[Step], None]
 
 
 def plan(config: BenchmarkConfig, out: Path, shard: Shard = (1, 1)) -> list[Cell]:
@@ -67,7 +87,7 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
     Args:
         config: The matrix.
         out: Folder of `results.parquet` and `runs/`; made when it is not there.
-        progress: Told (step, number of runs) first, then (run, None) after each.
+        progress: Told how many runs are missing, then after each run.
         shard: (number from 1, of how many): which part of the runs is made here.
 
     Raises:
@@ -79,8 +99,10 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
     dataset = _open(config)
     todo = plan(config, out, shard)
     fabric.barrier()
-    progress("run", len(todo))
-    for cell in todo:
+    progress(Step(0, len(todo)))
+    spent: dict[str, list[float]] = {}
+    for i, cell in enumerate(todo):
+        begin = time.perf_counter()
         _one(config, cell, dataset, fabric, out)
         if fabric.is_global_zero:
             table = assemble(out)
@@ -88,8 +110,16 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
                 if finding.stops:
                     raise DataError(finding.sentence)
         fabric.barrier()
-        progress(str(cell), None)
+        seconds = time.perf_counter() - begin
+        spent.setdefault(cell.method, []).append(seconds)
+        progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent)))
     return [finding.sentence for finding in canaries(assemble(out)) if not finding.stops]
+
+
+def _left(todo: Sequence[Cell], spent: dict[str, list[float]]) -> float:
+    """Return about how many seconds the rest takes; the slowest method stands for unknown ones."""
+    means = {method: fmean(seconds) for method, seconds in spent.items()}
+    return sum(means.get(cell.method, max(means.values())) for cell in todo)
 
 
 def _open(config: BenchmarkConfig) -> Dataset:

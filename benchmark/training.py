@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from mmearth.benchmark.tracking import track
 from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.files import TEMPORARY
 
+_LOG = logging.getLogger(__name__)
 BEST, LAST = "best.pt", "last.pt"
 """In a run's folder: the weights of the best epoch; all that it takes to go on."""
 
@@ -75,6 +77,13 @@ def fit(
         module.eval()
         found = how.goodness()
         track(loggers, {"loss": mean_loss, "validation": found}, epoch)
+        _LOG.info(
+            "epoch %d of %d: loss %.4g, validation %.4g",
+            epoch + 1,
+            training.epochs,
+            mean_loss,
+            found,
+        )
         if found > best or not (folder / BEST).exists():
             best = max(found, best)
             _save(fabric, {"model": module.state_dict()}, folder / BEST)

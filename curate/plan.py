@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import TILES
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, Assignment
 from mmearth.catalog.tasks import TASKS
@@ -54,22 +55,25 @@ class Plan:
     """In the published order."""
 
 
-def make_plan(config: BuildConfig, source: Source, base: Path) -> Plan:
+def make_plan(config: BuildConfig, source: Source, base: Path, progress: Progress = silent) -> Plan:
     """Return the tiles of every task.
 
     Args:
         config: The build's configuration.
         source: Asked for labels where a task takes its places from there.
         base: Directory that relative paths start from.
+        progress: Told about every task.
 
     Raises:
         ConfigError: A task has no place that can be a tile.
     """
     parts, reports = [], []
+    progress("plan", len(config.tasks))
     for task in config.tasks:
         rows, report = _plan_task(task, config, source, base)
         parts.append(rows)
         reports.append(report)
+        progress("plan", None)
     table = pa.concat_tables(parts).sort_by([("task", "ascending"), ("tile", "ascending")])
     return Plan(table, tuple(reports))
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.files import remove_temporaries, write_atomic
 from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.sample import Sample
-from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.store import reading_many
 from mmearth.catalog.tasks import TASKS
@@ -69,7 +70,7 @@ _Job = tuple[str, str, list[Planned]]
 Map = Callable[[Callable[[_Job], _Packed], Iterable[_Job]], Iterator[_Packed]]
 
 
-def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
+def build(root: Path, card: DatasetCard, workers: int = 1, progress: Progress = silent) -> Built:
     """Pack every task of a collected dataset.
 
     Shards that another build left behind are deleted; nothing else in the directory is touched.
@@ -78,6 +79,7 @@ def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
         root: Holds tiles.parquet, observations.parquet and the store.
         card: Names the tasks, the required modalities and the size of a shard.
         workers: Processes; the bytes do not depend on it.
+        progress: Told about every planned sample.
 
     Raises:
         FormatError: A table or a file of the store is missing or damaged.
@@ -87,15 +89,24 @@ def build(root: Path, card: DatasetCard, workers: int = 1) -> Built:
     for name in _DIRECTORIES:
         remove_temporaries(root / name)
     built = Built({}, {}, {}, 0)
+    planned = read_table(root / "tiles.parquet")["task"].to_pylist()
+    progress("package", sum(task in card.tasks for task in planned))
     with open_map(workers) as pack_all:
         for task in card.tasks:
             load = partial(load_sample, root)
-            built = built.plus(build_task(root, card, task, load, pack_all))
+            built = built.plus(build_task(root, card, task, load, pack_all, progress))
     remove_stale(root, card, built.sums)
     return built
 
 
-def build_task(root: Path, card: DatasetCard, task: str, load: Load, pack_all: Map) -> Built:
+def build_task(
+    root: Path,
+    card: DatasetCard,
+    task: str,
+    load: Load,
+    pack_all: Map,
+    progress: Progress = silent,
+) -> Built:
     """Pack one task; memory holds its rows, and the arrays of a sample.
 
     Args:
@@ -104,6 +115,7 @@ def build_task(root: Path, card: DatasetCard, task: str, load: Load, pack_all: M
         task: One of its tasks.
         load: Reads a sample; it is pickled where there are several workers.
         pack_all: Of `open_map`.
+        progress: Told about every sample, and every tile that makes none.
 
     Raises:
         FormatError: A table is missing or damaged.
@@ -113,12 +125,16 @@ def build_task(root: Path, card: DatasetCard, task: str, load: Load, pack_all: M
     inputs = read_inputs(root, task, card.require)
     sums, nbytes = {}, 0
     rows, statistics = [], TaskStatistics(task)
+    for _ in inputs.dropped:
+        progress("package", None)
     jobs = ((task, *job) for job in _cut(task, inputs.samples, card.shard_bytes))
     for packed in pack_all(partial(_pack, root, load), jobs):
         rows += packed.rows
         statistics.merge(packed.statistics)
         sums[packed.name] = packed.sha256
         nbytes += packed.nbytes
+        for _ in packed.rows:
+            progress("package", None)
     write_manifest(root, task, rows)
     text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
     write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mmearth.catalog import options
+from mmearth.catalog.progress import shown
 
 
 @click.group("packaging")
@@ -27,7 +28,8 @@ def build(directory: str, workers: int | None, as_json: bool) -> None:
 
     from mmearth.packaging.rebuild import rebuild
 
-    built, dataset_hash = rebuild(Path(directory), workers or os.cpu_count() or 1)
+    with shown() as progress:
+        built, dataset_hash = rebuild(Path(directory), workers or os.cpu_count() or 1, progress)
     facts = {"dataset_hash": dataset_hash, "samples": built.n_samples, "bytes": built.nbytes}
     if as_json:
         options.echo_json(facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, TypeVar
@@ -50,9 +51,23 @@ def shorten(findings: Iterable[Finding]) -> Iterator[Finding]:
             yield Finding(path, problem, f"and {len(alike) - MAX_ALIKE} more like these")
 
 
-def run_all(do: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> list[Result]:
-    """Return `do` of every job, in order; a single worker goes without threads, which cost more."""
-    if workers == 1:
-        return [do(job) for job in jobs]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(do, jobs))
+def run_all(
+    do: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+    done: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """Return `do` of every job, in order; a single worker goes without threads, which cost more.
+
+    Args:
+        do: What a job is.
+        jobs: All of them.
+        workers: Threads.
+        done: Told of each result, in this thread.
+    """
+    with ThreadPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+        results = []
+        for result in map(do, jobs) if pool is None else pool.map(do, jobs):
+            results.append(result)
+            done(result)
+        return results

@@ -10,6 +10,7 @@ from mmearth.catalog import checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import write_atomic
+from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.store import STORE
 from mmearth.packaging.build import Built, build
 
@@ -17,7 +18,7 @@ _CARD = Path(".curate") / "card.json"
 """The card while there is no dataset.json; working state, not published."""
 
 
-def rebuild(root: Path, workers: int = 1) -> tuple[Built, str]:
+def rebuild(root: Path, workers: int = 1, progress: Progress = silent) -> tuple[Built, str]:
     """Make shards, manifests, statistics, catalogue and checksums from the store.
 
     The same store gives the same bytes, so this also repairs a dataset whose shards were damaged.
@@ -26,6 +27,7 @@ def rebuild(root: Path, workers: int = 1) -> tuple[Built, str]:
     Args:
         root: The dataset's directory.
         workers: Processes.
+        progress: Told about every step.
 
     Returns:
         What packaging made, and the dataset's hash.
@@ -43,10 +45,12 @@ def rebuild(root: Path, workers: int = 1) -> tuple[Built, str]:
         )
     write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode())
     checksums.unseal(root)
-    built = build(root, card, workers)
+    built = build(root, card, workers, progress)
+    progress("catalogue", 1)
     cards.write_readme(root, card)
     stac.build(root, card)
     croissant.build(root, card, built.sums)
+    progress("seal", 1)
     dataset_hash = checksums.seal(root, card, built.sums)
     (root / _CARD).unlink(missing_ok=True)
     return built, dataset_hash

@@ -23,6 +23,7 @@ from mmearth.catalog.checksums import (
 )
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_file
+from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.packaging.findings import Finding, run_all, shorten
@@ -51,12 +52,13 @@ class _Tables:
     """Shard → its rows."""
 
 
-def verify(root: Path, workers: int = 1) -> list[Finding]:
+def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Finding]:
     """Return everything that is wrong with a dataset; nothing when it is whole.
 
     Args:
         root: The dataset's directory.
         workers: Threads; hashing and looking at arrays release the interpreter.
+        progress: Told about every sample of the shards, then about every other file.
 
     Raises:
         ConfigError: The directory holds no complete dataset.
@@ -77,14 +79,15 @@ def verify(root: Path, workers: int = 1) -> list[Finding]:
         for name in sorted(files - sums.keys())
     ]
     tables = _read_tables(root, card)
-    reports = _check_shards(root, tables, files, workers)
+    reports = _check_shards(root, tables, files, workers, progress)
     digests = {name: report.sha256 for name, report in reports.items()}
-    digests |= _hash(root, sorted((files & sums.keys()) - digests.keys()), workers)
+    digests |= _hash(root, sorted((files & sums.keys()) - digests.keys()), workers, progress)
     findings += _check_digests(sums, digests)
     findings += tables.findings
     findings += _check_names(tables, files)
     findings += [finding for report in reports.values() for finding in report.findings]
     findings += _check_statistics(root, card, reports)
+    progress("verify catalogue", 1)
     findings += check_stac(root, tables.manifests, workers)
     return list(shorten(findings))
 
@@ -99,8 +102,15 @@ def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
         yield Finding(SUMS, "checksum", sentence)
 
 
-def _hash(root: Path, names: list[str], workers: int) -> dict[str, str]:
-    return dict(zip(names, run_all(lambda n: sha256_file(root / n), names, workers), strict=True))
+def _hash(root: Path, names: list[str], workers: int, progress: Progress) -> dict[str, str]:
+    progress("verify files", len(names))
+    sums = run_all(
+        lambda name: sha256_file(root / name),
+        names,
+        workers,
+        lambda _: progress("verify files", None),
+    )
+    return dict(zip(names, sums, strict=True))
 
 
 def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Finding]:
@@ -149,14 +159,21 @@ def _load(root: Path, name: str, tables: _Tables) -> Any:
 
 
 def _check_shards(
-    root: Path, tables: _Tables, files: set[str], workers: int
+    root: Path, tables: _Tables, files: set[str], workers: int, progress: Progress
 ) -> dict[str, ShardReport]:
     """Read every shard whose manifest can be read; the others are only hashed."""
     names = sorted(n for n in files if n.startswith("shards/") and n.endswith(".tar"))
     jobs = [(name, name.split("/")[1]) for name in names]
     jobs = [(name, task) for name, task in jobs if task in tables.manifests]
+    samples = {name: tables.shards.get(name, []) for name, _ in jobs}
+    progress("verify shards", sum(map(len, samples.values())))
+
+    def done(report: ShardReport) -> None:
+        for _ in samples[report.name]:
+            progress("verify shards", None)
+
     reports = run_all(
-        lambda job: check_shard(root, job[0], job[1], tables.shards.get(job[0], [])), jobs, workers
+        lambda job: check_shard(root, job[0], job[1], samples[job[0]]), jobs, workers, done
     )
     return {report.name: report for report in reports}
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from mmearth.benchmark.config import BenchmarkConfig, load_config
 from mmearth.benchmark.matrix import cells, parse_shard, shard_of
 from mmearth.benchmark.results import COST, read_results
-from mmearth.benchmark.run import plan, run
+from mmearth.benchmark.run import Step, plan, run
 from mmearth.benchmark.traces import BATCHES, read_trace
 from mmearth.benchmark.training import learning_rate
 from mmearth.catalog.errors import ConfigError
@@ -42,7 +42,7 @@ def _config(place: Path, **keys: Any) -> dict[str, Any]:
     }
 
 
-def _quiet(step: str, size: int | None) -> None:
+def _quiet(step: Step) -> None:
     pass
 
 
@@ -92,9 +92,9 @@ def test_the_report_is_written(finished: Path) -> None:
 
 def test_a_second_run_makes_nothing(dataset: Path, finished: Path) -> None:
     before = (finished / "results.parquet").read_bytes()
-    said: list[Any] = []
-    run(BenchmarkConfig(**_config(dataset)), finished, lambda *each: said.append(each))
-    assert said == [("run", 0)]
+    said: list[Step] = []
+    run(BenchmarkConfig(**_config(dataset)), finished, said.append)
+    assert said == [Step(0, 0)]
     assert (finished / "results.parquet").read_bytes() == before
 
 

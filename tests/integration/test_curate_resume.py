@@ -203,4 +203,4 @@ def test_a_pipe_gets_facts_and_no_bar(config: Path, out: Path, run_cli: Run) -> 
     assert facts["exit_code"] == 0
     assert "\r" not in stderr
     assert "%|" not in stderr
-    assert stderr.splitlines()[:2] == ["plan …", "collect: 3 tiles"]
+    assert stderr.splitlines()[:2] == ["plan: 1 task", "collect: 3 tiles"]

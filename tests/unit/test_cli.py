@@ -80,7 +80,7 @@ def test_errors_are_json_when_json_is_asked_for(run_cli: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("curate",), ("-h",)])
-def test_a_group_alone_tells_itscommands(run_cli: Run, arguments: tuple[str, ...]) -> None:
+def test_a_group_alone_tells_its_commands(run_cli: Run, arguments: tuple[str, ...]) -> None:
     code, out, err = run_cli(*arguments)
     assert (code, err) == (0, "")
     assert out.startswith("Usage: ") and "Commands:" in out

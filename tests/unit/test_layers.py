@@ -19,7 +19,7 @@ ALLOWED = {
 THIRD_PARTIES = {
     "catalog": {
         *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "rasterio", "jsonschema"),
-        *("referencing", "stac_geoparquet", "mlcroissant", "click", "pydantic", "yaml"),
+        *("referencing", "stac_geoparquet", "mlcroissant", "click", "pydantic", "yaml", "tqdm"),
     },
     "curate": {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
@@ -27,7 +27,7 @@ THIRD_PARTIES = {
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
         *("tenacity", "cftime"),
     },
-    "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click", "tqdm"},
+    "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click"},
     "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
     "benchmark": {
         *("torch", "lightning_fabric", "timm", "numpy", "scipy", "sklearn", "threadpoolctl"),

@@ -20,12 +20,13 @@ from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import load_config
 from mmearth.curate.sources import make_source
-from mmearth.curate.sources.earthengine import session, sign_in
+from mmearth.curate.sources.earthengine import granules, session, sign_in
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.visits import AHEAD, Options
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.places import SEED, TASKS, planet_of, write_places
+from mmearth.tests.earthengine.planet import Planet
 from mmearth.tests.earthengine.server import TOKEN, Server
 
 _N = 10
@@ -158,7 +159,15 @@ def test_provenance_is_in_manifest_and_catalogue(
         assert each.get("expression") == found[name]["expression"]
 
 
-def test_biomass_places_are_footprints(base: Path, tmp_path: Path, server: Server) -> None:
+def _unlisted(self: Planet, folder: str) -> list[str]:
+    """A folder that nobody may list."""
+    raise KeyError(folder)
+
+
+def test_biomass_places_are_footprints(
+    base: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index lists a table that is not there: found in the folder's list, or by asking."""
     config = base / "footprints.yaml"
     config.write_text(
         "name: ee\ntitle: T\nsource: {kind: earthengine}\ntasks: {biomass: {labels: {count: 40}}}"
@@ -167,6 +176,9 @@ def test_biomass_places_are_footprints(base: Path, tmp_path: Path, server: Serve
     labels = list(source.labels("biomass", 40, 1))
     assert labels and labels == list(source.labels("biomass", 40, 1))
     assert labels != list(source.labels("biomass", 40, 2))
+    monkeypatch.setattr(granules, "_indices", {})
+    monkeypatch.setattr(Planet, "assets", _unlisted)
+    assert labels == list(source.labels("biomass", 40, 1))
     for label in labels[:3]:
         [tile] = tiles_at([label.lon], [label.lat])
         painted = source.observe(tile, ["biomass"], None)["biomass"]

@@ -38,17 +38,15 @@ class Planet:
     lacks for bounds around that tile's centre.
     """
 
-    def __init__(self, seed: int, tiles: Sequence[Tile] = (), lost_granule: bool = False) -> None:
+    def __init__(self, seed: int, tiles: Sequence[Tile] = ()) -> None:
         """Make a planet.
 
         Args:
             seed: Of the synthetic source.
             tiles: Places that will be asked for: a grid or bounds whose centre is within 100 m of
                 a tile's shows that tile. GEDI's footprints lie on these tiles only.
-            lost_granule: The index of GEDI lists a table that does not exist.
         """
         self.ground = Ground(seed, tiles)
-        self._lost = lost_granule
         self._series: dict[str, _Series] = {
             sentinel2.REFLECTANCE: sentinel2.Sentinel2(self.ground),
             sentinel2.PROBABILITY: sentinel2.CloudProbability(self.ground),
@@ -92,7 +90,7 @@ class Planet:
         if asset == ecoregions.TABLE:
             return ecoregions.Ecoregions(self.ground)
         if asset == gedi.INDEX:
-            return gedi.GranuleIndex(self.ground, self._lost)
+            return gedi.GranuleIndex(self.ground)
         for granule in (*gedi.GRANULES, *gedi.OTHER_YEARS):
             if asset == granule.table_id:
                 return gedi.Footprints(self.ground, granule.name)

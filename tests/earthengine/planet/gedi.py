@@ -92,7 +92,8 @@ LOST = Granule(
     "2020-07-18T12:00:00Z",
     "2020-07-18T13:32:30Z",
 )
-"""Listed by the index of a planet that has lost it, as the service's index lists some."""
+"""Listed by the index, though the folder has lost it: the service's index lists some such, which
+utils.py of github.com/lgordon99/mmearth-bench leaves out one by one."""
 _FLAWS: tuple[dict[str, float], ...] = (
     {"degrade_flag": 1},
     {"l2_quality_flag": 0},
@@ -111,15 +112,13 @@ class GranuleIndex:
 
     ground: Ground
     """For its tiles."""
-    lost: bool
-    """Whether it lists a table that is not there."""
 
     def query(self, bounds: BaseGeometry | None) -> Iterator[Feature]:
         """Yield a feature a granule; see `Table.query`."""
         outline = _outline(_in_reach(self.ground.tiles))
         if outline.is_empty or (bounds is not None and not outline.intersects(bounds)):
             return
-        for granule in (*GRANULES, *OTHER_YEARS, *((LOST,) if self.lost else ())):
+        for granule in (*GRANULES, *OTHER_YEARS, LOST):
             properties = {
                 "table_id": granule.table_id,
                 "time_start": granule.start,

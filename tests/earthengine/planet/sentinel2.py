@@ -59,7 +59,8 @@ class Sentinel2:
         ]
         own = _own(scene, 20)
         screen = partial(_cloud_mask, self.ground, scene, hidden)
-        bands.append(Band("MSK_CLDPRB", "uint8", *own, screen))
+        if not scene.sky.bandless:
+            bands.append(Band("MSK_CLDPRB", "uint8", *own, screen))
         bands.append(Band("SCL", "uint8", *own, partial(_classes, self.ground, scene, hidden)))
         cloudy = 100.0 if hidden else scene.sky.cloudy_percentage
         extra = {

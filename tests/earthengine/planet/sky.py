@@ -41,6 +41,8 @@ class Sky:
     """The same for missing data."""
     unscreened: bool
     """The cloud mask has no data at all."""
+    bandless: bool
+    """There is no cloud mask, as in some products of the archive."""
 
     @classmethod
     def of(cls, key: int) -> Sky:
@@ -56,7 +58,7 @@ class Sky:
         elif quarrel < 0.14:
             probability = NEVER
         gap = 0.45 + 0.3 * chance[6] if chance[5] < 0.15 else NEVER
-        return cls(key, mask, probability, gap, chance[7] < 0.02)
+        return cls(key, mask, probability, gap, chance[7] < 0.02, 0.02 <= chance[7] < 0.05)
 
     @property
     def cloudy_percentage(self) -> float:

@@ -51,6 +51,7 @@ class Counters:
     limited: int = 0
     """Answered 429 because the service's own limit was exceeded."""
     _begun: deque[float] = field(default_factory=deque)
+    _of_user: Counter[tuple[str, int]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def arrived(self, path: str, nbytes: int) -> tuple[int, int]:
@@ -67,6 +68,12 @@ class Counters:
             in_second = len(self._begun)
             self.most_in_second = max(self.most_in_second, in_second)
             return self.in_flight, in_second
+
+    def by_user(self, user: str, minute: int) -> int:
+        """Count a user's request; return how many he has sent in this minute."""
+        with self._lock:
+            self._of_user[user, minute] += 1
+            return self._of_user[user, minute]
 
     def landed(self) -> None:
         """Count a request as answered."""

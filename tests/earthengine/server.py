@@ -19,7 +19,7 @@ import ee
 
 from mmearth.tests.earthengine import signatures
 from mmearth.tests.earthengine.counters import Counters, body_hash
-from mmearth.tests.earthengine.faults import Fault, Faults
+from mmearth.tests.earthengine.faults import FAULTS, Fault, Faults
 from mmearth.tests.earthengine.model import ServiceError
 
 TOKEN = "loopback"
@@ -55,8 +55,13 @@ class Server:
     """How it misbehaves."""
     latency_s: float = 0.0
     """How long it sleeps before each answer."""
-    token: str = TOKEN
-    """The access token that it accepts."""
+    users: Mapping[str, str] = field(default_factory=lambda: {TOKEN: "somebody"})
+    """The access tokens that it accepts, and whose they are."""
+    per_minute: int | None = None
+    """Beyond so many by one user in a minute it answers 429, whichever token he uses; None for no
+    limit."""
+    minute_s: float = 60.0
+    """How long its minutes last."""
     check: bool = True
     """Whether every graph is held against the signatures."""
     most_in_flight: int | None = None
@@ -181,6 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
             fault = service.faults.next(key)
             if fault is not None:
                 self._misbehave(fault, raw)
+            elif _exceeds(self._in_minute(), service.per_minute):
+                service.counters.limited += 1
+                self._fail(429, "RESOURCE_EXHAUSTED", FAULTS["per-minute"].message)
             elif _exceeds(in_flight, service.most_in_flight) or _exceeds(
                 in_second, service.per_second
             ):
@@ -212,8 +220,18 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, reply)
 
+    def _user(self) -> str | None:
+        token = self.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.server.service.users.get(token)
+
+    def _in_minute(self) -> int:
+        """Count a request of its user; return how many he sent in this minute."""
+        service = self.server.service
+        minute = int(time.monotonic() / service.minute_s)
+        return service.counters.by_user(str(self._user()), minute)
+
     def _is_known(self) -> bool:
-        if self.headers.get("authorization") == f"Bearer {self.server.service.token}":
+        if self._user() is not None:
             return True
         sentence = "Request had invalid authentication credentials."
         self._fail(401, "UNAUTHENTICATED", sentence)

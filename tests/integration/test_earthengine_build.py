@@ -25,8 +25,8 @@ from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.visits import AHEAD, Options
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
-from mmearth.tests.earthengine.places import SEED, TASKS, planet_of, write_places
 from mmearth.tests.earthengine.planet import Planet
+from mmearth.tests.earthengine.planet.places import SEED, TASKS, planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server
 
 _N = 10

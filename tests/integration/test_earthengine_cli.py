@@ -18,8 +18,8 @@ import pytest
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
-from mmearth.tests.earthengine.places import SEED, planet_of, write_places
 from mmearth.tests.earthengine.planet import Planet
+from mmearth.tests.earthengine.planet.places import SEED, planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server
 
 _N = 12

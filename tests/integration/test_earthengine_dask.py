@@ -17,7 +17,7 @@ from mmearth.curate.visits import Options
 from mmearth.tests.clusters import three_processes
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
-from mmearth.tests.earthengine.places import planet_of, write_places
+from mmearth.tests.earthengine.planet.places import planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server
 
 _N = 24

@@ -33,7 +33,7 @@ from mmearth.curate.visits import Options, visit_all
 from mmearth.tests.earthengine.counters import text_hash
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
-from mmearth.tests.earthengine.places import planet_of, write_places
+from mmearth.tests.earthengine.planet.places import planet_of, write_places
 from mmearth.tests.earthengine.replay import replaying, stats
 from mmearth.tests.earthengine.server import TOKEN, Server
 from mmearth.tests.performance import reference_driver

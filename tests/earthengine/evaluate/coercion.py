@@ -175,7 +175,7 @@ def _algorithms() -> dict[str, dict[str, Any]]:
     found = importlib.util.find_spec("ee")
     if found is None or found.origin is None:
         raise RuntimeError(
-            "the client of Earth Engine is not installed: pip install 'mmearth[all]'"
+            "the client of Earth Engine is not installed: pip install earthengine-api"
         )
     path = Path(found.origin).parent / "tests" / "algorithms.json"
     listed = json.loads(path.read_text(encoding="utf-8"))["algorithms"]

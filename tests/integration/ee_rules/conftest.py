@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from mmearth.curate.sources.earthengine import session, sign_in
-from mmearth.tests.earthengine.asking import Ask
 from mmearth.tests.earthengine.evaluate import Evaluate
-from mmearth.tests.earthengine.scenes import World
 from mmearth.tests.earthengine.server import TOKEN, Server
+from mmearth.tests.integration.ee_rules.asking import Ask
+from mmearth.tests.integration.ee_rules.scenes import World
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from mmearth.curate.sources.earthengine import granules
 from mmearth.curate.sources.earthengine.absent import AbsentError
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
-from mmearth.tests.earthengine.asking import RECIPE_NAMES, Ask, drawn, seen
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.memory import Memory
-from mmearth.tests.earthengine.scenes import Optical, World, flat, painted, within
 from mmearth.tests.integration.ee_rules import test_biomass as gedi
+from mmearth.tests.integration.ee_rules.asking import RECIPE_NAMES, Ask, drawn, seen
+from mmearth.tests.integration.ee_rules.scenes import Optical, World, flat, painted, within
 from mmearth.tests.integration.ee_rules.test_climate import SERIES
 
 CLOUDY = painted(lambda east, south: (east >= 0) & (south >= 0), 100)

@@ -12,9 +12,24 @@ import shapely
 
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.tile import Tile
-from mmearth.tests.earthengine.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, drawn, seen
 from mmearth.tests.earthengine.model import Feature
-from mmearth.tests.earthengine.scenes import NORTH, Optical, Radar, World, painted, reach, within
+from mmearth.tests.integration.ee_rules.asking import (
+    DEFAULT,
+    PUBLISHED,
+    RECIPE_NAMES,
+    Ask,
+    drawn,
+    seen,
+)
+from mmearth.tests.integration.ee_rules.scenes import (
+    NORTH,
+    Optical,
+    Radar,
+    World,
+    painted,
+    reach,
+    within,
+)
 
 FOLDER = "LARSE/GEDI/GEDI04_A_002"
 NAMES = ["biomass", "sentinel2"]

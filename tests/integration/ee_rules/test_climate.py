@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from mmearth.catalog.errors import NoDataError
-from mmearth.tests.earthengine.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, seen
-from mmearth.tests.earthengine.scenes import Field, World, first, flat, masked, only
+from mmearth.tests.integration.ee_rules.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, seen
+from mmearth.tests.integration.ee_rules.scenes import Field, World, first, flat, masked, only
 
 MONTHS = [f"{year}{month:02d}" for year in (2018, 2019, 2020) for month in range(1, 13)]
 """The n-th has n metres of rain, a mean of 300 + n, a least of 200 - n, a greatest of 400 + n."""

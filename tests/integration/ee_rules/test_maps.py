@@ -11,10 +11,17 @@ import shapely
 
 from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS
 from mmearth.catalog.errors import NoDataError, SourceError
-from mmearth.tests.earthengine.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, drawn, seen
 from mmearth.tests.earthengine.model import Feature, Pixels
 from mmearth.tests.earthengine.planet.pixels import Double
-from mmearth.tests.earthengine.scenes import (
+from mmearth.tests.integration.ee_rules.asking import (
+    DEFAULT,
+    PUBLISHED,
+    RECIPE_NAMES,
+    Ask,
+    drawn,
+    seen,
+)
+from mmearth.tests.integration.ee_rules.scenes import (
     Field,
     Labels,
     World,

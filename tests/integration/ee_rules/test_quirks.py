@@ -12,8 +12,8 @@ import shapely
 
 from mmearth.catalog.sample import Observation
 from mmearth.curate.recipes import QUIRKS, Quirks
-from mmearth.tests.earthengine.asking import Ask
-from mmearth.tests.earthengine.scenes import (
+from mmearth.tests.integration.ee_rules.asking import Ask
+from mmearth.tests.integration.ee_rules.scenes import (
     NORTH,
     Optical,
     World,

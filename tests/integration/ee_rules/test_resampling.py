@@ -12,12 +12,12 @@ from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
-from mmearth.tests.earthengine.asking import RECIPE_NAMES, Ask, seen
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.evaluate.surfaces import INTEGERS
 from mmearth.tests.earthengine.memory import Memory, raster
 from mmearth.tests.earthengine.model import Band, Image
-from mmearth.tests.earthengine.scenes import NORTH, Optical, World
+from mmearth.tests.integration.ee_rules.asking import RECIPE_NAMES, Ask, seen
+from mmearth.tests.integration.ee_rules.scenes import NORTH, Optical, World
 
 ASTER = "projects/sat-io/open-datasets/ASTER/GDEM"
 CANOPY = "users/nlang/ETH_GlobalCanopyHeight_2020_10m_v1"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.errors import NoDataError
-from mmearth.tests.earthengine.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, seen
-from mmearth.tests.earthengine.scenes import NORTH, Optical, Radar, World, disc, reach
+from mmearth.tests.integration.ee_rules.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, seen
+from mmearth.tests.integration.ee_rules.scenes import NORTH, Optical, Radar, World, disc, reach
 
 NAMES = ["sentinel2", "sentinel1"]
 DAY = "2020-07-01"

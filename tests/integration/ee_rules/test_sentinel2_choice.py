@@ -14,8 +14,15 @@ import pytest
 
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.tests.earthengine.asking import DEFAULT, PUBLISHED, RECIPE_NAMES, Ask, drawn, seen
-from mmearth.tests.earthengine.scenes import (
+from mmearth.tests.integration.ee_rules.asking import (
+    DEFAULT,
+    PUBLISHED,
+    RECIPE_NAMES,
+    Ask,
+    drawn,
+    seen,
+)
+from mmearth.tests.integration.ee_rules.scenes import (
     NORTH,
     SOUTH,
     Field,

@@ -7,7 +7,7 @@ import pytest
 from mmearth.catalog.errors import ConfigError, NoDataError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
-from mmearth.tests.earthengine.asking import (
+from mmearth.tests.integration.ee_rules.asking import (
     DEFAULT,
     PUBLISHED,
     RECIPE_NAMES,
@@ -15,7 +15,7 @@ from mmearth.tests.earthengine.asking import (
     drawn,
     seen,
 )
-from mmearth.tests.earthengine.scenes import NORTH, SOUTH, Optical, World, painted, within
+from mmearth.tests.integration.ee_rules.scenes import NORTH, SOUTH, Optical, World, painted, within
 
 EQUATOR = Tile(32633, 499_360, 640)
 HAZE, HOLE = painted(within(100), 50), painted(within(100), 0, 4)

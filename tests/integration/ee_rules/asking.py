@@ -14,8 +14,8 @@ from mmearth.curate.source import Outcome
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
 from mmearth.tests.earthengine.evaluate import Evaluate
-from mmearth.tests.earthengine.scenes import World
 from mmearth.tests.earthengine.server import Server
+from mmearth.tests.integration.ee_rules.scenes import World
 
 DEFAULT, PUBLISHED = "default", "mmearth-bench-2026"
 RECIPE_NAMES = (DEFAULT, PUBLISHED)

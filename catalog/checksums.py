@@ -6,6 +6,7 @@ A dataset with dataset.json is complete. Its hash is the SHA-256 of SHA256SUMS.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
+from mmearth.catalog.documents import parse_json
+from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, storage_errors
 from mmearth.catalog.files import (
     TEMPORARY,
+    is_sha256,
+    read_regular,
     sha256_bytes,
     sha256_file,
     sync,
@@ -23,6 +27,7 @@ from mmearth.catalog.files import (
     write_atomic,
 )
 from mmearth.catalog.schema import SCHEMA_VERSION
+from mmearth.catalog.tasks import TASKS
 
 SUMS = "SHA256SUMS"
 """Name of the list of checksums, in the form that `sha256sum -c` reads."""
@@ -30,6 +35,7 @@ DATASET = "dataset.json"
 """Name of the file that makes a dataset complete."""
 SELF = "sha256_of_the_rest"
 """The field of dataset.json that guards its other fields."""
+_MOST_SUMS = 4 << 30  # bytes of a list of checksums: of tens of millions of files
 PUBLISHED = (
     "tiles.parquet",
     "observations.parquet",
@@ -117,21 +123,31 @@ def unseal(root: Path) -> None:
 
 
 def read_dataset(root: Path) -> dict[str, Any]:
-    """Return dataset.json.
+    """Return dataset.json; `check_seal` compares it with its own checksum.
 
     Raises:
         ConfigError: The directory holds no complete dataset.
         FormatError: dataset.json is not ours or of another schema version.
+        StorageError: It may not be read.
     """
-    path = root / DATASET
+    return parse_dataset(dataset_bytes(root), str(root / DATASET))
+
+
+def dataset_bytes(root: Path) -> bytes:
+    """Return the bytes of dataset.json.
+
+    Raises:
+        ConfigError: The directory holds no complete dataset.
+        FormatError: dataset.json is no regular file, or far too large.
+        StorageError: It may not be read.
+    """
     try:
-        data = path.read_bytes()
+        return read_regular(root / DATASET, root)
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise ConfigError(
             f"{root} holds no complete dataset: there is no {DATASET}; build one with "
             "`mmearth curate build CONFIG -o DIR`, or finish the build that was interrupted"
         ) from exc
-    return parse_dataset(data, str(path))
 
 
 def parse_dataset(data: bytes, name: str) -> dict[str, Any]:
@@ -140,12 +156,11 @@ def parse_dataset(data: bytes, name: str) -> dict[str, Any]:
     Raises:
         FormatError: It is not ours or of another schema version.
     """
-    try:
-        document: dict[str, Any] = json.loads(data)
-        found = str(document.get("schema_version"))
-    except (ValueError, AttributeError) as exc:
-        raise FormatError(f"{name} is not ours ({exc}); run the build again") from exc
-    if found.split(".", maxsplit=1)[0] != SCHEMA_VERSION.split(".")[0]:
+    document: dict[str, Any] = parse_json(data, name)
+    if not isinstance(document, dict):
+        raise FormatError(f"{name} is not ours (no JSON object); run the build again")
+    found = str(document.get("schema_version"))
+    if found.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise FormatError(
             f"{name} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "install the version that made it, or build again"
@@ -153,21 +168,71 @@ def parse_dataset(data: bytes, name: str) -> dict[str, Any]:
     return document
 
 
+def check_seal(data: bytes, document: dict[str, Any], name: str) -> None:
+    """Refuse a dataset.json that is not as `seal` wrote it, or names what no dataset has.
+
+    Args:
+        data: Its bytes.
+        document: What they say.
+        name: Where they came from.
+
+    Raises:
+        IntegrityError: It was changed after the dataset was sealed.
+        FormatError: It names no tasks of ours, or no hash.
+    """
+    tasks = document.get("tasks")
+    known = isinstance(tasks, list) and all(isinstance(t, str) and t in TASKS for t in tasks)
+    if not known or not is_sha256(document.get("dataset_hash")):
+        raise FormatError(
+            f"{name} has no tasks or no dataset_hash that this mmearth knows; run the build again, "
+            "or install the version that made it"
+        )
+    try:
+        is_sealed = render(document) == data
+    except (ValueError, RecursionError):  # text or numbers that cannot be written
+        is_sealed = False
+    if not is_sealed:
+        raise IntegrityError(
+            f"{name} was changed after the dataset was sealed: its checksum, or its form, is "
+            "another; fetch it again, or run the build again"
+        )
+
+
+def checksum_of(sums: Path, name: str) -> str | None:
+    """Return what a list of checksums says of a file; None where it does not name it.
+
+    The list may be of millions of lines: it is searched, and no line is parsed.
+    """
+    line = f"  {name}\n".encode()
+    with sums.open("rb") as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return None
+        with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as text:
+            at = text.find(line)
+            while at >= 0:
+                begin = at - 64
+                if begin == 0 or (begin > 0 and text[begin - 1 : begin] == b"\n"):
+                    return text[begin:at].decode(errors="replace")
+                at = text.find(line, at + 1)
+    return None
+
+
 def read_sums(root: Path) -> dict[str, str]:
     """Return the checksums of SHA256SUMS by relative path.
 
     Raises:
         FormatError: The file is missing or a line is not a checksum and a path.
+        StorageError: It may not be read.
     """
     path = root / SUMS
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError) as exc:
+        lines = read_regular(path, root, _MOST_SUMS).decode().splitlines()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as exc:
         raise FormatError(f"{path} is missing or unreadable; run the build again") from exc
     sums: dict[str, str] = {}
     for line in lines:
         digest, _, name = line.partition("  ")
-        if len(digest) != 64 or not name:
+        if not is_sha256(digest) or not name:
             raise FormatError(f"{path}: {line!r} is not a checksum and a path; run the build again")
         sums[name] = digest
     return sums

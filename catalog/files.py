@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -208,6 +209,11 @@ def _ancestors(path: Path, root: Path) -> list[Path]:
     """Return the directories from `path` up to `root`, both ends' directories included."""
     above = list(path.parents)
     return above[: above.index(root) + 1]
+
+
+def is_sha256(text: object) -> bool:
+    """Say whether something is 64 hexadecimal digits, as `sha256_bytes` returns them."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmearth.catalog.checksums import DATASET, SUMS, parse_dataset, read_dataset
+from mmearth.catalog.checksums import (
+    DATASET,
+    SUMS,
+    check_seal,
+    checksum_of,
+    dataset_bytes,
+    parse_dataset,
+)
+from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.query import Query
 from mmearth.loaders.choose.counting import count_samples
@@ -31,7 +38,7 @@ class Dataset:
     """dataset.json: name, licence, tasks, modalities, recipe, hash."""
     cache: Cache
     """Where the tables of a remote dataset are kept; not used for a local one."""
-    _local: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+    _fetched: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def hash(self) -> str:
@@ -53,17 +60,16 @@ class Dataset:
 
         Raises:
             ConfigError: The dataset has no such task.
-            FormatError: The file is missing or not JSON; others as `mmearth.open` says.
+            FormatError: The file is missing or not JSON; others as `find` says.
         """
         self._check_task(task)
         name = f"statistics/{task}.json"
-        try:
-            document: dict[str, Any] = json.loads(self.find(name).read_bytes())
-        except (ValueError, FileNotFoundError) as exc:
+        document: dict[str, Any] = read_json(self.find(name))
+        if not isinstance(document, dict):
             raise FormatError(
-                f"{self.root.url}/{name} is missing or not JSON ({exc}); run "
-                "`mmearth packaging build`, or fetch the dataset again"
-            ) from exc
+                f"{self.root.url}/{name} is no JSON object; run `mmearth packaging build`, or "
+                "fetch the dataset again"
+            )
         return document
 
     def sql(self, query: str) -> pa.Table:
@@ -104,19 +110,28 @@ class Dataset:
         return Selection(self, query, count_samples(self.tables, query))
 
     def find(self, name: str) -> Path:
-        """Return a table or another small file as a file of this machine, verified if fetched.
+        """Return a table or another small file, compared with SHA256SUMS, on this machine.
+
+        A file is compared once a process, and again after somebody touched it.
 
         Raises:
-            FormatError: SHA256SUMS does not name it.
+            FormatError: SHA256SUMS does not name it, or it is not there.
+            IntegrityError: It, or SHA256SUMS, was changed after the dataset was sealed.
             MMEarthError: As `Root` and `fetched` say.
         """
-        local = self.root.path(name)
-        if local is not None:
-            return local.resolve()
-        if name not in self._local:
+        if name not in self._fetched:
             sums = fetched(self.root, SUMS, self.hash, self.cache)
-            self._local[name] = fetched(self.root, name, _checksum(sums, name, self), self.cache)
-        return self._local[name]
+            digest = checksum_of(sums, name)
+            if digest is None:
+                raise FormatError(
+                    f"{self.root.url} has no {name}: {SUMS} does not name it; expected a dataset "
+                    "with all its tables, so build it again"
+                )
+            path = fetched(self.root, name, digest, self.cache)
+            if self.root.path(name) is not None:
+                return path.resolve()  # and look at it again the next time: it may have changed
+            self._fetched[name] = path
+        return self._fetched[name]
 
     def check_unchanged(self) -> None:
         """Refuse to go on when the dataset was built again since it was opened.
@@ -161,26 +176,8 @@ def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> 
 
 
 def _read_card(root: Root) -> dict[str, Any]:
-    path = root.path(DATASET)
-    if path is not None:
-        card = read_dataset(path.parent)
-    else:
-        card = parse_dataset(root.read(DATASET), f"{root.url}/{DATASET}")
-    if not (isinstance(card.get("tasks"), list) and isinstance(card.get("dataset_hash"), str)):
-        raise FormatError(
-            f"{root.url}/{DATASET} has no tasks or no dataset_hash; run the build again"
-        )
+    path, name = root.path(DATASET), f"{root.url.rstrip('/')}/{DATASET}"
+    data = root.read(DATASET) if path is None else dataset_bytes(path.parent)
+    card = parse_dataset(data, name)
+    check_seal(data, card, name)
     return card
-
-
-def _checksum(sums: Path, name: str, dataset: Dataset) -> str:
-    """Return what SHA256SUMS says of a file; the list, which may be long, is read line by line."""
-    with sums.open(encoding="utf-8") as lines:
-        for line in lines:
-            digest, _, path = line.rstrip("\n").partition("  ")
-            if path == name:
-                return digest
-    raise FormatError(
-        f"{dataset.root.url} has no {name}: {SUMS} does not name it; expected a dataset with "
-        "all its tables, so build it again"
-    )

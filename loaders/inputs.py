@@ -143,10 +143,10 @@ class Normalisation(Mapping[str, ModalityInput]):
         try:
             n, of = document[subset]["n_samples"], document[subset]["modalities"]
             inputs = [_of_statistics(name, of.get(name, {})) for name in MODALITIES]
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (KeyError, TypeError, AttributeError, ConfigError) as exc:
             raise FormatError(
-                f"the statistics of {subset} are not as expected ({exc!r}); build them again "
-                "with `mmearth packaging build`"
+                f"the statistics of {subset} are not as expected ({type(exc).__name__}: {exc}); "
+                "build them again with `mmearth packaging build`"
             ) from exc
         if not n:
             raise ConfigError(
@@ -215,9 +215,28 @@ def _of_statistics(name: str, of_bands: Mapping[str, Any]) -> ModalityInput:
     if modality.kind == "continuous":
         for i, band in enumerate(bands):
             found = of_bands.get(band.name, {"mean": None, "std": None})
-            mean[i], std[i] = found["mean"] or 0.0, found["std"] or 1.0
+            mean[i], std[i] = _moments(f"{name} {band.name}", found)
     names, units = tuple(band.name for band in bands), tuple(band.unit for band in bands)
     return ModalityInput(name, names, units, bands[0].scale, tuple(mean), tuple(std))
+
+
+def _moments(where: str, found: Mapping[str, Any]) -> tuple[float, float]:
+    """Return what a band is normalised with: mean 0 where it has none, deviation 1 where it is 0.
+
+    Raises:
+        ConfigError: The numbers contradict each other.
+    """
+    mean, std, low, high = (found.get(name) for name in ("mean", "std", "min", "max"))
+    if mean is None and std is None and not found.get("n"):
+        return 0.0, 1.0
+    numbers = [x for x in (mean, std, low, high) if x is not None]
+    is_number = all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
+    known = is_number and mean is not None and std is not None and std >= 0.0
+    if known and low is not None and high is not None:
+        known = low <= mean <= high and std <= high - low and (std > 0.0 or low == high)
+    if not known:
+        raise ConfigError(f"{where} has mean {mean} and std {std} between {low} and {high}")
+    return float(mean), float(std) or 1.0
 
 
 def _declared(name: str, fields: Any) -> ModalityInput:

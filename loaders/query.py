@@ -13,12 +13,14 @@ import pyarrow as pa
 
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.query import Query
-from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
 from mmearth.catalog.splits import SPLITS
+from mmearth.loaders.choose.columns import check_columns
 from mmearth.loaders.statement import check_statement, said
 
 TABLES = ("tiles", "observations")
 """Views over `<name>.parquet`: what was planned, and what was collected or why not."""
+_SCHEMAS = {"tiles": TILES, "observations": OBSERVATIONS}
 SAMPLES = "samples"
 """The view of all tasks' manifests, joined by the names of their columns."""
 _SETTINGS = (
@@ -86,7 +88,7 @@ def connect(tables: Tables, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
 def _prepare(connection: duckdb.DuckDBPyConnection, tables: Tables, sql: str) -> None:
     """Make the views that a text of SQL names, and lock the connection for good."""
     wanted = _files(tables, sql)
-    paths = {name: [tables.find(file) for file in wanted[name]] for name in wanted}
+    paths = {name: [_found(tables, file) for file in wanted[name]] for name in wanted}
     for setting in _SETTINGS:
         connection.execute(f"SET {setting}")
     for name, files in paths.items():
@@ -136,6 +138,15 @@ def _files(tables: Tables, sql: str) -> dict[str, list[str]]:
     """Return view → files, of the views that `sql` names; all of them if it names none."""
     files, words = views(tables), set(re.findall(r"\w+", sql.lower()))
     return {name: files[name] for name in files if name.lower() in words} or files
+
+
+def _found(tables: Tables, file: str) -> Path:
+    """Return a table's file, whole and with the columns that it should have."""
+    path = tables.find(file)
+    name = Path(file).stem
+    schema = _SCHEMAS[name] if name in _SCHEMAS else manifest_schema(name)
+    check_columns(path, f"{tables.place.rstrip('/')}/{file}", schema)
+    return path
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:

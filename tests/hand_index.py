@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mmearth.catalog.checksums import read_sums, render
+from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
@@ -96,3 +99,19 @@ def copy_to_read(source: Path, to: Path, task: str) -> Path:
         shutil.copyfile(source / name, to / name)
     shutil.copytree(source / "shards" / task, to / "shards" / task)
     return to
+
+
+def resealed(root: Path, *names: str) -> Path:
+    """Write SHA256SUMS and dataset.json anew after some files changed: what an attacker does.
+
+    Files are replaced, not written into: a copy may be made of hard links.
+    """
+    sums = read_sums(root)
+    for name in names:
+        sums[name] = sha256_file(root / name)
+    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    document = json.loads((root / "dataset.json").read_bytes())
+    document["dataset_hash"] = sha256_bytes(text.encode())
+    write_atomic(root / "SHA256SUMS", text.encode())
+    write_atomic(root / "dataset.json", render(document))
+    return root

@@ -38,6 +38,25 @@ def required(column: pa.Array, name: str, dtype: str) -> Array:
     return numbers(column).astype(dtype, copy=False)
 
 
+def check_all(is_right: Array, values: Array, name: str, expected: str) -> None:
+    """Refuse a column of which a value cannot be.
+
+    Args:
+        is_right: Of each row, (n,).
+        values: The column, (n,).
+        name: Of the column.
+        expected: What its values are.
+
+    Raises:
+        FormatError: One is not right; the sentence has the first.
+    """
+    if not is_right.all():
+        raise FormatError(
+            f"found {name} {values[int(np.argmin(is_right))]}, expected {expected}: the manifest "
+            "is damaged; run `mmearth packaging verify`, or build the dataset again"
+        )
+
+
 def numbers(column: pa.Array, absent: float = 0) -> Array:
     """Return a column of numbers or dates, (n,), with `absent` where there is none.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
 from mmearth.catalog.query import Query
-from mmearth.catalog.schema import member_column
+from mmearth.catalog.schema import manifest_path, member_column
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.query import Tables, conditions, connect, rows, views
@@ -35,6 +35,7 @@ def count_samples(tables: Tables, query: Query) -> Counts:
     Raises:
         ConfigError: Its `where` cannot be asked, or no sample is left; then it says at which
             condition.
+        FormatError: The manifest is damaged, or another task's.
     """
     asked = f"{_counting(query)}\nGROUP BY split"
     with connect(tables, asked) as connection:
@@ -42,12 +43,31 @@ def count_samples(tables: Tables, query: Query) -> Counts:
         try:
             answer = {row[0]: row[1:] for row in connection.sql(asked).fetchall()}
         except duckdb.Error as exc:
-            raise ConfigError(f"where {query.where!r} cannot be asked: {said(exc)}") from exc
+            raise _unanswered(tables, query, exc) from exc
         if not answer:
             raise ConfigError(_what_left_nothing(connection, tables, query))
-    samples, labelled, *present = (sum(column) for column in zip(*answer.values(), strict=True))
+    samples, foreign, labelled, *present = (
+        sum(column) for column in zip(*answer.values(), strict=True)
+    )
+    unknown = [split for split in answer if split not in SPLITS]
+    if foreign or unknown:
+        what = f"split {unknown[0]!r}" if unknown else f"{foreign} samples of another task"
+        raise FormatError(
+            f"{tables.place}: found {what} in {manifest_path(query.task)}, which is damaged or is "
+            "another task's; run `mmearth packaging verify`, or build the dataset again"
+        )
     by_split = {name: answer[name][0] for name in SPLITS if name in answer}
     return Counts(samples, by_split, dict(zip(query.modalities, present, strict=True)), labelled)
+
+
+def _unanswered(tables: Tables, query: Query, exc: duckdb.Error) -> MMEarthError:
+    """Return whose fault it is that DuckDB did not answer: the condition's, or the manifest's."""
+    if query.where is not None:
+        return ConfigError(f"where {query.where!r} cannot be asked: {said(exc)}")
+    return FormatError(
+        f"{tables.place}: {manifest_path(query.task)} cannot be read: {said(exc)}; "
+        "see `mmearth packaging verify`, or build the dataset again"
+    )
 
 
 def size(n_bytes: int) -> str:
@@ -61,7 +81,7 @@ def size(n_bytes: int) -> str:
 
 
 def _counting(query: Query) -> str:
-    """Return `SELECT split, samples, labelled, present of each modality FROM …`."""
+    """Return `SELECT split, samples, of other tasks, labelled, present of each FROM …`."""
     task = TASKS[query.task]
     label = "target"
     if task.level == "pixel":
@@ -73,8 +93,9 @@ def _counting(query: Query) -> str:
     )
     counted = "".join(f', count_if("present/{name}")' for name in query.modalities)
     return (
-        f'SELECT split, count(*), count("labelled/")\n{counted}\n'
-        f'FROM (SELECT split, {label} AS "labelled/"{present}\n{rows(query)})'
+        f"SELECT split, count(*), count_if(task IS DISTINCT FROM '{task.name}'), "
+        f'count("labelled/")\n{counted}\n'
+        f'FROM (SELECT split, task, {label} AS "labelled/"{present}\n{rows(query)})'
     )
 
 

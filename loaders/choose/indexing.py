@@ -14,9 +14,11 @@ from mmearth.catalog.errors import FormatError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
+from mmearth.catalog.task import Task
 from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.arrow import (
     Array,
+    check_all,
     digests,
     flags,
     lists,
@@ -27,6 +29,7 @@ from mmearth.loaders.choose.arrow import (
 )
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.choose.spill import Column, Spill, nbytes
+from mmearth.loaders.fetch.root import relative
 from mmearth.loaders.query import Tables, connect, rows
 from mmearth.loaders.statement import said
 
@@ -36,6 +39,10 @@ BATCH_ROWS = 1 << 17
 """Rows that are turned into arrays at a time."""
 HEADER_BYTES = 128
 """Of every `.npy` member, before its values."""
+_TAR_BLOCK = 512
+_LAST = 1 << 60  # bytes: no file is that long
+_ZONES = np.array([*range(32601, 32661), *range(32701, 32761)], np.int32)
+"""EPSG codes of the UTM zones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +157,14 @@ def _plain_parts(shards: dict[str, int]) -> list[_Part]:
     def positions(batch: pa.RecordBatch) -> Array:
         coded = batch["at/shard"].dictionary_encode()
         names = coded.dictionary.to_pylist()  # one a shard, not one a row
+        for name in names:
+            relative("" if name is None else name)
         position = np.array([shards.setdefault(n, len(shards)) for n in names], np.uint32)
         return position[required(coded.indices, "shard", "int32")]
 
     def place(batch: pa.RecordBatch) -> Array:
         of = [required(batch[f"at/{name}"], name, "int32") for name in ("epsg", "left", "top")]
+        check_all(np.isin(of[0], _ZONES), of[0], "epsg", "the code of a UTM zone")
         return np.stack(of, axis=1)
 
     corners = {f"at/{name}": f'"{name}"' for name in ("epsg", "left", "top")}
@@ -162,14 +172,36 @@ def _plain_parts(shards: dict[str, int]) -> list[_Part]:
         _Part("shard", {"at/shard": "shard"}, "uint32", positions),
         _Part("place", corners, "int32", place, (3,)),
         _column("date", "date", "int32"),
-        _column("lon", "lon", "float64"),
-        _column("lat", "lat", "float64"),
+        _degrees("lon", 180.0),
+        _degrees("lat", 90.0),
     ]
 
 
 def _column(name: str, sql: str, dtype: str) -> _Part:
     alias = f"at/{name}"
     return _Part(name, {alias: sql}, dtype, lambda batch: required(batch[alias], name, dtype))
+
+
+def _degrees(name: str, most: float) -> _Part:
+    def degrees(batch: pa.RecordBatch) -> Array:
+        found = required(batch[f"at/{name}"], name, "float64")
+        check_all(np.abs(found) <= most, found, name, f"{-most:g} to {most:g} degrees")
+        return found
+
+    return _Part(name, {f"at/{name}": name}, "float64", degrees)
+
+
+def _target(task: Task) -> Callable[[pa.RecordBatch], Array]:
+    low, high = task.valid
+
+    def target(batch: pa.RecordBatch) -> Array:
+        column = batch["at/target"]
+        found = numbers(column, np.nan)
+        is_right = ~there(column) | ((found >= low) & (found <= high))
+        check_all(is_right, found, "target", f"{low:g} to {high:g} {task.unit}")
+        return found[:, np.newaxis]
+
+    return target
 
 
 def _target_parts(task: str, checksums: bool) -> list[_Part]:
@@ -195,7 +227,7 @@ def _target_parts(task: str, checksums: bool) -> list[_Part]:
             "target",
             sql,
             here.dtype,
-            lambda batch: numbers(batch["at/target"], np.nan)[:, np.newaxis],
+            _target(here),
             (1,),
         ),
         _Part("labelled", sql, "bool", lambda batch: there(batch["at/target"])),
@@ -235,14 +267,17 @@ def _member_parts(
     def offsets(batch: pa.RecordBatch) -> Array:
         offset, lengths = numbers(batch[at]), numbers(batch[n])
         expected = np.where(offset != 0, length, 0)
-        wrong = lengths != expected
+        # Members of a tar begin at its blocks; beyond `_LAST` a sum of offsets would overflow.
+        wrong = (lengths != expected) | (offset % _TAR_BLOCK != 0) | (offset > _LAST)
+        wrong |= offset < 0
         if present is not None:
             wrong |= (offset != 0) != flags(batch[present.name])
         if wrong.any():
             i = int(np.argmax(wrong))
             raise FormatError(
-                f"{name} of a sample has {lengths[i]} bytes at {offset[i]}; expected {length} "
-                "where it is present and none where it is not: build the dataset again"
+                f"{name} of a sample has {lengths[i]} bytes at {offset[i]}; expected {length} at a "
+                f"multiple of {_TAR_BLOCK} where it is present and none where it is not: build the "
+                "dataset again"
             )
         return offset
 

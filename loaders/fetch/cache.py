@@ -11,13 +11,15 @@ import fcntl
 import os
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmearth.catalog.errors import IntegrityError, MMEarthWarning, StorageError
-from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
+from mmearth.catalog.errors import FormatError, IntegrityError, MMEarthWarning, StorageError
+from mmearth.catalog.files import is_sha256, sha256_bytes, sha256_file, write_atomic
 from mmearth.loaders.fetch.evict import make_room
-from mmearth.loaders.fetch.root import Root
+from mmearth.loaders.fetch.root import DATASET, Root
+from mmearth.loaders.fetch.trust import compared
 
 LIMIT_BYTES = 32 << 30
 """What a cache may hold where nothing else is said: 32 GiB."""
@@ -58,13 +60,10 @@ class Cache:
         bytes are not verified here.
         """
         path = self._path(sha256)
-        try:
+        with suppress(OSError):  # evicted, or a cache that others fill and this user only reads
             os.utime(path)
-        except FileNotFoundError:
-            return None
-        except OSError:  # a cache that others fill and this user only reads
-            return path if path.is_file() else None
-        return path
+        # Whatever else has the name of an entry, such as a folder or a pipe, is none.
+        return path if path.is_file() else None
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
         """Keep an entry; one that is larger than the limit is not kept.
@@ -80,7 +79,7 @@ class Cache:
                 f"found SHA-256 {found}, expected {sha256}; these bytes are not kept"
             )
         path = self._path(sha256)
-        if self._closed or len(data) > self.limit_bytes or path.exists():
+        if self._closed or len(data) > self.limit_bytes or path.is_file():
             return
         try:
             self._make_room(len(data))
@@ -155,15 +154,15 @@ def fetched(root: Root, name: str, sha256: str, cache: Cache) -> Path:
 
     Raises:
         IntegrityError: Its bytes have another SHA-256; a remote file was asked for twice.
+        FormatError: What should be a SHA-256 is none.
         StorageError: The cache cannot keep it.
         MMEarthError: As `Root` says.
     """
-    local = root.path(name)
-    if local is not None:
-        if not local.is_file():
-            root.read(name)  # raises what is wrong with it
-        _same(str(local), sha256_file(local), sha256)
-        return local
+    if not is_sha256(sha256):
+        raise FormatError(f"{root.url}: found {sha256!r}, expected the SHA-256 of {name}")
+    local, first = root.path(name), root.path(DATASET)
+    if local is not None and first is not None:
+        return compared(local, first.parent, sha256)
     kept = cache.hold(sha256)
     if kept is not None and sha256_file(kept) == sha256:
         return kept
@@ -171,7 +170,11 @@ def fetched(root: Root, name: str, sha256: str, cache: Cache) -> Path:
     data = root.read(name)
     if sha256_bytes(data) != sha256:
         data = root.read(name)
-        _same(f"{root.url}/{name}", sha256_bytes(data), sha256)
+        if (found := sha256_bytes(data)) != sha256:
+            raise IntegrityError(
+                f"{root.url}/{name}: found SHA-256 {found}, expected {sha256}; run "
+                "`mmearth packaging verify`, or fetch it again"
+            )
     cache.put(sha256, data)
     kept = cache.hold(sha256)
     if kept is None:
@@ -181,11 +184,3 @@ def fetched(root: Root, name: str, sha256: str, cache: Cache) -> Path:
             "with MMEARTH_CACHE"
         )
     return kept
-
-
-def _same(where: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise IntegrityError(
-            f"{where}: found SHA-256 {found}, expected {expected}; run "
-            "`mmearth packaging verify`, or fetch it again"
-        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
@@ -68,6 +68,11 @@ class Digests:
     def known(self, name: str, rows: NDArray[np.int64] | int) -> NDArray[np.bool_]:
         """Return which rows' members were compared before, (k,)."""
         return self._known[name][rows]
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Let the members of some rows be compared again."""
+        for known in self._known.values():
+            known[rows] = False
 
     def expected(self, name: str, row: int) -> str:
         """Return the SHA-256 of a member as the manifest has it, in hexadecimal."""
@@ -146,8 +151,8 @@ def check_unchanged(root: Root, dataset_hash: str) -> None:
         IntegrityError: The dataset was rebuilt, or is being rebuilt.
     """
     try:
-        found = json.loads(root.read(DATASET))["dataset_hash"]
-    except (FormatError, ValueError, KeyError, TypeError) as exc:
+        found = parse_json(root.read(DATASET), DATASET)["dataset_hash"]
+    except (FormatError, KeyError, TypeError) as exc:
         raise IntegrityError(
             f"{root.url} was rebuilt while it was read, or is being rebuilt: its {DATASET} has "
             "gone or is not whole; open it again when the build has ended"

@@ -35,9 +35,12 @@ class LocalReader:
     def __init__(self, root: Root, index: Index, dataset_hash: str, verify: bool) -> None:
         """Open nothing yet; the arguments are those of `Members`."""
         self._index = index
-        self._shards = Shards(root, index.shards, dataset_hash)
+        # What is not hashed cannot be hashed again: then a shard that was touched is refused.
+        touched = self._forget if verify else None
+        self._shards = Shards(root, index.shards, dataset_hash, touched)
         self._digests = Digests(root, index, verify)
         self._to_announce = _ANNOUNCED
+        self._n_forgotten = 0
 
     def fill(
         self,
@@ -46,7 +49,7 @@ class LocalReader:
         arrived: Mapping[str, Finish],
     ) -> None:
         """Write each row's members; see `Members.fill`."""
-        kinds = [self._kind(name, rows, into[name], arrived.get(name)) for name in into]
+        kinds, forgotten = self._kinds(rows, into, arrived), self._n_forgotten
         groups = _by_shard(self._index.shard[rows])
         if self._to_announce > 0:
             self._announce(groups, kinds)
@@ -55,10 +58,25 @@ class LocalReader:
         # Shard by shard: each is looked at once, and few are open at a time.
         for shard, slots in groups.items():
             mapped = self._shards.at(shard)
+            if self._n_forgotten != forgotten:
+                kinds, forgotten = self._kinds(rows, into, arrived), self._n_forgotten
             for kind in kinds:
                 self._copy(mapped, kind, slots, rows)
         if _waits_for_disk() > waited:
             self._to_announce = _ANNOUNCED
+
+    def _forget(self, shard: int) -> None:
+        """Let the members of a shard be compared again: somebody touched it."""
+        self._digests.forget(np.flatnonzero(self._index.shard == shard))
+        self._n_forgotten += 1
+
+    def _kinds(
+        self,
+        rows: NDArray[np.int64],
+        into: Mapping[str, NDArray[np.uint8]],
+        arrived: Mapping[str, Finish],
+    ) -> list[_Kind]:
+        return [self._kind(name, rows, into[name], arrived.get(name)) for name in into]
 
     def _kind(
         self, name: str, rows: NDArray[np.int64], into: NDArray[np.uint8], finish: Finish | None

@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, StorageError
+from mmearth.catalog.files import open_regular, read_regular
 
 DATASET = "dataset.json"
 """What makes a dataset complete, as catalog/checksums.py says; that file's tables and cards would
 make every worker process start half a second later."""
 REMOTE = ("http", "https", "s3", "gs")
 """Schemes of the URLs that can be read."""
+_LONGEST = 1000  # characters of a file's name; ours have a tenth of it
 
 
 class Root(Protocol):
@@ -58,11 +60,11 @@ class LocalRoot:
 
         Raises:
             ConfigError: The directory is not there.
-            FormatError: The file is not there.
+            FormatError: The file is not there, no regular file, or too large to be read as a whole.
             StorageError: It may not be read.
         """
         with self._reading(name) as path:
-            return path.read_bytes()
+            return read_regular(path, self.directory)
 
     def read_range(self, name: str, begin: int, end: int) -> bytes:
         """Return the bytes from `begin` until before `end`; exactly so many.
@@ -73,7 +75,7 @@ class LocalRoot:
             IntegrityError: It ends before `end`.
             StorageError: It may not be read.
         """
-        with self._reading(name) as path, path.open("rb", buffering=0) as stream:
+        with self._reading(name) as path, open_regular(path, self.directory) as stream:
             stream.seek(begin)
             found = stream.read(end - begin)
         if len(found) != end - begin:
@@ -96,7 +98,7 @@ class LocalRoot:
         path = self.path(name)
         try:
             yield path
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        except (FileNotFoundError, NotADirectoryError) as exc:
             if not self.directory.is_dir():
                 raise ConfigError(
                     f"{self.directory} is not a directory; expected a dataset's"
@@ -140,10 +142,14 @@ def relative(name: str) -> str:
     """Return a file's name; refuse one that leads out of the dataset.
 
     Raises:
-        FormatError: It is absolute, empty or has `..` in it: no mmearth wrote that.
+        FormatError: It is absolute, empty, or has `..`, a backslash or a NUL in it, as none of
+            ours.
     """
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name:
+    if len(name) > _LONGEST:
+        name = f"{name[:80]}…"
+        parts = ()
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise FormatError(
             f"{name!r} is no file of a dataset; expected a path below its root: the table that "
             "names it is damaged"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError, IntegrityError, StorageError
+from mmearth.catalog.files import check_regular, open_regular
 from mmearth.loaders.fetch.digests import check_unchanged
-from mmearth.loaders.fetch.root import Root
+from mmearth.loaders.fetch.root import DATASET, Root
+from mmearth.loaders.fetch.trust import Identity, identity
 
 OPEN_SHARDS = 512
 """Maps that one process keeps; each is an open file, of which 1,024 is the usual limit."""
-Identity = tuple[int, int, int, int]
-"""Device, inode, size in bytes and time of change in ns: a file with the same is the same."""
 REMEMBERED = 500_000
 """Members that a process remembers to have checked, in the files that it mapped last: 35 MB."""
-_checked: OrderedDict[tuple[Identity, int], set[int]] = OrderedDict()
+_checked: OrderedDict[Identity, set[int]] = OrderedDict()
 _checking = threading.Lock()
 
 
@@ -53,15 +56,25 @@ class Mapped:
 class Shards:
     """The shards of one process; threads may share them."""
 
-    def __init__(self, root: Root, names: tuple[str, ...], dataset_hash: str) -> None:
+    def __init__(
+        self,
+        root: Root,
+        names: tuple[str, ...],
+        dataset_hash: str,
+        touched: Callable[[int], None] | None = None,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             root: A directory.
             names: Of the shards, relative to it.
             dataset_hash: Of the dataset that they belong to.
+            touched: Is told of a shard that somebody did something to which left size and time of
+                change as they were: a new link, other permissions, or other bytes. It has all that
+                is read from it checked again. None: that is refused like any other change.
         """
         self._root, self._names, self._hash = root, names, dataset_hash
+        self._touched = touched
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Mapped] = OrderedDict()
         self._identity: dict[int, Identity] = {}
@@ -84,7 +97,7 @@ class Shards:
             path = self._path(shard)
             found = self._look(path, shard)
             if self._identity.get(shard, found) != found:
-                raise self._changed(path, self._identity[shard], found)
+                self._look_again(path, shard, found)
             mapped = self._open.get(shard)
             if mapped is None:
                 mapped = self._map(path, shard)
@@ -93,6 +106,14 @@ class Shards:
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
             return mapped
+
+    def _look_again(self, path: Path, shard: int, found: Identity) -> None:
+        before = self._identity[shard]
+        if self._touched is None or before[:4] != found[:4]:
+            raise self._changed(path, before, found)
+        self._open.pop(shard, None)
+        del self._identity[shard]
+        self._touched(shard)
 
     def _path(self, shard: int) -> Path:
         path = self._paths.get(shard)
@@ -103,22 +124,25 @@ class Shards:
         return path
 
     def _look(self, path: Path, shard: int) -> Identity:
+        with suppress(OSError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                return identity(status)
         try:
-            return _identity(path.stat())
-        except FileNotFoundError:
+            return identity(check_regular(path))  # raises what else it is
+        except (FileNotFoundError, NotADirectoryError):
             # A build that began meanwhile is the better explanation, where there is one.
             check_unchanged(self._root, self._hash)
             raise FormatError(
                 f"{path} is not there; the manifest names it: run `mmearth packaging verify`"
             ) from None
-        except OSError as exc:
-            raise StorageError(f"cannot read {path}: {str(exc.strerror).lower()}") from exc
 
     def _map(self, path: Path, shard: int) -> Mapped:
+        first = self._root.path(DATASET)
+        assert first is not None, "shards are mapped from a local root"
         try:
-            with path.open("rb", buffering=0) as stream:
-                status = os.fstat(stream.fileno())
-                opened = _identity(status)
+            with open_regular(path, first.parent) as stream:
+                opened = identity(os.fstat(stream.fileno()))
                 if opened[2] == 0:
                     raise IntegrityError(f"{path} is empty; run `mmearth packaging verify`")
                 pages = mmap.mmap(stream.fileno(), opened[2], prot=mmap.PROT_READ)
@@ -133,7 +157,7 @@ class Shards:
         elif self._identity[shard] != opened:
             raise self._changed(path, self._identity[shard], opened)
         self._identity[shard] = opened
-        checked = _checked_of(status)
+        checked = _checked_of(opened)
         words = np.frombuffer(pages, np.uint64, opened[2] // 8)
         self._open[shard] = Mapped(pages, words, opened[2], checked)
         return self._open[shard]
@@ -147,14 +171,8 @@ class Shards:
         )
 
 
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _checked_of(status: os.stat_result) -> set[int]:
+def _checked_of(key: Identity) -> set[int]:
     """Return what this process knows of a file, as long as nobody touched it at all."""
-    # The inode's time too: whoever writes may set back the other, and cannot set back this one.
-    key = _identity(status), status.st_ctime_ns
     with _checking:
         while _checked and sum(map(len, _checked.values())) > REMEMBERED:
             _checked.popitem(last=False)

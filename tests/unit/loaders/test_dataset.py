@@ -16,6 +16,7 @@ import pytest
 
 import mmearth
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
+from mmearth.tests.hand_index import resealed
 from mmearth.tests.range_server import RangeServer, serving
 
 RunCli = Callable[..., tuple[int, str, str]]
@@ -80,7 +81,8 @@ def test_what_is_no_dataset(tmp_path: Path, copy: Path) -> None:
         mmearth.open("ftp://example.com/data")
     (copy / "dataset.json").unlink()
     for text, said in (
-        ("{", "not ours"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ("[]", "not ours"),
         ('{"schema_version": "9.0"}', "9.0"),
         ('{"schema_version": "1.0", "tasks": 3}', "no tasks"),
@@ -90,6 +92,44 @@ def test_what_is_no_dataset(tmp_path: Path, copy: Path) -> None:
             mmearth.open(copy)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("tasks", [None], "no tasks or no dataset_hash"),
+        ("tasks", 10**30, "no tasks or no dataset_hash"),
+        ("tasks", ["../../etc"], "no tasks or no dataset_hash"),
+        ("dataset_hash", "../../../etc/passwd", "no tasks or no dataset_hash"),
+        ("dataset_hash", None, "no tasks or no dataset_hash"),
+        ("licence", "MIT", "was changed after the dataset was sealed"),
+        ("sha256_of_the_rest", "0" * 64, "was changed after the dataset was sealed"),
+    ],
+)
+def test_a_dataset_json_that_was_changed(copy: Path, field: str, value: object, said: str) -> None:
+    path = copy / "dataset.json"
+    document = {**json.loads(path.read_bytes()), field: value}
+    path.unlink()
+    path.write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=said):
+        mmearth.open(copy)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "SHA256SUMS", "manifests/species.parquet"])
+def test_what_stands_in_the_place_of_a_file(copy: Path, tmp_path: Path, name: str) -> None:
+    path = copy / name
+    data = path.read_bytes()
+    (tmp_path / "elsewhere").write_bytes(data)
+    for make, said in (
+        (path.mkdir, "is a directory"),
+        (lambda: os.mkfifo(path), "is a named pipe"),
+        (lambda: path.symlink_to(path), "cannot be opened|symbolic"),
+        (lambda: path.symlink_to(tmp_path / "elsewhere"), "is a symlink to"),
+    ):
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        make()
+        with pytest.raises(FormatError, match=said):
+            mmearth.open(copy).select("species")
+
+
 def test_tables_that_are_missing_or_damaged(copy: Path) -> None:
     (copy / "manifests/species.parquet").unlink()
     (copy / "statistics/species.json").unlink()
@@ -97,11 +137,12 @@ def test_tables_that_are_missing_or_damaged(copy: Path) -> None:
     (copy / "manifests/biomass.parquet").write_bytes(b"not a table")
     dataset = mmearth.open(copy)
     assert dataset.select("soil_pH").count > 0  # what is not asked for is not looked at
-    with pytest.raises(FormatError, match=r"statistics/species\.json"):
+    with pytest.raises(FormatError, match=r"statistics/species\.json is not there"):
         dataset.statistics("species")
-    for task in ("species", "biomass"):
-        with pytest.raises(FormatError, match="cannot be queried"):
-            dataset.select(task)
+    with pytest.raises(FormatError, match=r"species\.parquet is not there"):
+        dataset.select("species")
+    with pytest.raises(IntegrityError, match=r"biomass\.parquet: found SHA-256 .* was changed"):
+        dataset.select("biomass")
 
 
 def test_a_url_fetches_the_tables_that_are_asked_for(
@@ -151,17 +192,14 @@ def test_a_table_damaged_on_the_way_is_refused(
 
 
 def test_a_table_that_is_not_listed(served: RangeServer, copy: Path, tmp_path: Path) -> None:
-    card = json.loads((copy / "dataset.json").read_bytes())
     sums = b"".join(
         line
         for line in (copy / "SHA256SUMS").read_bytes().splitlines(keepends=True)
         if b"manifests/species" not in line
     )
-    for name in ("SHA256SUMS", "dataset.json"):
-        (copy / name).unlink()
+    (copy / "SHA256SUMS").unlink()
     (copy / "SHA256SUMS").write_bytes(sums)
-    card["dataset_hash"] = hashlib.sha256(sums).hexdigest()
-    (copy / "dataset.json").write_text(json.dumps(card))
+    resealed(copy)
     with pytest.raises(FormatError, match=r"manifests/species\.parquet: SHA256SUMS"):
         mmearth.open(served.url, tmp_path / "cache").select("species")
 

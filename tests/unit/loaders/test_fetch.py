@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import pickle
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -164,26 +164,82 @@ def test_masks_are_right_where_nothing_is_known(small_dataset: Path, index: Inde
         np.testing.assert_array_equal(mask, stored != -9999)
 
 
-def test_a_member_is_hashed_once_a_process(place: Path, index: Index) -> None:
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list that gets the header of each member that is hashed."""
+    hashed: list[bytes] = []
+    sha256 = digests._sha256
+
+    def count(header: bytes, values: memoryview) -> str:
+        hashed.append(header)
+        return sha256(header, values)
+
+    monkeypatch.setattr(digests, "_sha256", count)
+    return hashed
+
+
+def test_a_member_is_hashed_once_a_process(
+    place: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = _counted(monkeypatch)
     members = _members(place, index)
     _fill(members, index, [0])
-    at = int(index.offset["sentinel2"][0])
-    _write_at(_shard(place, index, 0), at + 500, b"xyz")
-    assert _fill(members, index, [0])["sentinel2"][0][500 - 128 :][:3].tobytes() == b"xyz"
-    with pytest.raises(IntegrityError, match="sentinel2"):
-        _fill(pickle.loads(pickle.dumps(members)), index, [0])
+    first = len(hashed)
+    assert first > 4
+    _fill(members, index, [0])
+    assert len(hashed) == first
+
+
+def test_a_shard_that_was_touched_is_hashed_again(
+    place: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new link or other permissions change no byte, and nobody is stopped by them."""
+    hashed = _counted(monkeypatch)
+    members = _members(place, index)
+    before = _fill(members, index, [0])
+    first = len(hashed)
+    os.link(_shard(place, index, 0), place / "linked")
+    again = _fill(members, index, [0])
+    assert len(hashed) == 2 * first
+    assert all((again[name] == before[name]).all() for name in before)
+    unverified = _members(place, index, verify=False)
+    _fill(unverified, index, [0])
+    (place / "linked").unlink()
+    with pytest.raises(IntegrityError, match="changed in place"):
+        _fill(unverified, index, [0])
+
+
+def test_a_shard_changed_in_place_with_its_time_put_back_is_noticed(
+    place: Path, index: Index
+) -> None:
+    members = _members(place, index)
+    _fill(members, index, [0])
+    _write_at(_shard(place, index, 0), int(index.offset["sentinel2"][0]) + 500, b"xyz")
+    with pytest.raises(IntegrityError, match=r"sentinel2 of sample .* the manifest says"):
+        _fill(members, index, [0])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "is a named pipe"),
+        (os.mkdir, "is a directory"),
+        (lambda path: path.symlink_to("/etc/hostname"), "is a symlink to"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_shard(
+    place: Path, index: Index, make: Callable[[Path], None], said: str
+) -> None:
+    path = _shard(place, index, 0)
+    path.unlink()
+    make(path)
+    with pytest.raises(FormatError, match=said):
+        _fill(_members(place, index), index, [0])
 
 
 def test_other_loaders_of_the_process_do_not_hash_it_again(
     place: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed: list[bytes] = []
-    sha256 = digests._sha256
-    monkeypatch.setattr(
-        digests,
-        "_sha256",
-        lambda header, values: (hashed.append(header), sha256(header, values))[1],
-    )
+    hashed = _counted(monkeypatch)
     _fill(_members(place, index), index, [0, 2])
     first = len(hashed)
     assert first > 8

@@ -22,13 +22,15 @@ import pytest
 
 import mmearth
 from mmearth.catalog.checksums import seal
-from mmearth.catalog.errors import ConfigError, FormatError, StorageError
+from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, StorageError
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.schema import member_column
+from mmearth.catalog.schema import SCHEMA_VERSION, VERSION_KEY, member_column, write_table
 from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
+from mmearth.loaders.choose.indexing import build_index
 from mmearth.loaders.choose.spill import PREFIX, Spill
 from mmearth.packaging.build import build
+from mmearth.tests.hand_index import resealed
 from mmearth.tests.make_tiny import make_tiny
 
 Row = dict[str, Any]
@@ -57,9 +59,8 @@ def changed(root: Path, to: Path, task: str, change: Callable[[list[Row]], None]
     table = pq.read_table(path)
     rows = table.to_pylist()
     change(rows)
-    path.unlink()
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
-    return copy
+    write_table(pa.Table.from_pylist(rows, schema=table.schema), path, table.schema)
+    return resealed(copy, f"manifests/{task}.parquet")
 
 
 def known_of(name: str, member: dict[str, Any]) -> list[int]:
@@ -132,17 +133,24 @@ def test_targets(tiny: Path) -> None:
 
 def test_samples_of_the_users_own_may_have_no_target(tiny: Path, tmp_path: Path) -> None:
     # A manifest of custom samples is one of soil_pH under another name, with gaps.
-    def some(rows: list[Row]) -> None:
+    def none(rows: list[Row]) -> None:
         rows[1]["target"] = None
-        rows[2]["target"] = 202_007.0 + 2**-20
 
-    copy = changed(tiny, tmp_path / "copy", "soil_pH", some)
+    def custom(rows: list[Row]) -> None:
+        none(rows)
+        rows[2]["target"] = 202_007.0 + 2**-20
+        for row in rows:
+            row["task"] = "custom"
+
+    copy = changed(tiny, tmp_path / "copy", "soil_pH", none)
     with pytest.raises(FormatError, match="1 samples have no target"):
         _ = mmearth.open(copy).select("soil_pH").index
+    copy = changed(tiny, tmp_path / "custom", "soil_pH", custom)
     (copy / "manifests/soil_pH.parquet").rename(copy / "manifests/custom.parquet")
     text = (copy / "dataset.json").read_text().replace('"soil_pH"', '"custom"')
     (copy / "dataset.json").unlink()
     (copy / "dataset.json").write_text(text)
+    resealed(copy, "manifests/custom.parquet")
     chosen = mmearth.open(copy).select("custom")
     assert chosen.counts.labelled == len(chosen) - 1 and "labelled" in str(chosen)
     index = chosen.index
@@ -263,29 +271,21 @@ def test_pandas_is_not_imported_for_it(tiny: Path) -> None:
     subprocess.run([sys.executable, "-c", code + "assert 'pandas' not in sys.modules"], check=True)
 
 
-def test_other_rows_than_were_counted(tiny: Path, tmp_path: Path) -> None:
-    for change in (lambda rows: rows.pop(), lambda rows: rows.append(rows[0])):
-        copy = changed(
-            tiny, tmp_path / f"copy{change(list(range(3)))}", "soil_pH", lambda rows: None
-        )
-        chosen = mmearth.open(copy).select("soil_pH")
-        table = pq.read_table(copy / "manifests/soil_pH.parquet")
-        rows = table.to_pylist()
-        change(rows)
-        again = pa.Table.from_pylist(rows, schema=table.schema)
-        pq.write_table(again, copy / "manifests/soil_pH.parquet")
-        with pytest.raises(FormatError, match="other rows than were counted"):
-            _ = chosen.index
-
-
-def test_a_manifest_without_the_columns(tiny: Path, tmp_path: Path) -> None:
+def test_a_manifest_that_changes_after_it_was_counted(tiny: Path, tmp_path: Path) -> None:
     copy = changed(tiny, tmp_path / "copy", "soil_pH", lambda rows: None)
-    path = copy / "manifests/soil_pH.parquet"
     chosen = mmearth.open(copy).select("soil_pH")
-    table = pq.read_table(path).drop_columns(["epsg"])
-    pq.write_table(table, path)
-    with pytest.raises(FormatError, match=r"soil_pH\.parquet cannot be read"):
+    path = copy / "manifests/soil_pH.parquet"
+    table = pq.read_table(path)
+    write_table(table.slice(1), path, table.schema)
+    with pytest.raises(IntegrityError, match="was changed after the dataset was sealed"):
         _ = chosen.index
+
+
+def test_other_rows_than_were_counted(tiny: Path) -> None:
+    chosen = mmearth.open(tiny).select("soil_pH")
+    for n in (chosen.count - 1, chosen.count + 1):
+        with pytest.raises(FormatError, match="other rows than were counted"):
+            build_index(chosen.dataset.tables, chosen.query, n)
 
 
 def test_many_row_groups_keep_the_manifests_order(tiny: Path, tmp_path: Path) -> None:
@@ -296,8 +296,9 @@ def test_many_row_groups_keep_the_manifests_order(tiny: Path, tmp_path: Path) ->
     table = pa.concat_tables([one] * n_copies)
     numbers = np.arange(len(table), dtype=np.int32)
     table = table.set_column(table.column_names.index("left"), "left", pa.array(numbers))
-    pq.write_table(table, path, row_group_size=700)
-    dataset = mmearth.open(copy)
+    schema = table.schema.with_metadata({VERSION_KEY: SCHEMA_VERSION.encode()})
+    pq.write_table(table.cast(schema), path, row_group_size=700)
+    dataset = mmearth.open(resealed(copy, "manifests/soil_pH.parquet"))
     everything = dataset.select("soil_pH", modalities="sentinel2").index
     assert (everything.place[:, 1] == numbers).all()
     some = dataset.select("soil_pH", modalities="sentinel1", where='"left" % 3 = 1', limit=5_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,26 @@ def test_statistics_that_are_none_are_refused() -> None:
     for broken in ({}, {"train": []}, {"train": {"n_samples": 1, "modalities": []}}):
         with pytest.raises(FormatError, match="build them again"):
             Normalisation.from_statistics(broken, "train")
+
+
+@pytest.mark.parametrize(
+    "slope",
+    [
+        {"mean": None, "std": 0, "n": 3, "min": 1.0, "max": 2.0},
+        {"mean": None, "std": None, "n": 3},
+        {"mean": 5.0, "std": 0.0, "n": 3, "min": 1.0, "max": 9.0},
+        {"mean": 10.0, "std": 1.0, "n": 3, "min": 1.0, "max": 9.0},
+        {"mean": 5.0, "std": 10.0, "n": 3, "min": 1.0, "max": 9.0},
+        {"mean": "5", "std": 1.0},
+        {"mean": 5.0, "std": -1.0},
+        {"mean": math.nan, "std": 1.0},
+        {"mean": 5.0, "std": math.inf},
+        {"mean": 1e30, "std": 1.0},
+        {"mean": [], "std": 1.0},
+        [],
+        None,
+    ],
+)
+def test_statistics_that_contradict_themselves_are_refused(slope: Any) -> None:
+    with pytest.raises(FormatError, match="statistics of train are not as expected"):
+        Normalisation.from_statistics(statistics(slope=slope), "train")

@@ -98,7 +98,13 @@ def test_a_path_with_signs_that_mean_something_in_sql(small_dataset: Path, tmp_p
     odd = tmp_path / "it's [a] *dataset?"
     odd.symlink_to(small_dataset)
     copy = tmp_path / "it's [another] *one?"
-    for name in ("dataset.json", "tiles.parquet", "observations.parquet", "manifests"):
+    for name in (
+        "dataset.json",
+        "SHA256SUMS",
+        "tiles.parquet",
+        "observations.parquet",
+        "manifests",
+    ):
         source = small_dataset / name
         copy.mkdir(exist_ok=True)
         if source.is_dir():

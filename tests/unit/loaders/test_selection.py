@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmearth
+from mmearth.catalog.checksums import render
 from mmearth.catalog.errors import ConfigError, IntegrityError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.query import Query
@@ -192,7 +193,7 @@ def test_a_dataset_that_is_built_again_meanwhile(small_dataset: Path, tmp_path: 
     (root / "dataset.json").unlink()
     with pytest.raises(IntegrityError, match="a build has begun"):
         chosen.build_index()
-    (root / "dataset.json").write_text(json.dumps({**card, "dataset_hash": "0" * 64}))
+    (root / "dataset.json").write_bytes(render({**card, "dataset_hash": "0" * 64}))
     with pytest.raises(IntegrityError, match="0000, expected"):
         chosen.build_index()
 

@@ -119,7 +119,7 @@ STRUCTURE: dict[str, Change] = {
     "column twice": lambda table: table.append_column("lat", table["lat"]),
     "task": put("task", "soil_nitrogen"),
     "no task": put("task", None),
-    "split unknown": put("split", "trian"),
+    "split unknown": put("split", "training"),
     "no split": put("split", None),
     "target NaN": put("target", float("nan")),
     "target 1e30": put("target", 1e30),

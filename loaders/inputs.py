@@ -226,17 +226,24 @@ def _moments(where: str, found: Mapping[str, Any]) -> tuple[float, float]:
     Raises:
         ConfigError: The numbers contradict each other.
     """
-    mean, std, low, high = (found.get(name) for name in ("mean", "std", "min", "max"))
+    mean, std, low, high = values = [found.get(name) for name in ("mean", "std", "min", "max")]
     if mean is None and std is None and not found.get("n"):
         return 0.0, 1.0
-    numbers = [x for x in (mean, std, low, high) if x is not None]
-    is_number = all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
-    known = is_number and mean is not None and std is not None and std >= 0.0
-    if known and low is not None and high is not None:
-        known = low <= mean <= high and std <= high - low and (std > 0.0 or low == high)
-    if not known:
+    if not _agree([float("nan") if value is None else value for value in values]):
         raise ConfigError(f"{where} has mean {mean} and std {std} between {low} and {high}")
-    return float(mean), float(std) or 1.0
+    return float(mean or 0.0), float(std or 1.0)
+
+
+def _agree(values: list[Any]) -> bool:
+    """Say whether mean, deviation and, unless they are NaN, least and greatest can go together."""
+    if not all(isinstance(value, int | float) for value in values):
+        return False
+    mean, std, low, high = values
+    if not (math.isfinite(mean) and math.isfinite(std) and std >= 0.0):
+        return False
+    if math.isnan(low) or math.isnan(high):
+        return True
+    return bool(low <= mean <= high and std <= high - low and (std > 0.0 or low == high))
 
 
 def _declared(name: str, fields: Any) -> ModalityInput:

@@ -223,7 +223,7 @@ def test_a_shard_changed_in_place_with_its_time_put_back_is_noticed(
     [
         (os.mkfifo, "is a named pipe"),
         (os.mkdir, "is a directory"),
-        (lambda path: path.symlink_to("/etc/hostname"), "is a symlink to"),
+        (lambda path: path.symlink_to("/etc/hostname"), "outside of"),
     ],
 )
 def test_what_stands_in_the_place_of_a_shard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,3 +103,13 @@ class Sample:
 def sample_key(tile: Tile, date: str) -> str:
     """Return the key of the sample at `tile` on the anchor date `YYYY-MM-DD`."""
     return f"{tile.id}_{date.replace('-', '')}"
+
+
+def tile_of(text: str) -> Tile:
+    """Return the tile of a tile's id or of a sample's key.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    key = re.fullmatch(r"(\d+_-?\d+_-?\d+)_\d{8}", text)
+    return Tile.parse(text if key is None else key[1])

@@ -27,7 +27,10 @@ def cli() -> None:
 )
 @options.as_json
 def plan(config: str, calibrate: int, as_json: bool) -> None:
-    """Show what CONFIG would collect: tiles, bytes, time, requests; write nothing."""
+    """Show what CONFIG would collect; write nothing.
+
+    Tiles by task and split, bytes, time, requests.
+    """
     from mmearth.curate.estimate import estimate
 
     found = estimate(Path(config), calibrate)
@@ -71,7 +74,7 @@ def plan(config: str, calibrate: int, as_json: bool) -> None:
 @options.directory
 @options.as_json
 def status(directory: str, as_json: bool) -> None:
-    """Show how far the build in DIRECTORY has come, by modality and state."""
+    """Show how far the build in DIRECTORY has come."""
     from mmearth.curate.ledger import Ledger
 
     with Ledger.reading(Path(directory)) as ledger:
@@ -101,7 +104,7 @@ def status(directory: str, as_json: bool) -> None:
 )
 @options.as_json
 def retry(directory: str, only: str, as_json: bool) -> None:
-    """Make the failures of DIRECTORY pending again; the next build collects them."""
+    """Make failures pending again for the next build."""
     from mmearth.curate.ledger import Ledger
 
     with Ledger.reading(Path(directory)), Ledger(Path(directory)) as ledger:
@@ -116,7 +119,10 @@ def retry(directory: str, only: str, as_json: bool) -> None:
 @options.directory
 @options.as_json
 def failures(directory: str, as_json: bool) -> None:
-    """List every failed observation of DIRECTORY, with --json one JSON object a line."""
+    """List every failed observation of DIRECTORY.
+
+    With --json one JSON object a line.
+    """
     from mmearth.curate.ledger import Ledger
 
     with Ledger.reading(Path(directory)) as ledger:
@@ -133,30 +139,35 @@ def failures(directory: str, as_json: bool) -> None:
 @options.directory
 @click.argument("tile", required=False)
 @click.option(
-    "-o", "--out", type=click.Path(dir_okay=False), help="The PNG; TILE.png unless given."
+    "-o", "--out", type=click.Path(dir_okay=False), help="PNG, JPEG, WebP or PDF; TILE.png if not."
 )
 @click.option("--geotiff", type=click.Path(file_okay=False), help="Copy its GeoTIFFs there too.")
 @options.as_json
 def view(
     directory: str, tile: str | None, out: str | None, geotiff: str | None, as_json: bool
 ) -> None:
-    """Draw the modalities of one TILE of DIRECTORY on one sheet; its first tile unless given."""
-    from mmearth.catalog.errors import storage_errors
-    from mmearth.catalog.tile import Tile
+    """Draw one TILE of DIRECTORY: modalities and labels.
+
+    TILE is a tile's id or a sample's key; the first tile unless given. The suffix of -o says the
+    format: .png, .jpg, .webp or .pdf.
+
+    mmearth curate view data/demo -o tile.png
+    """
+    from mmearth.catalog.sample import tile_of
     from mmearth.curate.ledger import Ledger
-    from mmearth.curate.view import contact_sheet, export_geotiffs
+    from mmearth.curate.view import check_format, contact_sheet, export_geotiffs, save
 
     root = Path(directory)
+    if out is not None:
+        check_format(Path(out))
     with Ledger.reading(root) as ledger:
-        chosen = Tile.parse(tile or ledger.first_tile())
+        chosen = tile_of(tile or ledger.first_tile())
         reasons = ledger.reasons(chosen.id)
-    sheet = contact_sheet(root, chosen, reasons)
     path = Path(out or f"{chosen.id}.png")
-    with storage_errors(f"write {path}"):
-        sheet.save(path, format="PNG")
+    save(contact_sheet(root, chosen, reasons), path)
     copied = export_geotiffs(root, chosen, Path(geotiff)) if geotiff is not None else []
     if as_json:
-        options.echo_json({"tile": chosen.id, "png": path, "geotiffs": copied})
+        options.echo_json({"tile": chosen.id, "picture": path, "geotiffs": copied})
         return
     for written in (path, *copied):
         click.echo(str(written))

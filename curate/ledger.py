@@ -247,7 +247,8 @@ class Ledger:
         )
         if not rows:
             raise ConfigError(
-                f"tile {tile} is not in this build; see tiles.parquet for those that are"
+                f"tile {tile} is not in this build; those that are: `mmearth loaders query "
+                f'{self._path.parent.parent} "SELECT tile FROM tiles"`'
             )
         return {name: reason or state for name, state, reason in rows if state != "done"}
 

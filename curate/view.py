@@ -17,14 +17,18 @@ from mmearth.catalog.errors import ConfigError, storage_errors
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import ClassCode
 from mmearth.catalog.sample import Observation
+from mmearth.catalog.schema import read_table
 from mmearth.catalog.store import STORE, observation_path, read_observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
+"""Suffix of a sheet's file → what it is written as."""
+_TILES = "tiles.parquet"
 _SIDE = 256
 _PAD = 14
 _HEAD = 26
-_FOOT = 62
+_FOOT = 78
 _COLUMNS = 5
 _INK, _PALE, _PAPER, _EMPTY = (24, 28, 34), (110, 118, 128), (250, 250, 248), (226, 228, 230)
 # Anchor colours of matplotlib's viridis, CC0: dark is low, light is high.
@@ -68,16 +72,42 @@ def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Imag
     for name in (*MODALITIES, *(n for n, t in TASKS.items() if t.level == "pixel")):
         if (root / observation_path(tile, name)).exists():
             found[name] = read_observation(root, tile, name)[0]
+    # What was neither found nor missed was not planned: the dataset does not have it.
     panels = [
         _pixel_panel(title, name, draw, found, reasons)
         for title, name, draw in _PICTURES
-        if name in MODALITIES or name in found
+        if name in found or name in reasons
     ]
-    panels.append(_Panel("precipitation, temperature", _climate_lines(found, reasons)))
-    panels.append(
-        _Panel("geolocation, month, biome, ecoregion", _place_lines(tile, found, reasons))
-    )
+    if climate := _climate_lines(found, reasons):
+        panels.append(_Panel("precipitation, temperature", climate))
+    panels.append(_Panel("place", _place_lines(tile, found, reasons)))
+    if labels := _label_lines(root, tile):
+        panels.append(_Panel("labels", labels))
     return _compose(panels, tile, found)
+
+
+def save(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet; its directory is made when it is not there.
+
+    Raises:
+        ConfigError: The suffix is none of FORMATS.
+        StorageError: The file cannot be written.
+    """
+    check_format(path)
+    with storage_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format=FORMATS[path.suffix.lower()], quality=92)
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file whose suffix is none of FORMATS, before anything is drawn.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if path.suffix.lower() not in FORMATS:
+        found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise ConfigError(f"{path} has {found}; expected one of {', '.join(FORMATS)}")
 
 
 def export_geotiffs(root: Path, tile: Tile, out: Path) -> list[Path]:
@@ -186,8 +216,9 @@ _PICTURES: tuple[tuple[str, str, Callable[[NDArray[Any]], _Panel]], ...] = (
 def _climate_lines(found: dict[str, Observation], reasons: dict[str, str]) -> list[str]:
     lines = []
     for name, factor, unit in (("precipitation", 1000.0, "mm"), ("temperature", 1.0, "K")):
+        if name in reasons:
+            lines += [f"{name}: missing", *_wrap(reasons[name]), ""]
         if name not in found:
-            lines += [f"{name}: missing", *_wrap(reasons.get(name, "not collected")), ""]
             continue
         for band, value in zip(MODALITIES[name].bands, found[name].array, strict=True):
             shown = "-" if value == MODALITIES[name].nodata else f"{value * factor:.1f} {unit}"
@@ -204,21 +235,43 @@ def _place_lines(tile: Tile, found: dict[str, Observation], reasons: dict[str, s
         if name in found:
             code = int(found[name].array[0])
             lines += [f"{name} {code}", *_wrap(classes[code].name), ""]
-        else:
-            lines += [f"{name}: missing", *_wrap(reasons.get(name, "not collected")), ""]
+        elif name in reasons:
+            lines += [f"{name}: missing", *_wrap(reasons[name]), ""]
     return lines
 
 
+def _label_lines(root: Path, tile: Tile) -> list[str]:
+    """Return what is to be predicted at a tile, task by task; nothing before a plan is written."""
+    if not (root / _TILES).exists():
+        return []
+    lines = []
+    for row in read_table(root / _TILES).to_pylist():
+        if row["tile"] == tile.id:
+            lines += [f"{row['task']}\t{row['split']}", *_label_of(row), ""]
+    return lines
+
+
+def _label_of(row: dict[str, Any]) -> list[str]:
+    task = TASKS[row["task"]]
+    if task.level == "pixel":
+        return []  # it has a picture
+    if task.kind == "multilabel":
+        return [f"  {name}" for name in row["species"] or ("none of them",)]
+    unit = "" if task.unit == "1" else task.unit
+    return ["  no label" if row["target"] is None else f"  {row['target']:.6g} {unit}".rstrip()]
+
+
 def _compose(panels: list[_Panel], tile: Tile, found: dict[str, Observation]) -> Image.Image:
-    n_rows = -(-len(panels) // _COLUMNS)
+    n_columns = max(2, min(_COLUMNS, len(panels)))
+    n_rows = -(-len(panels) // n_columns)
     cell_w, cell_h = _SIDE + _PAD, _HEAD + _SIDE + _FOOT
-    sheet = Image.new("RGB", (_COLUMNS * cell_w + _PAD, n_rows * cell_h + 56), _PAPER)
+    sheet = Image.new("RGB", (n_columns * cell_w + _PAD, n_rows * cell_h + 56), _PAPER)
     draw = ImageDraw.Draw(sheet)
     anchor = found["sentinel2"].acquired if "sentinel2" in found else None
     title = f"{tile.id}   {tile.lon:.4f}° {tile.lat:.4f}°   {anchor or 'no Sentinel-2'}"
     draw.text((_PAD, 14), title, _INK, ImageFont.load_default(20))
     for i, panel in enumerate(panels):
-        left, top = _PAD + i % _COLUMNS * cell_w, 50 + i // _COLUMNS * cell_h
+        left, top = _PAD + i % n_columns * cell_w, 50 + i // n_columns * cell_h
         draw.text((left, top + 4), panel.title, _INK, ImageFont.load_default(14))
         _draw_panel(sheet, draw, panel, left, top + _HEAD)
     return sheet
@@ -239,10 +292,16 @@ def _draw_panel(
         sheet.paste(picture, (left, top))
     for i, note in enumerate(panel.notes):
         draw.text((left, top + _SIDE + 4 + 15 * i), note, _PALE, small)
-    for i, entry in enumerate(panel.legend[:6]):
-        x, y = left + i % 2 * (_SIDE // 2), top + _SIDE + 4 + i // 2 * 17
+    x, y = left, top + _SIDE + 4
+    for entry in panel.legend:  # the most frequent first, as many as there is room for
+        width = 28 + draw.textlength(entry.name, small)
+        if x > left and x + width > left + _SIDE + _PAD:
+            x, y = left, y + 17
+        if y > top + _SIDE + _FOOT - 17:
+            return
         draw.rectangle((x, y + 2, x + 11, y + 12), _colour(entry), _PALE)
-        draw.text((x + 16, y), entry.name[:17], _PALE, small)
+        draw.text((x + 16, y), entry.name, _PALE, small)
+        x += int(width)
 
 
 def _colour(entry: ClassCode) -> tuple[int, int, int]:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 from PIL import Image
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.sample import tile_of
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.view import contact_sheet
+from mmearth.curate.view import _label_lines, _label_of, contact_sheet
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -49,4 +52,74 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 def test_an_unknown_tile_is_one_sentence(small_dataset: Path, run_cli: Run) -> None:
     code, _, err = run_cli("curate", "view", str(small_dataset), "32633_0_0")
     assert code == 2
-    assert "is not in this build" in err
+    assert "is not in this build; those that are: `mmearth loaders query " in err
+    assert '"SELECT tile FROM tiles"`' in err
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP"), ("a.png", "PNG")]
+)
+def test_the_suffix_says_the_format_and_the_folder_is_made(
+    small_dataset: Path, tmp_path: Path, run_cli: Run, name: str, kind: str
+) -> None:
+    path = tmp_path / "new" / name
+    code, out, _ = run_cli("curate", "view", small_dataset, "-o", path)
+    assert (code, out) == (0, f"{path}\n")
+    with Image.open(path) as sheet:
+        assert sheet.format == kind
+
+
+def test_a_pdf_is_one(small_dataset: Path, tmp_path: Path, run_cli: Run) -> None:
+    assert run_cli("curate", "view", small_dataset, "-o", tmp_path / "a.pdf")[0] == 0
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.tif", "the suffix '.tif'; expected one of .png, .jpg"), ("a", "no suff")]
+)
+def test_another_suffix_is_refused(
+    small_dataset: Path, tmp_path: Path, run_cli: Run, name: str, said: str
+) -> None:
+    code, _, err = run_cli("curate", "view", small_dataset, "-o", tmp_path / name)
+    assert code == 2 and said in err
+    assert not (tmp_path / name).exists()
+
+
+def test_a_sample_key_names_its_tile(small_dataset: Path, tmp_path: Path, run_cli: Run) -> None:
+    row = pq.read_table(small_dataset / "manifests" / "soil_pH.parquet").to_pylist()[0]
+    arguments = (row["key"], "-o", tmp_path / "a.png", "--json")
+    code, out, _ = run_cli("curate", "view", small_dataset, *arguments)
+    assert (code, json.loads(out)["tile"]) == (0, row["tile"])
+
+
+@pytest.mark.parametrize(
+    ("text", "tile"),
+    [
+        ("32733_500000_10000000", "32733_500000_10000000"),  # at the equator: no date
+        ("32733_500000_10000000_20200704", "32733_500000_10000000"),
+        ("32633_500000_4649760_20200704", "32633_500000_4649760"),
+    ],
+)
+def test_a_date_is_told_from_a_place(text: str, tile: str) -> None:
+    assert tile_of(text).id == tile
+
+
+def test_labels_of_every_kind_are_shown(small_dataset: Path) -> None:
+    rows = pq.read_table(small_dataset / "tiles.parquet").to_pylist()
+    soil = next(row for row in rows if row["task"] == "soil_pH")
+    lines = _label_lines(small_dataset, Tile.parse(soil["tile"]))
+    assert lines[:2] == [f"soil_pH\t{soil['split']}", f"  {soil['target']:.6g}"]
+    mammals = next(row for row in rows if row["species"])
+    lines = _label_lines(small_dataset, Tile.parse(mammals["tile"]))
+    assert [line.strip() for line in lines[1:-1]] == mammals["species"]
+    assert _label_of({"task": "soil_nitrogen", "target": 1.25}) == ["  1.25 g/kg"]
+    assert _label_of({"task": "custom", "target": None}) == ["  no label"]
+
+
+def test_what_the_dataset_does_not_have_takes_no_room(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    tile = Tile(32633, 500_000, 4_649_760)
+    two = contact_sheet(tmp_path, tile, {"biome": "off the map", "eth_gch": "no data"})
+    all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MODALITIES, "no data"))
+    assert two.height < all_twelve.height
+    assert two.width < all_twelve.width

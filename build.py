@@ -50,27 +50,31 @@ class Summary:
 
     out: str
     """The dataset's directory."""
-    dataset_hash: str
-    """SHA-256 of SHA256SUMS."""
+    dataset_hash: str | None
+    """SHA-256 of SHA256SUMS; None where it is not sealed."""
     tiles: dict[str, dict[str, int]]
     """Planned tiles by task and split."""
     samples: dict[str, int]
-    """Samples by task."""
+    """Samples by task; none where nothing was packaged."""
     dropped: dict[str, int]
-    """Tiles that make no sample, by task."""
+    """Tiles that make no sample, by task; likewise."""
     states: dict[str, dict[str, int]]
     """Observations by modality and state."""
     failures: int
     """Observations that failed."""
     problems: tuple[str, ...]
     """What verification found."""
+    unsealed: str | None
+    """Why it is not sealed; None where it is."""
     unchanged: bool
     """It was complete before: nothing was left to do."""
 
     @property
     def exit_code(self) -> int:
-        """0 done, 3 finished with failures, 4 verification found problems."""
-        return _PROBLEMS if self.problems else _FAILURES if self.failures else 0
+        """0 done, 3 not sealed or finished with failures, 4 verification found problems."""
+        if self.problems:
+            return _PROBLEMS
+        return _FAILURES if self.failures or self.unsealed else 0
 
 
 def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Summary:
@@ -102,7 +106,7 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         states = _states(ledger)
         finished = _is_finished(config, plan, everything, ledger, out)
         if finished and not verify(out, how.cores, progress):
-            return _summary(out, plan, states, (), unchanged=True)
+            return _summary(out, plan, states, (), None, unchanged=True)
         checksums.unseal(out)
         write_table(plan.table, out / "tiles.parquet", TILES)
         _collect(
@@ -117,8 +121,20 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         _sweep(out, ledger)
         write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
         states = _states(ledger)
-        findings = _publish(config, source, out, how, progress)
-    return _summary(out, plan, states, findings, unchanged=False)
+        unsealed = _why_unsealed(ledger, how)
+        findings = () if unsealed else _publish(config, source, out, how, progress)
+    return _summary(out, plan, states, findings, unsealed)
+
+
+def _why_unsealed(ledger: Ledger, how: Options) -> str | None:
+    """Return why what was collected is no dataset to be sealed; None where it is one."""
+    n_unasked = ledger.n_unasked()
+    if n_unasked and not how.seal_incomplete:
+        return (
+            f"INCOMPLETE: {n_unasked} tile{'s' * (n_unasked > 1)} could not be asked; run the same "
+            "command again, or with --seal-incomplete to have it without them"
+        )
+    return None
 
 
 def _publish(
@@ -143,21 +159,28 @@ def _summary(
     plan: Plan,
     states: dict[str, dict[str, int]],
     problems: tuple[str, ...],
-    unchanged: bool,
+    unsealed: str | None,
+    unchanged: bool = False,
 ) -> Summary:
     samples = {
         report.task: pq.read_metadata(out / manifest_path(report.task)).num_rows
         for report in plan.tasks
+        if unsealed is None
     }
     return Summary(
         out=str(out),
-        dataset_hash=str(checksums.read_dataset(out)["dataset_hash"]),
+        dataset_hash=None if unsealed else str(checksums.read_dataset(out)["dataset_hash"]),
         tiles={report.task: report.splits for report in plan.tasks},
         samples=samples,
-        dropped={r.task: sum(r.splits.values()) - samples[r.task] for r in plan.tasks},
+        dropped={
+            report.task: sum(report.splits.values()) - samples[report.task]
+            for report in plan.tasks
+            if report.task in samples
+        },
         states=states,
         failures=sum(count.get("failed", 0) for count in states.values()),
         problems=problems,
+        unsealed=unsealed,
         unchanged=unchanged,
     )
 

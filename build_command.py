@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,14 @@ from mmearth.catalog.progress import shown
 
 if TYPE_CHECKING:
     from mmearth.build import Summary
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Return a length of time such as 90s, 30m or 12h in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no length of time; expected 90s, 30m, 12h or 2d")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 @click.command("build")
@@ -36,6 +45,20 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Stop before Earth Engine has charged so many EECU-hours, with exit code 5.",
 )
+@click.option(
+    "--wait",
+    "wait_s",
+    metavar="TIME",
+    callback=_seconds,
+    default="30m",
+    show_default=True,
+    help="How long a service that is out of reach is waited for: 90s, 30m, 12h.",
+)
+@click.option(
+    "--seal-incomplete",
+    is_flag=True,
+    help="Seal the dataset though some tiles could not be asked for.",
+)
 @click.option("--fresh", is_flag=True, help="Forget what was collected in the directory before.")
 @options.as_json
 def command(
@@ -46,18 +69,22 @@ def command(
     scheduler: str | None,
     budget_requests: int | None,
     budget_eecu: float | None,
+    wait_s: float,
+    seal_incomplete: bool,
     fresh: bool,
     as_json: bool,
 ) -> int:
     """Build a dataset from CONFIG, or finish one that was interrupted.
 
     Exits with 3 when some observations failed (see `mmearth curate failures`) and with 4 when
-    verification found problems; the dataset is made in both cases.
+    verification found problems; the dataset is made in both cases. Where what failed may pass, a
+    lost connection for one, it exits with 3 and the dataset is not sealed: run it again.
     """
     from mmearth.build import build
     from mmearth.curate.visits import Options
 
-    how = Options(workers, executor, scheduler, fresh, budget_requests, budget_eecu)
+    budgets = budget_requests, budget_eecu
+    how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, seal_incomplete)
     with storage_errors(f"build {out}"), shown() as progress:
         summary = build(Path(config), Path(out), how, progress)
     if as_json:
@@ -81,5 +108,8 @@ def _tell(summary: Summary) -> None:
         )
     for problem in summary.problems:
         click.echo(f"verify: {problem}", err=True)
+    if summary.unsealed is not None:
+        click.echo(f"{summary.out} is not sealed. {summary.unsealed}", err=True)
+        return
     state = "was complete, nothing to do" if summary.unchanged else "is complete"
     click.echo(f"{summary.out} {state}: dataset hash {summary.dataset_hash}", err=True)

@@ -225,6 +225,13 @@ class Ledger:
                 "reason": reason,
             }
 
+    def n_unasked(self) -> int:
+        """Return how many tiles have something that failed and that another run may collect."""
+        row = self._db.execute(
+            "SELECT count(DISTINCT tile) FROM observations WHERE state = 'failed' AND permanent = 0"
+        ).fetchone()
+        return int(row[0])
+
     def first_tile(self) -> str:
         """Return the id of the first tile that has anything on disk.
 

@@ -12,19 +12,31 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from mmearth.catalog.errors import ConfigError, QuotaError
+from mmearth.curate.outage import Outage, Patience
+from mmearth.curate.tempo import Tempo
 
 _LATE_S = 0.25  # a request may reach its service so long after its permit, on a busy machine
 _ONE_EVENT_S = 1.0  # refusals so close to one another tell the same thing
 
 
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What goes with the permission to send a request."""
+
+    is_trial: bool = False
+    """The service was out of reach: a small question comes first, and what became of it is told
+    with `lost` or `answered`."""
+
+
 class Limit(Protocol):
     """Who asks a service asks here first."""
 
-    def permit(self) -> AbstractContextManager[None]:
+    def permit(self) -> AbstractContextManager[Permit]:
         """Wait until one more request may begin; it counts as in flight until the block ends.
 
         Raises:
             QuotaError: The budget of requests is spent.
+            OutOfReachError: The service was waited for long enough, or nobody waits any more.
         """
 
     def slow_down(self, retry_after_s: float | None) -> None:
@@ -38,8 +50,23 @@ class Limit(Protocol):
                 the service did not say.
         """
 
-    def speed_up(self) -> None:
-        """Tell that a request succeeded: after a round of them one more may be in flight."""
+    def answered(self, kind: str = "", seconds: float | None = None) -> None:
+        """Tell that a request succeeded: after a round of them one more may be in flight.
+
+        Args:
+            kind: What was asked; answers of one kind are compared.
+            seconds: How long it took; None where that says nothing.
+        """
+
+    def lost(self, reason: str) -> None:
+        """Tell that a request found nobody: after a few in a row all wait, and one asks.
+
+        Args:
+            reason: What the user reads.
+        """
+
+    def give_up(self) -> None:
+        """Wait no more for a service that is out of reach: the build is being stopped."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +85,13 @@ class LocalLimit:
     91 where an answer takes 0.1 s, never less than 80.
     """
 
-    def __init__(self, max_in_flight: int, per_second: float, budget: int | None = None) -> None:
+    def __init__(
+        self,
+        max_in_flight: int,
+        per_second: float,
+        budget: int | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         """Make a limit that nobody uses yet.
 
         Args:
@@ -66,6 +99,7 @@ class LocalLimit:
             per_second: Most requests that begin in any one second, whenever that second begins;
                 below 1, one request in every 1 / per_second seconds.
             budget: Most requests in all; None for no limit.
+            patience: How a service that is out of reach is waited for.
 
         Raises:
             ConfigError: One of them would let nothing through.
@@ -86,6 +120,9 @@ class LocalLimit:
         self._recent: list[float] = []  # a heap: until when each request that has ended counts
         self._not_before = 0.0
         self._slowed = float("-inf")
+        self._outage = Outage(patience or Patience())
+        self._trial: _Ticket | None = None
+        self._tempo = Tempo()
 
     @property
     def allowed(self) -> int:
@@ -103,12 +140,11 @@ class LocalLimit:
         return len(self._flying)
 
     @contextmanager
-    def permit(self) -> Iterator[None]:
+    def permit(self) -> Iterator[Permit]:
         """See `Limit.permit`."""
         ticket = _Ticket(threading.Condition(self._lock))
         try:
-            self._begin(ticket)
-            yield
+            yield self._begin(ticket)
         finally:
             self._end(ticket)
 
@@ -121,13 +157,27 @@ class LocalLimit:
                 self._allowed = max(1.0, self._allowed / 2)
                 self._slowed = now
 
-    def speed_up(self) -> None:
-        """See `Limit.speed_up`."""
+    def answered(self, kind: str = "", seconds: float | None = None) -> None:
+        """See `Limit.answered`."""
         with self._lock:
             self._allowed = min(float(self._most), self._allowed + 1 / self._allowed)
+            self._outage.answered(time.monotonic())
+            if seconds is not None:
+                self._tempo.note(kind, seconds)
             self._call_first()
 
-    def _begin(self, ticket: _Ticket) -> None:
+    def lost(self, reason: str) -> None:
+        """See `Limit.lost`."""
+        with self._lock:
+            self._outage.failed(time.monotonic(), reason)
+
+    def give_up(self) -> None:
+        """See `Limit.give_up`."""
+        with self._lock:
+            self._outage.give_up()
+            self._call_first()
+
+    def _begin(self, ticket: _Ticket) -> Permit:
         with self._lock:
             self._queue.append(ticket)
             while self._left != 0 and (delay := self._delay(ticket)) != 0:
@@ -135,7 +185,10 @@ class LocalLimit:
             self._spend()
             self._flying[ticket] = time.monotonic()
             self._queue.popleft()
+            if self._outage.is_on:
+                self._trial = ticket
             self._call_first()
+            return Permit(is_trial=self._trial is ticket)
 
     def _spend(self) -> None:
         """Take one request from the budget; when it is empty, all who wait are told one by one."""
@@ -152,6 +205,8 @@ class LocalLimit:
         """Forget a ticket, whether it began, waits or was interrupted in between."""
         with self._lock:
             begun = self._flying.pop(ticket, None)
+            if self._trial is ticket:
+                self._trial = None
             if begun is not None:
                 arrived = min(time.monotonic(), begun + _LATE_S)
                 heappush(self._recent, arrived + self._window_s)
@@ -161,14 +216,20 @@ class LocalLimit:
 
     def _delay(self, ticket: _Ticket) -> float | None:
         """Return how long a ticket has to wait at least, in seconds; None: until it is called."""
-        if self._queue[0] is not ticket or len(self._flying) >= self.allowed:
+        if self._queue[0] is not ticket:
             return None
         now = time.monotonic()
+        if self._outage.is_on:  # those in flight may never end: the one that asks does not count
+            waits = self._outage.delay(now)
+            return None if self._trial is not None else waits
+        if len(self._flying) >= self.allowed:
+            return None
         while self._recent and self._recent[0] <= now:
             heappop(self._recent)
         longest = _LATE_S + self._window_s
         counting = [begun for begun in self._flying.values() if begun + longest > now]
         delay = self._not_before - now
+        self._outage.refuse_pause(delay)
         if len(self._recent) + len(counting) >= self._per_window:
             ends = [*self._recent[:1], *(begun + longest for begun in counting[:1])]
             delay = max(delay, min(ends) - now)

@@ -35,6 +35,7 @@ def run(
     executor: Executor,
     n_workers: int,
     keep: Callable[[list[Record]], None],
+    give_up: Callable[[], None] = lambda: None,
 ) -> None:
     """Visit every tile with a bounded number in flight.
 
@@ -46,6 +47,7 @@ def run(
         executor: Any executor of `concurrent.futures`.
         n_workers: How many visits it makes at once.
         keep: Called in this thread with the records of each finished tile.
+        give_up: Called before the last visits are awaited, so that they wait for nothing.
 
     Raises:
         RefusedError: The source wants a person to act.
@@ -64,6 +66,7 @@ def run(
             while done:
                 keep(done.pop().result())
     except BaseException:
+        give_up()
         for records in _drain(done | flying):
             keep(records)
         raise

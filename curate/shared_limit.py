@@ -1,7 +1,7 @@
 """One limit for a whole cluster: kept by the driver, asked by the workers over TCP.
 
 A message is a line of JSON. A client's first line is the token; `begin` is answered when the
-request may begin, `slow_down` when it holds for everyone, `end` and `speed_up` not at all. A
+request may begin, what holds for everyone when it does, `end` and `answered` not at all. A
 connection holds one permit, and its end is the permit's end: what a dead worker held comes back by
 itself.
 """
@@ -16,19 +16,26 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from mmearth.catalog.errors import ConfigError, QuotaError, UnavailableError
 from mmearth.curate.keepalive import keep_alive
-from mmearth.curate.limit import LocalLimit
+from mmearth.curate.limit import LocalLimit, Permit
+from mmearth.curate.outage import OutOfReachError, Patience
 
 _LINE = 4096  # bytes of the longest message
 _CONNECT_S = 10.0
 _KEEP_ALIVE = keep_alive(idle_s=15, interval_s=5, count=3)
 """A machine that vanishes without a word is missed after half a minute."""
+
+_REFUSALS: dict[str, type[QuotaError] | type[OutOfReachError]] = {
+    "spent": QuotaError,
+    "out_of_reach": OutOfReachError,
+}
+"""Errors that cross the connection, by the name of what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +50,21 @@ class SharedLimit:
     """Who does not know it is not answered."""
 
     @contextmanager
-    def permit(self) -> Iterator[None]:
+    def permit(self) -> Iterator[Permit]:
         """See `Limit.permit`.
 
         Raises:
             QuotaError: The budget of requests is spent.
+            OutOfReachError: See `Limit.permit`.
             UnavailableError: Nobody keeps the limit any more.
         """
         with self._connected() as connection:
-            refusal = connection.ask(do="begin").get("spent")
-            if refusal is not None:
-                raise QuotaError(refusal)
+            answer = connection.ask(do="begin")
+            for name, error in _REFUSALS.items():
+                if name in answer:
+                    raise error(answer[name])
             try:
-                yield
+                yield Permit(**answer)
             finally:
                 with suppress(UnavailableError):  # then the lost connection gives it back
                     connection.tell(do="end")
@@ -69,14 +78,32 @@ class SharedLimit:
         with self._connected() as connection:
             connection.ask(do="slow_down", retry_after_s=retry_after_s)
 
-    def speed_up(self) -> None:
-        """See `Limit.speed_up`.
+    def answered(self, kind: str = "", seconds: float | None = None) -> None:
+        """See `Limit.answered`.
 
         Raises:
             UnavailableError: Nobody keeps the limit any more.
         """
         with self._connected() as connection:
-            connection.tell(do="speed_up")
+            connection.tell(do="answered", kind=kind, seconds=seconds)
+
+    def lost(self, reason: str) -> None:
+        """See `Limit.lost`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="lost", reason=reason)
+
+    def give_up(self) -> None:
+        """See `Limit.give_up`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="give_up")
 
     @contextmanager
     def _connected(self) -> Iterator[_Connection]:
@@ -190,11 +217,12 @@ class _Handler(StreamRequestHandler):
     def _obey(self, message: dict[str, Any], held: ExitStack) -> None:
         limit, do = self.server.limit, message.get("do")
         if do == "begin":
-            answer: dict[str, str] = {}
+            answer: dict[str, Any] = {}
             try:
-                held.enter_context(limit.permit())
-            except QuotaError as exc:
-                answer["spent"] = str(exc)
+                answer = asdict(held.enter_context(limit.permit()))
+            except tuple(_REFUSALS.values()) as exc:
+                name = next(name for name, error in _REFUSALS.items() if isinstance(exc, error))
+                answer[name] = str(exc)
             if self.server.ended:  # the permit came back from who was let go just before
                 raise ConnectionAbortedError
             self.wfile.write(json.dumps(answer).encode() + b"\n")
@@ -203,8 +231,11 @@ class _Handler(StreamRequestHandler):
         elif do == "slow_down":
             limit.slow_down(message.get("retry_after_s"))
             self.wfile.write(b"{}\n")
-        elif do == "speed_up":
-            limit.speed_up()
+        elif do == "answered":
+            limit.answered(str(message.get("kind")), message.get("seconds"))
+        elif do in {"lost", "give_up"}:
+            limit.lost(str(message.get("reason"))) if do == "lost" else limit.give_up()
+            self.wfile.write(b"{}\n")
 
     def _message(self) -> dict[str, Any]:
         """Return the next message; an empty one where there is none, or no message."""
@@ -217,7 +248,11 @@ class _Handler(StreamRequestHandler):
 
 @contextmanager
 def serve_limit(
-    max_in_flight: int, per_second: float, host: str, budget: int | None = None
+    max_in_flight: int,
+    per_second: float,
+    host: str,
+    budget: int | None = None,
+    patience: Patience | None = None,
 ) -> Iterator[SharedLimit]:
     """Keep a limit for other processes until the block ends.
 
@@ -227,6 +262,7 @@ def serve_limit(
         host: An address of this machine that the others reach: `127.0.0.1` for those beside this
             one, `address_towards(scheduler)` for a cluster.
         budget: See `LocalLimit`; of all processes together.
+        patience: See `LocalLimit`.
 
     Yields:
         What the others ask.
@@ -236,7 +272,7 @@ def serve_limit(
     """
     token = secrets.token_hex(16)
     try:
-        server = _Server(host, LocalLimit(max_in_flight, per_second, budget), token)
+        server = _Server(host, LocalLimit(max_in_flight, per_second, budget, patience), token)
     except OSError as exc:
         raise ConfigError(
             f"cannot listen at {host} for the workers ({exc}); expected an address of this machine"

@@ -112,6 +112,10 @@ class Metered(Source, Protocol):
     def per_second(self) -> float:
         """How many requests may begin in a second."""
 
+    @property
+    def pauses_s(self) -> tuple[float, float]:
+        """How long a service that is out of reach is left alone: at first, and at most."""
+
     def limited(self, limit: Limit) -> Source:
         """Return the same source under another limit, one that reaches other processes."""
 

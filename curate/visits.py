@@ -14,6 +14,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.outage import WAIT_S, Patience
 from mmearth.curate.run import open_executor, run
 from mmearth.curate.shared_limit import address_towards, serve_limit
 from mmearth.curate.source import Farsighted, Metered, Source
@@ -44,6 +45,10 @@ class Options:
     """Most requests that a metered source may send."""
     budget_eecu: float | None = None
     """Most EECU-hours that Earth Engine may charge, by what a few tiles cost."""
+    wait_s: float = WAIT_S
+    """How long a service that is out of reach is waited for."""
+    seal_incomplete: bool = False
+    """Seal the dataset though tiles could not be asked for."""
 
     @property
     def cores(self) -> int:
@@ -85,11 +90,11 @@ def visit_all(
     n_workers = max(1, min(how.workers or suited, -(-n_jobs // ahead)))
     executor = how.executor or kind
     with (
-        _limited(source, executor, n_workers, how.scheduler, budget) as ready,
+        _limited(source, executor, n_workers, how, budget) as (ready, give_up),
         open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
     ):
         work = partial(_visit, source=wrap(ready), root=root)
-        run(_together(jobs, ahead), work, pool, n_at_once, keep)
+        run(_together(jobs, ahead), work, pool, n_at_once, keep, give_up)
 
 
 def _visit(jobs: Jobs, source: Source, root: Path) -> list[Record]:
@@ -130,16 +135,18 @@ def _budget(source: Source, jobs: Iterable[Job], how: Options) -> int | None:
 
 @contextmanager
 def _limited(
-    source: Source, executor: str, n_workers: int, scheduler: str | None, budget: int | None
-) -> Iterator[Source]:
-    """Yield the source under one limit that all its workers share, wherever they are."""
+    source: Source, executor: str, n_workers: int, how: Options, budget: int | None
+) -> Iterator[tuple[Source, Callable[[], None]]]:
+    """Yield the source under one limit that all its workers share, and how it is given up."""
     if not isinstance(source, Metered):
-        yield source
+        yield source, lambda: None
         return
     pace = source.in_flight, source.per_second
-    if scheduler is None and (executor == "threads" or n_workers == 1):
-        yield source.limited(LocalLimit(*pace, budget))
+    patience = Patience(*source.pauses_s, how.wait_s)
+    if how.scheduler is None and (executor == "threads" or n_workers == 1):
+        limit = LocalLimit(*pace, budget, patience)
+        yield source.limited(limit), limit.give_up
         return
-    host = _HERE if scheduler is None else address_towards(scheduler)
-    with serve_limit(*pace, host, budget) as shared:
-        yield source.limited(shared)
+    host = _HERE if how.scheduler is None else address_towards(how.scheduler)
+    with serve_limit(*pace, host, budget, patience) as shared:
+        yield source.limited(shared), shared.give_up

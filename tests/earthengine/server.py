@@ -53,6 +53,8 @@ class Server:
     """What answers."""
     faults: Faults = field(default_factory=Faults)
     """How it misbehaves."""
+    is_down: bool = False
+    """Whether every connection is reset, as when a network is cut."""
     latency_s: float = 0.0
     """How long it sleeps before each answer."""
     users: Mapping[str, str] = field(default_factory=lambda: {TOKEN: "somebody"})
@@ -141,7 +143,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Serve the documents that the client starts with, and the counters."""
         service = self.server.service
-        if self.path.startswith("/stats"):
+        if service.is_down:
+            self._reset()
+        elif self.path.startswith("/stats"):
             self._send(200, json.dumps(service.counters.to_json()).encode())
         elif "/$discovery/" in self.path:
             document = json.loads((_WHEEL / "cloud_api_discovery_document.json").read_text())
@@ -172,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Count, misbehave if it is planned, else answer."""
         service = self.server.service
+        if service.is_down:
+            self._reset()
+            return
         length = int(self.headers["content-length"])
         in_flight, in_second = service.counters.arrived(self.path, length)
         self._in_flight = True
@@ -239,10 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _misbehave(self, fault: Fault, raw: bytes) -> None:
         if fault.kind == "reset":
-            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, 0 seconds: close sends RST
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.close_connection = True
-            self.connection.close()
+            self._reset()
         elif fault.kind == "hang":
             time.sleep(fault.seconds)
             self.close_connection = True
@@ -252,6 +256,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self._fail(fault.status, fault.reason, fault.message, fault.headers)
+
+    def _reset(self) -> None:
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, 0 seconds: close sends RST
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close_connection = True
+        self.connection.close()
 
     def _fail(
         self, status: int, reason: str, message: str, headers: Mapping[str, str] | None = None

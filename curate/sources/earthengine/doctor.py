@@ -8,6 +8,7 @@ import ee
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.outage import Patience
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.cost import MONTHLY_EECU_HOURS
 from mmearth.curate.sources.earthengine.service import Service
@@ -78,7 +79,7 @@ def _identity(missing: list[MMEarthError]) -> tuple[str, str | None]:
 
 
 def _answer(access: Access, missing: list[MMEarthError]) -> str:
-    service = Service(access, LocalLimit(1, access.per_second))
+    service = Service(access, LocalLimit(1, access.per_second, patience=Patience(wait_s=0.0)))
     try:
         found = service.value(service.made(lambda: ee.Number(1).add(2)))
     except MMEarthError as exc:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,13 +21,15 @@ from mmearth.catalog.errors import UnavailableError
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit
+from mmearth.curate.outage import OutOfReachError
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import Asked, asked
 from mmearth.curate.sources.earthengine.reply import pixel_array
-from mmearth.curate.sources.earthengine.session import Session, connect
+from mmearth.curate.sources.earthengine.session import Session, connect, knock
 from mmearth.curate.sources.earthengine.translate import (
     CLIENT_ERRORS,
     AggregationsError,
+    is_unreachable,
     pause_s,
     refusal,
     translate,
@@ -38,6 +42,7 @@ LISTED = 1000
 _PUBLIC = "projects/earthengine-public/assets"
 """Where the catalogue lies (ee/_cloud_api_utils.py: convert_asset_id_to_asset_name)."""
 _OK = 200
+_VALUE, _PIXELS, _TABLE = "value:compute", "image:computePixels", "table:computeFeatures"
 _PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
 _PROFILE = "x-earth-engine-computation-profile"
 _log = logging.getLogger(__name__)
@@ -74,7 +79,7 @@ class Service:
             RefusedError: As `made`.
             UnavailableError: As `made`.
         """
-        return connect(self.access, self._send)
+        return connect(self.access, lambda call: self._send("start", call))
 
     def value(self, question: Asked, can_be_split: bool = False) -> Any:
         """Return what an expression comes to, as JSON.
@@ -89,8 +94,8 @@ class Service:
             SourceError: The service cannot answer this.
         """
         body = self._body(question, {})
-        ask = partial(self._json, self.sign_in(), "value:compute", body)
-        return self._send(lambda: ask()["result"], can_be_split)
+        ask = partial(self._json, self.sign_in(), _VALUE, body)
+        return self._send(_VALUE, lambda: ask()["result"], can_be_split)
 
     def pixels(self, image: Asked, tile: Tile) -> NDArray[np.void]:
         """Return an image on a tile's grid, (row, col), a named field a band.
@@ -109,7 +114,7 @@ class Service:
         }
         body = self._body(image, {"fileFormat": "NPY", "grid": grid})
         session = self.sign_in()
-        return self._send(lambda: pixel_array(self._ask(session, "image:computePixels", body)))
+        return self._send(_PIXELS, lambda: pixel_array(self._ask(session, _PIXELS, body)))
 
     def features(self, table: Asked) -> Iterator[dict[str, Any]]:
         """Yield the features of a table as GeoJSON, page by page.
@@ -120,9 +125,9 @@ class Service:
             SourceError: As `value`.
         """
         request: dict[str, Any] = {"pageSize": PAGE}
-        ask = partial(self._json, self.sign_in(), "table:computeFeatures")
+        ask = partial(self._json, self.sign_in(), _TABLE)
         while True:
-            page = self._send(partial(ask, self._body(table, request)))
+            page = self._send(_TABLE, partial(ask, self._body(table, request)))
             yield from page.get("features", [])
             if not page.get("nextPageToken"):
                 return
@@ -143,7 +148,7 @@ class Service:
         query = {"pageSize": str(LISTED)}
         while True:
             route = f"{_PUBLIC}/{folder}:listAssets?{urllib.parse.urlencode(query)}"
-            page = self._send(partial(self._listed, session, route))
+            page = self._send("listAssets", partial(self._listed, session, route))
             yield from (asset["id"] for asset in page.get("assets", []))
             if not page.get("nextPageToken"):
                 return
@@ -176,13 +181,15 @@ class Service:
             return content
         message = _message(content)
         error = refusal(status, message)
+        if is_unreachable(None, status):
+            self.limit.lost(str(error))
         if isinstance(error, UnavailableError):
             longest_s = self.access.longest_pause_s
             self.limit.slow_down(pause_s(message, head.get("retry-after"), longest_s))
         raise error
 
-    def _send(self, ask: Callable[[], Reply], can_be_split: bool = False) -> Reply:
-        final = AggregationsError if can_be_split else ()
+    def _send(self, kind: str, ask: Callable[[], Reply], can_be_split: bool = False) -> Reply:
+        final = (OutOfReachError, AggregationsError) if can_be_split else OutOfReachError
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(
                 lambda exc: isinstance(exc, UnavailableError) and not isinstance(exc, final)
@@ -192,17 +199,43 @@ class Service:
             before_sleep=_tell,
             reraise=True,
         )
-        reply: Reply = tries(self._once, ask)
+        reply: Reply = tries(self._once, kind, ask)
         return reply
 
-    def _once(self, ask: Callable[[], Reply]) -> Reply:
-        with self.limit.permit():
-            try:
-                reply = ask()
-            except CLIENT_ERRORS as exc:
-                raise translate(exc) from exc
-        self.limit.speed_up()
-        return reply
+    def _once(self, kind: str, ask: Callable[[], Reply]) -> Reply:
+        """Send one question; first, for as long as the service is out of reach, a small one."""
+        while True:
+            with self.limit.permit() as permit:
+                if permit.is_trial and not self._is_back():
+                    continue
+                begin = time.perf_counter()
+                with self._client_errors():
+                    reply = ask()
+            self.limit.answered(kind, time.perf_counter() - begin)
+            return reply
+
+    def _is_back(self) -> bool:
+        """Return whether a small question is answered, whatever the answer, and tell all."""
+        try:
+            with self._client_errors():
+                status = knock(self.access)
+        except UnavailableError:
+            return False
+        if is_unreachable(None, status):
+            self.limit.lost(f"Earth Engine is busy (status {status})")
+            return False
+        self.limit.answered()
+        return True
+
+    @contextmanager
+    def _client_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except CLIENT_ERRORS as exc:
+            error = translate(exc)
+            if is_unreachable(exc):
+                self.limit.lost(str(error))
+            raise error from exc
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Return how long to wait: ever longer, with jitter; Retry-After the limit waits out."""

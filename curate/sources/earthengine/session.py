@@ -24,6 +24,7 @@ _CONNECT_S = 10.0
 _KEEP_ALIVE = keep_alive(idle_s=30, interval_s=10, count=3)
 """A network that went away is noticed in a minute: the service is silent for up to five."""
 _CHUNK_BYTES = 1 << 20
+_ONE = '{"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}'
 _lock = threading.Lock()
 _open: list[Session] = []
 
@@ -130,6 +131,20 @@ def connect(access: Access, send: Callable[[Callable[[], None]], object]) -> Ses
             _open.clear()
             send(lambda: _open.append(_initialize(access)))
         return _open[0]
+
+
+def knock(access: Access) -> int:
+    """Ask the smallest question there is; return the status of the reply.
+
+    Raises:
+        requests.RequestException: No whole reply came.
+        GoogleAuthError: The token cannot be renewed.
+    """
+    if _open and _open[0].access == access:
+        head, _ = _open[0].post("value:compute", _ONE, {})
+    else:  # who is not signed in yet may read what the service understands
+        head, _ = Transport(access).request(f"{access.url}/$discovery/rest?version=v1")
+    return int(head["status"])
 
 
 def _initialize(access: Access) -> Session:

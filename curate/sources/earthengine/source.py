@@ -82,6 +82,11 @@ class EarthEngine:
         """See `Metered`."""
         return self.access.per_second
 
+    @property
+    def pauses_s(self) -> tuple[float, float]:
+        """See `Metered`."""
+        return self.access.pause_s, self.access.longest_pause_s
+
     def limited(self, limit: Limit) -> EarthEngine:
         """See `Metered`."""
         return replace(self, limit=limit)

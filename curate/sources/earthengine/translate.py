@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 import time
+from collections.abc import Iterator
 
 import ee
 import google.auth.exceptions
@@ -98,7 +99,7 @@ def pause_s(message: str, retry_after: str | None, longest_s: float) -> float | 
     return longest_s if asked is None and _BRIEF.search(message.lower()) else asked
 
 
-def is_unreachable(error: Exception | None, status: int = 0) -> bool:
+def is_unreachable(error: BaseException | None, status: int = 0) -> bool:
     """Return whether the service, or the way to it, seems to be down: no matter what is asked.
 
     Args:
@@ -107,9 +108,8 @@ def is_unreachable(error: Exception | None, status: int = 0) -> bool:
     """
     if error is None:
         return status in _NO_SERVICE
-    return isinstance(
-        error, requests.ConnectionError | google.auth.exceptions.TransportError
-    ) and not isinstance(error, requests.exceptions.ReadTimeout)
+    lost = requests.ConnectionError | google.auth.exceptions.TransportError
+    return any(isinstance(each, lost) for each in _causes(error))
 
 
 def retry_after_s(text: str | None) -> float | None:
@@ -168,11 +168,17 @@ def _any(text: str, parts: tuple[str, ...]) -> bool:
 
 def _status(error: BaseException | None) -> int | None:
     """Return the HTTP status behind an error: the client drops it, but it is the context's."""
-    while error is not None:
-        if isinstance(error, googleapiclient.errors.HttpError):
-            return int(error.resp.status)
-        error = error.__cause__ or error.__context__
+    for each in _causes(error):
+        if isinstance(each, googleapiclient.errors.HttpError):
+            return int(each.resp.status)
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _short(message: str) -> str:

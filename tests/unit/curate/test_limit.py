@@ -138,10 +138,10 @@ def test_refusals_halve_and_successes_widen() -> None:
         limit.slow_down(None)  # answers to the same crowd
     assert limit.allowed == 20
     for _ in range(21):
-        limit.speed_up()  # a round of 20 requests, about
+        limit.answered()  # a round of 20 requests, about
     assert limit.allowed == 21
     for _ in range(2000):
-        limit.speed_up()
+        limit.answered()
     assert limit.allowed == 40
 
 

@@ -105,7 +105,7 @@ def test_the_threads_of_one_process_hold_a_permit_each() -> None:
         assert abs(began[0] - began[1]) >= 0.1  # one beside ours, the other after it
 
 
-def test_all_slow_down_together_and_speed_up() -> None:
+def test_all_slow_down_together_and_back() -> None:
     with serve_limit(4, 1000, "127.0.0.1") as limit:
         begin = time.monotonic()
         limit.slow_down(0.4)
@@ -113,7 +113,7 @@ def test_all_slow_down_together_and_speed_up() -> None:
             assert time.monotonic() - begin >= 0.4
         assert _n_at_once(limit) == 2
         for _ in range(9):
-            limit.speed_up()  # 2 → 3 takes three, 3 → 4 another four
+            limit.answered()  # 2 → 3 takes three, 3 → 4 another four
         assert _n_at_once(limit) == 4
 
 
@@ -163,7 +163,7 @@ def test_a_service_that_is_gone_is_said_to_be() -> None:
     thread.join(timeout=5)
     held.__exit__(None, None, None)  # who holds a permit is not disturbed
     assert len(refused) == 1
-    for call in (limit.permit().__enter__, limit.speed_up, lambda: limit.slow_down(None)):
+    for call in (limit.permit().__enter__, limit.answered, lambda: limit.slow_down(None)):
         with pytest.raises(UnavailableError, match=r"nobody at 127.0.0.1:\d+ says how fast"):
             call()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ee
@@ -19,6 +21,7 @@ from mmearth.catalog.errors import (
 )
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.outage import OutOfReachError, Patience
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import asked
@@ -111,8 +114,6 @@ def test_a_silent_service_is_not_waited_for(server: Server) -> None:
 
 
 def test_retry_after_is_obeyed(server: Server) -> None:
-    import time
-
     service = _service(server)
     service.sign_in()
     server.faults = Faults(("429-wait",), share=1.0, times=1)
@@ -122,8 +123,6 @@ def test_retry_after_is_obeyed(server: Server) -> None:
 
 
 def test_a_limit_per_minute_passes(server: Server) -> None:
-    import time
-
     access = Access("demo", server.url, pause_s=0.01, longest_pause_s=0.4)
     service = Service(access, LocalLimit(4, 1000.0))
     service.sign_in()
@@ -181,3 +180,42 @@ def test_a_crash_of_the_double_is_seen(server: Server) -> None:
     server.evaluate = Broken()
     with pytest.raises(SourceError, match=r"status 400: Number\.add: no"):
         _three(_service(server))
+
+
+def test_a_cut_network_costs_no_answer(server: Server) -> None:
+    """Twelve ask, and none gives up, though each would try only twice."""
+    access = Access("demo", server.url, tries=2, pause_s=0.01)
+    service = Service(access, LocalLimit(12, 1000.0, patience=Patience(0.02, 0.1, 30.0)))
+    service.sign_in()
+    server.is_down = True
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(_three, service) for _ in range(40)]
+        time.sleep(0.6)
+        assert not any(answer.done() for answer in answers)
+        assert server.counters.total == 0
+        server.is_down = False
+        assert [answer.result(timeout=20) for answer in answers] == [3] * 40
+    assert 40 <= server.counters.total <= 42  # and the small question
+
+
+def test_signing_in_waits_for_the_network_too(server: Server) -> None:
+    access = Access("demo", server.url, tries=4, pause_s=0.01)
+    service = Service(access, LocalLimit(12, 1000.0, patience=Patience(0.02, 0.1, 30.0)))
+    server.is_down = True
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(_three, service) for _ in range(8)]
+        time.sleep(0.6)
+        assert not any(answer.done() for answer in answers)
+        server.is_down = False
+        assert [answer.result(timeout=20) for answer in answers] == [3] * 8
+
+
+def test_a_network_that_stays_away_ends_in_a_sentence(server: Server) -> None:
+    access = Access("demo", server.url, tries=9, pause_s=0.01)
+    service = Service(access, LocalLimit(12, 1000.0, patience=Patience(0.02, 0.1, 0.4)))
+    service.sign_in()
+    server.is_down = True
+    begin = time.monotonic()
+    with pytest.raises(OutOfReachError, match="longer --wait"):
+        _three(service)
+    assert 0.3 < time.monotonic() - begin < 3.0

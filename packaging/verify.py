@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import (
     DATASET,
@@ -24,7 +26,7 @@ from mmearth.catalog.checksums import (
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_file
 from mmearth.catalog.progress import Progress, silent
-from mmearth.catalog.schema import manifest_path
+from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.packaging.findings import Finding, run_all, shorten
 from mmearth.packaging.verify_shards import ShardReport, check_shard
@@ -50,6 +52,8 @@ class _Tables:
     """Task → rows; tasks whose manifest cannot be used are left out."""
     shards: dict[str, list[Row]] = field(default_factory=dict)
     """Shard → its rows."""
+    store: dict[str, str] = field(default_factory=dict)
+    """Checksum by observations.parquet of every file of the store."""
 
 
 def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Finding]:
@@ -84,6 +88,7 @@ def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Fi
     digests |= _hash(root, sorted((files & sums.keys()) - digests.keys()), workers, progress)
     findings += _check_digests(sums, digests)
     findings += tables.findings
+    findings += _check_store(tables.store, digests)
     findings += _check_names(tables, files)
     findings += [finding for report in reports.values() for finding in report.findings]
     findings += _check_statistics(root, card, reports)
@@ -127,18 +132,17 @@ def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Fi
 def _read_tables(root: Path, card: DatasetCard) -> _Tables:
     """Read tiles, observations and manifests, and compare them with each other."""
     tables = _Tables()
-    planned = _load(root, "tiles.parquet", tables)
-    observed = by_tile(table) if (table := _load(root, "observations.parquet", tables)) else {}
+    planned = _load(root, "tiles.parquet", TILES, tables)
     tiles = planned.to_pylist() if planned is not None else []
+    seen = _load(root, "observations.parquet", OBSERVATIONS, tables)
+    observed = by_tile(seen) if seen is not None else {}
+    if seen is not None:
+        tables.store = dict(zip(seen["path"].to_pylist(), seen["sha256"].to_pylist(), strict=True))
     for task in card.tasks:
         mine = [row for row in tiles if row["task"] == task]
         tables.findings += check_splits("tiles.parquet", task, mine)
-        manifest = _load(root, manifest_path(task), tables)
+        manifest = _load(root, manifest_path(task), manifest_schema(task), tables)
         if manifest is None:
-            continue
-        wrong = list(check_schema(task, manifest))
-        tables.findings += wrong
-        if wrong:
             continue
         tables.manifests[task] = manifest.to_pylist()
         tables.shards |= rows_by_shard(manifest)
@@ -147,15 +151,19 @@ def _read_tables(root: Path, card: DatasetCard) -> _Tables:
     return tables
 
 
-def _load(root: Path, name: str, tables: _Tables) -> Any:
+def _load(root: Path, name: str, schema: pa.Schema, tables: _Tables) -> pa.Table | None:
+    """Return a table that can be compared with others; None, and findings, where there is none."""
     if not (root / name).is_file():
         tables.findings.append(Finding(name, "missing", "a dataset has it"))
         return None
     try:
-        return load_table(root, name)
+        table = load_table(root, name)
     except FormatError as exc:
         tables.findings.append(Finding(name, "unreadable", str(exc)))
         return None
+    wrong = list(check_schema(name, schema, table))
+    tables.findings += wrong
+    return None if wrong else table
 
 
 def _check_shards(
@@ -176,6 +184,13 @@ def _check_shards(
         lambda job: check_shard(root, job[0], job[1], samples[job[0]]), jobs, workers, done
     )
     return {report.name: report for report in reports}
+
+
+def _check_store(store: dict[str, str], digests: dict[str, str]) -> Iterator[Finding]:
+    for name, expected in store.items():
+        if (found := digests.get(name, expected)) != expected:
+            sentence = f"its sha256 is {found[:12]}…, observations.parquet says {expected!s:.12}…"
+            yield Finding(name, "checksum", sentence)
 
 
 def _check_names(tables: _Tables, files: set[str]) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.hilbert import row_key
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import sample_key
-from mmearth.catalog.schema import manifest_path, manifest_schema, member_column, read_table
+from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile, lonlat_bounds
@@ -26,6 +26,28 @@ from mmearth.packaging.findings import Finding, Problem
 Row = dict[str, Any]
 _PLANNED = ("epsg", "left", "top", "lon", "lat", "cell", "split", "train_5", "train_50", "label_id")
 _PROVENANCE = ("valid_fraction", "acquired", "source_ids", "stand_in", "expression")
+_NEVER_NULL = frozenset(
+    [
+        "task",
+        "tile",
+        "split",
+        "train_5",
+        "train_50",
+        "epsg",
+        "left",
+        "top",
+        "lon",
+        "lat",
+        "cell",
+        "key",
+        "geometry",
+        "hilbert",
+        "shard",
+        "modality",
+        "state",
+    ]
+)
+"""Columns that say which sample or observation a row is."""
 _DEGREES = 2e-7
 """Places are rounded to 1e-7 degrees; another build of PROJ may round the last digit otherwise."""
 
@@ -101,16 +123,27 @@ def check_manifest(
         yield from _check_provenance(name, row, observed.get(row["tile"], {}))
 
 
-def check_schema(task: str, table: pa.Table) -> Iterator[Finding]:
-    """Yield a finding when a manifest's columns are not those of its schema."""
-    expected = manifest_schema(task)
+def check_schema(name: str, expected: pa.Schema, table: pa.Table) -> Iterator[Finding]:
+    """Yield a finding where a table's columns are not those of its schema.
+
+    Args:
+        name: The table, relative to the dataset's root.
+        expected: Its schema.
+        table: As it was read.
+    """
     for field in expected:
         if field.name not in table.schema.names:
-            yield Finding(manifest_path(task), "table", f"it has no column {field.name}")
-        elif table.schema.field(field.name).type != field.type:
-            found = table.schema.field(field.name).type
-            sentence = f"its column {field.name} is {found}, expected {field.type}"
-            yield Finding(manifest_path(task), "table", sentence)
+            yield Finding(name, "table", f"it has no column {field.name}")
+            continue
+        found = table.schema.field(field.name).type
+        if found != field.type:
+            yield Finding(
+                name, "table", f"its column {field.name} is {found}, expected {field.type}"
+            )
+        needed = field.name in _NEVER_NULL or pa.types.is_struct(field.type)
+        if needed and (n_null := table[field.name].null_count):
+            sentence = f"its column {field.name} is null in {n_null} rows, expected in none"
+            yield Finding(name, "table", sentence)
 
 
 def by_tile(table: pa.Table) -> dict[str, dict[str, Row]]:

@@ -1,4 +1,4 @@
-# Eight verbs. `make demo` and `make test` need nothing but Python >= 3.11 and make.
+# Nine verbs. `make demo` and `make test` need nothing but Python >= 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PERF := $(VENV)/perf
 SOURCES := pyproject.toml loaders/fetch/_gather.c
 FOLDERS := catalog curate packaging loaders benchmark
 
-.PHONY: demo test install install-all lint types perf check clean
+.PHONY: demo test install install-all lint types perf fuzz check clean
 
 demo: $(VENV)/installed
 	$(BIN)/mmearth curate build examples/demo.yaml -o data/demo
@@ -33,6 +33,10 @@ lint: install-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+
+# Twenty times as many random damages as `make test` tries.
+fuzz: install-all
+	MMEARTH_FUZZ=20 $(BIN)/python -m pytest -n 2 -m fuzz --timeout 0
 
 types: install-all
 	@mkdir -p .types && ln -sfn .. .types/mmearth

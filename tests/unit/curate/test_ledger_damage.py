@@ -13,6 +13,7 @@ import pytest
 
 from mmearth.catalog.errors import FormatError, MMEarthError
 from mmearth.curate.ledger import LEDGER, Ledger, Record
+from mmearth.tests.damage import TIMES
 
 _ROW = Record(
     tile="32633_500000_4649760",
@@ -28,7 +29,7 @@ _ROW = Record(
     stand_in="why",
     expression="cd" * 32,
 )
-_MUTATIONS = 400
+_MUTATIONS = 300 * TIMES
 
 
 def _make(root: Path) -> Path:
@@ -85,6 +86,7 @@ def test_a_failure_that_is_pending_again_is_no_damage(tmp_path: Path) -> None:
         assert ledger.n_damaged() == 0
 
 
+@pytest.mark.fuzz
 def test_random_damage_never_becomes_a_wrong_row(tmp_path: Path) -> None:
     whole = _make(tmp_path / "whole").read_bytes()
     with Ledger.reading(tmp_path / "whole") as ledger:

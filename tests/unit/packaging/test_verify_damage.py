@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mmearth.tests.damage import TIMES, damage_table, damaged_bytes, damaged_json
-from mmearth.tests.make_tiny import make_tiny
 
 from mmearth.catalog import card as cards
 from mmearth.catalog import croissant, stac
@@ -18,6 +16,8 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import DATASET, SUMS, published_files, seal
 from mmearth.packaging.build import build
 from mmearth.packaging.verify import verify
+from mmearth.tests.damage import TIMES, damage_table, damaged_bytes, damaged_json
+from mmearth.tests.make_tiny import make_tiny
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,12 @@ def _restored(root: Path, name: str) -> Iterator[Path]:
             (root / other).write_bytes(data)
 
 
+@pytest.mark.fuzz
 def test_every_changed_byte_is_found(dataset: tuple[Path, DatasetCard]) -> None:
     root, _ = dataset
     draw = random.Random(7)
     names = [*published_files(root), SUMS, DATASET]
-    for _ in range(150 * TIMES):
+    for _ in range(70 * TIMES):
         name = draw.choice(names)
         with _restored(root, name) as path:
             data = path.read_bytes()
@@ -56,6 +57,7 @@ def test_every_changed_byte_is_found(dataset: tuple[Path, DatasetCard]) -> None:
             assert damaged == data or verify(root), f"{name}: {damaged[:80]!r}"
 
 
+@pytest.mark.fuzz
 def test_a_dataset_that_was_changed_and_sealed_again_never_ends_verification(
     dataset: tuple[Path, DatasetCard],
 ) -> None:
@@ -63,7 +65,7 @@ def test_a_dataset_that_was_changed_and_sealed_again_never_ends_verification(
     draw, found = random.Random(8), Counter[bool]()
     names = [n for n in published_files(root) if n.endswith((".json", ".parquet"))]
     tables = [n for n in names if n.endswith(".parquet")]
-    for _ in range(150 * TIMES):
+    for _ in range(70 * TIMES):
         name = draw.choice(names if draw.random() < 0.4 else tables)
         with _restored(root, name) as path:
             try:
@@ -75,28 +77,22 @@ def test_a_dataset_that_was_changed_and_sealed_again_never_ends_verification(
                 continue
             seal(root, card)
             found[bool(verify(root))] += 1
-    assert found[True] > 50 * TIMES
+    assert found[True] > 20 * TIMES
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [(b"{}", "has no"), (b"[]", "no object"), (b'{"tasks": [null]}', "has no"), (b"\xff", "is not")],
-)
-def test_a_card_that_is_none(
-    text: bytes, problem: str, dataset: tuple[Path, DatasetCard]
-) -> None:
+@pytest.mark.parametrize("text", [b"{}", b"[]", b'{"tasks": [null]}', b"\xff"])
+def test_a_card_that_is_none(text: bytes, dataset: tuple[Path, DatasetCard]) -> None:
     root, _ = dataset
     with _restored(root, DATASET) as path:
         path.write_bytes(text)
-        findings = verify(root)
-    assert [f.path for f in findings] == [DATASET]
+        assert [finding.path for finding in verify(root)] == [DATASET]
 
 
 def test_the_store_is_compared_with_observations(dataset: tuple[Path, DatasetCard]) -> None:
     root, card = dataset
     name = next(n for n in published_files(root) if n.endswith("/month.json"))
     with _restored(root, name) as path:
-        path.write_bytes(path.read_bytes().replace(b"acquired", b"required"))
+        path.write_bytes(path.read_bytes() + b" ")
         seal(root, card)
         findings = [f for f in verify(root) if f.path == name]
     assert len(findings) == 1

@@ -14,7 +14,28 @@ __version__ = "0.1.0"
 
 
 def open(place: str | Path, cache: Cache | str | Path | None = None) -> Dataset:
-    """Open a dataset in a directory or behind a URL; see `mmearth.loaders.dataset.open_dataset`."""
+    """Open a dataset: read its dataset.json and nothing else.
+
+        dataset = mmearth.open("data/demo")
+        chosen = dataset.select("soil_pH", "train", modalities=["sentinel2"], where="lat < 0")
+        for batch in chosen.loader(batch_size=32):
+            ...
+
+    `dataset.select` chooses samples, `dataset.sql` answers questions, `dataset.statistics` has what
+    values are normalised with.
+
+    Args:
+        place: A directory, or a URL that begins with `http://`, `https://`, `s3://` or `gs://`;
+            credentials come from the environment (docs/loaders.md).
+        cache: Where to keep what is fetched from a URL: a directory or a `Cache`; None for
+            MMEARTH_CACHE, else `~/.cache/mmearth`. A local dataset is never copied.
+
+    Raises:
+        ConfigError: There is no complete dataset, or an argument is neither of these.
+        FormatError: dataset.json is not ours, or of a schema this version does not read.
+        IntegrityError: It was changed after the dataset was sealed.
+        SourceError: A remote place refuses, or did not answer.
+    """
     # Imported here: `import mmearth` costs nothing, and the command line begins with it.
     from mmearth.loaders.dataset import open_dataset
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mmearth.catalog.arguments import whole
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import SPLITS
@@ -47,6 +48,8 @@ class Query:
         """
         splits = _names("split", split, SPLITS)
         chosen = _names("modality", modalities, tuple(MODALITIES))
+        fraction = whole("fraction", fraction, 1, 100)
+        limit = None if limit is None else whole("limit", limit, 1)
         query = Query(task, splits, fraction, chosen, where, limit)
         query.check()
         return query
@@ -66,7 +69,7 @@ class Query:
                 f"found modalities {self.modalities}; expected them once each, in the order of "
                 f"{', '.join(MODALITIES)}"
             )
-        if isinstance(self.fraction, bool) or self.fraction not in FRACTIONS:
+        if type(self.fraction) is not int or self.fraction not in FRACTIONS:
             raise ConfigError(
                 f"found fraction {self.fraction!r}; expected one of "
                 f"{', '.join(map(str, FRACTIONS))}: percent of the train split"
@@ -76,13 +79,8 @@ class Query:
                 f"found where {self.where!r}; expected an SQL expression on the manifest's "
                 "columns, such as 'biome = 12 AND lat < 0', or None for every sample"
             )
-        limit = self.limit
-        if limit is not None and (
-            isinstance(limit, bool) or not isinstance(limit, int) or limit < 1
-        ):
-            raise ConfigError(
-                f"found limit {limit!r}; expected a whole number from 1, or None for all"
-            )
+        if self.limit is not None:
+            whole("limit", self.limit, 1)
 
 
 def _names(what: str, given: str | Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:

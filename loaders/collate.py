@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import register_pytree_node
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.batch_reader import TARGET, BatchReader, Extents, bands_of, mask_of
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Block, Layout, Place
 
-Batch = dict[str, Any]
-"""A batch of B samples:
 
-- a tensor for each chosen modality, (B, band, 128, 128) or (B, band), and `target`, (B, 128, 128)
-  or (B, n_outputs);
-- `mask`: a dict of boolean tensors of the same names and shapes, True where a value is valid; what
-  lies under False, in a pixel, a band or a whole sample, has no meaning. A mask may be an expanded
-  view, over bands or over pixels: read it, do not write to it;
-- `weight`: (B,) float32, 0 for repeats that only fill up a rank's share, else 1;
-- `key`: the samples' keys, B of them;
-- `position`: batches of the epoch that all ranks have read after this turn.
-"""
+class Batch(dict[str, Any]):
+    """A batch of B samples: a dict that shows itself in a few lines.
+
+    - a tensor for each chosen modality, (B, band, 128, 128) or (B, band), and `target`,
+      (B, 128, 128) or (B, n_outputs);
+    - `mask`: a dict of boolean tensors of the same names and shapes, True where a value is valid;
+      what lies under False, in a pixel, a band or a whole sample, has no meaning. A mask may be an
+      expanded view, over bands or over pixels: read it, do not write to it;
+    - `weight`: (B,) float32, 0 for repeats that only fill up a rank's share, else 1;
+    - `key`: the samples' keys, B of them;
+    - `position`: batches of the epoch that all ranks have read after this turn.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        lines = [f"<Batch of {len(self.get('key', ()))} samples"]
+        lines += [f"  {name:<20} {_shown(value)}" for name, value in self.items()]
+        return "\n".join(lines) + ">"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"{kind} {tuple(value.shape)}" + (f" on {value.device}" if value.is_cuda else "")
+    if isinstance(value, dict):
+        return f"of {', '.join(map(str, value))}"
+    if isinstance(value, list):
+        return f"{value[0]}, …" if len(value) > 1 else ", ".join(map(str, value))
+    return str(value)
+
+
+def _flatten(batch: Batch) -> tuple[list[Any], list[str]]:
+    return list(batch.values()), list(batch)
+
+
+def _unflatten(values: Iterable[Any], names: list[str]) -> Batch:
+    return Batch(zip(names, values, strict=True))
+
+
+# So that PyTorch's tree_map and compile look into it, as into any dict.
+register_pytree_node(Batch, _flatten, _unflatten, serialized_type_name="mmearth.Batch")
 
 
 def collate(
@@ -41,7 +74,7 @@ def collate(
         extents: How much of each mask; see `BatchReader.read`.
     """
     n, memory = len(turn.rows), _Memory(block)
-    batch: Batch = {}
+    batch = Batch()
     masks: dict[str, torch.Tensor] = {}
     for name in (*reader.index.modalities, TARGET):
         where = layout[name]

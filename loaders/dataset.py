@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from mmearth.loaders.query import query as ask
 from mmearth.loaders.selection import Selection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
     """A complete dataset; its tables are read when they are needed."""
 
@@ -39,6 +40,19 @@ class Dataset:
     cache: Cache
     """Where the tables of a remote dataset are kept; not used for a local one."""
     _fetched: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        card = self.card
+        return "\n".join(
+            [
+                f"<Dataset {card.get('name')} {card.get('version')} in {self.root.url}",
+                f"  tasks       {', '.join(self.tasks)}",
+                f"  modalities  {', '.join(map(str, card.get('modalities') or ()))}",
+                f"  source      {card.get('source')}, recipe {card.get('recipe')}",
+                f"  licence     {card.get('licence')}",
+                f"  hash        {self.hash[:12]}…>",
+            ]
+        )
 
     @property
     def hash(self) -> str:
@@ -170,6 +184,8 @@ def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> 
         SourceError: A remote place refuses, or did not answer.
     """
     root = open_root(place)
+    if not isinstance(cache, Cache | str | os.PathLike | None):
+        raise ConfigError(f"found cache {cache!r}; expected a directory, a Cache or None")
     if not isinstance(cache, Cache):
         cache = Cache(default_directory() if cache is None else Path(cache))
     return Dataset(root, _read_card(root), cache)

@@ -47,6 +47,11 @@ class ModalityInput:
                 f"there is no modality {self.modality!r}; expected one of {', '.join(MODALITIES)}"
             )
         modality = MODALITIES[self.modality]
+        for name in ("bands", "units", "mean", "std"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ConfigError(
+                    f"{self.modality}: found {name} {getattr(self, name)!r}; expected a tuple"
+                )
         modality.index(self.bands)
         if not self.bands or len(set(self.bands)) < len(self.bands):
             raise ConfigError(
@@ -168,6 +173,8 @@ class Normalisation(Mapping[str, ModalityInput]):
         Raises:
             ConfigError: It contradicts MODALITIES, or lacks something.
         """
+        if not isinstance(document, Mapping):
+            raise ConfigError(f"found {document!r}; expected {{modality: {{bands, mean, std, …}}}}")
         return cls.of(_declared(str(name), fields) for name, fields in document.items())
 
     @classmethod
@@ -179,9 +186,11 @@ class Normalisation(Mapping[str, ModalityInput]):
         """
         import yaml
 
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"found path {path!r}; expected a YAML or JSON file")
         try:
             document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        except (OSError, ValueError, yaml.YAMLError) as exc:
             raise ConfigError(f"{path} cannot be read as YAML or JSON: {exc}") from exc
         if not isinstance(document, dict):
             raise ConfigError(f"{path} holds no modalities; expected {{modality: {{bands, …}}}}")

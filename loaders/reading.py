@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mmearth.loaders.batch_reader import BatchReader, Extents
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Arrays, Block, Layout, allocate, carve, nbytes_of
 
-Batch = dict[str, Any]
-Finish = Callable[[Turn, Block, Extents], Batch]
+if TYPE_CHECKING:
+    from mmearth.loaders.collate import Batch
+
+Finish = Callable[[Turn, Block, Extents], "Batch"]
 """(turn, its block, how much of its masks was written) → what the user gets."""
 
 
@@ -58,6 +61,7 @@ class Thread:
     """Samples of the greatest batch."""
     take: Callable[[], Block]
     """Gives a block that nobody reads."""
+    _process: int = field(default_factory=os.getpid)
     _layout: Layout = field(init=False)
     _scratch: Arrays = field(init=False)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "mmearth"))
@@ -77,5 +81,6 @@ class Thread:
         return finish(turn, block, extents)
 
     def close(self) -> None:
-        """End, without waiting for batches that were sent for."""
-        self._pool.shutdown(cancel_futures=True)
+        """End, without waiting for batches that were sent for; not what another process reads."""
+        if os.getpid() == self._process:
+            self._pool.shutdown(cancel_futures=True)

@@ -19,15 +19,18 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from mmearth.catalog.errors import MMEarthError, storage_errors
+from mmearth.catalog.errors import FULL_DISK, MMEarthError, StorageError, storage_errors
 from mmearth.loaders.batch_reader import BatchReader, Extents, Rows
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Arrays, Block, Pool, carve, nbytes_of
-from mmearth.loaders.reading import Batch, Finish, scratch
+from mmearth.loaders.reading import Finish, scratch
+
+if TYPE_CHECKING:
+    from mmearth.loaders.collate import Batch
 
 _MEMORY = Path("/dev/shm")  # where Linux keeps files in memory; elsewhere, the temporary directory
 _SIZE = struct.Struct("<Q")
@@ -49,7 +52,7 @@ class Ring:
         self._files: list[IO[bytes]] = []
         self._pool = Pool(nbytes_of(reader.layout(size)), self._shared_block)
         self._n_sent = 0
-        self._end = weakref.finalize(self, _end, self._workers, self._files)
+        self._end = weakref.finalize(self, _end, os.getpid(), self._workers, self._files)
 
     def close(self) -> None:
         """End the processes, without waiting for batches that were sent for."""
@@ -69,17 +72,30 @@ class Ring:
         return lambda: finish(turn, block, worker.answer())
 
     def _shared_block(self, nbytes: int) -> Block:
-        with storage_errors(f"make a block of {nbytes} bytes in shared memory"):
-            place = _MEMORY if _MEMORY.is_dir() else None
-            file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - open as long as the ring
-            self._files.append(file)
-            file.truncate(nbytes)
+        place = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
+        with storage_errors(f"make a block of {nbytes} bytes in {place}"):
+            try:
+                file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - open as long as the ring
+                self._files.append(file)
+                # Not only named: a worker that writes where no memory is left is killed for it.
+                os.posix_fallocate(file.fileno(), 0, nbytes)
+            except OSError as exc:
+                if exc.errno not in FULL_DISK:
+                    raise
+                raise StorageError(
+                    f"there is no room for a batch of {nbytes / 1e6:.0f} MB in {place}, which all "
+                    "workers share; give it room (`docker run --shm-size=2g`), or take smaller "
+                    "batches, fewer workers or a smaller prefetch"
+                ) from exc
         return np.frombuffer(mmap.mmap(file.fileno(), nbytes), dtype=np.uint8)
 
 
-def _end(workers: list[_Worker], files: list[IO[bytes]]) -> None:
+def _end(process: int, workers: list[_Worker], files: list[IO[bytes]]) -> None:
     for worker in workers:
-        worker.end()
+        if os.getpid() == process:
+            worker.end()
+        else:  # a fork of their parent has the sockets, and must not end what the parent uses
+            worker.leave()
     for file in files:
         file.close()
 
@@ -130,8 +146,20 @@ class _Worker:
             self._process.kill()
             self._process.wait()
 
+    def leave(self) -> None:
+        """Close the connection, and leave the process alone."""
+        self._socket.close()
+        self._process.returncode = 0  # else it would be asked for when this object goes
+
     def _died(self) -> NoReturn:
         code = self._process.wait()
+        if code == -signal.SIGBUS:
+            raise StorageError(
+                f"a worker process of the loader was killed by signal {signal.SIGBUS.value}: "
+                f"{_MEMORY} is full, or a shard was cut short or cannot be read; give it room "
+                "(`docker run --shm-size=2g`), take smaller batches or fewer workers, or run "
+                "`mmearth packaging verify`"
+            )
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         raise MMEarthError(
             f"a worker process of the loader {how}; where memory is short, take fewer workers"

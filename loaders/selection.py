@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmearth.catalog.arguments import flag, whole
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.query import Query
@@ -106,7 +108,7 @@ class Selection:
         self,
         checksums: bool = True,
         memory_bytes: int = MEMORY_BYTES,
-        directory: Path | None = None,
+        directory: Path | str | None = None,
     ) -> Index:
         """Read what a loader must know of every sample from the manifest.
 
@@ -116,10 +118,16 @@ class Selection:
             directory: Where those are; the system's temporary directory unless given.
 
         Raises:
+            ConfigError: An argument is not as said.
             FormatError: The manifest is damaged or contradicts itself.
             IntegrityError: The dataset was built again since it was opened.
             StorageError: The disk is full.
         """
+        flag("checksums", checksums)
+        whole("memory_bytes", memory_bytes)
+        if directory is not None and not isinstance(directory, str | os.PathLike):
+            raise ConfigError(f"found directory {directory!r}; expected one, or None")
+        directory = None if directory is None else Path(directory)
         self.dataset.check_unchanged()
         tables = self.dataset.tables
         index = build_index(tables, self.query, self.count, checksums, memory_bytes, directory)
@@ -167,7 +175,7 @@ class Selection:
         """
         with needing_torch():
             from mmearth.loaders.loader import Loader
-        schedule = Schedule(self.hash, order, batch_size, seed, drop_last)
+        schedule = Schedule.of(self.hash, order, batch_size, seed, drop_last)
         reader = self._reader(normalise, verify, gap)
         return Loader(reader, schedule, epoch, workers, prefetch, pin_memory, rank, world)
 
@@ -195,7 +203,7 @@ class Selection:
         """
         with needing_torch():
             from mmearth.loaders.stream import Stream
-        schedule = Schedule(self.hash, order, batch_size, seed, drop_last)
+        schedule = Schedule.of(self.hash, order, batch_size, seed, drop_last)
         return Stream(self._reader(normalise, verify, gap), schedule, epoch, rank, world)
 
     def _reader(self, normalise: Normalisation | str | None, verify: bool, gap: int) -> BatchReader:
@@ -203,7 +211,7 @@ class Selection:
             subset = {100: "train", 50: "train_50", 5: "train_5"}[self.query.fraction]
             statistics = self.dataset.statistics(self.query.task)
             normalise = Normalisation.from_statistics(statistics, subset)
-        elif isinstance(normalise, str):
+        elif normalise is not None and not isinstance(normalise, Normalisation):
             raise ConfigError(
                 f"found normalise={normalise!r}; expected 'train', a Normalisation or None"
             )
@@ -212,7 +220,12 @@ class Selection:
         return BatchReader(self.index, members, normalise)
 
     def first_keys(self, n: int = 10) -> list[str]:
-        """Return the keys of the first samples."""
+        """Return the keys of the first samples.
+
+        Raises:
+            ConfigError: `n` is no whole number from 1.
+        """
+        n = whole("n", n, 1)
         asked = f"SELECT key FROM (SELECT key {rows(self.query)}) LIMIT {n}"
         with connect(self.dataset.tables, asked) as connection:
             return [key for (key,) in connection.sql(asked).fetchall()]

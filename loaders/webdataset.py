@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.arguments import whole
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
@@ -71,8 +71,7 @@ def pipeline(
     # Imported here: it brings PyTorch along, which takes seconds.
     import webdataset
 
-    if block < 1:
-        raise ConfigError(f"found blocks of {block} samples; expected 1 or more")
+    block = whole("block", block, 1)
     dataset, index = selection.dataset, selection.index
     members = Members(dataset.root, index, dataset.hash, verify, gap, dataset.cache)
     found = webdataset.FluidWrapper(Blocks(len(index), block))

@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 _BLOCK = 1 << 20  # rows that are hashed in one piece
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Index:
     """What a loader must know of every chosen sample: arrays of n rows in the manifest's order.
 
@@ -64,6 +64,12 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.shard)
+
+    def __repr__(self) -> str:
+        return f"<Index of {len(self):,} samples of {self.task}: {', '.join(self.modalities)}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Index:
+        return self  # nothing writes to it, and its files go with it
 
     def keys(self, rows: Rows) -> list[str]:
         """Return samples' keys, `<epsg>_<left>_<top>_<yyyymmdd>`."""

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mmearth.catalog.arguments import whole
 from mmearth.catalog.errors import FormatError, IntegrityError, MMEarthWarning, StorageError
 from mmearth.catalog.files import is_sha256, sha256_bytes, sha256_file, write_atomic
 from mmearth.loaders.fetch.evict import make_room
@@ -44,7 +45,11 @@ class Cache:
         Args:
             directory: Of the cache; nothing else should be in it.
             limit_bytes: How much it may hold.
+
+        Raises:
+            ConfigError: The limit is no whole number from 0.
         """
+        whole("limit_bytes", limit_bytes)
         self.directory, self.limit_bytes = Path(directory), limit_bytes
         self._lock = threading.Lock()
         self._unseen = limit_bytes  # bytes written since the disk was looked over

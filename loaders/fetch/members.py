@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.arguments import flag, whole
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.cache import Cache
@@ -62,10 +63,9 @@ class Members:
             cache: Keeps what a remote dataset sent; None keeps nothing.
 
         Raises:
-            ConfigError: `gap` is negative.
+            ConfigError: `gap` is no whole number from 0, or `verify` no yes or no.
         """
-        if gap < 0:
-            raise ConfigError(f"found a gap of {gap} bytes between ranges; expected 0 or more")
+        gap, verify = whole("gap", gap), flag("verify", verify)
         self._root, self._index, self._hash = root, index, dataset_hash
         self._verify, self._gap, self._cache = verify, gap, cache
         self._reader: tuple[int, Reader] | None = None  # and the process that it belongs to

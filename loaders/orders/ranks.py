@@ -6,6 +6,7 @@ import os
 
 import torch.distributed
 
+from mmearth.catalog.arguments import whole
 from mmearth.catalog.errors import ConfigError
 
 
@@ -25,6 +26,7 @@ def ranks(rank: int | None, world: int | None) -> tuple[int, int]:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         rank, world = _of_launcher()
+    rank, world = whole("rank", rank), whole("world", world, 1)
     if not 0 <= rank < world:
         raise ConfigError(f"found rank {rank} of {world}; expected 0 to {world - 1}")
     return rank, world

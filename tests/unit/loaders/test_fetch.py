@@ -357,7 +357,7 @@ def test_what_cannot_be_filled_is_refused(small_dataset: Path, index: Index) -> 
         with pytest.raises(ConfigError):
             members.fill(asked, into)
     members.fill(np.array([], np.int64), {"sentinel2": good})
-    with pytest.raises(ConfigError, match="gap of -1"):
+    with pytest.raises(ConfigError, match="found gap -1"):
         Members(open_root(small_dataset), index, "", gap=-1)
 
 

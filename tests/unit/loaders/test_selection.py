@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +21,8 @@ from mmearth.catalog.query import Query
 from mmearth.catalog.splits import SPLITS
 from mmearth.loaders.choose.counting import size
 from mmearth.loaders.dataset import Dataset
+from mmearth.loaders.fetch.cache import Cache
+from mmearth.loaders.inputs import ModalityInput, Normalisation
 
 RunCli = Callable[..., tuple[int, str, str]]
 Row = dict[str, Any]
@@ -125,6 +128,15 @@ def test_the_hash_says_which_samples(dataset: Dataset) -> None:
         ({"split": 3}, "found split 3"),
         ({"fraction": 10}, "found fraction 10; expected one of 5, 50, 100"),
         ({"fraction": True}, "found fraction True"),
+        ({"fraction": 5.0}, "found fraction 5.0; expected a whole number"),
+        ({"fraction": "5"}, "found fraction '5'"),
+        ({"limit": 10**20}, "found limit 100000000000000000000"),
+        ({"limit": "3"}, "found limit '3'"),
+        ({"where": 3}, "found where 3"),
+        ({"where": "lat < 0 \ud800"}, "surrogate"),
+        ({"where": "lat < 0 \0"}, "where"),
+        ({"task": ["soil_pH"]}, "found task"),
+        ({"modalities": [3]}, "found modality 3"),
         ({"modalities": "s2"}, "found modality 's2'; expected one of sentinel2"),
         ({"modalities": ()}, "found no modality"),
         ({"limit": 0}, "found limit 0"),
@@ -196,6 +208,38 @@ def test_a_dataset_that_is_built_again_meanwhile(small_dataset: Path, tmp_path: 
     (root / "dataset.json").write_bytes(render({**card, "dataset_hash": "0" * 64}))
     with pytest.raises(IntegrityError, match="0000, expected"):
         chosen.build_index()
+
+
+def test_numbers_of_numpy_are_numbers(dataset: Dataset) -> None:
+    few = dataset.select("soil_pH", limit=np.int64(3), fraction=np.int32(100))
+    assert len(few) == 3 and json.dumps(few.to_json())
+    assert len(few.first_keys(np.int64(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda chosen: chosen.first_keys(0), "found n 0"),
+        (lambda chosen: chosen.first_keys("2"), "found n '2'"),
+        (lambda chosen: chosen.build_index(checksums="no"), "found checksums 'no'"),
+        (lambda chosen: chosen.build_index(memory_bytes=-1), "found memory_bytes -1"),
+        (lambda chosen: chosen.build_index(memory_bytes=1.5), "found memory_bytes 1.5"),
+        (lambda chosen: chosen.build_index(directory=3), "found directory 3"),
+        (lambda chosen: chosen.build_index(True, 0, "nowhere"), "nowhere is not a directory"),
+        (lambda chosen: chosen.dataset.sql(5), "found sql 5"),
+        (lambda chosen: chosen.dataset.statistics(["a"]), "has no task"),
+        (lambda chosen: mmearth.open(3), "found place 3"),
+        (lambda chosen: mmearth.open(b"data"), "found place b'data'"),
+        (lambda chosen: mmearth.open("data", cache=3), "found cache 3"),
+        (lambda chosen: Cache(Path("cache"), -1), "found limit_bytes -1"),
+        (lambda chosen: Normalisation.from_model(3), "found 3"),
+        (lambda chosen: Normalisation.from_file(3), "found path 3"),
+        (lambda chosen: ModalityInput("month", "ab", (), 1.0, (), ()), "found bands 'ab'"),
+    ],
+)
+def test_wrong_arguments_are_named(dataset: Dataset, ask: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        ask(dataset.select("soil_pH", limit=3))
 
 
 def test_what_people_read(dataset: Dataset) -> None:

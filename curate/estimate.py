@@ -13,14 +13,14 @@ import numpy as np
 
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
+from mmearth.curate.jobs import wanted
 from mmearth.curate.plan import TaskPlan, make_plan
-from mmearth.curate.source import Metered, Source
+from mmearth.curate.source import Metered, Source, Visit
 from mmearth.curate.sources import make_source
 from mmearth.curate.sources.files import Files
-from mmearth.curate.visits import AHEAD
+from mmearth.curate.visits import AHEAD, spread
 
 _TRIED = 4
 _STORED_SHARE = 0.55  # of a raw array, in a GeoTIFF; measured on the demo
@@ -80,17 +80,16 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     config = load_config(config_path)
     source = make_source(config, config_path.parent)
     plan = make_plan(config, source, config_path.parent)
-    tiles = [Tile.parse(tile) for tile in sorted(set(plan.table["tile"].to_pylist()))]
-    targets = tuple(task for task in config.tasks if TASKS[task].level == "pixel")
-    names = config.modalities + targets
-    cost = _metered(source, tiles, names, calibrate)
+    everything = wanted(config, plan)
+    visits = [Visit(Tile.parse(tile), names, date) for tile, names, date in everything.planned()]
+    cost = _metered(source, visits, everything.names, calibrate)
     if cost is None:
-        cost = _tried(source, tiles, names)
-    stored = _STORED_SHARE * len(tiles) if config.keep_store else 0.0
+        cost = _tried(source, visits)
+    stored = _STORED_SHARE * len(visits) if config.keep_store else 0.0
     return Estimate(
         tasks=plan.tasks,
         modalities=tuple(name for name in MODALITIES if name in config.modalities),
-        n_tiles=len(tiles),
+        n_tiles=len(visits),
         bytes=round(cost.bytes_per_tile * (plan.table.num_rows + stored)),
         seconds=cost.seconds,
         n_tried=cost.n_tried,
@@ -100,25 +99,25 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     )
 
 
-def _tried(source: Source, tiles: Sequence[Tile], names: tuple[str, ...]) -> _Cost:
+def _tried(source: Source, visits: Sequence[Visit]) -> _Cost:
     """Return what a few tiles took, for all of them."""
-    tried = tiles[:: max(1, len(tiles) // _TRIED)][:_TRIED]
+    tried = spread(visits, _TRIED)
     nbytes, begin = 0, time.perf_counter()
-    for tile in tried:
-        outcomes = source.observe(tile, names, None)
+    for visit in tried:
+        outcomes = source.observe(visit.tile, visit.wanted, visit.date)
         nbytes += sum(o.array.nbytes for o in outcomes.values() if isinstance(o, Observation))
     seconds = (time.perf_counter() - begin) / max(len(tried), 1)
-    return _Cost(nbytes / max(len(tried), 1), seconds * len(tiles), len(tried))
+    return _Cost(nbytes / max(len(tried), 1), seconds * len(visits), len(tried))
 
 
 def _metered(
-    source: Source, tiles: Sequence[Tile], names: tuple[str, ...], n_tried: int
+    source: Source, visits: Sequence[Visit], names: tuple[str, ...], n_tried: int
 ) -> _Cost | None:
     """Return what a metered service is asked for; None for a source that is not metered."""
     if not isinstance(source, Metered):
         return None
     # The scalars of several tiles go together; the pixels of each go alone.
-    requests = -(-len(tiles) // AHEAD) + len(tiles)
+    requests = -(-len(visits) // AHEAD) + len(visits)
     at_best = requests / source.per_second
     if not n_tried:
         shapes = [MODALITIES[name] for name in names if name in MODALITIES]
@@ -128,11 +127,9 @@ def _metered(
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
     assert isinstance(source, EarthEngine)  # the only metered one
-    found = calibrate(source, tiles[:: max(1, len(tiles) // n_tried)][:n_tried], names)
-    each = found.seconds / max(found.n_tiles, 1) / source.in_flight
-    charged = None
-    if found.eecu_s is not None:
-        charged = found.eecu_s / max(found.n_requests, 1) * requests / 3600.0
+    found = calibrate(source, spread(visits, n_tried), AHEAD)
+    share = len(visits) / max(found.n_tiles, 1)
+    charged = found.eecu_s * share / 3600.0 if found.eecu_s else None
     nbytes = found.bytes / max(found.n_tiles, 1)
-    seconds = max(at_best, each * len(tiles))
+    seconds = max(at_best, found.seconds * share / source.in_flight)
     return _Cost(nbytes, seconds, found.n_tiles, requests, charged)

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from mmearth.catalog.errors import ConfigError, QuotaError
+from mmearth.curate.meter import Meter, Price
 from mmearth.curate.outage import Outage, Patience
 from mmearth.curate.tempo import Tempo
 
@@ -26,16 +27,23 @@ class Permit:
     is_trial: bool = False
     """The service was out of reach: a small question comes first, and what became of it is told
     with `lost` or `answered`."""
+    is_metered: bool = False
+    """What the request costs counts against a budget: a refusal is told with `refused`."""
+    is_priced: bool = False
+    """Its profile is asked for, and told with `profiled`."""
 
 
 class Limit(Protocol):
     """Who asks a service asks here first."""
 
-    def permit(self) -> AbstractContextManager[Permit]:
+    def permit(self, kind: str = "") -> AbstractContextManager[Permit]:
         """Wait until one more request may begin; it counts as in flight until the block ends.
 
+        Args:
+            kind: What is asked: requests of one kind cost about the same.
+
         Raises:
-            QuotaError: The budget of requests is spent.
+            QuotaError: The budget of requests, or of EECU-seconds, is spent.
             OutOfReachError: The service was waited for long enough, or nobody waits any more.
         """
 
@@ -68,6 +76,15 @@ class Limit(Protocol):
     def give_up(self) -> None:
         """Wait no more for a service that is out of reach: the build is being stopped."""
 
+    def refused(self, kind: str) -> None:
+        """Tell that a metered request was refused before anything was computed."""
+
+    def profiled(self, kind: str, profile: str) -> list[str]:
+        """Tell the profile of a request; return those that are to be priced now, if any."""
+
+    def charge(self, kind: str, n: int, eecu_s: float) -> None:
+        """Tell how many EECU-seconds n requests of a kind cost."""
+
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
@@ -91,6 +108,7 @@ class LocalLimit:
         per_second: float,
         budget: int | None = None,
         patience: Patience | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Make a limit that nobody uses yet.
 
@@ -100,6 +118,7 @@ class LocalLimit:
                 below 1, one request in every 1 / per_second seconds.
             budget: Most requests in all; None for no limit.
             patience: How a service that is out of reach is waited for.
+            meter: Keeps the budget of EECU-seconds; None for no limit.
 
         Raises:
             ConfigError: One of them would let nothing through.
@@ -123,6 +142,7 @@ class LocalLimit:
         self._outage = Outage(patience or Patience())
         self._trial: _Ticket | None = None
         self._tempo = Tempo()
+        self._meter = meter
 
     @property
     def allowed(self) -> int:
@@ -140,11 +160,11 @@ class LocalLimit:
         return len(self._flying)
 
     @contextmanager
-    def permit(self) -> Iterator[Permit]:
+    def permit(self, kind: str = "") -> Iterator[Permit]:
         """See `Limit.permit`."""
         ticket = _Ticket(threading.Condition(self._lock))
         try:
-            yield self._begin(ticket)
+            yield self._begin(ticket, kind)
         finally:
             self._end(ticket)
 
@@ -177,29 +197,50 @@ class LocalLimit:
             self._outage.give_up()
             self._call_first()
 
-    def _begin(self, ticket: _Ticket) -> Permit:
+    def refused(self, kind: str) -> None:
+        """See `Limit.refused`."""
+        with self._lock:
+            if self._meter is not None:
+                self._meter.refused(kind)
+
+    def profiled(self, kind: str, profile: str) -> list[str]:
+        """See `Limit.profiled`."""
+        with self._lock:
+            return [] if self._meter is None else self._meter.profiled(kind, profile)
+
+    def charge(self, kind: str, n: int, eecu_s: float) -> None:
+        """See `Limit.charge`."""
+        with self._lock:
+            if self._meter is not None:
+                self._meter.charge(kind, Price(n, eecu_s))
+
+    def _begin(self, ticket: _Ticket, kind: str) -> Permit:
         with self._lock:
             self._queue.append(ticket)
             while self._left != 0 and (delay := self._delay(ticket)) != 0:
                 ticket.turn.wait(delay)
-            self._spend()
+            is_priced = self._spend(kind)
             self._flying[ticket] = time.monotonic()
             self._queue.popleft()
             if self._outage.is_on:
                 self._trial = ticket
             self._call_first()
-            return Permit(is_trial=self._trial is ticket)
+            return Permit(self._trial is ticket, self._meter is not None, is_priced)
 
-    def _spend(self) -> None:
-        """Take one request from the budget; when it is empty, all who wait are told one by one."""
-        if self._left is None:
-            return
+    def _spend(self, kind: str) -> bool:
+        """Take one request from the budgets; return whether its price is to be asked for.
+
+        When one is empty, all who wait are told one by one.
+        """
         if self._left == 0:
             raise QuotaError(
                 "the budget of requests is spent; run the same command again with a new one: it "
                 "goes on where it stopped"
             )
-        self._left -= 1
+        is_priced = self._meter is not None and self._meter.begin(kind)
+        if self._left is not None:
+            self._left -= 1
+        return is_priced
 
     def _end(self, ticket: _Ticket) -> None:
         """Forget a ticket, whether it began, waits or was interrupted in between."""

@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from mmearth.catalog.errors import ConfigError, QuotaError, UnavailableError
 from mmearth.curate.keepalive import keep_alive
 from mmearth.curate.limit import LocalLimit, Permit
+from mmearth.curate.meter import Meter
 from mmearth.curate.outage import OutOfReachError, Patience
 
 _LINE = 4096  # bytes of the longest message
@@ -36,6 +37,16 @@ _REFUSALS: dict[str, type[QuotaError] | type[OutOfReachError]] = {
     "out_of_reach": OutOfReachError,
 }
 """Errors that cross the connection, by the name of what they say."""
+
+_TELLS: dict[str, Callable[[LocalLimit, str, dict[str, Any]], list[str] | None]] = {
+    "slow_down": lambda limit, _, told: limit.slow_down(told.get("retry_after_s")),
+    "lost": lambda limit, _, told: limit.lost(str(told.get("reason"))),
+    "give_up": lambda limit, *_: limit.give_up(),
+    "refused": lambda limit, kind, _: limit.refused(kind),
+    "profiled": lambda limit, kind, told: limit.profiled(kind, str(told["profile"])),
+    "charge": lambda limit, kind, told: limit.charge(kind, int(told["n"]), float(told["eecu_s"])),
+}
+"""What a client tells and waits for, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ class SharedLimit:
     """Who does not know it is not answered."""
 
     @contextmanager
-    def permit(self) -> Iterator[Permit]:
+    def permit(self, kind: str = "") -> Iterator[Permit]:
         """See `Limit.permit`.
 
         Raises:
@@ -59,7 +70,7 @@ class SharedLimit:
             UnavailableError: Nobody keeps the limit any more.
         """
         with self._connected() as connection:
-            answer = connection.ask(do="begin")
+            answer = connection.ask(do="begin", kind=kind)
             for name, error in _REFUSALS.items():
                 if name in answer:
                     raise error(answer[name])
@@ -104,6 +115,33 @@ class SharedLimit:
         """
         with self._connected() as connection:
             connection.ask(do="give_up")
+
+    def refused(self, kind: str) -> None:
+        """See `Limit.refused`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="refused", kind=kind)
+
+    def profiled(self, kind: str, profile: str) -> list[str]:
+        """See `Limit.profiled`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            return list(connection.ask(do="profiled", kind=kind, profile=profile)["due"])
+
+    def charge(self, kind: str, n: int, eecu_s: float) -> None:
+        """See `Limit.charge`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="charge", kind=kind, n=n, eecu_s=eecu_s)
 
     @contextmanager
     def _connected(self) -> Iterator[_Connection]:
@@ -215,11 +253,11 @@ class _Handler(StreamRequestHandler):
         super().finish()
 
     def _obey(self, message: dict[str, Any], held: ExitStack) -> None:
-        limit, do = self.server.limit, message.get("do")
+        limit, do, kind = self.server.limit, message.get("do"), str(message.get("kind", ""))
         if do == "begin":
             answer: dict[str, Any] = {}
             try:
-                answer = asdict(held.enter_context(limit.permit()))
+                answer = asdict(held.enter_context(limit.permit(kind)))
             except tuple(_REFUSALS.values()) as exc:
                 name = next(name for name, error in _REFUSALS.items() if isinstance(exc, error))
                 answer[name] = str(exc)
@@ -228,14 +266,11 @@ class _Handler(StreamRequestHandler):
             self.wfile.write(json.dumps(answer).encode() + b"\n")
         elif do == "end":
             held.close()
-        elif do == "slow_down":
-            limit.slow_down(message.get("retry_after_s"))
-            self.wfile.write(b"{}\n")
         elif do == "answered":
-            limit.answered(str(message.get("kind")), message.get("seconds"))
-        elif do in {"lost", "give_up"}:
-            limit.lost(str(message.get("reason"))) if do == "lost" else limit.give_up()
-            self.wfile.write(b"{}\n")
+            limit.answered(kind, message.get("seconds"))
+        elif do in _TELLS:
+            answer = {"due": _TELLS[do](limit, kind, message)}
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
 
     def _message(self) -> dict[str, Any]:
         """Return the next message; an empty one where there is none, or no message."""
@@ -253,6 +288,7 @@ def serve_limit(
     host: str,
     budget: int | None = None,
     patience: Patience | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[SharedLimit]:
     """Keep a limit for other processes until the block ends.
 
@@ -263,6 +299,7 @@ def serve_limit(
             one, `address_towards(scheduler)` for a cluster.
         budget: See `LocalLimit`; of all processes together.
         patience: See `LocalLimit`.
+        meter: See `LocalLimit`.
 
     Yields:
         What the others ask.
@@ -271,8 +308,9 @@ def serve_limit(
         ConfigError: The address is not one of this machine.
     """
     token = secrets.token_hex(16)
+    limit = LocalLimit(max_in_flight, per_second, budget, patience, meter)
     try:
-        server = _Server(host, LocalLimit(max_in_flight, per_second, budget, patience), token)
+        server = _Server(host, limit, token)
     except OSError as exc:
         raise ConfigError(
             f"cannot listen at {host} for the workers ({exc}); expected an address of this machine"

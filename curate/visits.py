@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.meter import Meter
 from mmearth.curate.outage import WAIT_S, Patience
 from mmearth.curate.run import open_executor, run
 from mmearth.curate.shared_limit import address_towards, serve_limit
@@ -21,12 +23,13 @@ from mmearth.curate.source import Farsighted, Metered, Source
 
 AHEAD = 4
 """Tiles whose scalars are asked for together: few enough for any limit of the service."""
-CALIBRATED = 3
-"""Tiles that tell what the rest will cost."""
+CALIBRATED = 4
+"""Tiles, spread over the plan, that tell the price before the build begins to follow it."""
 _HERE = "127.0.0.1"
 
 Jobs = tuple[Job, ...]
 Wrap = Callable[[Source], Source]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Options:
     budget_requests: int | None = None
     """Most requests that a metered source may send."""
     budget_eecu: float | None = None
-    """Most EECU-hours that Earth Engine may charge, by what a few tiles cost."""
+    """Most EECU-hours that Earth Engine may charge, by what it says of its answers."""
     wait_s: float = WAIT_S
     """How long a service that is out of reach is waited for."""
     seal_incomplete: bool = False
@@ -82,7 +85,7 @@ def visit_all(
         RefusedError: The source wants a person to act.
         StorageError: The disk is full or refused.
     """
-    budget = _budget(source, jobs, how)
+    budget, meter = _budgets(source, jobs, n_jobs, how)
     ahead, suited, kind = 1, how.cores, "processes"
     if isinstance(source, Metered):
         # While some visits wait for the service, others decode and write.
@@ -90,7 +93,7 @@ def visit_all(
     n_workers = max(1, min(how.workers or suited, -(-n_jobs // ahead)))
     executor = how.executor or kind
     with (
-        _limited(source, executor, n_workers, how, budget) as (ready, give_up),
+        _limited(source, executor, n_workers, how, budget, meter) as (ready, give_up),
         open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
     ):
         work = partial(_visit, source=wrap(ready), root=root)
@@ -110,32 +113,50 @@ def _together(jobs: Iterable[Job], size: int) -> Iterator[Jobs]:
         yield some
 
 
-def _budget(source: Source, jobs: Iterable[Job], how: Options) -> int | None:
-    """Return how many requests may be sent, at most; None for no limit.
+def spread(items: Iterable[Item], n: int, length: int | None = None) -> list[Item]:
+    """Return n items from the first to the last, as far apart as can be; all if there are fewer.
+
+    Args:
+        items: The items; drawn once.
+        n: How many.
+        length: How many there are; None where `items` says so.
+    """
+    total = len(items) if isinstance(items, Sequence) else length or 0
+    chosen = {i * total // n for i in range(min(n, total))} if total > n else set(range(total))
+    return [item for i, item in enumerate(items) if i in chosen]
+
+
+def _budgets(
+    source: Source, jobs: Iterable[Job], n_jobs: int, how: Options
+) -> tuple[int | None, Meter | None]:
+    """Return how many requests may be sent, and what keeps the EECU-hours; None for no limit.
 
     Raises:
         ConfigError: The source is not metered, or does not say what its answers cost.
     """
     if how.budget_eecu is None:
-        return how.budget_requests
+        return how.budget_requests, None
     if not isinstance(source, Metered):
         raise ConfigError(f"{source.name} charges nothing; leave --budget-eecu out")
-    from mmearth.curate.sources.earthengine.cost import calibrate, requests_for
+    from mmearth.curate.sources.earthengine.cost import calibrate, prices_for_budget
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
     assert isinstance(source, EarthEngine)  # the only metered one
-
-    tried = list(islice(jobs, CALIBRATED))
-    names = sorted({name for job in tried for name in job.wanted})
+    tried = [job.visit for job in spread(jobs, CALIBRATED, n_jobs)]
     limit = LocalLimit(source.in_flight, source.per_second, how.budget_requests)
-    found = calibrate(source.limited(limit), [job.tile for job in tried], names)
-    affordable = max(0, requests_for(found, how.budget_eecu) - found.n_requests)
-    return affordable if limit.left is None else min(affordable, limit.left)
+    found = calibrate(source.limited(limit), tried, AHEAD)
+    prices = prices_for_budget(found)
+    return limit.left, Meter(how.budget_eecu * 3600.0 - found.eecu_s, prices)
 
 
 @contextmanager
 def _limited(
-    source: Source, executor: str, n_workers: int, how: Options, budget: int | None
+    source: Source,
+    executor: str,
+    n_workers: int,
+    how: Options,
+    budget: int | None,
+    meter: Meter | None,
 ) -> Iterator[tuple[Source, Callable[[], None]]]:
     """Yield the source under one limit that all its workers share, and how it is given up."""
     if not isinstance(source, Metered):
@@ -144,9 +165,9 @@ def _limited(
     pace = source.in_flight, source.per_second
     patience = Patience(*source.pauses_s, how.wait_s)
     if how.scheduler is None and (executor == "threads" or n_workers == 1):
-        limit = LocalLimit(*pace, budget, patience)
+        limit = LocalLimit(*pace, budget, patience, meter)
         yield source.limited(limit), limit.give_up
         return
     host = _HERE if how.scheduler is None else address_towards(how.scheduler)
-    with serve_limit(*pace, host, budget, patience) as shared:
+    with serve_limit(*pace, host, budget, patience, meter) as shared:
         yield source.limited(shared), shared.give_up

@@ -48,6 +48,8 @@ class Counters:
     """Begun within any second."""
     listed: int = 0
     """Pages of folders, which are not metered."""
+    eecu_s: float = 0.0
+    """Charged, in EECU-seconds."""
     limited: int = 0
     """Answered 429 because the service's own limit was exceeded."""
     _begun: deque[float] = field(default_factory=deque)
@@ -90,6 +92,11 @@ class Counters:
         with self._lock:
             self.statuses[status] += 1
             self.bytes_out += nbytes
+
+    def charged(self, eecu_s: float) -> None:
+        """Count what an answer cost."""
+        with self._lock:
+            self.eecu_s += eecu_s
 
     @property
     def total(self) -> int:

@@ -19,6 +19,7 @@ import ee
 
 from mmearth.tests.earthengine import signatures
 from mmearth.tests.earthengine.counters import Counters, body_hash
+from mmearth.tests.earthengine.evaluate import charges
 from mmearth.tests.earthengine.faults import FAULTS, Fault, Faults
 from mmearth.tests.earthengine.model import ServiceError
 
@@ -75,6 +76,8 @@ class Server:
     replies: dict[str, bytes] | None = None
     """Replies by hash of the request: used where there is one, and kept where not; None for
     neither."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """EECU-seconds of what was answered, by hash of the request; kept beside `replies`."""
     hash: Callable[[str, bytes], str] = body_hash
     """(path, body) → what tells requests apart."""
     crashes: list[str] = field(default_factory=list)
@@ -217,15 +220,18 @@ class _Handler(BaseHTTPRequestHandler):
         known = service.replies if service.replies is not None else {}
         try:
             if key not in known:
-                known[key] = service.answer(self.path.partition("?")[0], json.loads(raw))
+                with charges.charging(service.costs) as charge:
+                    known[key] = service.answer(self.path.partition("?")[0], json.loads(raw))
+                service.costs[key] = charge.eecu_s
             reply = known[key]
+            service.counters.charged(service.costs.get(key, 0.0))
         except ServiceError as exc:
             self._fail(exc.status, exc.reason, exc.message)
         except Exception as exc:  # noqa: BLE001 - a crash of the double must reach the test
             service.crashes.append(traceback.format_exc())
             self._fail(500, "INTERNAL", f"the loopback service crashed: {exc!r}")
         else:
-            self._send(200, reply)
+            self._send(200, reply, key=key)
 
     def _user(self) -> str | None:
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
@@ -269,9 +275,15 @@ class _Handler(BaseHTTPRequestHandler):
         error = {"code": status, "message": message, "status": reason}
         self._send(status, json.dumps({"error": error}).encode(), headers)
 
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        asked = "x-earth-engine-computation-profiling" in self.headers
-        profile = {"x-earth-engine-computation-profile": "profile"} if asked else {}
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> None:
+        asked = "x-earth-engine-computation-profiling" in self.headers and key is not None
+        profile = {"x-earth-engine-computation-profile": str(key)} if asked else {}
         self._head(status, len(body), {**(headers or {}), **profile})
         self._landed()
         self.wfile.write(body)

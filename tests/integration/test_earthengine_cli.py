@@ -15,7 +15,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mmearth.curate.config import load_config
+from mmearth.curate.source import Visit
+from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import session, sign_in
+from mmearth.curate.sources.earthengine.cost import calibrate
+from mmearth.curate.sources.earthengine.source import EarthEngine
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.planet import Planet
@@ -38,6 +43,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory with the configuration and the table of places."""
     path = tmp_path_factory.mktemp("cli")
     (path / "ee.yaml").write_text(_CONFIG)
+    few = f"{_CONFIG}modalities: [sentinel2, sentinel1, month]\n"
+    (path / "few.yaml").write_text(few)
+    (path / "dated.yaml").write_text(few.replace("value: ph", "value: ph, date: day"))
     return path
 
 
@@ -53,12 +61,21 @@ def replies() -> dict[str, bytes]:
     return {}
 
 
+@pytest.fixture(scope="module")
+def costs() -> dict[str, float]:
+    """What those answers cost."""
+    return {}
+
+
 @pytest.fixture
 def server(
-    planet: Planet, replies: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    planet: Planet,
+    replies: dict[str, bytes],
+    costs: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Server]:
     """The planet behind the service's address."""
-    with Server(Evaluate(planet), replies=replies).running() as running:
+    with Server(Evaluate(planet), replies=replies, costs=costs).running() as running:
         for name, value in _environment(running).items():
             monkeypatch.setenv(name, value)
         yield running
@@ -116,17 +133,53 @@ def test_plan_counts_for_nothing_and_calibrates_for_little(
     code, out, _ = run_cli("curate", "plan", base / "ee.yaml", "--calibrate", "2", "--json")
     plan = json.loads(out)
     assert (code, plan["n_tried"]) == (0, 2)
-    # The double charges half an EECU-second a request.
-    assert plan["eecu_hours"] == pytest.approx(0.5 * (_N + 3) / 3600, rel=0.01)
-    assert 4 <= server.counters.total <= 6
+    assert server.counters.total == 5  # both together, each alone, and two kinds of price
+
+
+@pytest.mark.parametrize("config", ["few.yaml", "dated.yaml"])
+def test_a_plan_costs_what_the_build_costs(
+    base: Path, server: Server, run_cli: Cli, tmp_path: Path, config: str
+) -> None:
+    """All tiles are tried, in fours and with their dates: nothing is left to be guessed."""
+    code, out, _ = run_cli("curate", "plan", base / config, "--calibrate", str(_N), "--json")
+    plan = json.loads(out)
+    assert (code, plan["n_tried"]) == (0, _N)
+    before = server.counters.eecu_s
+    build = ("curate", "build", base / config, "-o", tmp_path / "out", "--workers", "1")
+    assert run_cli(*build)[0] == 0
+    true = server.counters.eecu_s - before
+    assert true > 0
+    assert plan["eecu_hours"] == pytest.approx(true / 3600, rel=0.01)
+
+
+def test_a_request_for_four_tiles_costs_four(base: Path, server: Server) -> None:
+    """Three requests are charged as much as twelve: what is computed counts."""
+    source = make_source(load_config(base / "few.yaml"), base)
+    assert isinstance(source, EarthEngine)
+    tiles = sorted(planet_of(write_places(base / "places.csv", _N)).ground.tiles)
+    visits = [Visit(tile, ("sentinel2",), None) for tile in tiles]
+    costs = [calibrate(source, visits, ahead).prices["value:compute"] for ahead in (1, 4)]
+    assert [price.n for price in costs] == [_N, _N // 4]
+    assert costs[0].eecu_s == pytest.approx(costs[1].eecu_s, rel=0.01)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_budget_is_not_overdrawn(
+    base: Path, server: Server, run_cli: Cli, tmp_path: Path, share: float
+) -> None:
+    code, out, _ = run_cli("curate", "plan", base / "few.yaml", "--calibrate", str(_N), "--json")
+    budget = share * json.loads(out)["eecu_hours"]
+    before = server.counters.eecu_s
+    build = ("curate", "build", base / "few.yaml", "-o", tmp_path / "out")
+    code, _, err = run_cli(*build, "--budget-eecu", str(budget))
+    assert (code, "goes on where it stopped" in err) == (5, True)
+    assert server.counters.eecu_s - before <= 1.05 * budget * 3600
 
 
 @pytest.mark.parametrize(
     ("budget", "spent"),
     [
         (("--budget-requests", "5"), 5),
-        # Half an EECU-second a request: twelve requests, of which some tell the price.
-        (("--budget-eecu", str(12 * 0.5 / 3600)), 12),
         (("--budget-eecu", "100", "--budget-requests", "9"), 9),
         (("--budget-eecu", "100", "--budget-requests", "2"), 2),
     ],
@@ -137,8 +190,8 @@ def test_a_spent_budget_is_exit_code_5(
     build = ("curate", "build", base / "ee.yaml", "-o", tmp_path / "out")
     code, _, err = run_cli(*build, *budget)
     assert (code, "goes on where it stopped" in err) == (5, True)
-    # What the profiles cost is asked for beside the budget, in one request.
-    asked_price = "--budget-eecu" in budget and spent > 2
+    # What the first profiles cost is asked for beside the budget, in two requests.
+    asked_price = 2 * ("--budget-eecu" in budget)
     assert spent - 1 <= server.counters.total <= spent + asked_price
     before = server.counters.total
     assert run_cli(*build)[0] == 0

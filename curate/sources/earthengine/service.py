@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import ee
 import numpy as np
 import tenacity
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import UnavailableError
+from mmearth.catalog.errors import MMEarthError, UnavailableError
 from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import Tile
-from mmearth.curate.limit import Limit
+from mmearth.curate.limit import Limit, Permit
 from mmearth.curate.outage import OutOfReachError
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import Asked, asked
@@ -43,10 +45,21 @@ _PUBLIC = "projects/earthengine-public/assets"
 """Where the catalogue lies (ee/_cloud_api_utils.py: convert_asset_id_to_asset_name)."""
 _OK = 200
 _VALUE, _PIXELS, _TABLE = "value:compute", "image:computePixels", "table:computeFeatures"
+_PRICES = "prices"
+_COST = re.compile(r"^\s*(\d+(?:\.\d+)?)\s", re.MULTILINE)
+"""A profile is a table whose first column is the cost of each step in EECU-seconds."""
 _PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
 _PROFILE = "x-earth-engine-computation-profile"
 _log = logging.getLogger(__name__)
 Reply = TypeVar("Reply")
+
+
+@dataclass(slots=True)
+class _Sent:
+    permit: Permit
+    """What allowed it."""
+    profile: str | None = None
+    """Id of the profile of its cost, where the reply had one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +70,9 @@ class Service:
     """How it is reached."""
     limit: Limit
     """Shared by all that send requests."""
-    profiles: list[str] | None = None
-    """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
+    profiles: dict[str, list[str]] | None = None
+    """Where the ids of the requests' cost profiles are kept, by kind; None asks for none but those
+    that the limit wants."""
     tag: str = ""
     """What the requests are told apart by in the project's bill; empty for nothing."""
 
@@ -79,14 +93,15 @@ class Service:
             RefusedError: As `made`.
             UnavailableError: As `made`.
         """
-        return connect(self.access, lambda call: self._send("start", call))
+        return connect(self.access, lambda call: self._send("start", lambda _: call()))
 
-    def value(self, question: Asked, can_be_split: bool = False) -> Any:
+    def value(self, question: Asked, can_be_split: bool = False, kind: str = _VALUE) -> Any:
         """Return what an expression comes to, as JSON.
 
         Args:
             question: The expression.
             can_be_split: It is not asked again when it aggregates too much at once.
+            kind: What it is for the limit; see `Limit.permit`.
 
         Raises:
             UnavailableError: The service did not answer, however often it was asked.
@@ -95,7 +110,25 @@ class Service:
         """
         body = self._body(question, {})
         ask = partial(self._json, self.sign_in(), _VALUE, body)
-        return self._send(_VALUE, lambda: ask()["result"], can_be_split)
+        return self._send(kind, lambda sent: ask(sent)["result"], can_be_split)
+
+    def eecu_s(self, profiles: Sequence[str]) -> float:
+        """Return how many EECU-seconds some requests cost.
+
+        Args:
+            profiles: Ids of their profiles.
+
+        Raises:
+            UnavailableError: As `value`.
+            RefusedError: As `value`.
+            SourceError: As `value`.
+        """
+
+        def table() -> Any:
+            return ee.ApiFunction.lookup("Profile.getProfiles").call(ids=list(profiles))
+
+        text = str(self.value(self.made(table), kind=_PRICES))
+        return sum(float(cost) for cost in _COST.findall(text))
 
     def pixels(self, image: Asked, tile: Tile) -> NDArray[np.void]:
         """Return an image on a tile's grid, (row, col), a named field a band.
@@ -114,7 +147,9 @@ class Service:
         }
         body = self._body(image, {"fileFormat": "NPY", "grid": grid})
         session = self.sign_in()
-        return self._send(_PIXELS, lambda: pixel_array(self._ask(session, _PIXELS, body)))
+        return self._send(
+            _PIXELS, lambda sent: pixel_array(self._ask(session, _PIXELS, body, sent))
+        )
 
     def features(self, table: Asked) -> Iterator[dict[str, Any]]:
         """Yield the features of a table as GeoJSON, page by page.
@@ -154,7 +189,7 @@ class Service:
                 return
             query["pageToken"] = page["nextPageToken"]
 
-    def _listed(self, session: Session, route: str) -> dict[str, Any]:
+    def _listed(self, session: Session, route: str, _: _Sent) -> dict[str, Any]:
         return _document(self._reply(*session.get(route)))
 
     def _body(self, question: Asked, rest: dict[str, Any]) -> str:
@@ -163,15 +198,19 @@ class Service:
         parts = [json.dumps(f)[1:-1] for f in (rest, tag) if f]
         return f'{{"expression": {", ".join([question.text, *parts])}}}'
 
-    def _json(self, session: Session, route: str, body: str) -> dict[str, Any]:
-        return _document(self._ask(session, route, body))
+    def _json(self, session: Session, route: str, body: str, sent: _Sent) -> dict[str, Any]:
+        return _document(self._ask(session, route, body, sent))
 
-    def _ask(self, session: Session, route: str, body: str) -> bytes:
+    def _ask(self, session: Session, route: str, body: str, sent: _Sent) -> bytes:
         """Send one question once; return the content of its reply."""
-        headers = {} if self.profiles is None else {_PROFILE_ASKED: "1"}
-        head, content = session.post(route, body, headers)
-        if self.profiles is not None and _PROFILE in head:
-            self.profiles.append(head[_PROFILE])
+        wants_profile = sent.permit.is_priced or self.profiles is not None
+        head, content = session.post(route, body, {_PROFILE_ASKED: "1"} if wants_profile else {})
+        status, profile = int(head["status"]), head.get(_PROFILE)
+        if profile is None and sent.permit.is_metered and status != _OK:
+            self.limit.refused(route)
+        if self.profiles is not None and profile is not None:
+            self.profiles.setdefault(route, []).append(profile)
+        sent.profile = profile
         return self._reply(head, content)
 
     def _reply(self, head: Any, content: bytes) -> bytes:
@@ -188,7 +227,7 @@ class Service:
             self.limit.slow_down(pause_s(message, head.get("retry-after"), longest_s))
         raise error
 
-    def _send(self, kind: str, ask: Callable[[], Reply], can_be_split: bool = False) -> Reply:
+    def _send(self, kind: str, ask: Callable[[_Sent], Reply], can_be_split: bool = False) -> Reply:
         final = (OutOfReachError, AggregationsError) if can_be_split else OutOfReachError
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(
@@ -202,17 +241,29 @@ class Service:
         reply: Reply = tries(self._once, kind, ask)
         return reply
 
-    def _once(self, kind: str, ask: Callable[[], Reply]) -> Reply:
+    def _once(self, kind: str, ask: Callable[[_Sent], Reply]) -> Reply:
         """Send one question; first, for as long as the service is out of reach, a small one."""
         while True:
-            with self.limit.permit() as permit:
+            with self.limit.permit(kind) as permit:
                 if permit.is_trial and not self._is_back():
                     continue
-                begin = time.perf_counter()
+                sent, begin = _Sent(permit), time.perf_counter()
                 with self._client_errors():
-                    reply = ask()
+                    reply = ask(sent)
             self.limit.answered(kind, time.perf_counter() - begin)
+            if permit.is_priced and sent.profile is not None and kind != _PRICES:
+                self._price(kind, sent.profile)
             return reply
+
+    def _price(self, kind: str, profile: str) -> None:
+        """Let the limit know what requests cost, once a few of them wait to be priced."""
+        due = self.limit.profiled(kind, profile)
+        if not due:
+            return
+        try:
+            self.limit.charge(kind, len(due), self.eecu_s(due))
+        except MMEarthError as exc:  # they keep the price of the others
+            _log.info("the price of %d requests is not known: %s", len(due), exc)
 
     def _is_back(self) -> bool:
         """Return whether a small question is answered, whatever the answer, and tell all."""

@@ -55,8 +55,8 @@ class EarthEngine:
     """How the service is reached."""
     limit: Limit
     """Shared by all workers."""
-    profiles: list[str] | None = None
-    """Where the ids of the requests' cost profiles are kept; None asks for no profile."""
+    profiles: dict[str, list[str]] | None = None
+    """Where the ids of the requests' cost profiles are kept, by kind; None asks for none."""
     tag: str = ""
     """What a build's requests are told apart by in the project's bill; see `workload_tag`."""
     answers: dict[Visit, Question] = field(default_factory=dict, compare=False, repr=False)

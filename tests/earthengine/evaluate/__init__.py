@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from mmearth.tests.earthengine.evaluate import (
     arithmetic,
+    charges,
     collections,
     composites,
     dates,
@@ -72,16 +73,14 @@ FUNCTIONS: dict[str, Lambda] = {
 class Evaluate:
     """Answers expressions over an archive."""
 
-    def __init__(self, archive: Archive, eecu_s: float = 0.5, integers: str = "rounded") -> None:
+    def __init__(self, archive: Archive, integers: str = "rounded") -> None:
         """Answer over an archive.
 
         Args:
             archive: The assets.
-            eecu_s: EECU-seconds that every profile says its request cost.
             integers: What becomes of integers between pixels, a key of `surfaces.INTEGERS`.
         """
         self._archive = archive
-        self._eecu_s = eecu_s
         self._functions: dict[str, Lambda] = {
             **FUNCTIONS,
             "Collection.loadTable": self._table,
@@ -168,11 +167,12 @@ class Evaluate:
         found = _found(self._archive.table, name, "Collection.loadTable: Collection")
         return _stored(_rows(found), images=False)
 
-    def _profiles(self, names: list[str], form: str, most: int | None) -> str:
+    @staticmethod
+    def _profiles(names: list[str], form: str, most: int | None) -> str:
         """Return what requests cost, a line each."""
         if form != "text" or most is not None:
             raise refuse("Profile.getProfiles: only the format 'text' is known here.")
-        rows = [f"{self._eecu_s:8.3f}    0      1  {name}" for name in names]
+        rows = [f"{charges.cost_of(name):8.3f}    0      1  {name}" for name in names]
         return "\n".join([" EECU·s PeakMem  Count  Description", *rows])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmearth.tests.earthengine.evaluate import charges
 from mmearth.tests.earthengine.evaluate.nouns import (
     WHOLE_DEGREES,
     Lambda,
@@ -31,6 +32,7 @@ def _remembered(read: Callable[[Grid], Pixels]) -> Callable[[Grid], Pixels]:
 
     def recall(grid: Grid) -> Pixels:
         if grid not in known:
+            charges.count(grid.width * grid.height)
             known[grid] = read(grid)
         return known[grid]
 

@@ -33,10 +33,11 @@ def write_places(path: Path, count: int) -> list[Tile]:
     labels = _spread(count)
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["lon", "lat", "nitrogen", "carbon", "ph", "species"])
+        writer.writerow(["lon", "lat", "nitrogen", "carbon", "ph", "species", "day"])
         for i, label in enumerate(labels):
             species = "Mus musculus;Canis lupus" if i % 2 else "Felis silvestris"
-            writer.writerow([label.lon, label.lat, 1 + i % 5, 10 + i % 40, label.value, species])
+            soil = 1 + i % 5, 10 + i % 40, label.value
+            writer.writerow([label.lon, label.lat, *soil, species, "2020-07-01"])
     return tiles_at([label.lon for label in labels], [label.lat for label in labels])
 
 

@@ -74,7 +74,7 @@ def command(
     fresh: bool,
     as_json: bool,
 ) -> int:
-    """Build a dataset from CONFIG, or finish one that was interrupted.
+    """Build a dataset from CONFIG, or go on with one.
 
     Exits with 3 when some observations failed (see `mmearth curate failures`) and with 4 when
     verification found problems; the dataset is made in both cases. Where what failed may pass, a

@@ -22,7 +22,7 @@ _ENGINE = "earthengine"
 @click.option("--offline", is_flag=True, help="Do not send Earth Engine a request.")
 @options.as_json
 def command(needed: tuple[str, ...], offline: bool, as_json: bool) -> int:
-    """Show what is installed and which Earth Engine account is in use.
+    """Show what is installed, and how Earth Engine is reached.
 
     Exits with 0, unless an EXTRA is named that is not installed (2), or `earthengine` is named and
     a build could not begin (6: nobody is signed in).

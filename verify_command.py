@@ -38,9 +38,10 @@ def command(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Prove DIRECTORY: every checksum, range and value, and its files against each other.
+    """Prove DIRECTORY: every file, range and value.
 
-    Exits with 4 when something is wrong, and names it.
+    Checksums, byte ranges, values, and its files against each other. Exits with 4 when
+    something is wrong, and names it.
     """
     from mmearth.packaging.verify import verify
 

@@ -52,7 +52,7 @@ def list_encoders(as_json: bool) -> None:
 )
 @options.as_json
 def check(encoder: str, weights: str, as_json: bool) -> int:
-    """Try what ENCODER promises, on made-up tiles, before any hour of a GPU.
+    """Try what ENCODER promises, on made-up tiles.
 
     ENCODER is a name of `mmearth benchmark list`, module:Class or file.py:Class. Exits with 4 when
     a promise is broken, and names it.

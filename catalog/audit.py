@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
+from pyarrow import csv
 
 from mmearth.catalog import balance
 from mmearth.catalog.audit_columns import check_columns
@@ -29,6 +30,10 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import EARTH_RADIUS_KM, PIXEL_M, TILE_M, Tile, centres, lonlat_bounds
 
 TESTS = ("random_test", "geographic_test")
+_IMBALANCE = (
+    "Biome imbalance: the share of a split's samples that would have to lie in other biomes for it "
+    "to have train's mixture; 0 is the same mixture, 1 is no biome in common."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +99,24 @@ def audit_dataset(root: Path, buffer_m: float) -> list[TaskAudit]:
 
 
 def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
-    """Audit any Parquet table of tiles and splits, each `task` in it by itself.
+    """Audit any table of tiles and splits, each `task` in it by itself.
+
+    Args:
+        path: Parquet, or CSV where the suffix is .csv.
+        buffer_m: Distance that train must keep from the tests, in metres.
 
     Raises:
-        ConfigError: The file cannot be read as Parquet.
+        ConfigError: The file cannot be read as what its suffix says.
         FormatError: See `audit`.
     """
+    is_csv = path.suffix.lower() == ".csv"
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = csv.read_csv(path) if is_csv else pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowInvalid) as exc:
+        reason = " ".join(str(exc).split())
         raise ConfigError(
-            f"{path} cannot be read as Parquet ({exc}); expected tile, split, …"
+            f"{path} cannot be read as {'CSV' if is_csv else 'Parquet'} ({reason}); expected "
+            "Parquet, or CSV with the suffix .csv, with the columns tile, split, …"
         ) from exc
     if "task" not in table.column_names:
         return [audit(path.stem, table, buffer_m)]
@@ -183,6 +195,7 @@ def to_markdown(audits: Sequence[TaskAudit]) -> str:
             lines.append(
                 f"| {name} | {found.counts[name]} | {near.get(name, '–')} | {imbalance:.3f} |"
             )
+        lines += ["", _IMBALANCE]
         scenes = ", ".join(f"{name} {n}" for name, n in found.shared_scenes.items())
         lines += ["", f"Sentinel-2 scenes shared with train: {scenes or 'none'}.", ""]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ def cli() -> None:
 @cli.command()
 @options.as_json
 def modalities(as_json: bool) -> None:
-    """List the modalities: bands, units, types, no-data, sources, licences."""
+    """List the modalities: units, types, sources, licences."""
     from mmearth.catalog.modalities import MODALITIES
 
     if as_json:
@@ -40,14 +40,16 @@ def modalities(as_json: bool) -> None:
         for m in MODALITIES.values()
     ]
     options.echo_table(
-        ["modality", "shape", "dtype", "no data", "unit", "timing", "source", "licence"], rows
+        ["modality", "shape", "dtype", "no data", "unit", "timing", "source", "licence"],
+        rows,
+        "--json shows all",
     )
 
 
 @cli.command()
 @options.as_json
 def tasks(as_json: bool) -> None:
-    """List the tasks: what is predicted, units, shapes, metrics, licences."""
+    """List the tasks: units, shapes, metrics, licences."""
     from mmearth.catalog.tasks import TASKS
 
     if as_json:
@@ -57,7 +59,8 @@ def tasks(as_json: bool) -> None:
         [t.name, t.title, " × ".join(map(str, t.shape)), t.unit, ", ".join(t.metrics), t.licence]
         for t in TASKS.values()
     ]
-    options.echo_table(["task", "predicts", "shape", "unit", "metrics", "licence"], rows)
+    header = ["task", "predicts", "shape", "unit", "metrics", "licence"]
+    options.echo_table(header, rows, "--json shows all")
 
 
 @cli.command()
@@ -69,7 +72,10 @@ def tasks(as_json: bool) -> None:
 )
 @options.as_json
 def validate(directory: str, schemas: str | None, as_json: bool) -> int:
-    """Validate STAC and Croissant metadata of DIRECTORY, without a network; exit 4 on problems."""
+    """Validate STAC and Croissant metadata of DIRECTORY.
+
+    Without a network; exits with 4 on problems.
+    """
     from mmearth.catalog.validate import validate_croissant, validate_stac
 
     root = Path(directory)
@@ -102,9 +108,10 @@ def validate(directory: str, schemas: str | None, as_json: bool) -> int:
 @click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write a Markdown report there.")
 @options.as_json
 def audit(path: str, buffer_m: float, out: str | None, as_json: bool) -> int:
-    """Measure the splits of PATH; exit 4 when they make a test number wrong.
+    """Measure the splits of PATH: overlaps, balance.
 
-    PATH is a dataset's directory, or a Parquet table with columns `tile` and `split`.
+    PATH is a dataset's directory, or a table with columns `tile` and `split`: Parquet or CSV. Exits
+    with 4 when the splits make a test number wrong.
     """
     from mmearth.catalog.audit import audit_dataset, audit_table, to_markdown
     from mmearth.catalog.files import write_atomic

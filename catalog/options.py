@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from mmearth.catalog.errors import printable
+
+_LEAST = 30
+"""Characters that a column of text keeps at least, when a table is cut to fit a terminal."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the same facts as JSON.")
 workers = click.option(
@@ -23,20 +30,54 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
-def echo_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under a header, columns aligned; numbers to the right."""
+def echo_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], whole: str | None = None
+) -> None:
+    """Print rows under a header, columns aligned; numbers to the right.
+
+    Args:
+        header: A name a column.
+        rows: Of as many values.
+        whole: What shows all, as it reads after "cut to fit the terminal". With it a table on a
+            terminal is cut: long texts first, then columns on the right; never in a pipe or file.
+    """
     cells = [[_text(value) for value in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
+    lines = [list(header), *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     right = [
         bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         for i in range(len(header))
     ]
-    for line in [list(header), ["-" * width for width in widths], *cells]:
+    fitted = widths
+    if whole is not None and sys.stdout.isatty():
+        fitted = _fit(widths, right, shutil.get_terminal_size().columns)
+    for line in [lines[0], ["-" * width for width in fitted], *cells]:
         parts = (
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(line, widths, right, strict=True)
+            text.rjust(width) if to_right else _cut(text, width).ljust(width)
+            for text, width, to_right in zip(line, fitted, right, strict=False)
         )
         click.echo("  ".join(parts).rstrip())
+    if fitted != widths:
+        lacking = len(widths) - len(fitted)
+        columns = f", {lacking} columns left out" if lacking else ""
+        click.echo(f"cut to fit the terminal{columns}; {whole}", err=True)
+
+
+def _fit(widths: list[int], right: list[bool], room: int) -> list[int]:
+    """Return the widths of as many columns from the left as have room; numbers stay whole."""
+    for n in range(len(widths), 1, -1):
+        for most in range(max(widths), _LEAST - 1, -1):
+            fitted = [
+                width if number else min(width, most)
+                for width, number in zip(widths[:n], right, strict=False)
+            ]
+            if sum(fitted) + 2 * (n - 1) <= room:
+                return fitted
+    return [min(widths[0], max(room, 1))]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _text(value: object) -> str:
@@ -44,4 +85,4 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return printable(str(value))

@@ -60,7 +60,7 @@ def cli() -> None:
 @click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write the answer to this file.")
 @options.as_json
 def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool) -> None:
-    """Ask a dataset in a directory or behind a URL a question in SQL (DuckDB's).
+    """Ask a dataset a question in SQL (DuckDB's).
 
     There is a view per task, named as the task; `samples` is all of them, `tiles` what was planned,
     `observations` what was collected or why not.
@@ -81,7 +81,8 @@ def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool
     elif form != "table":
         click.echo(render(answer, form).decode(), nl=False)
     else:
-        options.echo_table(answer.column_names, cells(answer.slice(0, MAX_ROWS)))
+        rows = cells(answer.slice(0, MAX_ROWS))
+        options.echo_table(answer.column_names, rows, "--json or -o FILE shows all")
         if answer.num_rows > MAX_ROWS:
             click.echo(f"{answer.num_rows - MAX_ROWS} more rows; -o FILE writes all", err=True)
 
@@ -90,7 +91,9 @@ def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool
 @choosing
 @options.as_json
 def peek(as_json: bool, place: str, **asked: Any) -> None:
-    """Show what a loader would read: samples, bytes and the first keys; no shard is read.
+    """Show what a loader would read.
+
+    Samples by split, share of each modality, bytes and the first keys; no shard is read.
 
     mmearth loaders peek data/demo --task soil_pH --split train --where "lat < 0"
     """
@@ -119,7 +122,9 @@ def speed(
     seconds: float,
     **asked: Any,
 ) -> None:
-    """Measure how fast batches come: samples and bytes a second, and the first batch.
+    """Measure how fast batches come.
+
+    Samples and bytes a second, and the first batch.
 
     mmearth loaders speed data/demo --task biomass --modalities sentinel2,esa_worldcover
     """

@@ -20,9 +20,10 @@ def cli() -> None:
 @options.workers
 @options.as_json
 def build(directory: str, workers: int | None, as_json: bool) -> None:
-    """Pack DIRECTORY again from its store: shards, manifests, statistics, catalogue, checksums.
+    """Pack DIRECTORY again from its store.
 
-    The dataset must have been built with `keep_store`; the same store gives the same bytes.
+    Shards, manifests, statistics, catalogue and checksums are made anew, the same
+    from the same store. The dataset must have been built with `keep_store`.
     """
     import os
 
@@ -45,9 +46,10 @@ def build(directory: str, workers: int | None, as_json: bool) -> None:
 @options.workers
 @options.as_json
 def import_h5(source: str, out: str, workers: int | None, as_json: bool) -> None:
-    """Turn SOURCE, the published HDF5 files of MMEarth-Bench, into a dataset.
+    """Turn SOURCE, published HDF5 files, into a dataset.
 
-    SOURCE is their folder, one task's, or one file. Splits and statistics stay as published.
+    SOURCE is the folder of MMEarth-Bench, one task's, or one file. Splits and statistics stay as
+    published.
     """
     import os
 
@@ -67,7 +69,9 @@ def import_h5(source: str, out: str, workers: int | None, as_json: bool) -> None
 @click.option("--task", "tasks", multiple=True, help="A task; more than once for more; all.")
 @click.option("--published-chunks", is_flag=True, help="h5py's chunks and gzip 9, as published.")
 def export_h5(directory: str, out: str, tasks: tuple[str, ...], published_chunks: bool) -> None:
-    """Write DIRECTORY in the published HDF5 layout, a chunk a tile; imports come out as they were.
+    """Write DIRECTORY in the published HDF5 layout.
+
+    A chunk a tile; imports come out as they were.
 
     mmearth packaging export-h5 data/demo -o h5 --task biomass
     """

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from mmearth import cli
-from mmearth.catalog import errors
+from mmearth.catalog import errors, options
 from mmearth.tests.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +38,8 @@ def test_every_command_has_help_and_is_documented() -> None:
     for name, command in commands(cli.root):
         names.append(name)
         assert command.help, f"mmearth {name} has no help"
+        short = command.get_short_help_str(62)  # what 80 columns leave
+        assert not short.endswith("..."), f"mmearth {name}: {short}"
         assert f"mmearth {name}" in documented, f"docs/commands.md does not mention mmearth {name}"
         for parameter in command.params:
             if isinstance(parameter, click.Option) and parameter.name != "help":
@@ -118,6 +120,32 @@ def test_a_reader_that_leaves_is_no_error(arguments: tuple[str, ...]) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("width", [60, 40, 20])
+def test_a_table_is_cut_to_fit_a_terminal(
+    width: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    rows = [[1, "x" * 50, 0.5], [123456, "\x1b[2J", None]]
+    options.echo_table(["number", "text", "more"], rows, "--json shows all")
+    told = capsys.readouterr()
+    assert all(len(line) <= width for line in told.out.splitlines())
+    assert "123456" in told.out and "\x1b" not in told.out
+    assert ("…" in told.out, "more" in told.out) == (width > 30, width > 40)
+    assert "cut to fit the terminal" in told.err and told.err.endswith("--json shows all\n")
+    assert ("columns left out" in told.err) == (width <= 40)
+    options.echo_table(["number", "text", "more"], rows)
+    assert "x" * 50 in capsys.readouterr().out
+
+
+def test_a_table_in_a_pipe_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    options.echo_table(["a"] * 90, [["b" * 60] * 90], "--json shows all")
+    told = capsys.readouterr()
+    assert (told.out.count("b"), told.err) == (60 * 90, "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -33,12 +33,3 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
-
-
-def test_quickstart_python_runs(small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(blocks) == 2
-    monkeypatch.chdir(small_dataset)
-    for block in blocks:
-        exec(compile(block.replace("data/demo/", ""), "quickstart.md", "exec"), {})

@@ -87,6 +87,13 @@ def test_any_table_of_tiles_and_splits(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path)
     mine, other = audit_table(path, 0.0)
     assert (mine.task, len(mine.violations), other.violations) == ("mine", 1, ())
+    table = tmp_path / "mine.csv"
+    table.write_text("task,tile,split\n" + "".join(f"{','.join(r.values())}\n" for r in rows))
+    assert audit_table(table, 0.0) == [mine, other]
+    assert "Biome imbalance: the share of a split's samples" in to_markdown([mine])
+    table.write_text("tile,split\na,b,c\n")
+    with pytest.raises(ConfigError, match=r"cannot be read as CSV .*expected Parquet, or CSV"):
+        audit_table(table, 0.0)
     with pytest.raises(ConfigError, match="cannot be read as Parquet"):
         audit_table(tmp_path / "nowhere.parquet", 0.0)
 

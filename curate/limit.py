@@ -26,7 +26,7 @@ class Permit:
 
     is_trial: bool = False
     """The service was out of reach: a small question comes first, and what became of it is told
-    with `lost` or `answered`."""
+    with `lost` or `found`."""
     is_metered: bool = False
     """What the request costs counts against a budget: a refusal is told with `refused`."""
     is_priced: bool = False
@@ -72,6 +72,9 @@ class Limit(Protocol):
         Args:
             reason: What the user reads.
         """
+
+    def found(self) -> None:
+        """Tell that the small question was answered: all go on."""
 
     def give_up(self) -> None:
         """Wait no more for a service that is out of reach: the build is being stopped."""
@@ -181,7 +184,7 @@ class LocalLimit:
         """See `Limit.answered`."""
         with self._lock:
             self._allowed = min(float(self._most), self._allowed + 1 / self._allowed)
-            self._outage.answered(time.monotonic())
+            self._outage.answered()
             if seconds is not None:
                 self._tempo.note(kind, seconds)
             self._call_first()
@@ -190,6 +193,12 @@ class LocalLimit:
         """See `Limit.lost`."""
         with self._lock:
             self._outage.failed(time.monotonic(), reason)
+
+    def found(self) -> None:
+        """See `Limit.found`."""
+        with self._lock:
+            self._outage.found(time.monotonic())
+            self._call_first()
 
     def give_up(self) -> None:
         """See `Limit.give_up`."""

@@ -63,8 +63,12 @@ class Outage:
             self._next = now + self._pause_s
             self._pause_s = min(2 * self._pause_s, self._patience.longest_pause_s)
 
-    def answered(self, now: float) -> None:
-        """Take note of an answer: whatever was out of reach is back."""
+    def answered(self) -> None:
+        """Take note of an answer, which may have been on its way when an outage began."""
+        self._in_a_row = 0
+
+    def found(self, now: float) -> None:
+        """Take note that the small question was answered: the service is back."""
         self._in_a_row = 0
         if self._since is not None:
             _LOG.warning("the service answers again after %s: going on", as_text(now - self._since))

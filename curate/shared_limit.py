@@ -41,6 +41,7 @@ _REFUSALS: dict[str, type[QuotaError] | type[OutOfReachError]] = {
 _TELLS: dict[str, Callable[[LocalLimit, str, dict[str, Any]], list[str] | None]] = {
     "slow_down": lambda limit, _, told: limit.slow_down(told.get("retry_after_s")),
     "lost": lambda limit, _, told: limit.lost(str(told.get("reason"))),
+    "found": lambda limit, *_: limit.found(),
     "give_up": lambda limit, *_: limit.give_up(),
     "refused": lambda limit, kind, _: limit.refused(kind),
     "profiled": lambda limit, kind, told: limit.profiled(kind, str(told["profile"])),
@@ -106,6 +107,15 @@ class SharedLimit:
         """
         with self._connected() as connection:
             connection.ask(do="lost", reason=reason)
+
+    def found(self) -> None:
+        """See `Limit.found`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="found")
 
     def give_up(self) -> None:
         """See `Limit.give_up`.

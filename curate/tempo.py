@@ -9,7 +9,9 @@ from statistics import median
 N_ANSWERS = 20
 """Of one kind, that make a median."""
 SLOWER = 5.0
-"""So many times slower than at the start is told."""
+"""So many times slower than at the start is told …"""
+SLOW_S = 2.0
+"""… unless the answers are faster than this still."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ class Tempo:
             return
         now = median(last)
         first = self._first.setdefault(kind, now)
-        if now >= SLOWER * first:
+        if now >= max(SLOWER * first, SLOW_S):
             self._was_told = True
             _LOG.warning(
                 "the service answers %.0f times slower than at the start (%s: %.2g s, before "

@@ -282,6 +282,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers: Mapping[str, str] | None = None,
         key: str | None = None,
     ) -> None:
+        if self.server.service.is_down:
+            self._landed()
+            self._reset()
+            return
         asked = "x-earth-engine-computation-profiling" in self.headers and key is not None
         profile = {"x-earth-engine-computation-profile": str(key)} if asked else {}
         self._head(status, len(body), {**(headers or {}), **profile})

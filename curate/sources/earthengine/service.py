@@ -275,7 +275,7 @@ class Service:
         if is_unreachable(None, status):
             self.limit.lost(f"Earth Engine is busy (status {status})")
             return False
-        self.limit.answered()
+        self.limit.found()
         return True
 
     @contextmanager

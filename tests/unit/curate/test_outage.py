@@ -27,7 +27,7 @@ def test_a_cut_connection_is_no_outage() -> None:
     outage = Outage(Patience())
     for _ in range(LOST_AFTER - 1):
         outage.failed(0.0, "reset")
-    outage.answered(0.0)
+    outage.answered()
     outage.failed(0.0, "reset")
     assert not outage.is_on
     assert outage.delay(0.0) == 0.0
@@ -43,7 +43,9 @@ def test_it_is_asked_ever_more_seldom() -> None:
         outage.failed(now, "no route")
         outage.failed(now, "another that was still on its way")
     assert asked == [1.0, 3.0, 7.0, 12.0, 17.0]
-    outage.answered(now)
+    outage.answered()  # it was on its way
+    assert outage.delay(now) > 0.0
+    outage.found(now)
     assert outage.delay(now) == 0.0
 
 
@@ -61,8 +63,8 @@ def test_it_is_said_once_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -
         _lost(outage)
         for now in range(1, 100):
             outage.failed(float(now), "no route")
-        outage.answered(100.0)
-        outage.answered(101.0)
+        outage.found(100.0)
+        outage.found(101.0)
     begun, over = (record.getMessage() for record in caplog.records)
     assert "no route: all wait" in begun and "for 30 min at most" in begun and "Ctrl-C" in begun
     assert "answers again after 100 s" in over
@@ -91,7 +93,7 @@ class _Network:
                     self.n_trials += permit.is_trial
                 time.sleep(0.005)
                 if self.is_up:
-                    limit.answered()
+                    limit.found()
                     return
                 limit.lost("down")
 
@@ -160,6 +162,10 @@ def test_slow_answers_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
             tempo.note("value:compute", 9.0)  # slower, not five times
         for _ in range(N_ANSWERS // 4):
             tempo.note("image:computePixels", 60.0)  # a few are no median
+        for _ in range(2):
+            for seconds in (0.01, 1.9):
+                for _ in range(50):
+                    tempo.note("table:computeFeatures", seconds)  # slower, and fast enough
         assert not caplog.records
         for _ in range(50):
             tempo.note("value:compute", 12.0)

@@ -10,6 +10,7 @@ Source:
 from __future__ import annotations
 
 import csv
+import difflib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -63,32 +64,40 @@ ECOREGIONS = _read()
 
 
 def ecoregion_id(name: str) -> int:
-    """Return the class id of an ecoregion's name.
+    """Return the class id of an ecoregion's name; case and further blanks do not matter.
 
     Raises:
-        ConfigError: No ecoregion has this name.
+        ConfigError: No ecoregion has this name; the nearest ones are named.
     """
-    return _id(_ids(), name, "ecoregion")
+    return _id(name, "ecoregion")
 
 
 def biome_id(name: str) -> int:
-    """Return the class id of a biome's name.
+    """Return the class id of a biome's name; case and further blanks do not matter.
 
     Raises:
-        ConfigError: No biome has this name.
+        ConfigError: No biome has this name; the nearest ones are named.
     """
-    return _id({biome: code for code, biome in enumerate(BIOMES)}, name, "biome")
+    return _id(name, "biome")
 
 
 @cache
-def _ids() -> dict[str, int]:
-    return {region.name: region.id for region in ECOREGIONS}
+def _ids(what: str) -> dict[str, int]:
+    names = BIOMES if what == "biome" else tuple(region.name for region in ECOREGIONS)
+    return {_key(name): code for code, name in enumerate(names)}
 
 
-def _id(ids: dict[str, int], name: str, what: str) -> int:
-    try:
-        return ids[name]
-    except KeyError:
-        raise ConfigError(
-            f"{name!r} is no {what} of RESOLVE 2017; expected one of its {len(ids)} names"
-        ) from None
+def _id(name: str, what: str) -> int:
+    ids = _ids(what)
+    if (code := ids.get(_key(name))) is not None:
+        return code
+    near = difflib.get_close_matches(_key(name), ids, n=2)
+    names = [BIOMES[ids[key]] if what == "biome" else ECOREGIONS[ids[key]].name for key in near]
+    hint = f", such as {' or '.join(map(repr, names))}" if names else ""
+    raise ConfigError(
+        f"{name!r} is no {what} of RESOLVE 2017; expected one of its {len(ids)} names{hint}"
+    )
+
+
+def _key(name: str) -> str:
+    return " ".join(name.split()).casefold()

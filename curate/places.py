@@ -46,6 +46,13 @@ class RangesConfig(Strict):
     """Of the polygons, where the file names none or a wrong one."""
     name: str = "sci_name"
     """The field with the species' name; underscores count as blanks, case does not matter."""
+    presence: tuple[int, ...] = (1, 2, 3, 6, 7)
+    """IUCN codes that count, where the file has a field `presence`: all but possibly extinct (4)
+    and extinct (5). The published recipe takes all unless this is given."""
+    origin: tuple[int, ...] | None = None
+    """IUCN codes of the field `origin` that count; None for all."""
+    seasonal: tuple[int, ...] | None = None
+    """IUCN codes of the field `seasonal` that count; None for all."""
 
 
 class PointsPlaces(Strict):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mmearth.curate.labels.text import read_text
 SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # the first line, for Excel
 _NUMBER_LIKE = re.compile(r"\s*[+-]?\d")
+_HEADER = 100  # lines that a header may have in its quoted cells
 _MOST_MALFORMED = 0.01  # share of the rows beyond which a table is not what it seems
 
 
@@ -75,7 +77,7 @@ def read_rows(path: Path, wanted: Sequence[tuple[str, str]], places: Sequence[st
     if said := _SEPARATOR_LINE.match(lines[first]):
         separators, first = (said[1],), first + 1
     with _cells_of_any_length():
-        layout = _layout(path, lines[first:], separators, wanted, places)
+        layout = _layout(path, lines[first : first + _HEADER], separators, wanted, places)
         try:
             rows = _quoted(lines, first, layout)
         except _StrayQuoteError as exc:
@@ -162,7 +164,7 @@ def _quoted(lines: Sequence[str], first: int, layout: _Layout) -> Rows:
     """
     pick = itemgetter(*layout.wanted)
     rows, begin = Rows([], [], []), first
-    reader = csv.reader(lines[first:], delimiter=layout.separator, strict=True)
+    reader = csv.reader(islice(lines, first, None), delimiter=layout.separator, strict=True)
     try:
         for cells in reader:
             end = first + reader.line_num
@@ -183,7 +185,7 @@ def _unquoted(path: Path, lines: Sequence[str], first: int, layout: _Layout, str
     """
     pick = itemgetter(*layout.wanted)
     rows = Rows([], [], [])
-    for number, line in enumerate(lines[first:], first + 1):
+    for number, line in enumerate(islice(lines, first, None), first + 1):
         if line.strip("\r\n"):
             _add(rows, line.rstrip("\r\n").split(layout.separator), number, layout, pick)
     if rows.malformed or any('"' in cell for row in rows.cells for cell in row):

@@ -75,15 +75,17 @@ def _refuse_elsewhere(table: Table, x: Double, y: Double, good: NDArray[np.bool_
 def _refuse_swapped(table: Table, lon: Double, lat: Double) -> None:
     """Refuse places that are mostly at sea, but on land with longitude and latitude swapped."""
     good = on_earth(lon, lat)
-    places = np.unique(np.stack([lon[good], lat[good]]), axis=1)
-    on_land = coast_km(*places) > -_NEAR_KM
-    turned = places[::-1, on_earth(places[1], places[0])]
-    turned_on_land = coast_km(*turned) > 0
-    n, n_turned = np.count_nonzero(on_land), np.count_nonzero(turned_on_land)
-    if 2 * n >= on_land.size or 2 * n_turned <= on_land.size or n_turned < _LEAST_TURNED:
+    places = np.unique(lon[good] + 1j * lat[good])  # each once: a profile has many layers
+    x, y = places.real, places.imag
+    n = np.count_nonzero(coast_km(x, y) > -_NEAR_KM)
+    if 2 * n >= places.size:
+        return
+    may_turn = on_earth(y, x)
+    n_turned = np.count_nonzero(coast_km(y[may_turn], x[may_turn]) > 0)
+    if 2 * n_turned <= places.size or n_turned < _LEAST_TURNED:
         return
     raise ConfigError(
-        f"{table.path} has {on_land.size - n} of its {on_land.size} places at sea, but {n_turned} "
+        f"{table.path} has {places.size - n} of its {places.size} places at sea, but {n_turned} "
         f"on land with longitude and latitude swapped; {_how_to_swap(table)}; if they are right as "
         "they are, say crs: EPSG:4326"
     )

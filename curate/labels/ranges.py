@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
@@ -104,8 +105,39 @@ def read_ranges(config: RangesConfig, base: Path) -> Ranges:
             f"{first_few(others) or 'no name'}{nearest(others[:5])}"
         )
     frame = frame.assign(_name=frame[config.name].map(known)).dropna(subset=["_name"])
+    frame = _with_codes(frame, config, path)
     _tell(config, others, set(frame["_name"]))
     return Ranges(tuple(frame["_name"].tolist()), frame.geometry.to_numpy())
+
+
+def _with_codes(frame: pd.DataFrame, config: RangesConfig, path: Path) -> pd.DataFrame:
+    """Return the polygons whose IUCN codes count, and log how many others there are.
+
+    Raises:
+        ConfigError: A field is missing that the configuration asks for, or no polygon is left.
+
+    Source:
+        IUCN Red List mapping standards 1.20: presence 4 possibly extinct, 5 extinct.
+    """
+    fields = {name.lower(): name for name in frame.columns}
+    left_out = []
+    for key in ("presence", "origin", "seasonal"):
+        codes, asked = getattr(config, key), key in config.model_fields_set
+        if codes is None or not (asked or key in fields):
+            continue
+        if key not in fields:
+            raise ConfigError(f"{path} has no field {key!r}; leave {key}: out")
+        column = frame[fields[key]].str.strip()
+        counts = column.isin([str(code) for code in codes]) | (column.isna() & (not asked))
+        others = sorted(column[~counts].fillna("none").unique())
+        if others:
+            left_out.append(f"{(~counts).sum()} with {key} {', '.join(others)}")
+        frame = frame[counts]
+    if left_out:
+        _log.info("%s: polygons are left out: %s", config.path, "; ".join(left_out))
+    if frame.empty:
+        raise ConfigError(f"{path} has no polygon left: {'; '.join(left_out)}; name other codes")
+    return frame
 
 
 def _tell(config: RangesConfig, others: list[str], found: set[str]) -> None:

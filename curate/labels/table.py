@@ -123,10 +123,9 @@ def read_table(
 
 def _of_text(path: Path, names: dict[str, str], numeric: Sequence[str], crs: str | None) -> Table:
     rows = read_rows(path, list(names.items()), [names["lon"], names["lat"]])
-    columns = zip(*rows.cells, strict=True) if rows.cells else [()] * len(names)
     text = {
-        key: _trimmed(pa.chunked_array([pa.array(cells, pa.string())]))
-        for key, cells in zip(names, columns, strict=True)
+        key: _trimmed(pa.chunked_array([pa.array([row[i] for row in rows.cells], pa.string())]))
+        for i, key in enumerate(names)
     }
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
     lines = np.array(rows.lines, dtype=np.int64)

@@ -17,7 +17,7 @@ from mmearth.curate.sources.files.config import Polygons
 from mmearth.curate.vector import read_polygons
 
 _IDS = {"biome": biome_id, "ecoregion": ecoregion_id}
-_NO_CLASS = frozenset({"N/A", "Rock and Ice"})  # RESOLVE's 847th record, in either field
+_NO_CLASS = frozenset({"n/a", "rock and ice"})  # RESOLVE's 847th record, in either field
 _SHAPEFILE = (".cpg", ".dbf", ".prj", ".shp", ".shx")
 
 
@@ -31,7 +31,7 @@ def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArra
     """
     names, tree = _read(path, entry.field, entry.layer, entry.crs)
     hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
-    if not hits.size or names[int(hits.min())] in _NO_CLASS:
+    if not hits.size or names[int(hits.min())].casefold() in _NO_CLASS:
         raise NoDataError(f"no polygon of {entry.path} with a {name} holds the tile's centre")
     found = names[int(hits.min())]
     try:

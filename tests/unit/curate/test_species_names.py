@@ -117,3 +117,46 @@ def test_a_tile_that_reaches_across_180_touches_what_lies_there(tmp_path: Path) 
     frame.to_file(tmp_path / "r.gpkg")
     found = species_in_ranges(RangesConfig(path="r.gpkg"), tmp_path, [179.999, 179.99], [-15.0] * 2)
     assert found == [("Canis lupus",), ()]
+
+
+def _coded(directory: Path, presence: list[int | None]) -> None:
+    boxes = [shapely.box(10 * i, 0, 10 * i + 5, 5) for i in range(len(presence))]
+    columns = {
+        "sci_name": ["Canis lupus"] * len(boxes),
+        "PRESENCE": gpd.pd.array(presence, "Int64"),
+    }
+    columns["origin"] = [1, 3] * (len(boxes) // 2) + [1] * (len(boxes) % 2)
+    frame = gpd.GeoDataFrame(columns, geometry=boxes, crs=4326)
+    frame.to_file(directory / "r.gpkg")
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        ({}, [0, 1, 2, 5, 6]),
+        ({"presence": [1, 2]}, [0, 1]),
+        ({"presence": [1, 2, 3, 4, 5, 6]}, [0, 1, 2, 3, 4, 5]),
+        ({"origin": [1]}, [0, 2, 6]),
+    ],
+)
+def test_ranges_where_a_species_is_extinct(
+    keys: dict[str, list[int]], kept: list[int], tmp_path: Path
+) -> None:
+    _coded(tmp_path, [1, 2, 3, 4, 5, 6, None])
+    config = RangesConfig.model_validate({"path": "r.gpkg", **keys})
+    lons = [10 * i + 2.0 for i in range(7)]
+    found = species_in_ranges(config, tmp_path, lons, [2.0] * 7)
+    assert [i for i, names in enumerate(found) if names] == kept
+
+
+def test_codes_that_leave_nothing_or_are_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _coded(tmp_path, [1, 4, 5])
+    with caplog.at_level(logging.INFO, logger="mmearth"):
+        read_ranges(RangesConfig(path="r.gpkg"), tmp_path)
+    assert "r.gpkg: polygons are left out: 2 with presence 4, 5" in caplog.text
+    with pytest.raises(ConfigError, match="no polygon left: 3 with presence 1, 4, 5; name other"):
+        read_ranges(RangesConfig(path="r.gpkg", presence=(6,)), tmp_path)
+    with pytest.raises(ConfigError, match="has no field 'seasonal'; leave seasonal: out"):
+        read_ranges(RangesConfig(path="r.gpkg", seasonal=(1,)), tmp_path)

@@ -89,6 +89,35 @@ def test_no_polygon_is_no_class(regions: Path) -> None:
     assert "holds the tile's centre" in failed(found["ecoregion"], NoDataError)
 
 
+def test_neither_case_nor_blanks_of_a_name_matter(regions: Path) -> None:
+    frame = gpd.read_file(regions / "regions.gpkg")
+    frame["ECO_NAME"] = frame["ECO_NAME"].str.upper().str.replace(" ", "  ")
+    frame.to_file(regions / "regions.gpkg")
+    found = source(regions, POLYGONS).observe(TILE, ["ecoregion"], None)
+    assert seen(found["ecoregion"]).array.tolist() == [500]
+    frame["ECO_NAME"] = "Central Congolian lowland forest"
+    frame.to_file(regions / "misspelt.gpkg")
+    entry = {**POLYGONS["ecoregion"], "path": "misspelt.gpkg"}
+    found = source(regions, {"ecoregion": entry}).observe(TILE, ["ecoregion"], None)
+    said = failed(found["ecoregion"], DataError)
+    assert "846 names, such as 'Central Congolian lowland forests'" in said
+
+
+def test_a_layer_is_chosen_and_polygons_reach_across_180(tmp_path: Path) -> None:
+    boxes = [shapely.box(0, 0, 1, 1), shapely.box(178, -20, 183, -10)]
+    for layer, box in zip(("other", "eco"), boxes, strict=True):
+        names = {"ECO_NAME": [ECOREGIONS[7].name]}
+        frame = gpd.GeoDataFrame(names, geometry=[box], crs=4326)
+        frame.to_file(tmp_path / "regions.gpkg", layer=layer)
+    entry = POLYGONS["ecoregion"]
+    unsaid = source(tmp_path, {"ecoregion": entry}).observe(TILE, ["ecoregion"], None)
+    assert "has 2 layers; say layer: with one of" in failed(unsaid["ecoregion"], ConfigError)
+    chosen = source(tmp_path, {"ecoregion": {**entry, "layer": "eco"}})
+    for lon in (179.0, -178.0):
+        found = chosen.observe(Tile.at(lon, -15.0), ["ecoregion"], None)
+        assert seen(found["ecoregion"]).array.tolist() == [7]
+
+
 def test_rock_and_ice_has_no_biome(regions: Path) -> None:
     ice = Tile.at(TILE.lon, TILE.lat + 5)
     found = source(regions, POLYGONS).observe(ice, ["biome"], None)

@@ -9,6 +9,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.curate.antimeridian import CrossingError, single_polygons, to_lonlat
 from mmearth.curate.texts import as_text
 
+_PARQUET = {".parquet", ".geoparquet", ".pq"}
 _log = logging.getLogger(__name__)
 
 
@@ -32,14 +34,14 @@ class Layer:
     shapes: NDArray[np.object_] | None
     """Its geometries in two dimensions, None where one is absent, (n,); None in a plain table."""
     crs: CRS | None
-    """Of the geometries; None in a plain table."""
+    """Of the coordinates; None in a plain table of which nobody says it."""
 
 
 def read_layer(path: Path, layer: str | None = None, crs: str | None = None) -> Layer:
     """Read one layer of a vector file.
 
     Args:
-        path: Any file that GDAL reads.
+        path: Parquet, GeoParquet, or any file that GDAL reads.
         layer: Its name; None where only one has geometries.
         crs: What to take for the CRS, where the file names none or a wrong one.
 
@@ -47,6 +49,8 @@ def read_layer(path: Path, layer: str | None = None, crs: str | None = None) -> 
         ConfigError: The file cannot be read, has several layers or not this one, or has geometries
             and names no CRS.
     """
+    if path.suffix.lower() in _PARQUET:
+        return _of_parquet(path, crs)
     try:
         chosen = _chosen(path, layer)
         # Times stay as they are written, with their offsets from UTC.
@@ -58,13 +62,37 @@ def read_layer(path: Path, layer: str | None = None, crs: str | None = None) -> 
             f"{path} cannot be read as a vector file ({' '.join(str(exc).split())})"
         ) from exc
     if meta["geometry_type"] is None:
-        return Layer(as_text(path, table), None, None)
+        return Layer(as_text(path, table), None, _said(path, crs))
     name = meta["geometry_name"] or "wkb_geometry"
     return Layer(
         as_text(path, table.drop_columns([name])),
         _shapes(path, table[name]),
         crs_of(path, meta["crs"], crs),
     )
+
+
+def _of_parquet(path: Path, crs: str | None) -> Layer:
+    try:
+        table = pq.read_table(path)
+        if b"geo" not in (table.schema.metadata or {}):
+            return Layer(as_text(path, table), None, _said(path, crs))
+        frame = gpd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        if isinstance(exc, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} cannot be read as Parquet ({' '.join(str(exc).split())})"
+        ) from exc
+    shapes = list(frame.columns[frame.dtypes == "geometry"])
+    return Layer(
+        as_text(path, table.drop_columns(shapes)),
+        np.asarray(shapely.force_2d(frame.geometry.to_numpy())),
+        crs_of(path, frame.crs, crs),
+    )
+
+
+def _said(path: Path, crs: str | None) -> CRS | None:
+    return None if crs is None else crs_of(path, None, crs)
 
 
 def crs_of(path: Path, found: object, said: str | None) -> CRS:

@@ -95,13 +95,13 @@ def _kept(
         unlabelled = np.isnan(value)
     reasons = {
         "malformed": len(table.malformed),
-        "no place": int(np.count_nonzero(~placed)),
+        "no place": table.unplaced + int(np.count_nonzero(~placed)),
         "off the Earth": int(np.count_nonzero(placed & ~here)),
         "no value": int(np.count_nonzero(here & unlabelled)),
     }
     found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     kept = np.flatnonzero(here & ~unlabelled).tolist()
-    n_rows = len(table) + len(table.malformed)
+    n_rows = len(table) + len(table.malformed) + table.unplaced
     if not kept:
         raise ConfigError(
             f"{table.path} has no usable row among {n_rows}{found and f' ({found})'}; check its "

@@ -17,7 +17,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
-from mmearth.curate.labels.species import first_few, known_name, nearest
+from mmearth.curate.labels.species import first_few, known_name, misspelt, nearest
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.places import RangesConfig
 from mmearth.curate.vector import read_polygons
@@ -142,6 +142,8 @@ def _with_codes(frame: pd.DataFrame, config: RangesConfig, path: Path) -> pd.Dat
 
 def _tell(config: RangesConfig, others: list[str], found: set[str]) -> None:
     """Log which species of the file the task does not know, and which of its own have no range."""
+    for name, known in misspelt(others).items():
+        _log.warning("%s: %r is taken for another species than %r", config.path, name, known)
     without = [name for name in TASKS["species"].outputs if name not in found]
     _log.info(
         "%s: ranges of %d of the task's 100 species%s%s",

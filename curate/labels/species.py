@@ -67,6 +67,11 @@ def listed_species(
     return found
 
 
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return unknown names that look like a known one, and which."""
+    return {name: alike[0] for name in names if (alike := _alike(name, _ALIKE))}
+
+
 def nearest(names: Iterable[str]) -> str:
     """Return the known names nearest to unknown ones, as part of a sentence; empty if none is."""
     found = dict.fromkeys(known for name in names for known in _alike(name, 0.7))
@@ -80,9 +85,9 @@ def first_few(names: Iterable[str]) -> str:
 
 
 def _alike(name: str, cutoff: float) -> list[str]:
-    """Return the known names that a name looks like, those that it begins with first."""
+    """Return the known names that a name looks like, those that it holds first."""
     key = _key(name)
-    longer = [known for known in _KNOWN if key.startswith(known + " ")]
+    longer = [known for known in _KNOWN if known in key]
     if re.match(r"\w\. ", key):
         longer += [known for known in _KNOWN if known[0] == key[0] and known.endswith(key[2:])]
     close = difflib.get_close_matches(key, _KNOWN, n=2, cutoff=cutoff)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
@@ -19,11 +18,11 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.curate.labels.delimited import check_columns, read_rows
 from mmearth.curate.labels.identity import feature_ids, id_text
 from mmearth.curate.labels.numbers import has_decimal_commas, numbers
-from mmearth.curate.texts import as_text
 from mmearth.curate.vector import crs_of, read_layer
 
 _TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv"}
-_PARQUET = {".parquet", ".geoparquet", ".pq"}
+_VECTOR = {".gpkg", ".geojson", ".json", ".shp", ".zip", ".fgb", ".parquet", ".geoparquet", ".pq"}
+"""Names of files that are no text, whatever their bytes: damaged ones are not read as text."""
 _ABSENT = pa.array(
     ["", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", r"\N"]
 )
@@ -49,6 +48,8 @@ class Table:
     """Whether its numbers have a decimal comma."""
     malformed: tuple[int, ...]
     """Lines that were left out: too many or too few cells."""
+    unplaced: int
+    """Features that were left out: they have no geometry."""
     points: NDArray[np.object_] | None
     """Points of a vector file, (n,); None where columns hold the coordinates."""
     crs: CRS | None
@@ -103,22 +104,38 @@ def read_table(
         ConfigError: The file cannot be read, a column is missing, or a geometry is no point.
     """
     names = {key: name for key, name in columns.items() if name is not None}
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
-    if kind in _TEXT:
+    if _is_text(path):
         return _of_text(path, names, numeric, crs)
-    fields, points, found = (
-        _of_parquet(path, crs) if kind in _PARQUET else _of_vector(path, layer, crs, names)
-    )
+    read = read_layer(path, layer, crs)
+    fields, points = read.fields, read.shapes
+    if "id" in names.values() and (ids := feature_ids(path)) is not None:
+        others = {name: fields[name] for name in fields.column_names if name != "id"}
+        fields = pa.table({**others, "id": pa.array([id_text(id_) for id_ in ids], pa.string())})
     rows = np.arange(len(fields) if points is None else points.size)
+    unplaced = 0
     if points is not None:
         names = {key: name for key, name in names.items() if key not in ("lon", "lat")}
         rows = np.flatnonzero(~(shapely.is_missing(points) | shapely.is_empty(points)))
+        unplaced = points.size - rows.size
         points = _single_points(path, points[rows])
     check_columns(path, fields.column_names, list(names.items()))
     text = {key: _trimmed(fields[name].take(pa.array(rows))) for key, name in names.items()}
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
-    return Table(path, names, text, rows + 1, False, comma, (), points, found)
+    return Table(path, names, text, rows + 1, False, comma, (), unplaced, points, read.crs)
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether a file is a table of text: by its name, or where that says nothing its bytes.
+
+    Vector files that are text begin with a bracket (GeoJSON, KML) or `!table` (MapInfo).
+    """
+    with suppress(OSError), path.open("rb") as stream:
+        head = stream.read(1024).lstrip()
+        known = _TEXT.intersection(suffix.lower() for suffix in path.suffixes[-2:])
+        return not head.startswith((b"{", b"[", b"<", b"!table")) and bool(
+            known or (head and b"\0" not in head and path.suffix.lower() not in _VECTOR)
+        )
+    return path.suffix.lower() not in _VECTOR
 
 
 def _of_text(path: Path, names: dict[str, str], numeric: Sequence[str], crs: str | None) -> Table:
@@ -130,41 +147,7 @@ def _of_text(path: Path, names: dict[str, str], numeric: Sequence[str], crs: str
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
     lines = np.array(rows.lines, dtype=np.int64)
     found = crs_of(path, None, crs) if crs else None
-    return Table(path, names, text, lines, True, comma, tuple(rows.malformed), None, found)
-
-
-def _of_vector(
-    path: Path, layer: str | None, crs: str | None, names: dict[str, str]
-) -> tuple[pa.Table, NDArray[np.object_] | None, CRS | None]:
-    read = read_layer(path, layer, crs)
-    fields = read.fields
-    if "id" in names.values() and (ids := feature_ids(path)) is not None:
-        others = {name: fields[name] for name in fields.column_names if name != "id"}
-        fields = pa.table({**others, "id": pa.array([id_text(id_) for id_ in ids], pa.string())})
-    found = crs_of(path, None, crs) if read.crs is None and crs is not None else read.crs
-    return fields, read.shapes, found
-
-
-def _of_parquet(
-    path: Path, crs: str | None
-) -> tuple[pa.Table, NDArray[np.object_] | None, CRS | None]:
-    try:
-        table = pq.read_table(path)
-        if b"geo" not in (table.schema.metadata or {}):
-            return as_text(path, table), None, crs_of(path, None, crs) if crs else None
-        frame = gpd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as exc:
-        if isinstance(exc, ConfigError):
-            raise
-        raise ConfigError(
-            f"{path} cannot be read as Parquet ({' '.join(str(exc).split())})"
-        ) from exc
-    shapes = frame.columns[frame.dtypes == "geometry"]
-    return (
-        as_text(path, table.drop_columns(list(shapes))),
-        shapely.force_2d(frame.geometry.to_numpy()),
-        crs_of(path, frame.crs, crs),
-    )
+    return Table(path, names, text, lines, True, comma, tuple(rows.malformed), 0, None, found)
 
 
 def _single_points(path: Path, shapes: NDArray[np.object_]) -> NDArray[np.object_]:

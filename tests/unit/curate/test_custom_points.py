@@ -104,7 +104,7 @@ def test_a_soil_task_still_leaves_out_what_has_no_value(tmp_path: Path) -> None:
             "a LineS.*; use `grid:`",
         ),
         ([], "has no column 'id' for id:|no usable row"),
-        ([_feature(1, None)], "has no usable row among 0"),
+        ([_feature(1, None)], r"no usable row among 1 \(1 no place\)"),
     ],
 )
 def test_files_that_cannot_be_used(

@@ -7,12 +7,16 @@ from collections import Counter
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.ranges import species_in_ranges
@@ -220,3 +224,113 @@ def test_a_column_that_is_twice_there_is_refused(tmp_path: Path) -> None:
     _write_csv(tmp_path, "lon,lat,ph,ph,day,code\n10.5,45.25,6.5,7,,a\n")
     with pytest.raises(ConfigError, match="has 2 columns 'ph' for value:; keep one of them"):
         point_labels("soil_pH", _points("p.csv"), tmp_path)
+
+
+def test_a_bow_tie_is_repaired_and_a_grid_laid_in_it(tmp_path: Path) -> None:
+    bow_tie = shapely.Polygon([(10, 0), (14, 2), (14, 0), (10, 2)])
+    gpd.GeoDataFrame(geometry=[bow_tie], crs=4326).to_file(tmp_path / "area.gpkg")
+    labels = grid_labels(GridPlaces(path="area.gpkg", spacing_m=20_000), tmp_path)
+    halves = shapely.union_all([shapely.Polygon([(x, 0), (x, 2), (12, 1)]) for x in (10, 14)])
+    assert len(labels) == pytest.approx(halves.area / (20 / 111.195) ** 2, rel=0.05)
+    assert all(halves.covers(shapely.Point(x.lon, x.lat)) for x in labels)
+
+
+def test_a_grid_across_180_lies_on_both_sides(tmp_path: Path) -> None:
+    frame = gpd.GeoDataFrame(geometry=[shapely.box(179, -18, 181, -17)], crs=4326)
+    frame.to_file(tmp_path / "area.gpkg")
+    config = GridPlaces(path="area.gpkg", spacing_m=20_000)
+    east, west = 0, 0
+    for label in grid_labels(config, tmp_path):
+        assert 179 <= abs(label.lon) <= 180 and -18 <= label.lat <= -17
+        east, west = east + (label.lon > 0), west + (label.lon < 0)
+    assert east > 20 and west > 20
+
+
+def test_the_layer_of_a_grid_and_of_points(tmp_path: Path) -> None:
+    for i, name in enumerate(("old", "study")):
+        area = gpd.GeoDataFrame(geometry=[shapely.box(20 * i, 0, 20 * i + 1, 1)], crs=4326)
+        area.to_file(tmp_path / "area.gpkg", layer=name)
+        points = gpd.GeoDataFrame({"no": ["007"]}, geometry=[shapely.Point(20 * i, 1)], crs=4326)
+        points.to_file(tmp_path / "points.gpkg", layer=name)
+    with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of old, study"):
+        grid_labels(GridPlaces(path="area.gpkg", spacing_m=20_000), tmp_path)
+    found = grid_labels(GridPlaces(path="area.gpkg", layer="study", spacing_m=20_000), tmp_path)
+    assert min(label.lon for label in found) >= 20
+    with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of old, study"):
+        point_labels("custom", PointsPlaces(path="points.gpkg"), tmp_path)
+    chosen = PointsPlaces(path="points.gpkg", layer="study", id="no")
+    assert point_labels("custom", chosen, tmp_path) == [Label(20.0, 1.0, label_id="007")]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p", "p.parquet", "p.gpkg", "p.xlsx.txt"])
+def test_ids_stay_as_they_are_in_every_format(name: str, tmp_path: Path) -> None:
+    ids = ["007", "12", "1e5", "0x1F", "12345678901234567890123", "1.50"]
+    frame = gpd.GeoDataFrame({"id": ids, "lon": [10.0] * 6, "lat": [50.0] * 6})
+    if name == "p.parquet":
+        pq.write_table(pa.table(dict(frame)), tmp_path / name)
+    elif name == "p.gpkg":
+        pyogrio.write_dataframe(gpd.pd.DataFrame(frame), tmp_path / name)
+    else:
+        frame.to_csv(tmp_path / name, index=False)
+    labels = point_labels("custom", PointsPlaces(path=name, id="id"), tmp_path)
+    assert [label.label_id for label in labels] == ids
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pa.array([7, 12]), ["7", "12"]),
+        (pa.array([7.0, 12.0]), ["7", "12"]),
+        (pa.array([161510300300271459, 5]), ["161510300300271459", "5"]),
+        (pa.array([7.5, 12.0]), ["7.5", "12"]),
+        (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+        (pa.array([b"007", b"b"]), ["007", "b"]),
+        (pa.array([True, False]), ["true", "false"]),
+    ],
+)
+def test_ids_of_typed_columns(column: pa.Array, text: list[str], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"lon": [1, 2], "lat": [3, 4], "id": column}), tmp_path / "p.parquet")
+    labels = point_labels("custom", PointsPlaces(path="p.parquet", id="id"), tmp_path)
+    assert [label.label_id for label in labels] == text
+
+
+def test_ids_that_are_no_text(tmp_path: Path) -> None:
+    table = pa.table({"lon": [1, 2], "lat": [3, 4], "id": [b"\xff", b"b"]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(ConfigError, match="bytes that are no UTF-8 in its column 'id'"):
+        point_labels("custom", PointsPlaces(path="p.parquet", id="id"), tmp_path)
+
+
+def test_real_places_as_a_table(real_data: Path, tmp_path: Path) -> None:
+    """2,313 places of the United States, latitude first."""
+    places = np.load(real_data / "points" / "presto_fuel_moisture" / "latlon.npy")
+    assert places.shape == (2313, 2)
+    frame = gpd.pd.DataFrame(places, columns=["first", "second"])
+    frame.to_csv(tmp_path / "p.csv", sep=";", decimal=",", index=False)
+    frame.to_csv(tmp_path / "q.tsv", sep="\t", index=False)
+    for name in ("p.csv", "q.tsv"):
+        labels = point_labels(
+            "custom", PointsPlaces(path=name, lon="second", lat="first"), tmp_path
+        )
+        assert [(x.lat, x.lon) for x in labels] == [tuple(row) for row in places.tolist()]
+        with pytest.raises(ConfigError, match="write lon: second and lat: first"):
+            point_labels("custom", PointsPlaces(path=name, lon="first", lat="second"), tmp_path)
+
+
+def test_real_ranges_answer_as_their_own_file_does(real_data: Path) -> None:
+    """Against GeoPandas' join of the file as it is with the 1.3 km boxes of 500 places."""
+    path = real_data / "species" / "phylacine_1.2.1_current_ranges_africa_dev.gpkg"
+    draw = np.random.default_rng(5)
+    lons, lats = draw.uniform(-18, 60, 500), draw.uniform(-34, 60, 500)
+    config = RangesConfig(path=path.name)
+    found = species_in_ranges(config, path.parent, lons.tolist(), lats.tolist())
+    with np.errstate(invalid="ignore"):
+        frame = gpd.read_file(path).explode()
+        frame = frame[np.isfinite(shapely.area(frame.geometry.to_numpy()))]
+    bounds = lonlat_bounds(tiles_at(lons, lats), 10.0)
+    boxes = gpd.GeoDataFrame(geometry=shapely.box(*bounds.T), crs=4326)
+    frame["name"] = frame["sci_name"].str.replace("_", " ")
+    joined = boxes.sjoin(frame[frame["name"].isin(TASKS["species"].outputs)]).groupby(level=0)
+    expected = joined["name"].agg(set).reindex(range(500)).tolist()
+    assert sum(map(len, found)) > 2000
+    assert [set(names) for names in found] == [e if isinstance(e, set) else set() for e in expected]

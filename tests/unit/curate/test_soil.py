@@ -72,6 +72,15 @@ def test_the_published_rules_on_the_columns_of_wosis(tmp_path: Path) -> None:
     assert layers.value.tolist() == [21.5, 20.5]
 
 
+def test_stray_quotes_move_no_value_to_another_profile(tmp_path: Path) -> None:
+    names = ['"Loma" alta', "plain", '"El Alto', "b", '"Rio', "c"]
+    rows = [(i, name, 0, 5, i + 3, _NEAR, 14 + i, 45) for i, name in enumerate(names, 1)]
+    _write(tmp_path / "w.tsv", *rows)
+    found = soil_labels("soil_pH", _places(), tmp_path)
+    expected = [(str(i), 14.0 + i, i + 3.0) for i in range(1, 7)]
+    assert [(x.label_id, x.lon, x.value) for x in found] == expected
+
+
 def test_what_was_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _write(tmp_path / "w.tsv", (1, 1, 0, 5, 5, _NEAR, 1, 2), (2, 2, 0, 9, 5, _NEAR, 1, 2))
     with caplog.at_level(logging.INFO, logger="mmearth"):

@@ -47,6 +47,7 @@ def test_any_separator_and_case(cell: str, tmp_path: Path) -> None:
         ("M. musculus", "Mus musculus"),
         ("Mus musculus domesticus", "Mus musculus"),
         ("Canis lupus Linnaeus", "Canis lupus"),
+        ("Rattus rattus / Canis lupus", "Canis lupus, Rattus rattus"),
     ],
 )
 def test_a_name_that_looks_like_a_known_one_is_refused(
@@ -90,6 +91,20 @@ def test_names_of_ranges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         "hyaena, Rattus rattus, Acinonyx jubatus, Felis lybica …); 1 other species are ignored "
         "(Homo sapiens)"
     ]
+
+
+def test_a_misspelt_range_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = _ranges(tmp_path, "Canis lupis", "Mus musculus")
+    assert read_ranges(config, tmp_path).names == ("Mus musculus",)
+    assert "r.gpkg: 'Canis lupis' is taken for another species than 'Canis lupus'" in caplog.text
+
+
+def test_ranges_as_geoparquet(tmp_path: Path) -> None:
+    box = shapely.box(0, 0, 1, 1)
+    frame = gpd.GeoDataFrame({"sci_name": ["Canis lupus"]}, geometry=[box], crs=4326)
+    frame.to_parquet(tmp_path / "r.parquet")
+    found = species_in_ranges(RangesConfig(path="r.parquet"), tmp_path, [0.5, 5.0], [0.5, 0.5])
+    assert found == [("Canis lupus",), ()]
 
 
 def test_ranges_of_no_known_species_name_the_nearest(tmp_path: Path) -> None:

@@ -27,7 +27,11 @@ _WORDS = {
         "uncertainty": {"uncertainty", "sd", "std", "stddev", "standard deviation"},
     },
 }
-_REDEDGE = {"rededge1": "B5", "rededge2": "B6", "rededge3": "B7"}
+_COMMON = {
+    **{"rededge1": "B5", "rededge2": "B6", "rededge3": "B7", "narrownir": "B8A"},
+    **{"aerosol": "B1", "watervapour": "B9", "watervapor": "B9", "swir1": "B11", "swir2": "B12"},
+}
+"""Names besides STAC's common ones."""
 _L1C = {"B8A": 9, "B9": 10, "B11": 12, "B12": 13}
 """Positions in a Level-1C file of thirteen bands, after B1 to B8."""
 
@@ -106,7 +110,7 @@ def _optical(plain: str) -> str | None:
         return found.pop()
     joined = plain.replace(" ", "")
     common = {band.common_name: band.name for band in MODALITIES["sentinel2"].bands}
-    return (common | _REDEDGE).get(joined) if not found else None
+    return (common | _COMMON).get(joined) if not found else None
 
 
 def _radar(plain: str) -> str | None:

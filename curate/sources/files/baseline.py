@@ -23,12 +23,13 @@ def offset_told(tags: Mapping[str, str], name: str) -> float | None:
             matter.
         name: Its path, where a product's name has `_N0400_`.
     """
-    for key, text in tags.items():
-        if "offset_applied" in key.lower() and text.strip().lower() in ("true", "yes", "1"):
-            return 0.0
-    for key, text in tags.items():
-        found = re.fullmatch(r"\s*N?(\d\d)\.?(\d\d)\s*", text)
-        if "baseline" in key.lower() and found is not None:
+    # GDAL splits a key at its first colon: s2:processing_baseline.
+    lines = [f"{key}={text}".lower() for key, text in tags.items()]
+    if any(re.search(r"offset_applied=\s*(true|yes|1)\s*$", line) for line in lines):
+        return 0.0
+    for line in lines:
+        found = re.search(r"baseline=\s*n?(\d\d)\.?(\d\d)\s*$", line)
+        if found is not None:
             return _offset(found[1], found[2])
     named = re.search(r"(?<![A-Za-z0-9])N(\d\d)(\d\d)(?![A-Za-z0-9])", name)
     return _offset(named[1], named[2]) if named is not None else None

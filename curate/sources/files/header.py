@@ -20,7 +20,7 @@ from rasterio.warp import transform_bounds
 
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.curate.sources.files.config import Rasters
-from mmearth.curate.sources.files.times import Month, months_of
+from mmearth.curate.sources.files.times import Month, months_of, of_times
 
 RASTER_ERRORS = (RasterioError, CPLE_BaseError, CRSError, ValueError, OSError, IndexError)
 """What rasterio raises for a file that it cannot use; GDAL's own errors are in no tree of its."""
@@ -87,15 +87,15 @@ def read_header(path: Path, entry: Rasters) -> Header:
                 f"{path} holds complex numbers; expected real ones: convert it first, such as to "
                 "calibrated backscatter"
             )
-        crs, told = _crs(dataset, entry, path)
         _check_transform(dataset, path)
+        crs, told = _crs(dataset, entry, path)
         months = months_of(dataset)
         return Header(
             path,
             _bounds(dataset, crs, path),
             tuple(_band(dataset, i, months) for i in _data_bands(dataset)),
-            {key: text for key, text in dataset.tags().items() if _telling(key)},
-            _n_times(dataset, months) > 1,
+            {key: text for key, text in dataset.tags().items() if _telling(key, text)},
+            dataset.count > 1 and of_times(dataset),
             told,
         )
 
@@ -157,7 +157,8 @@ def _crs(dataset: rasterio.DatasetReader, entry: Rasters, path: Path) -> tuple[C
         raise FormatError(f"{path} has no CRS; expected one in the file, or crs: in its entry")
     if not (crs.is_geographic or crs.is_projected):
         raise FormatError(
-            f"{path} has a local CRS, which lies nowhere on the Earth; give its true one with crs:"
+            f"{path} has a CRS that is no map of the Earth (local or geocentric); give the true "
+            "one with crs:"
         )
     return crs, entry.crs if own is not None and entry.crs is not None and own != crs else None
 
@@ -208,18 +209,14 @@ def _data_bands(dataset: rasterio.DatasetReader) -> list[int]:
     return [i for i, kind in enumerate(dataset.colorinterp) if kind != ColorInterp.alpha]
 
 
-def _n_times(dataset: rasterio.DatasetReader, months: list[Month | None]) -> int:
-    return len({i for i, month in enumerate(months) if month is not None and month.of_axis})
-
-
 def _band(dataset: rasterio.DatasetReader, i: int, months: list[Month | None]) -> BandHeader:
-    tags = dataset.tags(i + 1) if dataset.driver == "netCDF" else {}
+    tags = dataset.tags(i + 1) if dataset.driver in ("netCDF", "GRIB") else {}
     found = [dataset.nodatavals[i]] + [_number(tags, k) for k in ("_FillValue", "missing_value")]
     nodata = tuple(dict.fromkeys(n for n in found if n is not None and not math.isnan(n)))
     return BandHeader(
         number=i + 1,
         description=dataset.descriptions[i] or None,
-        unit=(dataset.units[i] or "").strip() or None,
+        unit=(dataset.units[i] or tags.get("GRIB_UNIT", "").strip("[]-")).strip() or None,
         scale=dataset.scales[i],
         offset=dataset.offsets[i],
         nodata=nodata,
@@ -250,8 +247,10 @@ def _number(tags: dict[str, str], key: str) -> float | None:
         return None
 
 
-def _telling(key: str) -> bool:
-    return "baseline" in key.lower() or "boa_offset" in key.lower() or key in _DESCRIBING_TAGS
+def _telling(key: str, text: str) -> bool:
+    """Return whether a tag is one that baseline.py or reading.py looks at."""
+    line = f"{key}={text}".lower()
+    return key in _DESCRIBING_TAGS or "baseline=" in line or "offset_applied=" in line
 
 
 def _several(path: Path, subdatasets: list[str]) -> str:
@@ -264,11 +263,13 @@ def _several(path: Path, subdatasets: list[str]) -> str:
 
 
 def _variables(path: Path) -> list[str]:
+    """Return the variables of a NetCDF file, none of a file of another format."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as dataset:
-                return _names(dataset.subdatasets)
+                only = [dataset.tags(1).get("NETCDF_VARNAME", "")] if dataset.count else []
+                return _names(dataset.subdatasets or only)
     except RASTER_ERRORS:
         return []
 
@@ -276,4 +277,4 @@ def _variables(path: Path) -> list[str]:
 def _names(subdatasets: list[str]) -> list[str]:
     """Return the variables of a container that are no coordinates."""
     names = [re.split(r"[:/]", name)[-1] for name in subdatasets]
-    return [n for n in names if not re.fullmatch(r"(lat|lon|latitude|longitude|time|.*_bnds)", n)]
+    return [n for n in names if not re.fullmatch(r"(|lat|lon|latitude|longitude|time|.*_bnds)", n)]

@@ -33,7 +33,8 @@ from mmearth.curate.sources.files.reading import target_of
 _ANY_DATE = "2020-07-01"
 """For the month of a climatology where nothing else tells a date."""
 _MANY_ZEROS = 0.05
-_OFFSET_DN = 1000
+_OFFSET_DN = 900
+"""No dark pixel is left in a scene whose least number is above; its offset is 1000."""
 _DRY_YEAR_M = 0.05
 
 
@@ -274,8 +275,8 @@ def _values_in_doubt(name: str, entry: Rasters, window: Window) -> list[str]:
         found.append(f"nodata: {zeros:.0%} of the values are 0; if that means no data, nodata: 0")
     if name == "sentinel2" and min(lows) >= _OFFSET_DN and entry.offset is None:
         found.append(
-            f"offset: no value is below {_OFFSET_DN}, as where processing baseline 04.00 has added "
-            "1000; offset: auto, or offset: -1000"
+            f"offset: no value is below {min(lows):g}, as where processing baseline 04.00 has "
+            "added 1000; offset: auto, or offset: -1000"
         )
     if name == "sentinel2" and max(highs) <= 100:
         found.append(f"scale: the greatest value is {max(highs):g} of 10000; check scale:")

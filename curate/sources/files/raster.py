@@ -11,7 +11,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window
@@ -188,6 +188,10 @@ def _values(
     raw = dataset.read([band.number for band in bands], window=window, masked=True)
     values: NDArray[np.float64] = raw.data.astype(np.float64)
     values[np.ma.getmaskarray(raw) | ~np.isfinite(values)] = np.nan
+    # GDAL takes an alpha band for a mask only where it is of whole numbers.
+    for i, kind in enumerate(dataset.colorinterp, start=1):
+        if kind == ColorInterp.alpha:
+            values[:, dataset.read(i, window=window) == 0] = np.nan
     for i, band in enumerate(bands):
         for nodata in band.nodata:
             # In the band's own type: its no-data value may be rounded to it.

@@ -226,7 +226,7 @@ def _nodata(name: str, entry: Rasters, band: BandHeader) -> tuple[float, ...]:
     lowered = entry.offset == "auto" or (isinstance(entry.offset, float) and entry.offset < 0)
     raw = name == "sentinel2" and (lowered or band.offset < 0)
     own = (0.0,) if raw and np.dtype(band.dtype).kind in "iu" else ()
-    return (*band.nodata, *entry.told_nodata, *own)
+    return tuple(n for n in (*band.nodata, *entry.told_nodata, *own) if _fits(n, band.dtype))
 
 
 def _baseline(

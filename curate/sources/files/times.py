@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import cftime
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL = re.compile(
@@ -26,8 +30,13 @@ class Month:
     """None for a month of a climatology."""
     month: int
     """1 to 12."""
-    of_axis: bool = True
-    """Told by an axis of the file, not by a band's description."""
+
+
+def of_times(dataset: Any) -> bool:
+    """Return whether the bands of an open raster are moments in time, by its own axis."""
+    if dataset.driver == "GRIB":
+        return len({dataset.tags(i).get("GRIB_VALID_TIME") for i in dataset.indexes}) > 1
+    return dataset.driver == "netCDF" and bool(_time_axis(dataset.tags()))
 
 
 def months_of(dataset: Any) -> list[Month | None]:
@@ -47,25 +56,54 @@ def months_of(dataset: Any) -> list[Month | None]:
 
 def _of_netcdf(dataset: Any) -> list[Month | None]:
     tags = dataset.tags()
-    names = re.findall(r"[^{},]+", tags.get("NETCDF_DIM_EXTRA", ""))
-    times = [name for name in names if " since " in tags.get(f"{name}#units", "")]
+    names, time = _dimensions(tags), _time_axis(tags)
     values = [dataset.tags(i) for i in dataset.indexes] if names else []
-    if times:
-        unit = tags[f"{times[0]}#units"]
-        calendar = tags.get(f"{times[0]}#calendar", "standard")
-        return [_since(band.get(f"NETCDF_DIM_{times[0]}"), unit, calendar) for band in values]
-    numbered = [name for name in names if name.lower() in ("month", "months")]
-    if numbered:
-        numbers = [_whole(band.get(f"NETCDF_DIM_{numbered[0]}")) for band in values]
-        if all(number is not None and 1 <= number <= 12 for number in numbers):
-            return [Month(None, number) for number in numbers if number is not None]
+    if time is not None:
+        unit = tags[f"{time}#units"]
+        calendar = tags.get(f"{time}#calendar", "standard")
+        moments = [_number(band.get(f"NETCDF_DIM_{time}")) for band in values]
+        bounds = tags.get(f"{time}#bounds")
+        if bounds is not None and len(names) == 1:
+            moments = _middles(dataset.name, bounds, moments)
+        return [_since(moment, unit, calendar) for moment in moments]
+    months = [name for name in names if name.lower() in ("month", "months")]
+    if months:
+        numbers = [_number(band.get(f"NETCDF_DIM_{months[0]}")) for band in values]
+        if all(number in range(1, 13) for number in numbers):
+            return [Month(None, int(number)) for number in numbers if number is not None]
     return [None] * dataset.count
 
 
-def _since(value: str | None, unit: str, calendar: str) -> Month | None:
-    """Return the month of a value of a CF time axis."""
+def _dimensions(tags: Mapping[str, str]) -> list[str]:
+    """Return the dimensions of a NetCDF variable besides its two of space."""
+    return re.findall(r"[^{},]+", tags.get("NETCDF_DIM_EXTRA", ""))
+
+
+def _time_axis(tags: Mapping[str, str]) -> str | None:
+    found = [name for name in _dimensions(tags) if " since " in tags.get(f"{name}#units", "")]
+    return found[0] if found else None
+
+
+def _middles(name: str, bounds: str, moments: list[float | None]) -> list[float | None]:
+    """Return the middles of a time axis's intervals: some models stamp a month with its end."""
     try:
-        number = float(value or "")
+        with rasterio.open(re.sub(r":[^:]*$", f":{bounds}", name)) as dataset:
+            found = dataset.read(1).astype(float)
+    except (RasterioError, CPLE_BaseError):
+        return moments
+    if found.shape != (len(moments), 2):
+        return moments
+    middles = found.mean(axis=1)
+    rising = moments[0] is None or moments[-1] is None or moments[0] <= moments[-1]
+    # GDAL may lay rows that have no place on the Earth from the bottom up.
+    return list(middles if (middles[0] <= middles[-1]) == rising else middles[::-1])
+
+
+def _since(number: float | None, unit: str, calendar: str) -> Month | None:
+    """Return the month of a value of a CF time axis."""
+    if number is None:
+        return None
+    try:
         if re.match(r"\s*months?\s", unit, re.IGNORECASE):
             # Of varying length: counted in whole months, as their writers mean it.
             start = cftime.num2date(0, re.sub(r"^\s*\S+", "days", unit), calendar)
@@ -91,16 +129,15 @@ def _of_text(text: str | None) -> Month | None:
     words = re.findall(r"[A-Za-z]+", text or "")
     named = [word for word in words if _FULL.fullmatch(word)]
     if len(named) == 1:
-        return Month(None, _NAMES.index(named[0][:3].lower()) + 1, False)
+        return Month(None, _NAMES.index(named[0][:3].lower()) + 1)
     dated = _DATE.search(text or "")
     if dated is not None and 1 <= int(dated[2]) <= 12:
-        return Month(int(dated[1]), int(dated[2]), False)
+        return Month(int(dated[1]), int(dated[2]))
     return None
 
 
-def _whole(text: str | None) -> int | None:
+def _number(text: str | None) -> float | None:
     try:
-        number = float(text or "")
+        return float(text or "")
     except ValueError:
         return None
-    return int(number) if number == int(number) else None

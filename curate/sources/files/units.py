@@ -163,6 +163,7 @@ def _rate(plain: str, known: dict[str, Conversion]) -> Conversion | None:
     """Return the conversion of `mm/day`, `mm d-1`, `mm per day`, `kg m-2 s-1`."""
     found = re.fullmatch(r"(.+?)\s*(?:/\s*|\bper\s+)([a-z]+)", plain)
     found = found or re.fullmatch(r"(.+?)\s+([a-z]+)-1", plain)
+    found = found or re.fullmatch(r"(\S+/\S+)\s+([a-z]+)", plain)  # kg/(m^2 s)
     if found is None or found[2] not in _PERS or found[1] not in known:
         return None
     per, times = _PERS[found[2]]

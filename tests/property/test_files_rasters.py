@@ -137,7 +137,7 @@ def _write(path: Path, case: dict[str, Any], tile: Tile) -> dict[str, Any]:
     return {"nodata": 65_000} if nodata == "entry" else {}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=_rasters())
 def test_a_plane_comes_back(case: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("plane")

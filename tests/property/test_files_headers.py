@@ -16,12 +16,12 @@ from rasterio.transform import Affine
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.sample import Observation
 from mmearth.curate.sources.files.header import dataset_name
-from mmearth.tests.raster_files import TILE, outcome, write_tif
+from mmearth.tests.raster_files import TILE, outcome, write_netcdf, write_tif
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
 
-_GEOTIFFS = 1500
+_GEOTIFFS, _NETCDFS = 1500, 1000
 _VALUES = (0, 1, 2, 3, 0x7F, 0x80, 0xFF)
 
 
@@ -67,6 +67,18 @@ def test_headers_of_geotiffs(tmp_path: Path) -> None:
             path.write_bytes(_mutated(good, min(600, len(good) - 1), dice))
             read += _right_or_refused(path, None)
     assert read > 100  # some damage does not matter
+
+
+def test_headers_of_netcdf(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    write_netcdf(path, [120.0], [0.0], units="m", _FillValue=np.float32(-1))
+    good = path.read_bytes()
+    header = good.index(b"t2m") + 120
+    dice, read = random.Random(8), 0
+    for _ in range(_NETCDFS):
+        path.write_bytes(_mutated(good, header, dice))
+        read += _right_or_refused(path, "t2m")
+    assert read > 20
 
 
 def _right_or_refused(path: Path, variable: str | None) -> bool:

@@ -19,6 +19,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform_bounds
 
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.curate.sources.files.classic import fault_of_classic
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.times import Month, months_of, of_times
 
@@ -109,6 +110,9 @@ def opened(path: Path, variable: str | None) -> Iterator[rasterio.DatasetReader]
         FormatError: It cannot be opened, or what it says of itself cannot be read.
     """
     try:
+        fault = fault_of_classic(path) if path.is_file() else None
+        if fault is not None:
+            raise FormatError(f"{path} cannot be opened as a raster: {fault}; replace it")
         with warnings.catch_warnings():
             # A raster without a grid is refused in a sentence of ours.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

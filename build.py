@@ -6,12 +6,12 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
@@ -27,6 +27,7 @@ from mmearth.catalog.schema import (
     write_parts,
     write_table,
 )
+from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.store import STORE
 from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
@@ -38,6 +39,7 @@ from mmearth.curate.source import Source
 from mmearth.curate.sources import make_source, painter
 from mmearth.curate.visits import Options, visit_all
 from mmearth.packaging import build as packaging
+from mmearth.packaging.inputs import count_reasons, read_inputs
 from mmearth.packaging.verify import verify
 
 _FAILURES, _PROBLEMS = 3, 4
@@ -56,8 +58,12 @@ class Summary:
     """Planned tiles by task and split."""
     samples: dict[str, int]
     """Samples by task; none where nothing was packaged."""
-    dropped: dict[str, int]
-    """Tiles that make no sample, by task; likewise."""
+    splits: dict[str, dict[str, int]]
+    """Samples by task and split; likewise."""
+    dropped: dict[str, dict[str, int]]
+    """Task → why tiles make no sample → how many; likewise."""
+    notes: tuple[str, ...]
+    """What the readers of labels tell: what they left out, and why."""
     states: dict[str, dict[str, int]]
     """Observations by modality and state."""
     failures: int
@@ -71,10 +77,23 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 3 not sealed or finished with failures, 4 verification found problems."""
+        """0 done, 3 not sealed, with failures or a task without samples, 4 problems were found."""
         if self.problems:
             return _PROBLEMS
-        return _FAILURES if self.failures or self.unsealed else 0
+        empty = not all(self.samples.values())
+        return _FAILURES if self.failures or self.unsealed or empty else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What came of packing, sealing and verifying."""
+
+    dropped: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Task → tile → why it makes no sample; none where nothing was packaged."""
+    unsealed: str | None = None
+    """Why it is not sealed; None where it is."""
+    problems: tuple[str, ...] = ()
+    """What verification found."""
 
 
 def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Summary:
@@ -106,7 +125,8 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         states = _states(ledger)
         finished = _is_finished(config, plan, everything, ledger, out)
         if finished and not verify(out, how.cores, progress):
-            return _summary(out, plan, states, (), None, unchanged=True)
+            dropped = {t: read_inputs(out, t, config.require).dropped for t in config.tasks}
+            return _summary(out, plan, states, _Published(dropped), unchanged=True)
         checksums.unseal(out)
         write_table(plan.table, out / "tiles.parquet", TILES)
         _collect(
@@ -121,28 +141,31 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         _sweep(out, ledger)
         write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
         states = _states(ledger)
-        unsealed = _why_unsealed(ledger, how)
-        findings = () if unsealed else _publish(config, source, out, how, progress)
-    return _summary(out, plan, states, findings, unsealed)
+        unasked = None if how.seal_incomplete else _unasked(ledger)
+        published = unasked or _publish(config, source, out, how, progress)
+    return _summary(out, plan, states, published)
 
 
-def _why_unsealed(ledger: Ledger, how: Options) -> str | None:
-    """Return why what was collected is no dataset to be sealed; None where it is one."""
-    n_unasked = ledger.n_unasked()
-    if n_unasked and not how.seal_incomplete:
-        return (
-            f"INCOMPLETE: {n_unasked} tile{'s' * (n_unasked > 1)} could not be asked; run the same "
-            "command again, or with --seal-incomplete to have it without them"
-        )
-    return None
+def _unasked(ledger: Ledger) -> _Published | None:
+    """Return that a dataset is not to be packaged yet; None where it is."""
+    n = ledger.n_unasked()
+    if not n:
+        return None
+    return _Published(
+        unsealed=f"INCOMPLETE: {n} tile{'s' * (n > 1)} could not be asked; run the same command "
+        "again, or with --seal-incomplete to have it without them"
+    )
 
 
 def _publish(
     config: BuildConfig, source: Source, out: Path, how: Options, progress: Progress
-) -> tuple[str, ...]:
-    """Package, catalogue, seal and verify what was collected; return what verification found."""
+) -> _Published:
+    """Package, catalogue, seal and verify what was collected."""
     about = _card(config, source)
     built = packaging.build(out, about, how.cores, progress)
+    if not any(built.n_samples.values()):
+        why = "It has no sample; mend what the lines above name, and build again"
+        return _Published(built.dropped, why)
     if not config.keep_store:
         shutil.rmtree(out / STORE, ignore_errors=True)
     progress("catalogue", 1)
@@ -151,38 +174,39 @@ def _publish(
     croissant.build(out, about, built.sums)
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
-    return tuple(str(finding) for finding in verify(out, how.cores, progress))
+    problems = tuple(str(finding) for finding in verify(out, how.cores, progress))
+    return _Published(built.dropped, problems=problems)
 
 
 def _summary(
     out: Path,
     plan: Plan,
     states: dict[str, dict[str, int]],
-    problems: tuple[str, ...],
-    unsealed: str | None,
+    published: _Published,
     unchanged: bool = False,
 ) -> Summary:
-    samples = {
-        report.task: pq.read_metadata(out / manifest_path(report.task)).num_rows
-        for report in plan.tasks
-        if unsealed is None
-    }
+    splits = {task: _splits(out, task) for task in published.dropped}
+    sealed = None if published.unsealed else checksums.read_dataset(out)
     return Summary(
         out=str(out),
-        dataset_hash=None if unsealed else str(checksums.read_dataset(out)["dataset_hash"]),
+        dataset_hash=None if sealed is None else str(sealed["dataset_hash"]),
         tiles={report.task: report.splits for report in plan.tasks},
-        samples=samples,
-        dropped={
-            report.task: sum(report.splits.values()) - samples[report.task]
-            for report in plan.tasks
-            if report.task in samples
-        },
+        samples={task: sum(counts.values()) for task, counts in splits.items()},
+        splits=splits,
+        dropped={task: count_reasons(why) for task, why in published.dropped.items()},
+        notes=tuple(note for report in plan.tasks for note in report.notes),
         states=states,
         failures=sum(count.get("failed", 0) for count in states.values()),
-        problems=problems,
-        unsealed=unsealed,
+        problems=published.problems,
+        unsealed=published.unsealed,
         unchanged=unchanged,
     )
+
+
+def _splits(out: Path, task: str) -> dict[str, int]:
+    """Return a task's samples by split."""
+    found = read_table(out / manifest_path(task), ["split"])["split"]
+    return {split: pc.sum(pc.equal(found, split)).as_py() or 0 for split in SPLITS}
 
 
 def _is_finished(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,9 +77,10 @@ def command(
 ) -> int:
     """Build a dataset from CONFIG, or go on with one.
 
-    Exits with 3 when some observations failed (see `mmearth curate failures`) and with 4 when
-    verification found problems; the dataset is made in both cases. Where what failed may pass, a
-    lost connection for one, it exits with 3 and the dataset is not sealed: run it again.
+    Exits with 3 when some observations failed (see `mmearth curate failures`) or a task has no
+    sample, and with 4 when verification found problems; the dataset is made in both cases. Where
+    what failed may pass, a lost connection for one, or where no task has a sample, it exits with 3
+    and the dataset is not sealed.
     """
     from mmearth.build import build
     from mmearth.curate.visits import Options
@@ -95,11 +97,14 @@ def command(
 
 def _tell(summary: Summary) -> None:
     """Say on standard error what the build came to."""
+    for note in summary.notes:
+        click.echo(textwrap.fill(note, 100, subsequent_indent="  "), err=True)
     for task, count in summary.samples.items():
-        splits = ", ".join(f"{name} {n}" for name, n in summary.tiles[task].items())
-        click.echo(
-            f"{task}: {count} samples of {count + summary.dropped[task]} tiles ({splits})", err=True
-        )
+        splits = ", ".join(f"{name} {n}" for name, n in summary.splits[task].items())
+        n_tiles = sum(summary.tiles[task].values())
+        click.echo(f"{task}: {count} samples of {n_tiles} tiles ({splits})", err=True)
+        for reason, n in summary.dropped[task].items():
+            click.echo(f"  {n} without a sample: {reason}", err=True)
     if summary.failures:
         click.echo(
             f"{summary.failures} observations failed: see `mmearth curate failures {summary.out}`, "

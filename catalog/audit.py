@@ -25,11 +25,10 @@ from mmearth.catalog import balance
 from mmearth.catalog.audit_columns import check_columns
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import manifest_path, read_table
-from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.splits import SPLITS, TESTS
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import EARTH_RADIUS_KM, PIXEL_M, TILE_M, Tile, centres, lonlat_bounds
 
-TESTS = ("random_test", "geographic_test")
 _IMBALANCE = (
     "Biome imbalance: the share of a split's samples that would have to lie in other biomes for it "
     "to have train's mixture; 0 is the same mixture, 1 is no biome in common."

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.modalities import MODALITIES
@@ -170,6 +171,9 @@ def _modalities(root: Path, card: DatasetCard) -> str:
         stand_ins += [f"- `{name}`: {reason}" for reason in reasons]
     header = ["modality", "product", "shape", "dtype", "present", "licence"]
     parts = ["## Modalities", "", _table(header, rows), "", _PRODUCTS, ""]
+    n_images, n_samples, _ = _presence(root, card, "sentinel2")
+    if n_images < n_samples:
+        parts += [_DATES.format(n=n_samples - n_images, all=n_samples), ""]
     if stand_ins:
         parts += ["Other products stand in for the modality's own:", "", *stand_ins, ""]
     return "\n".join(parts)
@@ -212,6 +216,12 @@ _PRODUCTS = """\
 Products and licences, of labels too, are those of the task or modality as it is defined. Where the
 values of this dataset came from stands in the manifests: `source_ids`, and `stand_in` where another
 product is used. What is missing is missing: a sample has no member for it, its JSON says why."""
+
+_NORTH, _SOUTH = anchor_date(None, 1.0), anchor_date(None, -1.0)
+_DATES = f"""\
+{{n}} of {{all}} samples have no Sentinel-2 image, whose day would be their date. It is the middle
+day of what their label or the configuration asked for (`date` of `tiles.parquet`) or, where that
+is nothing, of the leaf season: {_NORTH}, south of the equator {_SOUTH}."""
 
 _USE = """## Use it
 

@@ -86,12 +86,14 @@ class Sample:
         return sample_key(self.tile, self.date)
 
     def check(self) -> None:
-        """Refuse a sample of which any array breaks its contract.
+        """Refuse a sample without any modality, or of which an array breaks its contract.
 
         Raises:
             DataError: See `Modality.check` and `Task.check`; the note names the sample.
         """
         try:
+            if not self.observations:
+                raise DataError("it has no modality; expected at least one")
             TASKS[self.task].check(self.target)
             for observation in self.observations.values():
                 observation.check()

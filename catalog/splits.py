@@ -21,6 +21,8 @@ from mmearth.catalog.tile import EARTH_RADIUS_KM, TILE_M, Tile, Tiles, centres
 
 SPLITS = ("train", "val", "random_test", "geographic_test")
 """The published names, in the published order."""
+TESTS = SPLITS[2:]
+"""Those that a model is judged on."""
 LEFT_OUT = ""
 """Split of a training tile that is too near a test: it is planned, and not collected."""
 SHARES = (0.70, 0.15, 0.15)
@@ -81,7 +83,9 @@ def default(tiles: Sequence[Tile], seed: int, buffer_m: float = BUFFER_M) -> Ass
     A training tile is left out when its square, grown by the buffer and the side that a test tile
     may stick out, touches a block dealt to `random_test` or the ring around Africa: then no
     training tile lies within the buffer of any place that could be a test tile, whichever tiles
-    there are. `val` keeps no distance.
+    there are: nor of a test tile of another task, or of another dataset of the same seed. The price
+    is that tiles are left out where no test tile is, about 6 % of evenly spread ones at 5 km.
+    `val` keeps no distance.
 
     Args:
         tiles: In any order.

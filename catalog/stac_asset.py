@@ -156,13 +156,13 @@ def _shard(row: Row) -> pystac.Asset:
         for member in list(_tile_members(row).values())[:1]
     ]
     entries.sort(key=lambda entry: entry["range"])
-    fields: dict[str, Any] = {"archive": entries} if entries else {}
-    fields["mmearth:tile_level"] = [
-        # No nulls: of a column that holds nothing else, a table of items could not tell the type.
+    # No nulls: of a column that holds nothing else, a table of items could not tell the type.
+    tile_level = [
         {"name": name, "source_ids": list(member["source_ids"] or ())}
         | {key: member[key] for key in ("acquired", "expression") if member.get(key)}
         for name, member in _tile_members(row).items()
     ]
+    fields = {"archive": entries, "mmearth:tile_level": tile_level}
     return pystac.Asset(f"{TO_ROOT}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
 
 

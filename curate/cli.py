@@ -32,40 +32,13 @@ def plan(config: str, calibrate: int, as_json: bool) -> None:
     Tiles by task and split, bytes, time, requests.
     """
     from mmearth.curate.estimate import estimate
+    from mmearth.curate.plan_text import show
 
     found = estimate(Path(config), calibrate)
     if as_json:
         options.echo_json(found.to_json())
         return
-    splits = list(found.tasks[0].splits)
-    header = ["task", "places", "beyond UTM", "invalid", "overlapping", "in buffer", *splits]
-    options.echo_table(
-        header,
-        [
-            [
-                t.task,
-                t.n_places,
-                t.n_beyond_utm,
-                t.n_invalid,
-                t.n_overlapping,
-                t.n_buffer,
-                *t.splits.values(),
-            ]
-            for t in found.tasks
-        ],
-    )
-    click.echo(f"\n{found.n_tiles} tiles × {len(found.modalities)} modalities")
-    click.echo(f"about {found.bytes / 1e9:.2f} GB, store and shards together")
-    if found.requests is None:
-        click.echo(
-            f"about {found.seconds:.0f} s of one core's work, tried on {found.n_tried} tiles"
-        )
-    else:
-        charged = "unknown (see --calibrate)"
-        if found.eecu_hours is not None:
-            charged = f"about {found.eecu_hours:.2f}, tried on {found.n_tried} tiles"
-        click.echo(f"about {found.requests} requests, {found.seconds:.0f} s at best")
-        click.echo(f"EECU-hours: {charged}")
+    show(found)
     for problem in found.problems:
         click.echo(f"cannot be used: {problem}", err=True)
 

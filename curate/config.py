@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from mmearth.catalog.anchor import normalised
 from mmearth.catalog.configuration import read_config
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import BUFFER_M, RULES
@@ -23,6 +26,7 @@ from mmearth.curate.places import (
     SoilPlaces,
     Strict,
 )
+from mmearth.curate.recipes import Quirks, quirks_of
 from mmearth.curate.sources.earthengine.config import EarthEngineConfig
 from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
@@ -97,6 +101,9 @@ class BuildConfig(Strict):
     """What is collected."""
     require: tuple[str, ...] = ("sentinel2",)
     """Modalities without which a tile makes no sample."""
+    date: str | None = None
+    """What is asked for where a label has no date: as `Label.date`. None lets the source choose a
+    scene of the published season, and where there is none its middle day stands (`anchor_date`)."""
     keep_store: bool = True
     """Whether the GeoTIFFs stay beside the shards."""
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)
@@ -127,6 +134,27 @@ class BuildConfig(Strict):
             )
         return tuple(name for name in MODALITIES if name in names)
 
+    @field_validator("modalities")
+    @classmethod
+    def _some(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("expected one modality at least: a sample needs something to be seen")
+        return names
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _date(cls, date: object) -> object:
+        # YAML makes a date of 2020-07-01.
+        return date.isoformat() if isinstance(date, datetime.date) else date
+
+    @field_validator("date")
+    @classmethod
+    def _intervals(cls, date: str | None) -> str | None:
+        try:
+            return None if date is None else normalised(date)
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from exc
+
     @field_validator("tasks")
     @classmethod
     def _tasks(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
@@ -151,9 +179,15 @@ class BuildConfig(Strict):
         return self
 
     @property
+    def quirks(self) -> Quirks:
+        """The recipe's, with those that the source switches."""
+        return quirks_of(self.recipe, getattr(self.source, "quirks", {}))
+
+    @property
     def sha256(self) -> str:
         """Hash of all keys with their defaults: equal when two files mean the same."""
-        document = self.model_dump(mode="json")
+        # No date is as if there were no such key.
+        document = self.model_dump(mode="json", exclude={"date"} if self.date is None else None)
         return sha256_bytes(json.dumps(document, sort_keys=True).encode())
 
 

@@ -34,6 +34,8 @@ class Estimate:
     """What became of each task's places."""
     modalities: tuple[str, ...]
     """What would be collected."""
+    require: tuple[str, ...]
+    """Modalities without which a tile makes no sample."""
     n_tiles: int
     """Different tiles of all tasks."""
     bytes: int
@@ -89,6 +91,7 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     return Estimate(
         tasks=plan.tasks,
         modalities=tuple(name for name in MODALITIES if name in config.modalities),
+        require=config.require,
         n_tiles=len(visits),
         bytes=round(cost.bytes_per_tile * (plan.table.num_rows + stored)),
         seconds=cost.seconds,

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
@@ -67,6 +68,7 @@ class Pending:
 
     def __iter__(self) -> Iterator[Job]:
         chosen = _chooser(self.wanted.names)
+        by_image = "sentinel2" in self.wanted.names
         for begin in range(0, len(self.rows), _AT_ONCE):
             stretch = slice(begin, begin + _AT_ONCE)
             tiles = self.wanted.tiles.take(pa.array(self.rows[stretch])).to_pydict()
@@ -76,7 +78,8 @@ class Pending:
             for tile, choice, whole, anchor, date in zip(places, *rest, strict=True):
                 names = chosen(choice)
                 here = tuple(name for name in self.require if name in names)
-                yield Job(tile, names, date, here, anchor, chosen(whole & ~choice))
+                day = anchor if by_image else anchor_date(date, tile.lat)
+                yield Job(tile, names, date, here, day, chosen(whole & ~choice))
 
 
 def wanted(config: BuildConfig, plan: Plan) -> Wanted:

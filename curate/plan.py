@@ -9,20 +9,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import shapely
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import TILES
-from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, Assignment
+from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment
 from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import Tiles, cells_at, centres, tiles_at
+from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.overlap import keep_apart
 from mmearth.curate.recipes import SPLIT_RULES
 from mmearth.curate.source import Label, Source
+from mmearth.curate.told import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,12 @@ class TaskPlan:
     """Left out: training tiles too near a test."""
     splits: dict[str, int]
     """Tiles by split."""
+    n_far_buffer: int
+    """Of `n_buffer`: those with no tile of a test within the buffer; see `splits.default`."""
+    n_undated: int
+    """Tiles that neither their label nor the configuration asks a date for."""
+    notes: tuple[str, ...]
+    """What the reader of the labels tells: what it left out, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,8 @@ def _plan_task(
     task: str, config: BuildConfig, source: Source, base: Path
 ) -> tuple[pa.Table, TaskPlan]:
     task_config = config.tasks[task]
-    labels = read_labels(task, task_config, source, base, config.seed)
+    with told() as notes:
+        labels = read_labels(task, task_config, source, base, config.seed, config.quirks)
     lon = np.fromiter((label.lon for label in labels), np.float64, len(labels))
     lat = np.fromiter((label.lat for label in labels), np.float64, len(labels))
     on_grid = np.flatnonzero(np.isfinite(lon) & (lat >= UTM_SOUTH) & (lat <= UTM_NORTH))
@@ -98,7 +107,8 @@ def _plan_task(
     rule = task_config.split.rule or SPLIT_RULES[config.recipe]
     assignment = RULES[rule](tiles, config.seed, task_config.split.buffer_m)
     planned = np.flatnonzero(assignment.split != LEFT_OUT)
-    table = _table(task, tiles[planned], [labels[i] for i in usable[kept][planned]], assignment)
+    chosen = [labels[i] for i in usable[kept][planned]]
+    table = _table(task, tiles[planned], chosen, assignment, config.date)
     report = TaskPlan(
         task,
         n_places=len(labels),
@@ -107,8 +117,26 @@ def _plan_task(
         n_overlapping=len(usable) - len(tiles),
         n_buffer=len(tiles) - len(planned),
         splits={name: int(np.count_nonzero(assignment.split == name)) for name in SPLITS},
+        n_far_buffer=_far_from_tests(tiles, assignment, task_config.split.buffer_m),
+        n_undated=table["date"].null_count,
+        notes=tuple(notes),
     )
     return table, report
+
+
+def _far_from_tests(tiles: Tiles, assignment: Assignment, buffer_m: float) -> int:
+    """Return how many of the tiles that the buffer leaves out have no test tile in their buffer."""
+    left_out = tiles[assignment.split == LEFT_OUT]
+    tests = tiles[np.isin(assignment.split, TESTS)]
+    if not len(left_out) or not len(tests):
+        return len(left_out)
+    tree = shapely.STRtree(shapely.box(*lonlat_bounds(tests).T))
+    west, south, east, north = lonlat_bounds(left_out, buffer_m).T
+    found = [
+        tree.query(shapely.box(west + turn, south, east + turn, north), "intersects")[0]
+        for turn in (-360.0, 0.0, 360.0)
+    ]
+    return len(left_out) - len(np.unique(np.concatenate(found)))
 
 
 def _valid(task: str, values: Sequence[float | None]) -> NDArray[np.bool_]:
@@ -123,7 +151,9 @@ def _valid(task: str, values: Sequence[float | None]) -> NDArray[np.bool_]:
     return good
 
 
-def _table(task: str, tiles: Tiles, labels: Sequence[Label], assignment: Assignment) -> pa.Table:
+def _table(
+    task: str, tiles: Tiles, labels: Sequence[Label], assignment: Assignment, date: str | None
+) -> pa.Table:
     """Return the rows of one task.
 
     Args:
@@ -131,6 +161,7 @@ def _table(task: str, tiles: Tiles, labels: Sequence[Label], assignment: Assignm
         tiles: Those that are planned: none that the buffer leaves out.
         labels: One a tile.
         assignment: Of these tiles and of those left out, in one order.
+        date: Asked for where a label has none.
     """
     lons, lats = centres(tiles)
     planned = assignment.split != LEFT_OUT
@@ -146,7 +177,7 @@ def _table(task: str, tiles: Tiles, labels: Sequence[Label], assignment: Assignm
         "lon": lons,
         "lat": lats,
         "cell": _joined(*cells_at(lons, lats)),
-        "date": [label.date for label in labels],
+        "date": [label.date or date for label in labels],
         "split": assignment.split[planned],
         "train_5": assignment.train_5[planned],
         "train_50": assignment.train_50[planned],

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import datetime
 
+from mmearth.catalog.anchor import YEAR, intervals, leaf_season
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.recipes import Quirks
 
 Interval = tuple[str, str]
 """First day and the day after the last, `YYYY-MM-DD` each."""
-
-YEAR = 2020
-"""The published year (MMEarth-Bench §3)."""
-# First and last days of the published seasons (MMEarth-Bench §3, date windows).
-_NORTH = (((5, 1), (9, 30)),)
-_SOUTH = (((1, 1), (3, 31)), ((11, 1), (12, 31)))
 
 
 def season(lat: float, quirks: Quirks, year: int = YEAR) -> tuple[Interval, ...]:
@@ -25,10 +20,8 @@ def season(lat: float, quirks: Quirks, year: int = YEAR) -> tuple[Interval, ...]
         quirks: With `ends_excluded` the last day of each interval is left out.
         year: Of all intervals.
     """
-    return tuple(
-        _interval(datetime.date(year, *first), datetime.date(year, *last), quirks.ends_excluded)
-        for first, last in (_NORTH if lat >= 0 else _SOUTH)
-    )
+    found = leaf_season(lat, year)
+    return tuple(_interval(first, last, quirks.ends_excluded) for first, last in found)
 
 
 def around(date: str, days: int) -> tuple[Interval, ...]:
@@ -42,17 +35,12 @@ def around(date: str, days: int) -> tuple[Interval, ...]:
     Raises:
         ConfigError: It is neither, ends before it begins, or lies at an end of the calendar.
     """
+    reach = datetime.timedelta(0 if "/" in date else days)
     try:
-        if "/" not in date:
-            day, reach = _day(date), datetime.timedelta(days)
-            return (_interval(day - reach, day + reach, False),)
-        ends = [part.partition("/") for part in date.split(",")]
-        found = tuple(_interval(_day(first), _day(last), False) for first, _, last in ends)
+        found = intervals(date)
+        return tuple(_interval(first - reach, last + reach, False) for first, last in found)
     except OverflowError as exc:
         raise ConfigError(f"found the date {date!r}; expected one of the years 2 to 9998") from exc
-    if any(first >= after for first, after in found):
-        raise ConfigError(f"found the dates {date!r}; expected none to end before it begins")
-    return found
 
 
 def days_off(date: str, when: str) -> int:
@@ -65,13 +53,8 @@ def days_off(date: str, when: str) -> int:
     Raises:
         ConfigError: One of them is no date.
     """
-    day, best = _day(date), None
-    for first, after in around(when, 0):
-        last = _day(after) - datetime.timedelta(1)
-        off = max((_day(first) - day).days, (day - last).days, 0)
-        best = off if best is None else min(best, off)
-    assert best is not None  # there is one interval at least
-    return best
+    ((day, _),) = intervals(date)
+    return min(max((first - day).days, (day - last).days, 0) for first, last in intervals(when))
 
 
 def days_of(when: str) -> list[str]:
@@ -81,21 +64,11 @@ def days_of(when: str) -> list[str]:
         ConfigError: It is no date and no interval.
     """
     days = set()
-    for first, after in around(when, 0):
-        begin, end = _day(first).toordinal(), _day(after).toordinal()
-        days |= {datetime.date.fromordinal(day).isoformat() for day in range(begin, end)}
-    return sorted(days)
+    for first, last in intervals(when):
+        days |= set(range(first.toordinal(), last.toordinal() + 1))
+    return [datetime.date.fromordinal(day).isoformat() for day in sorted(days)]
 
 
 def _interval(first: datetime.date, last: datetime.date, last_excluded: bool) -> Interval:
     after = last if last_excluded else last + datetime.timedelta(1)
     return first.isoformat(), after.isoformat()
-
-
-def _day(text: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError as exc:
-        raise ConfigError(
-            f"found the date {text!r}; expected YYYY-MM-DD or YYYY-MM-DD/YYYY-MM-DD"
-        ) from exc

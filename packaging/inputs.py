@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import FormatError, IntegrityError
 from mmearth.catalog.hilbert import row_key
 from mmearth.catalog.modalities import MODALITIES
@@ -62,24 +64,35 @@ def read_inputs(root: Path, task: str, require: tuple[str, ...]) -> TaskInputs:
     Raises:
         FormatError: A table is missing or of another version.
     """
-    planned = read_table(root / "tiles.parquet", root=root).to_pylist()
-    tiles = [row for row in planned if row["task"] == task]
+    table = read_table(root / "tiles.parquet", root=root)
+    asked = _asked(table)
+    tiles = table.filter(pc.equal(table["task"], task)).to_pylist()
     observed = _by_tile(root, {row["tile"] for row in tiles})
     needed = [*require, *([task] if TASKS[task].level == "pixel" else [])]
     dropped: dict[str, str] = {}
     found = []
     for row in tiles:
         observations = observed.get(row["tile"], {})
-        lacking = [name for name in needed if _state(observations, name) != "done"]
-        date = _date(row, observations)
-        if lacking:
-            reason = observations.get(lacking[0], {}).get("reason") or "it was not collected"
-            dropped[row["tile"]] = f"no {lacking[0]}: {reason}"
-        elif date is None:
-            dropped[row["tile"]] = "no date: neither Sentinel-2 nor the label has one"
-        else:
+        reason = _why_none(observations, needed)
+        if reason is None:
+            date = _date(asked.get(row["tile"]), row["lat"], observations)
             found.append((row, observations, date))
+        else:
+            dropped[row["tile"]] = reason
     return TaskInputs(_ordered(found), dropped)
+
+
+def count_reasons(dropped: dict[str, str]) -> dict[str, int]:
+    """Return why tiles make no sample → how many, the most frequent first.
+
+    Reasons that differ in what follows `no sentinel2` alone, as an Earth Engine tile's number of
+    scenes does, count together, under the most frequent of them.
+    """
+    by_head: dict[str, Counter[str]] = {}
+    for reason in dropped.values():
+        by_head.setdefault(reason.partition(":")[0], Counter())[reason] += 1
+    counted = {max(sorted(c), key=c.__getitem__): c.total() for c in by_head.values()}
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
 def load_sample(root: Path, task: str, planned: Planned) -> Sample:
@@ -129,12 +142,36 @@ def _state(observations: dict[str, Row], name: str) -> str | None:
     return observations[name]["state"] if name in observations else None
 
 
-def _date(tile: Row, observations: dict[str, Row]) -> str | None:
-    """Return the anchor date: Sentinel-2's, or the label's where there is no Sentinel-2."""
-    anchor = observations.get("sentinel2")
-    if anchor is not None and anchor["state"] == "done" and anchor["acquired"]:
-        return str(anchor["acquired"])
-    return None if tile["date"] is None else str(tile["date"])
+def _why_none(observations: dict[str, Row], needed: list[str]) -> str | None:
+    """Return why a tile makes no sample; None where it makes one."""
+    for name in needed:
+        if _state(observations, name) != "done":
+            reason = observations.get(name, {}).get("reason") or "it was not collected"
+            return f"no {name}: {reason}"
+    rows = [row for name, row in observations.items() if name in MODALITIES]
+    if any(row["state"] == "done" for row in rows):
+        return None
+    reasons = sorted({row["reason"] for row in rows if row["reason"]})
+    return f"no layer: {reasons[0] if reasons else 'nothing was collected'}"
+
+
+def _asked(tiles: pa.Table) -> dict[str, str]:
+    """Return tile → the date that was asked for; of several tasks' the earlier task's."""
+    dated = tiles.select(["task", "tile", "date"]).filter(pc.is_valid(tiles["date"]))
+    found: dict[str, str] = {}
+    for task in TASKS:
+        rows = dated.filter(pc.equal(dated["task"], task))
+        for tile, date in zip(rows["tile"].to_pylist(), rows["date"].to_pylist(), strict=True):
+            found.setdefault(tile, date)
+    return found
+
+
+def _date(asked: str | None, lat: float, observations: dict[str, Row]) -> str:
+    """Return the anchor date: the image's, or where there is none that of what was asked for."""
+    image = observations.get("sentinel2")
+    if image is not None and image["state"] == "done" and image["acquired"]:
+        return str(image["acquired"])
+    return anchor_date(asked, lat)
 
 
 def _ordered(found: list[tuple[Row, dict[str, Row], str]]) -> list[Planned]:

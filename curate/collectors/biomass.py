@@ -7,10 +7,10 @@ from typing import Any
 
 import ee
 
+from mmearth.catalog.anchor import YEAR
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.sample import Observation
 from mmearth.curate.collectors.collector import Collector, Facts, Place, Seen, of_pixels
-from mmearth.curate.seasons import YEAR
 
 TABLES = "LARSE/GEDI/GEDI04_A_002"
 """The folder of GEDI L4A's tables, one a granule."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import math
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
+from mmearth.curate.labels.dates import asked_date
 from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.ranges import species_in_ranges
@@ -118,6 +118,9 @@ def _date(table: Table, row: int) -> str | None:
     if "date" not in table.text or (text := table.text["date"][row].as_py()) is None:
         return None
     try:
-        return datetime.date.fromisoformat(text[:10]).isoformat()
-    except ValueError as exc:
-        raise ConfigError(f"{table.cell('date', row)}, expected a date YYYY-MM-DD") from exc
+        return asked_date(text)
+    except ConfigError as exc:
+        raise ConfigError(
+            f"{table.cell('date', row)}, expected a date YYYY-MM-DD, or intervals "
+            "YYYY-MM-DD/YYYY-MM-DD separated by commas"
+        ) from exc

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.limit import LocalLimit
-from mmearth.curate.recipes import quirks_of
 from mmearth.curate.source import Source
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.synthetic import Synthetic
@@ -17,8 +15,6 @@ from mmearth.curate.sources.synthetic import Synthetic
 if TYPE_CHECKING:
     from mmearth.curate.config import BuildConfig
     from mmearth.curate.sources.earthengine.source import EarthEngine
-
-_LOG = logging.getLogger(__name__)
 
 
 def _synthetic(config: BuildConfig, base: Path) -> Source:
@@ -42,8 +38,8 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     kind: Any = config.source
     access = access_of_environment()
     limit = LocalLimit(access.in_flight, access.per_second)
-    quirks, tag = quirks_of(config.recipe, kind.quirks), workload_tag(config.name, config.sha256)
-    return EarthEngine(quirks, kind.days, access, limit, tag=tag)
+    tag = workload_tag(config.name, config.sha256)
+    return EarthEngine(config.quirks, kind.days, access, limit, tag=tag)
 
 
 SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {
@@ -83,11 +79,8 @@ def painter(config: BuildConfig, base: Path, scratch: Path) -> Callable[[Source]
     if task is None or task.gedi is None:
         return lambda source: source
     from mmearth.curate.labels.gedi import keep_footprints
-    from mmearth.curate.labels.gedi.footprints import open_footprints
     from mmearth.curate.labels.gedi.painted import Painted
 
     path = keep_footprints(task.gedi, base, scratch)
-    counts = open_footprints(path).counts
-    _LOG.log(logging.WARNING if counts.untested else logging.INFO, "GEDI footprints: %s", counts)
-    quirks = quirks_of(config.recipe, getattr(config.source, "quirks", {}))
-    return lambda source: Painted(source, path, quirks.labels_in_circle, quirks.leaf_days_late)
+    in_circle = config.quirks.labels_in_circle
+    return lambda source: Painted(source, path, in_circle)

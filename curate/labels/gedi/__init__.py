@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.gedi.balance import choose
 from mmearth.curate.labels.gedi.files import Granule, find_granules
 from mmearth.curate.labels.gedi.footprints import (
@@ -15,17 +17,19 @@ from mmearth.curate.labels.gedi.footprints import (
     gather,
     write_footprints,
 )
+from mmearth.curate.labels.gedi.paint import seasons
 from mmearth.curate.labels.gedi.painted import TASK, Painted
 from mmearth.curate.labels.gedi.quality import Counts
 from mmearth.curate.labels.gedi.read import Columns, read_granule
 from mmearth.curate.places import GediPlaces
 from mmearth.curate.source import Label, Source
 
+_LOG = logging.getLogger(__name__)
 _FORMAT = 1  # of the kept files: another number makes them again
 
 
 def gedi_labels(
-    task: str, config: GediPlaces, source: Source, base: Path, seed: int
+    task: str, config: GediPlaces, source: Source, base: Path, seed: int, days_late: bool = False
 ) -> list[Label]:
     """Return places at footprints, balanced over biomes and ecoregions where those are given.
 
@@ -35,9 +39,11 @@ def gedi_labels(
         source: When it paints footprints (`Painted`), those are used and no granule is read again.
         base: Directory that relative paths start from.
         seed: The same seed chooses the same places, in whatever order the granules are named.
+        days_late: Count the days of seasons as in the published data; see `paint.seasons`.
 
     Returns:
-        Places whose `label_id` is the shot number.
+        Places whose `label_id` is the shot number, and whose date is when the trees of the tile
+        there have leaves.
 
     Raises:
         ConfigError: A file is missing, no shot passes the tests, or the task is another one.
@@ -47,11 +53,13 @@ def gedi_labels(
         raise ConfigError(f"tasks.{task}: gedi: gives places of {TASK} only; give another kind")
     footprints = source.footprints if isinstance(source, Painted) else read_footprints(config, base)
     _refuse_none(footprints, config)
+    _LOG.info("tasks.%s: GEDI: %s", task, footprints.counts)
     regions = None if config.ecoregions is None else base / config.ecoregions
     chosen = choose(footprints, config.count, regions, seed)
-    columns = (footprints.lon, footprints.lat, footprints.shot)
-    rows = zip(*(column[chosen].tolist() for column in columns), strict=True)
-    return [Label(lon, lat, label_id=str(shot)) for lon, lat, shot in rows]
+    lon, lat, shot = (c[chosen] for c in (footprints.lon, footprints.lat, footprints.shot))
+    when = (",".join(seasons(footprints, tile, days_late)) for tile in tiles_at(lon, lat))
+    rows = zip(lon.tolist(), lat.tolist(), when, shot.tolist(), strict=True)
+    return [Label(x, y, date=date or None, label_id=str(n)) for x, y, date, n in rows]
 
 
 def read_footprints(config: GediPlaces, base: Path) -> Footprints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.labels.gedi.footprints import Footprints, open_footprints
-from mmearth.curate.labels.gedi.paint import CIRCLE_M, dates, paint, seasons
+from mmearth.curate.labels.gedi.paint import CIRCLE_M, dates, paint
 from mmearth.curate.source import Farsighted, Label, Outcome, Source, Visit
 
 TASK = "biomass"
@@ -22,16 +23,13 @@ TASK = "biomass"
 class Painted:
     """A source that answers `biomass` from footprints, and all else as the wrapped one does."""
 
-    def __init__(
-        self, source: Source, path: Path, labels_in_circle: bool = False, days_late: bool = False
-    ) -> None:
+    def __init__(self, source: Source, path: Path, labels_in_circle: bool = False) -> None:
         """Wrap a source.
 
         Args:
             source: Answers everything but biomass.
             path: File of footprints (`keep_footprints`); every process maps it on its own.
             labels_in_circle: Paint within 650 m of the centre only, as in the published data.
-            days_late: Count the days of seasons as in the published data; see `paint.seasons`.
 
         Raises:
             FormatError: The file is broken.
@@ -39,7 +37,6 @@ class Painted:
         self._source = source
         self._path = path.resolve()
         self._circle_m = CIRCLE_M if labels_in_circle else None
-        self._days_late = days_late
         self._key = self.footprints.key
 
     @property
@@ -62,10 +59,6 @@ class Painted:
         """SHA-256 of the wrapped source's, of the granules and of how they are painted."""
         return sha256_bytes(f"{self._source.fingerprint} {self._key} {self._circle_m}".encode())
 
-    def seasons(self, tile: Tile) -> tuple[str, ...]:
-        """Return when the trees of a tile have leaves; see `paint.seasons`."""
-        return seasons(self.footprints, tile, self._days_late)
-
     def observe(
         self,
         tile: Tile,
@@ -75,7 +68,7 @@ class Painted:
         settled: Sequence[str] = (),
     ) -> dict[str, Outcome]:
         """Observe modalities, and pixel-level targets, over one tile; see `Source.observe`."""
-        visit = self._asked(Visit(tile, tuple(wanted), date, anchor, tuple(settled)))
+        visit = _others(Visit(tile, tuple(wanted), date, anchor, tuple(settled)))
         outcomes: dict[str, Outcome] = {}
         if visit.wanted:
             rest = visit.anchor, visit.settled
@@ -91,16 +84,7 @@ class Painted:
     def look_ahead(self, visits: Sequence[Visit]) -> None:
         """Tell the wrapped source what it will be asked for; see `Farsighted`."""
         if isinstance(self._source, Farsighted):
-            self._source.look_ahead([self._asked(visit) for visit in visits])
-
-    def _asked(self, visit: Visit) -> Visit:
-        """Return what the wrapped source is asked for: footprints in leaf decide the season."""
-        others = tuple(name for name in visit.wanted if name != TASK)
-        date = visit.date
-        if date is None and TASK in (*visit.wanted, *visit.settled):
-            date = ",".join(self.seasons(visit.tile)) or None
-        settled = tuple(name for name in visit.settled if name != TASK)
-        return Visit(visit.tile, others, date, visit.anchor, settled)
+            self._source.look_ahead([_others(visit) for visit in visits])
 
     def _paint(self, tile: Tile) -> Outcome:
         footprints = self.footprints
@@ -115,3 +99,11 @@ class Painted:
             ", ".join(sorted({footprints.products[i] for i in granules})),
             tuple(footprints.granules[i] for i in granules),
         )
+
+
+def _others(visit: Visit) -> Visit:
+    """Return what the wrapped source is asked for."""
+    wanted, settled = (
+        tuple(name for name in names if name != TASK) for names in (visit.wanted, visit.settled)
+    )
+    return replace(visit, wanted=wanted, settled=settled)

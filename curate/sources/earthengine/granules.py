@@ -11,10 +11,10 @@ import ee
 import shapely
 from shapely.geometry import shape
 
+from mmearth.catalog.anchor import YEAR
 from mmearth.catalog.errors import MMEarthError, RefusedError, UnavailableError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.biomass import INDEX, TABLES
-from mmearth.curate.seasons import YEAR
 from mmearth.curate.sources.earthengine.service import Service
 
 _log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.sample import Observation
@@ -86,26 +87,27 @@ class Files:
     ) -> dict[str, Outcome]:
         """Observe modalities, and pixel-level targets, over one tile; see `Source.observe`."""
         outcomes: dict[str, Outcome] = {}
-        date = anchor or date
         # Sentinel-2 fixes the date that the others follow.
-        for name in sorted(wanted, key=lambda name: name != "sentinel2"):
-            try:
-                outcomes[name] = self._one(name, tile, date)
-            except MMEarthError as exc:
-                # The reason is published: it names files from the root on, not this machine's path.
-                reason = type(exc)(str(exc).replace(f"{self._root}/", ""))
-                outcomes[name] = reason
-            found = outcomes[name]
-            if name == "sentinel2" and isinstance(found, Observation) and found.acquired:
-                date = found.acquired
+        if "sentinel2" in wanted:
+            found = outcomes["sentinel2"] = self._outcome("sentinel2", tile, anchor or date)
+            anchor = found.acquired if isinstance(found, Observation) else anchor
+        day = anchor or anchor_date(date, tile.lat)
+        for name in wanted:
+            if name != "sentinel2":
+                outcomes[name] = self._outcome(name, tile, day)
         return outcomes
+
+    def _outcome(self, name: str, tile: Tile, date: str | None) -> Outcome:
+        try:
+            return self._one(name, tile, date)
+        except MMEarthError as exc:
+            # The reason is published: it names files from the root on, not this machine's path.
+            return type(exc)(str(exc).replace(f"{self._root}/", ""))
 
     def _one(self, name: str, tile: Tile, date: str | None) -> Observation:
         if name == "geolocation":
             return encode.geolocation(tile)
-        if name == "month":
-            if date is None:
-                raise NoDataError("no anchor date: neither Sentinel-2 nor the label has one")
+        if name == "month" and date is not None:
             return encode.month(date)
         if name in self._config.polygons:
             return self._class(name, tile)

@@ -18,7 +18,7 @@ def observation(name: str, index: Index, tile: Tile, date: str | None, source: s
         name: Of the modality or task.
         index: Its files.
         tile: Where.
-        date: The anchor date, or intervals; see `Source.observe`.
+        date: The anchor date; of Sentinel-2, which fixes it, what is asked for, or None.
         source: As it stands in provenance.
 
     Raises:
@@ -28,8 +28,6 @@ def observation(name: str, index: Index, tile: Tile, date: str | None, source: s
         NoDataError: No file covers the tile.
     """
     of_month = name in MODALITIES and MODALITIES[name].level == "tile"
-    if of_month and date is None:
-        raise NoDataError(f"no anchor date to take the {name} of")
     found = choose(name, index.near(tile), tile, date)
     if found is None:
         if index.broken:

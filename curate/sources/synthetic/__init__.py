@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import ConfigError, NoDataError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
@@ -114,12 +115,17 @@ class Scene:
 
     @classmethod
     def at(cls, tile: Tile, date: str | None, seed: int) -> Scene:
-        """Look at a tile; without a date one of the published season is chosen."""
+        """Look at a tile; without a date one of the published season is chosen.
+
+        Where every Sentinel-2 scene is cloudy none of them chooses the date; see `anchor_date`.
+        """
         place = visit(np.array([tile.lon]), np.array([tile.lat]), seed)
         numbers = np.arange(8, dtype=np.int64)
         luck = uniform(seed, 91, tile.epsg, tile.left, tile.top, numbers)
         chosen = date or _date(float(place.lat[0]), float(luck[0]))
-        if "/" in chosen:
+        if luck[1] < _CLOUDED:
+            chosen = anchor_date(date, tile.lat)
+        elif "/" in chosen:
             days = days_of(chosen)
             chosen = days[int(luck[0] * len(days))]
         return cls(tile, chosen, place, survey(tile, place, seed), seed, luck)

@@ -13,6 +13,7 @@ from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.places import PointsPlaces
+from mmearth.curate.recipes import Quirks
 from mmearth.curate.source import Label
 from mmearth.curate.sources.synthetic import Synthetic
 
@@ -146,5 +147,6 @@ def test_places_on_a_grid_and_of_profiles_need_no_labels_of_a_known_unit(tmp_pat
             "tasks": {"custom": places},
         }
         config = BuildConfig.model_validate(document)
-        labels = read_labels("custom", config.tasks["custom"], Synthetic(7), tmp_path, 1)
+        task = config.tasks["custom"]
+        labels = read_labels("custom", task, Synthetic(7), tmp_path, 1, Quirks())
         assert {label.value for label in labels} == values

@@ -86,6 +86,17 @@ def test_a_lost_or_shortened_file_is_asked_for_again(tmp_path: Path) -> None:
         assert {job.wanted for job in pending(everything, (), ledger, None)} == {("sentinel2",)}
 
 
+def test_without_sentinel2_the_plan_settles_the_date(tmp_path: Path) -> None:
+    planned = _wanted(6)
+    everything = replace(planned, names=("month", "biome", "biomass"))
+    with Ledger(tmp_path) as ledger:
+        anchors = [job.anchor for job in pending(everything, (), ledger, None)]
+    # Every fifth label asks for a day; the centres of the tiles are south of the equator.
+    dates = planned.tiles["date"].to_pylist()
+    assert anchors == [date or "2020-02-15" for date in dates]
+    assert {"2019-01-01", "2020-02-15"} == set(anchors)
+
+
 def test_nothing_is_planned(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([Record("32633_0_0", "month", "missing")])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import TILES
-from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.splits import LEFT_OUT, SPLITS, default
+from mmearth.catalog.tile import Tile
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.jobs import wanted
-from mmearth.curate.plan import Plan, make_plan
+from mmearth.curate.plan import Plan, TaskPlan, make_plan
 from mmearth.curate.sources.synthetic import Synthetic
 
 
@@ -102,3 +105,28 @@ def test_tiles_of_several_tasks_are_visited_once(tmp_path: Path) -> None:
     # biomass stands before soil_pH, and the tile at 10° E in zone 32 before the one at 30° E.
     assert [date for _, _, date in visits] == ["2020-06-01", None]
     assert [tile for tile, _, _ in visits] == everything.tiles["tile"].to_pylist()
+
+
+def test_tiles_that_the_buffer_leaves_out_for_nothing_are_counted(tmp_path: Path) -> None:
+    generator = random.Random(4)
+    places = [(generator.uniform(0, 20), generator.uniform(45, 55)) for _ in range(200)]
+
+    def planned(places: list[tuple[float, float]]) -> TaskPlan:
+        rows = [f"{lon},{lat},6" for lon, lat in places]
+        (tmp_path / "p.csv").write_text("\n".join(["lon,lat,ph", *rows]))
+        points = {"points": {"path": "p.csv", "value": "ph"}}
+        return make_plan(_config({"soil_pH": points}), Synthetic(), tmp_path).tasks[0]
+
+    split = default([Tile.at(*place) for place in places], 42).split
+    lon, lat = places[int(np.flatnonzero(split == LEFT_OUT)[0])]
+    # No other tile is there: it is left out for a test that nobody made.
+    alone = planned([(lon, lat)])
+    assert (alone.n_buffer, alone.n_far_buffer) == (1, 1)
+    # 4 km around it there is a place in the block that is kept for tests.
+    ring = [
+        (lon + 0.04 / 0.65 * math.cos(angle), lat + 0.04 * math.sin(angle))
+        for angle in np.linspace(0.0, 2 * math.pi, 24)
+    ]
+    tests = default([Tile.at(*place) for place in ring], 42).split == "random_test"
+    beside = planned([(lon, lat), ring[int(np.flatnonzero(tests)[0])]])
+    assert (beside.n_buffer, beside.n_far_buffer, beside.splits["random_test"]) == (1, 0, 1)

@@ -163,15 +163,13 @@ def test_painted_answers_biomass_alone(write_granule: WriteGranule, tmp_path: Pa
 
 def test_painted_with_published_quirks(write_granule: WriteGranule, tmp_path: Path) -> None:
     write_granule(**_at((5, 5), (640, 640)), shot_number=[1, 2], agbd=[1, 2])
-    ours, published = _painted(tmp_path), _painted(tmp_path, labels_in_circle=True, days_late=True)
+    ours, published = _painted(tmp_path), _painted(tmp_path, labels_in_circle=True)
     counts = []
     for source in (ours, published):
         found = source.observe(TILE, ("biomass",), None)["biomass"]
         assert isinstance(found, Observation)
         counts.append(int((found.array > 0).sum()))
     assert counts == [2, 1]
-    assert ours.seasons(TILE) == ("2020-04-09/2020-10-26",)
-    assert published.seasons(TILE) == ("2020-04-10/2020-10-26",)
     assert ours.fingerprint != published.fingerprint
 
 
@@ -216,7 +214,7 @@ def test_kept_footprints(write_granule: WriteGranule, tmp_path: Path) -> None:
 def test_none_can_be_kept_too(write_granule: WriteGranule, tmp_path: Path) -> None:
     write_granule("a.h5", degrade_flag=[1, 1, 1])
     source = _painted(tmp_path)
-    assert len(source.footprints) == 0 and source.seasons(TILE) == ()
+    assert len(source.footprints) == 0
     with pytest.raises(ConfigError, match="no GEDI shot passes"):
         gedi_labels("biomass", EVERY, source, tmp_path, 1)
 

@@ -193,11 +193,14 @@ def test_labels_are_footprints(write_granule: WriteGranule, four: Path, tmp_path
     )
     config = GediPlaces(granules=("*.h5",), ecoregions=four.name, count=100)
     labels = gedi_labels("biomass", config, Synthetic(1), tmp_path, 1)
+    leaves = "2020-04-09/2020-10-26"  # days 100 and 300 of a leap year
     assert labels == [
-        Label(10.5, 0.5, label_id="11"),
-        Label(14.5, 0.5, label_id="13"),
-        Label(12.5, 0.5, label_id="12"),
+        Label(10.5, 0.5, date=leaves, label_id="11"),
+        Label(14.5, 0.5, date=leaves, label_id="13"),
+        Label(12.5, 0.5, date=leaves, label_id="12"),
     ]
+    late = gedi_labels("biomass", config, Synthetic(1), tmp_path, 1, days_late=True)
+    assert {label.date for label in late} == {"2020-04-10/2020-10-26"}
     every = config.model_copy(update={"ecoregions": None})
     found = gedi_labels("biomass", every, Synthetic(1), tmp_path, 1)
     assert {label.label_id for label in found} == {"11", "12", "13", "14"}

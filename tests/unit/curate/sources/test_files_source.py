@@ -245,9 +245,14 @@ def test_sentinel2_gives_the_others_their_month(tmp_path: Path) -> None:
     assert seen(found["month"]).acquired == "2020-06-01"
 
 
-def test_without_any_date_there_is_no_month(tmp_path: Path) -> None:
-    found = source(tmp_path).observe(TILE, ["month", "geolocation"], None)
-    assert "no anchor date" in failed(found["month"], NoDataError)
+def test_without_any_date_the_leaf_season_decides(tmp_path: Path) -> None:
+    south = Tile(32733, 500_000, 5_000_000)
+    for tile, day in ((TILE, "2020-07-16"), (south, "2020-02-15")):
+        found = source(tmp_path).observe(tile, ["month"], None)["month"]
+        assert (seen(found).acquired, seen(found).source_ids) == (day, (day,))
+    asked = source(tmp_path).observe(TILE, ["month"], "2019-03-01/2019-03-31")["month"]
+    assert seen(asked).acquired == "2019-03-16"
+    found = source(tmp_path).observe(TILE, ["geolocation"], None)
     assert seen(found["geolocation"]).array[2] == pytest.approx(np.cos(np.deg2rad(TILE.lat)))
 
 

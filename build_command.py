@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,8 +96,10 @@ def command(
 
 def _tell(summary: Summary) -> None:
     """Say on standard error what the build came to."""
+    from mmearth.curate.plan_text import wrapped
+
     for note in summary.notes:
-        click.echo(textwrap.fill(note, 100, subsequent_indent="  "), err=True)
+        click.echo(wrapped(note), err=True)
     for task, count in summary.samples.items():
         splits = ", ".join(f"{name} {n}" for name, n in summary.splits[task].items())
         n_tiles = sum(summary.tiles[task].values())

@@ -32,13 +32,15 @@ def plan(config: str, calibrate: int, as_json: bool) -> None:
     Tiles by task and split, bytes, time, requests.
     """
     from mmearth.curate.estimate import estimate
-    from mmearth.curate.plan_text import show
+    from mmearth.curate.plan_text import costs, notes, table
 
     found = estimate(Path(config), calibrate)
     if as_json:
         options.echo_json(found.to_json())
         return
-    show(found)
+    options.echo_table(*table(found))
+    for line in ["", *notes(found), *costs(found)]:
+        click.echo(line)
     for problem in found.problems:
         click.echo(f"cannot be used: {problem}", err=True)
 

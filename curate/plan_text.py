@@ -1,46 +1,26 @@
-"""What `mmearth curate plan` prints."""
+"""What `mmearth curate plan` says."""
 
 from __future__ import annotations
 
 import textwrap
 
-import click
-
-from mmearth.catalog import options
 from mmearth.catalog.anchor import anchor_date
 from mmearth.curate.estimate import Estimate
 from mmearth.curate.plan import TaskPlan
 
+WIDTH = 100
+"""Of a line, in characters."""
 
-def show(found: Estimate) -> None:
-    """Print a plan and what it would cost, on standard output."""
+
+def table(found: Estimate) -> tuple[list[str], list[list[object]]]:
+    """Return the header and a row a task: what became of its places."""
     splits = list(found.tasks[0].splits)
     header = ["task", "places", "beyond UTM", "invalid", "overlapping", "in buffer", *splits]
-    options.echo_table(header, [_row(task) for task in found.tasks])
-    click.echo()
-    for line in _lines(found):
-        click.echo(textwrap.fill(line, 100, subsequent_indent="  ", break_long_words=False))
-    click.echo(f"{found.n_tiles} tiles × {len(found.modalities)} modalities")
-    click.echo(f"about {found.bytes / 1e9:.2f} GB, store and shards together")
-    if found.requests is None:
-        click.echo(
-            f"about {found.seconds:.0f} s of one core's work, tried on {found.n_tried} tiles"
-        )
-        return
-    charged = "unknown (see --calibrate)"
-    if found.eecu_hours is not None:
-        charged = f"about {found.eecu_hours:.2f}, tried on {found.n_tried} tiles"
-    click.echo(f"about {found.requests} requests, {found.seconds:.0f} s at best")
-    click.echo(f"EECU-hours: {charged}")
+    return header, [_row(task) for task in found.tasks]
 
 
-def _row(task: TaskPlan) -> list[object]:
-    left_out = (task.n_beyond_utm, task.n_invalid, task.n_overlapping, task.n_buffer)
-    return [task.task, task.n_places, *left_out, *task.splits.values()]
-
-
-def _lines(found: Estimate) -> list[str]:
-    """Return what a reader of the table would not guess."""
+def notes(found: Estimate) -> list[str]:
+    """Return what a reader of the table would not guess, each in lines of WIDTH."""
     lines = [note for task in found.tasks for note in task.notes]
     n_buffer = sum(task.n_buffer for task in found.tasks)
     n_far = sum(task.n_far_buffer for task in found.tasks)
@@ -57,4 +37,32 @@ def _lines(found: Estimate) -> list[str]:
             f"{anchor_date(None, 1.0)}, south of the equator {anchor_date(None, -1.0)} "
             "(date: sets another)"
         )
-    return lines
+    return [wrapped(line) for line in lines]
+
+
+def costs(found: Estimate) -> list[str]:
+    """Return what a build would take."""
+    lines = [
+        f"{found.n_tiles} tiles × {len(found.modalities)} modalities",
+        f"about {found.bytes / 1e9:.2f} GB, store and shards together",
+    ]
+    if found.requests is None:
+        work = f"about {found.seconds:.0f} s of one core's work"
+        return [*lines, f"{work}, tried on {found.n_tried} tiles"]
+    charged = "unknown (see --calibrate)"
+    if found.eecu_hours is not None:
+        charged = f"about {found.eecu_hours:.2f}, tried on {found.n_tried} tiles"
+    lines.append(f"about {found.requests} requests, {found.seconds:.0f} s at best")
+    return [*lines, f"EECU-hours: {charged}"]
+
+
+def wrapped(line: str) -> str:
+    """Return a sentence in lines of WIDTH, all but the first indented; words stay whole."""
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _row(task: TaskPlan) -> list[object]:
+    left_out = (task.n_beyond_utm, task.n_invalid, task.n_overlapping, task.n_buffer)
+    return [task.task, task.n_places, *left_out, *task.splits.values()]

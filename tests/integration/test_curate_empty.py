@@ -34,7 +34,7 @@ def _config(directory: Path, places: str, **more: Any) -> Path:
         crs="EPSG:32633",
         transform=Affine(10, 0, 490_000, 0, -10, 4_993_000),
     ) as dataset:
-        dataset.write(np.full((1, 2000, 2000), 3, np.uint8))
+        dataset.write(np.full((1, 2000, 2000), 30, np.uint8))
     (directory / "places.csv").write_text(f"lon,lat,value,id\n{places}")
     entry = {"path": "cover.tif", "product": "ESA/WorldCover/v100"}
     points = {"path": "places.csv", "value": "value", "id": "id"}

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmearth.catalog import options
+
+if TYPE_CHECKING:
+    from mmearth.curate.look import Looks
+
+_WRONG, _FAILURES = 2, 3
 
 
 @click.group()
@@ -25,24 +31,54 @@ def cli() -> None:
     metavar="N",
     help="Ask Earth Engine for N tiles, keep nothing, to learn what the rest cost.",
 )
+@click.option(
+    "--look",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Draw a window of each raster entry there, as it would be stored.",
+)
+@click.option("--strict", is_flag=True, help="End with 2 where anything is suspicious.")
 @options.as_json
-def plan(config: str, calibrate: int, as_json: bool) -> None:
-    """Show what CONFIG would collect; write nothing.
+def plan(config: str, calibrate: int, look: str | None, strict: bool, as_json: bool) -> int:
+    """Show what CONFIG would collect, and what it would read; write no dataset.
 
-    Tiles by task and split, bytes, time, requests.
+    Tiles by task and split; labels, rasters and polygons with a window of each as it would be
+    stored; bytes, time, requests. Ends with 3 where a file cannot be used.
     """
     from mmearth.curate.estimate import estimate
-    from mmearth.curate.plan_text import costs, notes, table
+    from mmearth.curate.plan_text import costs, notes, seen, table, wrapped
 
     found = estimate(Path(config), calibrate)
+    pictures = _draw(found.looks, Path(look)) if look is not None else []
     if as_json:
-        options.echo_json(found.to_json())
-        return
-    options.echo_table(*table(found))
-    for line in ["", *notes(found), *costs(found)]:
-        click.echo(line)
+        options.echo_json({**found.to_json(), "pictures": pictures})
+    else:
+        options.echo_table(*table(found))
+        for line in ["", *notes(found), *seen(found), *costs(found), *map(str, pictures)]:
+            click.echo(line)
     for problem in found.problems:
-        click.echo(f"cannot be used: {problem}", err=True)
+        click.echo(wrapped(f"cannot be used: {problem}"), err=True)
+    for warning in found.warnings:
+        click.echo(wrapped(f"look at {warning}"), err=True)
+    if strict and (found.problems or found.warnings):
+        return _WRONG
+    return _FAILURES if found.problems else 0
+
+
+def _draw(looks: Looks, directory: Path) -> list[Path]:
+    """Draw the window of every raster entry; return the pictures' paths."""
+    from mmearth.curate.view import save, window_sheet
+
+    drawn: list[Path] = []
+    for look in looks.rasters:
+        found = look.inspection
+        if found.window is not None:
+            n = sum(path.stem.startswith(found.name) for path in drawn)
+            path = directory / f"{found.name}{f'-{n + 1}' if n else ''}.png"
+            sheet = window_sheet(found.window.tile, found.window.observation, found.path)
+            save(sheet, path)
+            drawn.append(path)
+    return drawn
 
 
 @cli.command()

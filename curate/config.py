@@ -69,6 +69,15 @@ class TaskConfig(Strict):
     split: SplitConfig = SplitConfig()
     """How its tiles are split."""
 
+    @property
+    def origin(self) -> str:
+        """The kind of places, and the files that they come from, as in the configuration."""
+        kind = next(name for name in type(self).model_fields if getattr(self, name) is not None)
+        places = getattr(self, kind)
+        files = [places.path] if hasattr(places, "path") else list(getattr(places, "granules", ()))
+        ranges = getattr(places, "ranges", None)
+        return " ".join([kind, *files, *([f"ranges {ranges.path}"] if ranges else [])])
+
     @model_validator(mode="after")
     def _one_kind(self) -> TaskConfig:
         kinds = [name for name in type(self).model_fields if name != "split"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.jobs import wanted
+from mmearth.curate.look import Looks, look
 from mmearth.curate.plan import TaskPlan, make_plan
 from mmearth.curate.source import Metered, Source, Visit
 from mmearth.curate.sources import make_source
-from mmearth.curate.sources.files import Files
 from mmearth.curate.visits import AHEAD, spread
 
 _TRIED = 4
@@ -48,12 +48,21 @@ class Estimate:
     """That a metered service would be sent; None where there is none."""
     eecu_hours: float | None
     """That Earth Engine would charge; None where no tile was tried or it does not say."""
+    looks: Looks
+    """What the files are like that it would read."""
     problems: tuple[str, ...]
-    """Files of the user's that cannot be used."""
+    """What of the user's cannot be used."""
+    warnings: tuple[str, ...]
+    """What is suspicious, each with the key to look at."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        return asdict(self)
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "looks"}
+        return {
+            **plain,
+            "tasks": [asdict(task) for task in self.tasks],
+            "files": self.looks.to_json(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     plan = make_plan(config, source, config_path.parent)
     everything = wanted(config, plan)
     visits = [Visit(Tile.parse(tile), names, date) for tile, names, date in everything.planned()]
+    looks = look(config, source, plan, [visit.tile for visit in visits])
     cost = _metered(source, visits, everything.names, calibrate)
     if cost is None:
         cost = _tried(source, visits)
@@ -98,7 +108,12 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
         n_tried=cost.n_tried,
         requests=cost.requests,
         eecu_hours=cost.eecu_hours,
-        problems=tuple(source.problems) if isinstance(source, Files) else (),
+        looks=looks,
+        problems=looks.problems,
+        warnings=(
+            *(f"{task.task}: {text}" for task in plan.tasks for text in task.facts.warnings),
+            *looks.warnings,
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
+from mmearth.curate.labels.facts import LabelFacts, label_facts
 from mmearth.curate.overlap import keep_apart
 from mmearth.curate.recipes import SPLIT_RULES
 from mmearth.curate.source import Label, Source
@@ -51,6 +52,10 @@ class TaskPlan:
     """Tiles that neither their label nor the configuration asks a date for."""
     notes: tuple[str, ...]
     """What the reader of the labels tells: what it left out, and why."""
+    origin: str
+    """Where its places come from: the kind, and the files that the configuration names."""
+    facts: LabelFacts
+    """What the labels are like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,8 @@ def _plan_task(
         n_far_buffer=_far_from_tests(tiles, assignment, task_config.split.buffer_m),
         n_undated=table["date"].null_count,
         notes=tuple(notes),
+        origin=task_config.origin,
+        facts=label_facts(task, labels, "sentinel2" in config.modalities),
     )
     return table, report
 

@@ -6,6 +6,7 @@ import textwrap
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.curate.estimate import Estimate
+from mmearth.curate.look_text import blocks
 from mmearth.curate.plan import TaskPlan
 
 WIDTH = 100
@@ -21,7 +22,7 @@ def table(found: Estimate) -> tuple[list[str], list[list[object]]]:
 
 def notes(found: Estimate) -> list[str]:
     """Return what a reader of the table would not guess, each in lines of WIDTH."""
-    lines = [note for task in found.tasks for note in task.notes]
+    lines: list[str] = []
     n_buffer = sum(task.n_buffer for task in found.tasks)
     n_far = sum(task.n_far_buffer for task in found.tasks)
     n_undated = sum(task.n_undated for task in found.tasks)
@@ -40,6 +41,14 @@ def notes(found: Estimate) -> list[str]:
     return [wrapped(line) for line in lines]
 
 
+def seen(found: Estimate) -> list[str]:
+    """Return what the labels and files are like, a block each, in lines of WIDTH."""
+    lines = []
+    for first, *facts in blocks(found.tasks, found.looks):
+        lines += [wrapped(first), *(wrapped(fact, "  ") for fact in facts)]
+    return lines
+
+
 def costs(found: Estimate) -> list[str]:
     """Return what a build would take."""
     lines = [
@@ -56,10 +65,15 @@ def costs(found: Estimate) -> list[str]:
     return [*lines, f"EECU-hours: {charged}"]
 
 
-def wrapped(line: str) -> str:
-    """Return a sentence in lines of WIDTH, all but the first indented; words stay whole."""
+def wrapped(line: str, indent: str = "") -> str:
+    """Return a sentence in lines of WIDTH, all but the first indented more; words stay whole."""
     return textwrap.fill(
-        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        line,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

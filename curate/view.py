@@ -83,7 +83,27 @@ def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Imag
     panels.append(_Panel("place", _place_lines(tile, found, reasons)))
     if labels := _label_lines(root, tile):
         panels.append(_Panel("labels", labels))
-    return _compose(panels, tile, found)
+    anchor = found["sentinel2"].acquired if "sentinel2" in found else None
+    return _compose(panels, tile, anchor or "no Sentinel-2")
+
+
+def window_sheet(tile: Tile, seen: Observation, origin: str) -> Image.Image:
+    """Return one observation as a picture.
+
+    Args:
+        tile: Where.
+        seen: Of any modality, or of a pixel-level target.
+        origin: What it came from, for the title.
+    """
+    found = {seen.modality: seen}
+    panels = [
+        _pixel_panel(title, name, draw, found, {})
+        for title, name, draw in _PICTURES
+        if name in found
+    ]
+    if climate := _climate_lines(found, {}):
+        panels.append(_Panel(seen.modality, climate))
+    return _compose(panels, tile, origin)
 
 
 def save(sheet: Image.Image, path: Path) -> None:
@@ -143,19 +163,26 @@ def _pixel_panel(
 
 
 def _true_colour(array: NDArray[Any]) -> _Panel:
-    return _composite(array, (3, 2, 1), 65535.0, ("B4 B3 B2, 2 to 98 % stretch",))
+    return _composite(array, (3, 2, 1))
 
 
 def _false_colour(array: NDArray[Any]) -> _Panel:
-    return _composite(array, (7, 3, 2), 65535.0, ("B8 B4 B3, 2 to 98 % stretch",))
+    return _composite(array, (7, 3, 2))
 
 
-def _composite(
-    array: NDArray[Any], bands: tuple[int, ...], nodata: float, notes: tuple[str, ...]
-) -> _Panel:
+def _composite(array: NDArray[Any], bands: tuple[int, ...]) -> _Panel:
+    """Return a panel of three bands of Sentinel-2; one that is constant says so, and is grey."""
     values = array[list(bands)].astype(np.float64)
-    values[values == nodata] = np.nan
-    return _Panel("", _rgb(np.stack([_stretch(band) for band in values])), notes)
+    values[values == MODALITIES["sentinel2"].nodata] = np.nan
+    names = [MODALITIES["sentinel2"].bands[band].name for band in bands]
+    flat = {
+        name: known[0]
+        for name, band in zip(names, values, strict=True)
+        if (known := np.unique(band[~np.isnan(band)])).size == 1
+    }
+    notes = [f"{' '.join(names)}, 2 to 98 % stretch"]
+    notes += [f"constant: {', '.join(f'{n} {value:g}' for n, value in flat.items())}"] * bool(flat)
+    return _Panel("", _rgb(np.stack([_stretch(band) for band in values])), tuple(notes))
 
 
 def _backscatter(first: int) -> Callable[[NDArray[Any]], _Panel]:
@@ -176,9 +203,11 @@ def _ramp_of(band: int, nodata: float, unit: str) -> Callable[[NDArray[Any]], _P
     def draw(array: NDArray[Any]) -> _Panel:
         values = (array if array.ndim == 2 else array[band]).astype(np.float64)
         values[values == nodata] = np.nan
+        if np.isnan(values).all():
+            return _Panel("", ["missing", "", "no pixel has a value"])
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        note = f"{low:.1f} to {high:.1f} {unit}"
-        return _Panel("", _viridis(_range(values, low, max(high, low + 1e-6))), (note,))
+        note = f"{low:.1f} to {high:.1f} {unit}" if low < high else f"constant: {low:g} {unit}"
+        return _Panel("", _viridis(_range(values, low, high)), (note,))
 
     return draw
 
@@ -261,14 +290,13 @@ def _label_of(row: dict[str, Any]) -> list[str]:
     return ["  no label" if row["target"] is None else f"  {row['target']:.6g} {unit}".rstrip()]
 
 
-def _compose(panels: list[_Panel], tile: Tile, found: dict[str, Observation]) -> Image.Image:
+def _compose(panels: list[_Panel], tile: Tile, origin: str) -> Image.Image:
     n_columns = max(2, min(_COLUMNS, len(panels)))
     n_rows = -(-len(panels) // n_columns)
     cell_w, cell_h = _SIDE + _PAD, _HEAD + _SIDE + _FOOT
     sheet = Image.new("RGB", (n_columns * cell_w + _PAD, n_rows * cell_h + 56), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    anchor = found["sentinel2"].acquired if "sentinel2" in found else None
-    title = f"{tile.id}   {tile.lon:.4f}° {tile.lat:.4f}°   {anchor or 'no Sentinel-2'}"
+    title = f"{tile.id}   {tile.lon:.4f}° {tile.lat:.4f}°   {origin}"
     draw.text((_PAD, 14), title, _INK, ImageFont.load_default(20))
     for i, panel in enumerate(panels):
         left, top = _PAD + i % n_columns * cell_w, 50 + i // n_columns * cell_h
@@ -314,10 +342,13 @@ def _stretch(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not known.size:
         return values
     low, high = np.percentile(known, (2, 98))
-    return _range(values, float(low), max(float(high), float(low) + 1e-6))
+    return _range(values, float(low), float(high))
 
 
 def _range(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Map low to high to 0 to 1; the middle, where they are the same."""
+    if low == high:
+        return np.asarray(np.clip(values - low + 0.5, 0.0, 1.0))
     return np.asarray(np.clip((values - low) / (high - low), 0.0, 1.0))
 
 

@@ -52,9 +52,9 @@ class Files:
         }
 
     @property
-    def problems(self) -> list[str]:
-        """One sentence for each file that cannot be used, by modality."""
-        return [f"{n}: {b.reason}" for n, index in self._indices.items() for b in index.broken]
+    def root(self) -> Path:
+        """Directory that all paths start from."""
+        return self._root
 
     def index(self, name: str) -> Index:
         """Return the files of a modality, or of a pixel-level target."""

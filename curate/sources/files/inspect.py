@@ -11,13 +11,14 @@ any the middle of the first file is. Nothing is written; one window of pixels is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import ConfigError, MMEarthError
+from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
@@ -32,6 +33,7 @@ from mmearth.curate.sources.files.reading import target_of
 
 _ANY_DATE = "2020-07-01"
 """For the month of a climatology where nothing else tells a date."""
+_TRIED = 4
 _MANY_ZEROS = 0.05
 _OFFSET_DN = 900
 """No dark pixel is left in a scene whose least number is above; its offset is 1000."""
@@ -142,13 +144,17 @@ def inspect_raster(
     dates, undated = _dates(products)
     problems += undated
     window: Window | None = None
-    if products:
-        tile = next((tile for tile in tiles if own.near(tile)), None) or _middle(products[0])
+    empty: list[str] = []
+    for tile in _looked_at(own, tiles) if products else ():
         try:
             seen = observation(name, own, tile, date or (dates or [_ANY_DATE])[0], source.name)
             window = Window(tile, seen, _values(name, seen))
+            break
+        except NoDataError:
+            empty = ["nodata: no value in the windows looked at; check nodata:, bands: and crs:"]
         except MMEarthError as exc:
             problems.append(str(exc))
+            break
     facts = _bands(products[0]) if products else ()
     return Inspection(
         name=name,
@@ -160,7 +166,7 @@ def inspect_raster(
         dates=tuple(dates),
         bands=facts,
         window=window,
-        warnings=tuple(_warnings(name, entry, products, window)),
+        warnings=(*(empty if window is None else ()), *_warnings(name, entry, products, window)),
     )
 
 
@@ -173,6 +179,12 @@ def _dates(products: Sequence[Product]) -> tuple[list[str], list[str]]:
         except ConfigError as exc:
             return sorted(dates), [str(exc)]
     return sorted(dates), []
+
+
+def _looked_at(index: Index, tiles: Sequence[Tile]) -> Iterator[Tile]:
+    """Yield tiles to look at until one has a value: bounds reach farther than pixels."""
+    yield from islice((tile for tile in tiles if index.near(tile)), _TRIED)
+    yield _middle(index.products[0])
 
 
 def _middle(product: Product) -> Tile:

@@ -29,9 +29,9 @@ def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArra
         DataError: The polygon's name is no class.
         NoDataError: No polygon with a class is there.
     """
-    names, tree = _read(path, entry.field, entry.layer, entry.crs)
+    names, tree = named_polygons(path, entry)
     hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
-    if not hits.size or names[int(hits.min())].casefold() in _NO_CLASS:
+    if not hits.size or says_none(names[int(hits.min())]):
         raise NoDataError(f"no polygon of {entry.path} with a {name} holds the tile's centre")
     found = names[int(hits.min())]
     try:
@@ -39,6 +39,29 @@ def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArra
     except ConfigError as exc:
         raise DataError(f"{entry.path}: {exc}") from exc
     return np.array([code], dtype=MODALITIES[name].dtype), found
+
+
+def named_polygons(path: Path, entry: Polygons) -> tuple[list[str], shapely.STRtree]:
+    """Return the names of an entry's polygons, and the polygons, in one order.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+    return _read(path, entry.field, entry.layer, entry.crs)
+
+
+def says_none(text: str) -> bool:
+    """Return whether a polygon's name says that there is no class."""
+    return text.casefold() in _NO_CLASS
+
+
+def is_class(name: str, text: str) -> bool:
+    """Return whether a polygon's name is a class of a modality."""
+    try:
+        _IDS[name](text)
+    except ConfigError:
+        return False
+    return True
 
 
 def parts(path: Path) -> list[Path]:

@@ -187,7 +187,8 @@ def test_a_root_that_is_not_there(tmp_path: Path) -> None:
 def test_a_pattern_without_files_is_a_problem_where_nothing_else_covers(tmp_path: Path) -> None:
     cover(tmp_path / "a.tif", 3)
     files = source(tmp_path, esa_worldcover=[{"path": "2020/*.tif"}, {"path": "a.tif"}])
-    assert [p.split(" matches")[1] for p in files.problems] == [" no file; correct path: or root:"]
+    reasons = [str(broken.reason) for broken in files.index("esa_worldcover").broken]
+    assert [text.split(" matches")[1] for text in reasons] == [" no file; correct path: or root:"]
     assert seen(files.observe(TILE, ["esa_worldcover"], None)["esa_worldcover"])
     there = files.observe(FAR, ["esa_worldcover"], None)["esa_worldcover"]
     assert "2020/*.tif matches no file" in failed(there, FormatError)

@@ -1,0 +1,128 @@
+"""What a task's labels are like: how many, where, when and which values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.anchor import intervals
+from mmearth.catalog.tasks import TASKS
+from mmearth.curate.source import Label
+
+_FIRST_IMAGE = "2015-06-23"  # the launch of Sentinel-2A
+_MANY = 5
+"""Places from which on it is suspicious that all of them are alike."""
+# Medians of topsoils in g/kg are several times these; below them a table is in per cent, perhaps.
+_LOW_MEDIAN = {"soil_nitrogen": 0.3, "soil_organic_carbon": 3.0}
+_NO_IMAGE = "before the first image of Sentinel-2"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """What the labels of one task are like, before any of them is left out."""
+
+    box: tuple[float, float, float, float]
+    """Least longitude and latitude, greatest longitude and latitude, in degrees."""
+    n_dated: int
+    """Labels that ask for a date."""
+    first: str | None
+    """First day that any of them asks for; None where none does."""
+    last: str | None
+    """Last day."""
+    n_valued: int
+    """Labels with a number; 0 in tasks without."""
+    low: float | None
+    """Least number; None where there is none."""
+    middle: float | None
+    """Median."""
+    high: float | None
+    """Greatest."""
+    n_without_species: int
+    """Labels of a task of species at which none of them is present."""
+    absent: tuple[str, ...]
+    """Species of the task that are present at no label."""
+    warnings: tuple[str, ...]
+    """What is suspicious, each with the key to look at."""
+
+
+def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelFacts:
+    """Return what a task's labels are like.
+
+    Args:
+        task: A key of TASKS.
+        labels: At least one.
+        with_images: Sentinel-2 is collected.
+    """
+    places = np.array([(label.lon, label.lat) for label in labels], dtype=np.float64)
+    days = [intervals(label.date) for label in labels if label.date is not None]
+    values = np.array([x.value for x in labels if x.value is not None], dtype=np.float64)
+    present = Counter(name for label in labels for name in label.species or ())
+    many = TASKS[task].kind == "multilabel"
+    lone = sum(not label.species for label in labels) if many else 0
+    low, middle, high = np.percentile(values, (0, 50, 100)).tolist() if values.size else [None] * 3
+    west, south = np.nanmin(places, axis=0).tolist()
+    east, north = np.nanmax(places, axis=0).tolist()
+    first = min((begin for spans in days for begin, _ in spans), default=None)
+    last = max((end for spans in days for _, end in spans), default=None)
+    n_early = sum(max(end for _, end in spans).isoformat() < _FIRST_IMAGE for spans in days)
+    early = [f"date: {n_early} of {len(days)} dates lie {_NO_IMAGE}, {_FIRST_IMAGE}"]
+    return LabelFacts(
+        box=(west, south, east, north),
+        n_dated=len(days),
+        first=None if first is None else first.isoformat(),
+        last=None if last is None else last.isoformat(),
+        n_valued=int(values.size),
+        low=low,
+        middle=middle,
+        high=high,
+        n_without_species=lone,
+        absent=tuple(name for name in TASKS[task].outputs if many and not present[name]),
+        warnings=(
+            *_of_places(places),
+            *_of_values(task, values),
+            *(early if n_early and with_images else []),
+            *_of_species(lone, len(labels)),
+        ),
+    )
+
+
+def _of_places(places: NDArray[np.float64]) -> list[str]:
+    known = places[np.isfinite(places).all(axis=1)]
+    if len(known) >= _MANY and np.all(known == np.round(known)):
+        return ["lon:, lat: all places lie on whole degrees; expected several decimals"]
+    return []
+
+
+def _of_values(task: str, values: NDArray[np.float64]) -> list[str]:
+    if values.size < _MANY:
+        return []
+    low, high = TASKS[task].valid
+    found = []
+    n_invalid = int(np.count_nonzero((values < low) | (values > high)))
+    if n_invalid:
+        found.append(
+            f"value: {n_invalid} of {values.size} values lie outside {low:g} to {high:g} "
+            f"{TASKS[task].unit}, and are left out; check value: and scale:"
+        )
+    if np.ptp(values) == 0:
+        found.append(f"value: all {values.size} values are {values[0]:g}")
+    median = float(np.median(values))
+    if median < _LOW_MEDIAN.get(task, -np.inf):
+        found.append(
+            f"value: half of the values are below {median:.3g} {TASKS[task].unit}, as in a table "
+            "in per cent; if so, scale: 10"
+        )
+    return found
+
+
+def _of_species(n_without: int, n_labels: int) -> list[str]:
+    if 2 * n_without <= n_labels:
+        return []
+    return [
+        f"species: {n_without} of {n_labels} places have none of the task's species; check the "
+        "names, or the CRS of ranges:"
+    ]

@@ -6,7 +6,8 @@
     ├── StorageError                    the disk or directory refused: full, read-only
     ├── SourceError                     a source did not give what was asked
     │   ├── UnavailableError            try again: time-out, connection, server busy
-    │   │   └── AggregationsError         Earth Engine: ask for fewer tiles in one request
+    │   │   ├── AggregationsError         Earth Engine: ask for fewer tiles in one request
+    │   │   └── OutOfReachError           the service was out of reach for longer than is waited
     │   ├── AbsentError                 Earth Engine: one scene or table is not there any more
     │   ├── RefusedError                will not work until a person acts: sign-in, permission
     │   │   └── QuotaError                the budget or the service's quota is spent

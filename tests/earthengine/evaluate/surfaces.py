@@ -106,9 +106,8 @@ def _resample(image: Picture, mode: str, whole: Callable[[Array], Array] | None)
         raise refuse(f"Image.resample: Unknown resampling mode: {mode}.")
 
     def one(layer: Layer) -> Layer:
-        if mode == "bilinear" and layer.smooth is not None:
-            return replace(layer, read=layer.smooth)
-        between = through(layer.projection, layer.read, mode)
+        known = layer.smooth if mode == "bilinear" else None
+        between = known or through(layer.projection, layer.read, mode)
         fractions = whole is None and layer.kind.precision == "int"
         kind = NAMED["double"] if fractions else layer.kind
 

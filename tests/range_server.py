@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-Kind = Literal["status", "truncate", "reset", "hang", "ignore_range", "flip"]
+Kind = Literal["status", "truncate", "reset", "hang", "ignore_range", "flip", "shift", "encoded"]
 _STAMP = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
@@ -24,7 +24,8 @@ class Fault:
 
     kind: Kind
     """What happens: an error status, half a body, a reset connection, silence, a whole file in
-    place of a range, or a body whose last byte is wrong."""
+    place of a range, a body whose last byte is wrong, a range that is said to begin elsewhere, or
+    one that is said to be compressed."""
     match: str = ""
     """Of requests whose path has this in it."""
     times: int = -1
@@ -33,6 +34,8 @@ class Fault:
     """Of kind `status`."""
     retry_after_s: int | None = None
     """Goes with the status."""
+    location: str | None = None
+    """Goes with the status, too."""
 
 
 @dataclass
@@ -132,6 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {}
             if fault.retry_after_s is not None:
                 headers["Retry-After"] = str(fault.retry_after_s)
+            if fault.location is not None:
+                headers["Location"] = fault.location
             self._send(fault.status, b"", headers)
         else:
             self._serve(ours.directory / path.lstrip("/"), asked, kind)
@@ -154,7 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{size}"', "Last-Modified": _STAMP}
         partial = asked is not None and kind != "ignore_range"
         if partial:
-            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+            said = begin + 1 if kind == "shift" else begin
+            headers["Content-Range"] = f"bytes {said}-{end - 1}/{size}"
+        if kind == "encoded":
+            headers["Content-Encoding"] = "gzip"
         if kind == "flip":
             body = body[:-1] + bytes([body[-1] ^ 1])
         self._send(206 if partial else 200, body, headers, cut=kind == "truncate")

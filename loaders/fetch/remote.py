@@ -1,7 +1,7 @@
 """A dataset behind a URL: ranges over HTTP, S3 and Google Cloud Storage, asked for with patience.
 
-obstore does the asking. It is told not to repeat a request: which answers are worth another try,
-and how long to wait, is decided here, alike for every store.
+urllib3 asks over HTTP, obstore the other two. Neither repeats a request: which answers are worth
+another try, and how long to wait, is decided here, alike for every store.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from mmearth.catalog.errors import (
     RefusedError,
     UnavailableError,
 )
+from mmearth.catalog.extras import needing
 from mmearth.loaders.fetch.root import relative
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+    from mmearth.loaders.fetch.http import Http
+
 PIECE_BYTES = 8 << 20
 """The most that one request asks for, so that one time-out fits all requests."""
 _BUSY = frozenset({408, 425, 429, *range(500, 600)})
 """HTTP statuses that may pass. Source: RFC 9110 §15, RFC 6585 §4, RFC 8470 §5.2."""
-_asked_in: int | None = None  # the process whose obstore threads run; a fork of it has none
+_CONNECTIONS = 16
+_asked_in: int | None = None  # the process that has the connections and obstore's threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,10 @@ class RemoteRoot:
             )
         if not parts.hostname:
             raise ConfigError(f"{url} names no host or bucket; expected one after ://")
-        _obstore()
+        _check_installed()
         self.url = url
         self.patience = patience or Patience()
-        self._store: ObjectStore | None = None
+        self._store: ObjectStore | Http | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteRoot, (self.url, self.patience)
@@ -125,26 +129,35 @@ class RemoteRoot:
         raise refusal
 
     def _ask(self, name: str, begin: int, end: int) -> tuple[bytes, int]:
+        from mmearth.loaders.fetch.http import Http, NotAnsweredError
+
+        store = self._open()
+        if not isinstance(store, Http):
+            return self._ask_store(store, name, begin, end)
+        try:
+            return store.get(name, begin, end)
+        except NotAnsweredError as exc:
+            raise self._of_status(name, exc.status, exc.reason) from exc
+        except RefusedError as exc:
+            raise RefusedError(f"{self._where(name)}: {exc}") from exc
+
+    def _ask_store(self, store: ObjectStore, name: str, begin: int, end: int) -> tuple[bytes, int]:
         import obstore
         from obstore.exceptions import BaseError
 
-        self._open()
-        assert self._store is not None
         try:
-            answer = obstore.get(self._store, name, options={"range": (begin, end)})
+            answer = obstore.get(store, name, options={"range": (begin, end)})
             return answer.bytes().to_bytes(), answer.meta["size"]
         except FileNotFoundError as exc:
-            raise FormatError(
-                f"{self._where(name)} is not there (404); expected a complete dataset at "
-                f"{self.url}: check the URL"
-            ) from exc
+            raise self._of_status(name, 404, "") from exc
         except BaseError as exc:
             raise self._refusal(name, exc) from exc
 
-    def _open(self) -> None:
+    def _open(self) -> ObjectStore | Http:
         global _asked_in  # noqa: PLW0603 — obstore's threads are the process's own
         if _asked_in not in {None, os.getpid()}:
-            # Without this the request would wait for ever for a thread that was not copied.
+            # Without this it would wait for ever for a thread that was not copied, or share a
+            # connection with its parent.
             raise ConfigError(
                 f"{self.url} was read before this process was forked, and cannot be read after "
                 "it; start worker processes with the method `spawn` or `forkserver`"
@@ -152,8 +165,13 @@ class RemoteRoot:
         if self._store is None:
             self._store = self._new_store()
         _asked_in = os.getpid()
+        return self._store
 
-    def _new_store(self) -> ObjectStore:
+    def _new_store(self) -> ObjectStore | Http:
+        if urlsplit(self.url).scheme.lower() in {"http", "https"}:
+            from mmearth.loaders.fetch.http import Http
+
+            return Http(self.url, self.patience.timeout_s, _CONNECTIONS)
         from obstore.exceptions import BaseError
         from obstore.store import from_url
 
@@ -163,7 +181,7 @@ class RemoteRoot:
             return from_url(
                 self.url.rstrip("/"),
                 client_options={
-                    "allow_http": self.url.lower().startswith("http://") or allowed,
+                    "allow_http": allowed,
                     "timeout": timedelta(seconds=self.patience.timeout_s),
                     "connect_timeout": timedelta(seconds=min(10.0, self.patience.timeout_s)),
                 },
@@ -189,35 +207,49 @@ class RemoteRoot:
                 "variables, or AWS_SKIP_SIGNATURE=true or GOOGLE_SKIP_SIGNATURE=true for a public "
                 "bucket"
             )
-        if kind in {"PermissionDeniedError", "UnauthenticatedError"} or status in {401, 403}:
-            return RefusedError(
-                f"{where} may not be read with the credentials of this environment "
-                f"({status or kind}); sign in, or ask its owner"
-            )
+        if kind in {"PermissionDeniedError", "UnauthenticatedError"}:
+            return self._of_status(name, status or 403, kind)
         if kind == "NotSupportedError":
             return RefusedError(
                 f"{where}: the server ignores ranges and would send whole shards; copy the "
                 "dataset to this machine or to a server that answers `Range`"
             )
-        if "StartTooLarge" in text or status == 416:
+        if "StartTooLarge" in text:
+            return self._of_status(name, 416, text)
+        if status is None and "builder error" in text:
+            return ConfigError(
+                f"{where} cannot be asked for: {_first_line(exc)}; check the store's variables: "
+                "one without encryption (AWS_ENDPOINT_URL=http://…) needs AWS_ALLOW_HTTP=true"
+            )
+        return self._of_status(name, status, _first_line(exc))
+
+    def _of_status(self, name: str, status: int | None, reason: str) -> MMEarthError:
+        """Return what an HTTP status means, or that there was none."""
+        where = self._where(name)
+        if status == 404:
+            return FormatError(
+                f"{where} is not there (404); expected a complete dataset at {self.url}: check the "
+                "URL"
+            )
+        if status in {401, 403}:
+            return RefusedError(
+                f"{where} may not be read with the credentials of this environment ({status}); "
+                "sign in, or ask its owner"
+            )
+        if status == 416:
             return IntegrityError(f"{where} is shorter than expected: it is truncated")
         if status is not None and status not in _BUSY:
             return FormatError(f"{where}: found HTTP status {status}, expected the file")
-        if "builder error" in text:
-            return ConfigError(f"{where} cannot be asked for: {_first_line(exc)}")
         return UnavailableError(
             f"{where} was not answered in {self.patience.attempts} attempts: "
-            f"{status or _first_line(exc)}; try again later"
+            f"{status or reason}; try again later"
         )
 
 
-def _obstore() -> None:
-    try:
-        import obstore  # noqa: F401 — only whether it is there
-    except ImportError as exc:
-        raise ConfigError(
-            "reading over the network needs obstore; install it with `pip install 'mmearth[cloud]'`"
-        ) from exc
+def _check_installed() -> None:
+    with needing("cloud"):
+        import obstore  # noqa: F401 - only whether it is there
+        import urllib3  # noqa: F401
 
 
 def _first_line(exc: Exception) -> str:

@@ -28,7 +28,10 @@ THIRD_PARTIES = {
         *("tenacity", "cftime"),
     },
     "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click"},
-    "loaders": {"duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset", "yaml"},
+    "loaders": {
+        *("duckdb", "pyarrow", "click", "numpy", "obstore", "urllib3", "torch", "webdataset"),
+        "yaml",
+    },
     "benchmark": {
         *("torch", "lightning_fabric", "timm", "numpy", "scipy", "sklearn", "threadpoolctl"),
         *("pyarrow", "pydantic", "click", "huggingface_hub"),
@@ -43,6 +46,7 @@ ONLY_IN = {
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},
     "obstore": {"remote.py"},
+    "urllib3": {"http.py", "remote.py"},
     "torch": {"collate.py", "loader.py", "ranks.py", "stream.py", "benchmark"},
     "torchgeo": {"encoders"},
     "terratorch": {"encoders"},

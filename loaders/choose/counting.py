@@ -91,9 +91,10 @@ def _counting(query: Query) -> str:
     present = "".join(
         f', {member_column(name)}.present AS "present/{name}"' for name in query.modalities
     )
-    counted = "".join(f', count_if("present/{name}")' for name in query.modalities)
+    # Not `count_if`, which is NULL where all are.
+    counted = "".join(f', count(*) FILTER ("present/{name}")' for name in query.modalities)
     return (
-        f"SELECT split, count(*), count_if(task IS DISTINCT FROM '{task.name}'), "
+        f"SELECT split, count(*), count(*) FILTER (task IS DISTINCT FROM '{task.name}'), "
         f'count("labelled/")\n{counted}\n'
         f'FROM (SELECT split, task, {label} AS "labelled/"{present}\n{rows(query)})'
     )

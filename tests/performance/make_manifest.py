@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.hilbert import KEY_BITS, hilbert_index
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.schema import MEMBER, ROW_GROUP_ROWS, manifest_schema
+from mmearth.catalog.schema import (
+    MEMBER,
+    ROW_GROUP_ROWS,
+    SCHEMA_VERSION,
+    VERSION_KEY,
+    manifest_schema,
+)
 from mmearth.catalog.splits import SPLITS
 
 KEPT = ("sentinel2", "sentinel1")
@@ -45,7 +51,8 @@ def make_manifest(path: Path, n_rows: int, is_sorted: bool) -> None:
         low = draw.integers(0, 1 << KEY_BITS, lon[part].size, dtype=np.uint64)
         hilbert[part] = (hilbert_index(lon[part], lat[part]) << np.uint64(KEY_BITS)) | low
     rows = np.lexsort((hilbert, split)) if is_sorted else draw.permutation(n_rows)
-    schema = manifest_schema("soil_pH")
+    stamp = {VERSION_KEY: SCHEMA_VERSION.encode()}
+    schema = manifest_schema("soil_pH").with_metadata(stamp)
     plain = [f.name for f in schema if f.type != MEMBER and f.type != pa.binary()]  # as packaging
     with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=plain) as writer:
         for begin in range(0, n_rows, ROW_GROUP_ROWS):
@@ -104,7 +111,7 @@ def _joined(*numbers: Row) -> pa.Array:
 
 
 def _members(n: int, name: str, i: int, draw: np.random.Generator) -> pa.Array:
-    offset = (np.arange(n) % SAMPLES_PER_SHARD) * 1_220_000 + 2048 + 400_000 * i
+    offset = (np.arange(n) % SAMPLES_PER_SHARD) * 1_220_096 + 2048 + 400_384 * i
     text = np.frombuffer(draw.bytes(32 * n).hex().encode(), dtype="S64")
     present = draw.random(n) < 0.97
     shares = np.ones((n, len(MODALITIES[name].bands)))

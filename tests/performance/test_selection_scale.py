@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.checksums import render
+from mmearth.catalog.files import sha256_bytes, sha256_file
 
 N_ROWS = int(os.environ.get("MMEARTH_PERF_SELECT_ROWS", "10000000"))
 MOST_MEMORY = 8 << 30
@@ -62,7 +63,13 @@ def make_dataset(root: Path, n_rows: int) -> Path:
     (root / "manifests").mkdir()
     path, script = root / "manifests/soil_pH.parquet", Path(__file__).with_name("make_manifest.py")
     subprocess.run([sys.executable, script, path, str(n_rows), "sorted"], check=True)
-    card = {"schema_version": "1.0", "tasks": ["soil_pH"], "dataset_hash": "0" * 64}
+    sums = f"{sha256_file(path)}  manifests/soil_pH.parquet\n".encode()
+    (root / "SHA256SUMS").write_bytes(sums)
+    card = {
+        "schema_version": "1.0",
+        "tasks": ["soil_pH"],
+        "dataset_hash": sha256_bytes(sums),
+    }
     (root / "dataset.json").write_bytes(render(card))
     return root
 

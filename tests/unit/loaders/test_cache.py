@@ -76,6 +76,31 @@ def test_what_is_larger_than_the_limit_is_not_kept(tmp_path: Path) -> None:
     assert [path.stat().st_size for path in _kept(tmp_path)] == [300]
 
 
+def test_what_is_no_file_is_no_entry(tmp_path: Path) -> None:
+    data = b"a" * 100
+    path = tmp_path / _sha(data)[:2] / _sha(data)
+    for make in (Path.mkdir, os.mkfifo):
+        cache = Cache(tmp_path, 1000)
+        path.parent.mkdir(exist_ok=True)
+        make(path)
+        assert cache.get(_sha(data)) is None and cache.hold(_sha(data)) is None
+        path.rmdir() if path.is_dir() else path.unlink()
+        cache.put(_sha(data), data)
+        assert cache.get(_sha(data)) == path
+        path.unlink()
+
+
+def test_a_hash_that_is_a_path_is_none(server: RangeServer, tmp_path: Path) -> None:
+    """Else a server could name a file of this machine as a damaged entry, which is deleted."""
+    (tmp_path / "mine").write_bytes(b"x")
+    cache = Cache(tmp_path / "cache" / "a")
+    for digest in ("../../../mine", str(tmp_path / "mine"), "", "a" * 63, "A" * 64):
+        with pytest.raises(FormatError, match=r"expected the SHA-256 of dataset\.json"):
+            fetched(RemoteRoot(server.url), "dataset.json", digest, cache)
+    assert (tmp_path / "mine").read_bytes() == b"x"
+    assert server.n_requests == 0
+
+
 def test_an_evicted_file_can_still_be_read_by_who_has_it_open(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 1000)
     _filled(cache, b"a" * 600)

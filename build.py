@@ -37,7 +37,7 @@ from mmearth.curate.lock import only_build
 from mmearth.curate.plan import Plan, make_plan
 from mmearth.curate.source import Source
 from mmearth.curate.sources import make_source, painter
-from mmearth.curate.visits import Options, visit_all
+from mmearth.curate.visits import Options, patient, visit_all
 from mmearth.packaging import build as packaging
 from mmearth.packaging.inputs import count_reasons, read_inputs
 from mmearth.packaging.verify import verify
@@ -111,7 +111,7 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         StorageError: The disk is full or refused.
     """
     config = load_config(config_path)
-    plain = make_source(config, config_path.parent)
+    plain = patient(make_source(config, config_path.parent), how.wait_s)
     _refuse_foreign(out)
     with only_build(out), _ledger(out, how.fresh) as ledger:
         wrap = painter(config, config_path.parent, (out / LEDGER).parent / "gedi")

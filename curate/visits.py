@@ -100,6 +100,14 @@ def visit_all(
         run(_together(jobs, ahead), work, pool, n_at_once, keep, give_up)
 
 
+def patient(source: Source, wait_s: float) -> Source:
+    """Return a source that waits so long for a service that is out of reach."""
+    if not isinstance(source, Metered):
+        return source
+    patience = Patience(*source.pauses_s, wait_s)
+    return source.limited(LocalLimit(source.in_flight, source.per_second, patience=patience))
+
+
 def _visit(jobs: Jobs, source: Source, root: Path) -> list[Record]:
     """Carry out a few visits, one after the other."""
     if isinstance(source, Farsighted) and len(jobs) > 1:

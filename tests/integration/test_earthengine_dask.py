@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,7 @@ def test_a_killed_worker_and_faults_change_no_byte(
     _forget(server)
     server.latency_s = 0.2  # so that all workers have visits when one of them dies
     server.faults = Faults(tuple(kind for kind in PASSING if kind != "429-wait"), share=0.2)
+    threading.Thread(target=_cut, args=(server,), daemon=True).start()
     victims = [cluster.workers[0].pid]
     wild = _build(tmp_path, "wild", cluster.scheduler_address, victims)
     assert (wild.exit_code, victims) == (0, [])
@@ -87,6 +90,16 @@ def _build(base: Path, name: str, scheduler: str | None, victims: list[int]) -> 
 
     how = Options(None, None, scheduler, fresh=False)
     return build(base / "ee.yaml", base / name, how, progress)
+
+
+def _cut(server: Server) -> None:
+    """Take the network away from all workers for a second, once a few requests were answered."""
+    begun = server.counters.total
+    while server.counters.total < begun + 8:
+        time.sleep(0.01)
+    server.is_down = True
+    time.sleep(1.0)
+    server.is_down = False
 
 
 def _forget(server: Server) -> None:

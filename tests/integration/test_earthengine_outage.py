@@ -14,9 +14,14 @@ from pathlib import Path
 import pytest
 
 from mmearth.build import build
+from mmearth.curate.config import load_config
+from mmearth.curate.source import Visit
+from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import session, sign_in
+from mmearth.curate.sources.earthengine.source import EarthEngine
 from mmearth.curate.visits import Options
 from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.faults import Faults
 from mmearth.tests.earthengine.planet.places import planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server
 
@@ -117,6 +122,20 @@ def test_ctrl_c_during_an_outage(base: Path, server: Server, tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         build(base / "ee.yaml", tmp_path / "out", how, lambda *_: None)
     assert time.monotonic() - begin < 10.0
+
+
+def test_too_many_aggregations_are_asked_for_one_by_one(base: Path, server: Server) -> None:
+    """Each distinct question is refused once: the shared one is not repeated, the others are."""
+    source = make_source(load_config(base / "ee.yaml"), base)
+    assert isinstance(source, EarthEngine)
+    visits = [Visit(tile, ("sentinel2",), None) for tile in write_places(base / "places.csv", _N)]
+    server.faults = Faults(("aggregations",), share=1.0, times=1)
+    source.look_ahead(visits)
+    assert (server.counters.total, source.answers) == (1, {})
+    for visit in visits:
+        source.observe(visit.tile, visit.wanted, None)
+    assert server.counters.requests["value:compute"] == 1 + 2 * _N
+    assert sorted(server.counters.bodies.values())[0] == 1
 
 
 @pytest.mark.parametrize("wait", ["", "30", "-5m", "soon", "5 weeks"])

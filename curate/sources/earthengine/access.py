@@ -13,7 +13,8 @@ EECU-seconds (developers.google.com/earth-engine/cloud/highvolume)."""
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 """For many small requests that aggregate nothing, "like fetching tiles from pre-built images" (the
 same page). Both endpoints share the requests a second of a project."""
-_PIXELS = "image:computePixels"
+VALUE, PIXELS, TABLE = "value:compute", "image:computePixels", "table:computeFeatures"
+"""What is asked (developers.google.com/earth-engine/reference/rest)."""
 IN_FLIGHT = 40
 """Concurrent requests of a project (developers.google.com/earth-engine/guides/usage)."""
 PER_SECOND = 100.0
@@ -53,7 +54,7 @@ class Access:
 
     def endpoint(self, route: str) -> str:
         """Return the endpoint that a route is asked at."""
-        if route != _PIXELS:
+        if route != PIXELS:
             return self.url
         return self.pixels_url or (HIGH_VOLUME if self.url == STANDARD else self.url)
 

@@ -9,7 +9,7 @@ import ee
 from mmearth.catalog.errors import MMEarthError
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.outage import Patience
-from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.access import PIXELS, VALUE, Access
 from mmearth.curate.sources.earthengine.cost import MONTHLY_EECU_HOURS
 from mmearth.curate.sources.earthengine.service import Service
 from mmearth.curate.sources.earthengine.sign_in import find_sign_in
@@ -54,7 +54,7 @@ def diagnose(access: Access, ask: bool) -> Diagnosis:
     return Diagnosis(
         identity=identity,
         project=project or "none; set EARTHENGINE_PROJECT",
-        endpoint=access.url,
+        endpoint=", pixels at ".join(dict.fromkeys(map(access.endpoint, (VALUE, PIXELS)))),
         limits=f"{access.in_flight} requests at once, {access.per_second:g} a second, "
         f"{access.tries} tries of {access.timeout_s:g} s",
         quota=f"{MONTHLY_EECU_HOURS} EECU-hours a month unless the project has a higher tier; "

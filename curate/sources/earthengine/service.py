@@ -24,7 +24,7 @@ from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit, Permit
 from mmearth.curate.outage import OutOfReachError
-from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.access import PIXELS, TABLE, VALUE, Access
 from mmearth.curate.sources.earthengine.asked import Asked, asked
 from mmearth.curate.sources.earthengine.reply import pixel_array
 from mmearth.curate.sources.earthengine.session import Session, connect, knock
@@ -44,7 +44,6 @@ LISTED = 1000
 _PUBLIC = "projects/earthengine-public/assets"
 """Where the catalogue lies (ee/_cloud_api_utils.py: convert_asset_id_to_asset_name)."""
 _OK = 200
-_VALUE, _PIXELS, _TABLE = "value:compute", "image:computePixels", "table:computeFeatures"
 _PRICES = "prices"
 _COST = re.compile(r"^\s*(\d+(?:\.\d+)?)\s", re.MULTILINE)
 """A profile is a table whose first column is the cost of each step in EECU-seconds."""
@@ -95,7 +94,7 @@ class Service:
         """
         return connect(self.access, lambda call: self._send("start", lambda _: call()))
 
-    def value(self, question: Asked, can_be_split: bool = False, kind: str = _VALUE) -> Any:
+    def value(self, question: Asked, can_be_split: bool = False, kind: str = VALUE) -> Any:
         """Return what an expression comes to, as JSON.
 
         Args:
@@ -109,7 +108,7 @@ class Service:
             SourceError: The service cannot answer this.
         """
         body = self._body(question, {})
-        ask = partial(self._json, self.sign_in(), _VALUE, body)
+        ask = partial(self._json, self.sign_in(), VALUE, body)
         return self._send(kind, lambda sent: ask(sent)["result"], can_be_split)
 
     def eecu_s(self, profiles: Sequence[str]) -> float:
@@ -147,9 +146,7 @@ class Service:
         }
         body = self._body(image, {"fileFormat": "NPY", "grid": grid})
         session = self.sign_in()
-        return self._send(
-            _PIXELS, lambda sent: pixel_array(self._ask(session, _PIXELS, body, sent))
-        )
+        return self._send(PIXELS, lambda sent: pixel_array(self._ask(session, PIXELS, body, sent)))
 
     def features(self, table: Asked) -> Iterator[dict[str, Any]]:
         """Yield the features of a table as GeoJSON, page by page.
@@ -160,9 +157,9 @@ class Service:
             SourceError: As `value`.
         """
         request: dict[str, Any] = {"pageSize": PAGE}
-        ask = partial(self._json, self.sign_in(), _TABLE)
+        ask = partial(self._json, self.sign_in(), TABLE)
         while True:
-            page = self._send(_TABLE, partial(ask, self._body(table, request)))
+            page = self._send(TABLE, partial(ask, self._body(table, request)))
             yield from page.get("features", [])
             if not page.get("nextPageToken"):
                 return

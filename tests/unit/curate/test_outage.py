@@ -152,6 +152,16 @@ def test_a_pause_is_not_sat_out_once_the_build_stops() -> None:
         pass
 
 
+def test_every_answer_is_timed_wherever_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with serve_limit(4, 1000.0, "127.0.0.1") as limit, caplog.at_level(logging.WARNING, "mmearth"):
+        for seconds in (1.0, 30.0):
+            for _ in range(N_ANSWERS):
+                limit.answered("value:compute", seconds)
+        limit.found()  # is answered, so that what was told before has arrived
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "16 times slower" in told  # half of the last twenty take 30 s: their median is 15.5 s
+
+
 def test_slow_answers_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     tempo = Tempo()
     with caplog.at_level(logging.WARNING, "mmearth"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pyarrow.compute as pc
@@ -28,6 +29,39 @@ _HUB_LICENCES = (
 """Identifiers that the Hub knows: https://huggingface.co/docs/hub/repositories-licenses."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1 << 62, "100K<n<1M"))
 """The Hub's words for a number of rows below a limit."""
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and abs(value) < 1 << 62
+
+
+def _text(value: object) -> bool:
+    """Say whether it is text that can be written: JSON may hold half a character."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _names_of(known: Sequence[str]) -> _Field:
+    def is_right(value: object) -> bool:
+        return (
+            isinstance(value, list)
+            and all(isinstance(each, str) and each in known for each in value)
+            and len(set(value)) == len(value)
+        )
+
+    return is_right, f"a list of {', '.join(known)}"
+
+
+_Field = tuple[Callable[[Any], bool], str]
+"""Whether a value of JSON may be in a field, and what is expected there."""
+_TEXT: _Field = (_text, "text")
+_FIELDS: dict[str, _Field] = {
+    "seed": (_whole, "a whole number"),
+    "shard_bytes": (_whole, "a whole number"),
+    "tasks": _names_of(tuple(TASKS)),
+    "modalities": _names_of(tuple(MODALITIES)),
+    "require": _names_of(tuple(MODALITIES)),
+}
+"""By name; all others are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +107,21 @@ class DatasetCard:
         """Return the card that `to_json` wrote.
 
         Raises:
-            FormatError: A field is missing.
+            FormatError: It is no object, or a field is missing or not what it must be.
         """
-        try:
-            values: dict[str, Any] = {name: document[name] for name in cls.__slots__}
-        except KeyError as exc:
-            raise FormatError(f"dataset.json has no {exc}; it is from another version") from exc
-        plain: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
+        if not isinstance(document, dict):
+            raise FormatError("dataset.json holds no object; fetch it again, or build again")
+        plain: dict[str, Any] = {}
+        for name in cls.__slots__:
+            if name not in document:
+                raise FormatError(f"dataset.json has no {name!r}; it is from another version")
+            value, (is_right, expected) = document[name], _FIELDS.get(name, _TEXT)
+            if not is_right(value):
+                raise FormatError(
+                    f"dataset.json: {name} is {shorten(repr(value), 60)}, expected {expected}; it "
+                    "is damaged, or from another version"
+                )
+            plain[name] = tuple(value) if isinstance(value, list) else value
         return cls(**plain)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ SUMS = "SHA256SUMS"
 """Name of the list of checksums, in the form that `sha256sum -c` reads."""
 DATASET = "dataset.json"
 """Name of the file that makes a dataset complete."""
+_SUMS_BYTES = 1 << 30  # of SHA256SUMS, which has about 120 a file
 SELF = "sha256_of_the_rest"
 """The field of dataset.json that guards its other fields."""
 _MOST_SUMS = 4 << 30  # bytes of a list of checksums: of tens of millions of files
@@ -79,7 +81,7 @@ def seal(root: Path, card: DatasetCard, known: dict[str, str] | None = None) -> 
     sums = dict(known or {})
     unknown = [name for name in files if name not in sums]
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
-        hashed = pool.map(lambda name: sha256_file(root / name), unknown)
+        hashed = pool.map(lambda name: sha256_file(root / name, root), unknown)
         sums.update(zip(unknown, hashed, strict=True))
     text = "".join(f"{sums[name]}  {name}\n" for name in files).encode()
     sync_files(root, files)
@@ -165,6 +167,13 @@ def parse_dataset(data: bytes, name: str) -> dict[str, Any]:
             f"{name} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
             "install the version that made it, or build again"
         )
+    DatasetCard.from_json(document)
+    digest = str(document.get("dataset_hash"))[:70]
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise FormatError(
+            f"{name}: dataset_hash is {digest!r}, expected 64 hexadecimal digits; fetch it again, "
+            "or run the build again"
+        )
     return document
 
 
@@ -221,7 +230,7 @@ def read_sums(root: Path) -> dict[str, str]:
     """Return the checksums of SHA256SUMS by relative path.
 
     Raises:
-        FormatError: The file is missing or a line is not a checksum and a path.
+        FormatError: The file is missing, or a line is not a checksum and a path of its own.
         StorageError: It may not be read.
     """
     path = root / SUMS
@@ -232,7 +241,10 @@ def read_sums(root: Path) -> dict[str, str]:
     sums: dict[str, str] = {}
     for line in lines:
         digest, _, name = line.partition("  ")
-        if not is_sha256(digest) or not name:
-            raise FormatError(f"{path}: {line!r} is not a checksum and a path; run the build again")
+        if not is_sha256(digest) or not name or name in sums:
+            raise FormatError(
+                f"{path}: {line[:200]!r} is not a checksum and a path of its own; run the build "
+                "again"
+            )
         sums[name] = digest
     return sums

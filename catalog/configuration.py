@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.wrong_keys import sentences
+from mmearth.catalog.yaml_file import read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,15 +26,11 @@ def read_config(path: Path, model: type[Model], example: str) -> Model:
         ConfigError: The file is missing, is not YAML, or a key is wrong; all wrong keys are named.
     """
     try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_yaml(path)
     except (FileNotFoundError, IsADirectoryError) as exc:
         raise ConfigError(
             f"there is no configuration {path}; {example} is one to start from"
         ) from exc
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(document, dict):
         raise ConfigError(f"{path} holds no keys; {example} is one to start from")
     try:

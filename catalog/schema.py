@@ -191,21 +191,34 @@ def _is_plain(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind))
 
 
-def read_table(path: Path, columns: list[str] | None = None, root: Path | None = None) -> pa.Table:
+def read_table(
+    path: Path,
+    columns: list[str] | None = None,
+    root: Path | None = None,
+    schema: pa.Schema | None = None,
+) -> pa.Table:
     """Read a table that mmearth wrote.
 
     Args:
         path: The Parquet file.
         columns: Those to read; None for all.
         root: Of the dataset that it belongs to: a symlink must not lead out of it.
+        schema: What its columns must be, at least; None: any that it has.
 
     Raises:
-        FormatError: The file is missing, is no regular file or not Parquet, lacks a column, or has
-            another schema version.
+        FormatError: The file is missing, is no regular file or not Parquet, lacks a column or has
+            one of another type, or has another schema version.
         StorageError: It may not be read.
     """
-    schema = _check_version(path, root)
-    lacking = [name for name in columns or () if name not in schema.names]
+    found = _check_version(path, root)
+    for field in schema or ():
+        if field.name in found.names and not found.field(field.name).type.equals(field.type):
+            raise FormatError(
+                f"{path}: column {field.name} is {found.field(field.name).type}, expected "
+                f"{field.type}; it is damaged, or of another version: build it again"
+            )
+    wanted = [*(columns or ()), *(schema.names if schema is not None else ())]
+    lacking = [name for name in wanted if name not in found.names]
     if lacking:
         raise FormatError(
             f"{path} has no column {lacking[0]}; it is damaged, or of another version: fetch it or "

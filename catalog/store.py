@@ -10,15 +10,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import Compression
 from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
-from mmearth.catalog.errors import FormatError
-from mmearth.catalog.files import sha256_bytes, write_atomic
+from mmearth.catalog.documents import parse_json
+from mmearth.catalog.errors import FormatError, IntegrityError
+from mmearth.catalog.files import read_regular, sha256_bytes, write_atomic
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tasks import TASKS
@@ -26,6 +29,16 @@ from mmearth.catalog.tile import Tile
 
 STORE = "store"
 """Name of the store's directory in a dataset."""
+_TAGS_BYTES = 4 << 20  # of names of source images, mostly: each has some hundred bytes
+_DAMAGE = (
+    rasterio.errors.RasterioError,
+    AttributeError,
+    FormatError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What a file of the store that is not ours makes libraries raise."""
 
 
 def observation_path(tile: Tile, modality: str) -> str:
@@ -56,20 +69,53 @@ def write_observation(root: Path, tile: Tile, observation: Observation) -> bytes
     return data
 
 
-def read_observation(root: Path, tile: Tile, modality: str) -> tuple[Observation, str]:
+def read_observation(
+    root: Path, tile: Tile, modality: str, sha256: str | None = None
+) -> tuple[Observation, str]:
     """Read one observation back, bit for bit; return it with its file's SHA-256.
+
+    The store may be a stranger's: nothing is opened but a GeoTIFF with the layout of the modality,
+    from memory, so that it can lead to no other file or URL and take no more memory than a tile.
+
+    Args:
+        root: The dataset's directory.
+        tile: The place.
+        modality: A modality, or a task with pixel-level targets.
+        sha256: What the file must have, before anything in it is looked at; None: anything.
 
     Raises:
         FormatError: The file is missing or is not what `write_observation` wrote.
+        IntegrityError: It has another SHA-256.
+    """
+    path = root / observation_path(tile, modality)
+    data = read_stored(root, tile, modality)
+    digest = sha256_bytes(data)
+    if sha256 is not None and digest != sha256:
+        raise IntegrityError(
+            f"{path} is not the file that was collected (sha256 {digest[:12]}…, expected "
+            f"{sha256[:12]}…); delete it and run the build again"
+        )
+    read = _from_geotiff if path.suffix == ".tif" else _from_json
+    try:
+        return read(data, modality), digest
+    except _DAMAGE as exc:
+        raise FormatError(
+            f"{path} cannot be read back ({exc}); delete it and run the build again"
+        ) from exc
+
+
+def read_stored(root: Path, tile: Tile, modality: str) -> bytes:
+    """Return the bytes of an observation's file.
+
+    Raises:
+        FormatError: It is missing, is no regular file of the dataset, or is too large.
     """
     path = root / observation_path(tile, modality)
     try:
-        data = path.read_bytes()
-        read = _from_geotiff if path.suffix == ".tif" else _from_json
-        return read(data, modality), sha256_bytes(data)
-    except (OSError, rasterio.errors.RasterioError, ValueError, KeyError) as exc:
+        return read_regular(path, root, _most(modality))
+    except OSError as exc:
         raise FormatError(
-            f"{path} cannot be read back ({exc}); delete it and run the build again"
+            f"{path} cannot be read back ({exc.strerror}); delete it and run the build again"
         ) from exc
 
 
@@ -87,7 +133,8 @@ def _bands(modality: str) -> list[str]:
 
 
 def _nodata(modality: str) -> float | None:
-    return MODALITIES[modality].nodata if modality in MODALITIES else TASKS[modality].nodata
+    nodata: float | None = _spec(modality).nodata
+    return nodata
 
 
 def _geotiff(tile: Tile, observation: Observation) -> bytes:
@@ -119,11 +166,43 @@ def _geotiff(tile: Tile, observation: Observation) -> bytes:
 
 
 def _from_geotiff(data: bytes, modality: str) -> Observation:
-    # Opened from memory: GDAL would otherwise look for side-car files beside each one.
-    with MemoryFile(data) as memory, memory.open() as dataset:
+    # Opened from memory: GDAL would otherwise look for side-car files beside each one. Other
+    # drivers than GTiff open other files and URLs.
+    with MemoryFile(data) as memory, memory.open(driver="GTiff") as dataset:
+        _check_layout(dataset, modality)
         array: NDArray[np.generic] = dataset.read()
         tags = dataset.tags()
     return _observation(modality, array[0] if modality in TASKS else array, tags)
+
+
+def _check_layout(dataset: rasterio.DatasetReader, modality: str) -> None:
+    """Refuse a raster of another layout before memory is taken for it: a tiny file can claim much.
+
+    Raises:
+        ValueError: It is of another.
+    """
+    spec = _spec(modality)
+    shape = (1, *spec.shape) if modality in TASKS else spec.shape
+    found, types = (dataset.count, *dataset.shape), set(dataset.dtypes)
+    if found != shape or types != {spec.dtype}:
+        raise ValueError(
+            f"it is {found} of {', '.join(sorted(types))}, expected {shape} of {spec.dtype}"
+        )
+    # GDAL takes memory for whole blocks, and some codecs for what their own header claims.
+    blocks, codec = set(dataset.block_shapes), dataset.compression
+    if blocks != {shape[1:]} or codec != Compression.deflate:
+        raise ValueError(f"it has blocks of {sorted(blocks)} and the codec {codec}, expected ours")
+
+
+def _spec(modality: str) -> Any:
+    return MODALITIES[modality] if modality in MODALITIES else TASKS[modality]
+
+
+def _most(modality: str) -> int:
+    """Return the bytes that a file may have: those of the array, of incompressible values, tags."""
+    spec = _spec(modality)
+    nbytes: int = np.empty(spec.shape, spec.dtype).nbytes
+    return 2 * nbytes + _TAGS_BYTES
 
 
 def _json(observation: Observation) -> bytes:
@@ -136,8 +215,10 @@ def _json(observation: Observation) -> bytes:
 
 
 def _from_json(data: bytes, modality: str) -> Observation:
-    document = json.loads(data)
+    document = parse_json(data, "it")
     array = np.asarray(document["values"], dtype=MODALITIES[modality].dtype)
+    if array.shape != MODALITIES[modality].shape:
+        raise ValueError(f"it has values of shape {array.shape}")
     return _observation(modality, array, document)
 
 
@@ -160,7 +241,7 @@ def _observation(modality: str, array: NDArray[np.generic], tags: dict[str, str]
         array=array,
         acquired=tags.get("acquired"),
         source=tags.get("source", ""),
-        source_ids=tuple(json.loads(tags["source_ids"])),
+        source_ids=tuple(parse_json(tags["source_ids"].encode(), "the tag source_ids")),
         stand_in=tags.get("stand_in"),
         expression=tags.get("expression"),
     )

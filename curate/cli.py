@@ -173,10 +173,12 @@ def view(
         check_format(Path(out))
     with Ledger.reading(root) as ledger:
         chosen = tile_of(tile or ledger.first_tile())
-        reasons = ledger.reasons(chosen.id)
+        reasons, digests = ledger.reasons(chosen.id), ledger.digests(chosen.id)
     path = Path(out or f"{chosen.id}.png")
-    save(contact_sheet(root, chosen, reasons), path)
-    copied = export_geotiffs(root, chosen, Path(geotiff)) if geotiff is not None else []
+    save(contact_sheet(root, chosen, reasons, digests), path)
+    copied = []
+    if geotiff is not None:
+        copied = export_geotiffs(root, chosen, Path(geotiff), digests)
     if as_json:
         options.echo_json({"tile": chosen.id, "picture": path, "geotiffs": copied})
         return

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from mmearth.catalog.errors import ConfigError, storage_errors
+from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
+from mmearth.catalog.files import check_regular
 from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
 from mmearth.curate.ledger_sql import (
     DAMAGED,
@@ -121,10 +122,16 @@ class Ledger:
         path = root / LEDGER
         if not path.exists():
             raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
+        check_regular(path, root)
         # Without a log nobody writes. Then SQLite need not make the files through which it locks.
         alone = not path.with_name(f"{path.name}-wal").exists()
         ledger = cls.__new__(cls)
         ledger._open(path, f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}")
+        # A stranger's may have a view under a table's name, which may never end.
+        ledger._db.execute("PRAGMA trusted_schema=OFF")
+        kinds = ledger._rows("SELECT type, sql FROM sqlite_master WHERE name = 'observations'")
+        if [kind for kind, sql in kinds if sql.upper().startswith("CREATE TABLE")] != ["table"]:
+            raise FormatError(f"{path} is no ledger: it has no table of observations; build again")
         return ledger
 
     def _open(self, path: Path, uri: str) -> None:
@@ -258,6 +265,13 @@ class Ledger:
                 f'{self._path.parent.parent} "SELECT tile FROM tiles"`'
             )
         return {name: reason or state for name, state, reason in rows if state != "done"}
+
+    def digests(self, tile: str) -> dict[str, str]:
+        """Return modality → the SHA-256 of its file, for what is on disk of one tile."""
+        rows = self._rows(
+            "SELECT modality, sha256 FROM observations WHERE tile = ? AND state = 'done'", tile
+        )
+        return {str(name): str(digest) for name, digest in rows}
 
     def retry(self, permanent: bool | None) -> int:
         """Make failures pending again; return how many.

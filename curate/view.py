@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmearth.catalog.classes import BIOME_CLASSES, ECOREGION_CLASSES
 from mmearth.catalog.errors import ConfigError, storage_errors
+from mmearth.catalog.files import write_atomic
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import ClassCode
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import read_table
-from mmearth.catalog.store import STORE, observation_path, read_observation
+from mmearth.catalog.store import STORE, observation_path, read_observation, read_stored
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 
@@ -52,17 +52,21 @@ class _Panel:
     """Classes to explain below it."""
 
 
-def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Image:
+def contact_sheet(
+    root: Path, tile: Tile, reasons: dict[str, str], digests: dict[str, str]
+) -> Image.Image:
     """Return a tile's modalities as one picture, missing ones greyed with the reason.
 
     Args:
         root: The dataset's directory, with its store.
         tile: Which.
         reasons: Modality → why it is not in the store.
+        digests: Modality → the SHA-256 of its file, which is compared before it is drawn.
 
     Raises:
         ConfigError: The store was not kept.
-        FormatError: A file of the store is damaged.
+        FormatError: A file of the store is damaged, or not the one that was collected.
+        DataError: Its values break their contract.
     """
     if not (root / STORE).is_dir():
         raise ConfigError(
@@ -70,8 +74,9 @@ def contact_sheet(root: Path, tile: Tile, reasons: dict[str, str]) -> Image.Imag
         )
     found: dict[str, Observation] = {}
     for name in (*MODALITIES, *(n for n, t in TASKS.items() if t.level == "pixel")):
-        if (root / observation_path(tile, name)).exists():
-            found[name] = read_observation(root, tile, name)[0]
+        if name in digests:
+            found[name] = read_observation(root, tile, name, digests[name])[0]
+            found[name].check()
     # What was neither found nor missed was not planned: the dataset does not have it.
     panels = [
         _pixel_panel(title, name, draw, found, reasons)
@@ -130,19 +135,23 @@ def check_format(path: Path) -> None:
         raise ConfigError(f"{path} has {found}; expected one of {', '.join(FORMATS)}")
 
 
-def export_geotiffs(root: Path, tile: Tile, out: Path) -> list[Path]:
+def export_geotiffs(root: Path, tile: Tile, out: Path, names: Iterable[str]) -> list[Path]:
     """Copy a tile's GeoTIFFs to a directory; return their paths.
+
+    Args:
+        root: The dataset's directory, with its store.
+        tile: Which.
+        out: The directory; made when it is not there.
+        names: Of what is in the store, and was looked at.
 
     Raises:
         StorageError: The disk is full.
     """
     copied = []
-    with storage_errors(f"copy to {out}"):
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (*MODALITIES, *TASKS):
-            path = root / observation_path(tile, name)
-            if path.suffix == ".tif" and path.exists():
-                copied.append(Path(shutil.copyfile(path, out / f"{tile.id}_{name}.tif")))
+    for name in names:
+        if observation_path(tile, name).endswith(".tif"):
+            copied.append(out / f"{tile.id}_{name}.tif")
+            write_atomic(copied[-1], read_stored(root, tile, name))
     return copied
 
 

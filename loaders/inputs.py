@@ -184,13 +184,13 @@ class Normalisation(Mapping[str, ModalityInput]):
         Raises:
             ConfigError: There is no such file, it is not YAML, or as `from_model` says.
         """
-        import yaml
+        from mmearth.catalog.yaml_file import read_yaml
 
         if not isinstance(path, str | Path):
             raise ConfigError(f"found path {path!r}; expected a YAML or JSON file")
         try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as exc:
+            document = read_yaml(Path(path))
+        except (OSError, ValueError) as exc:
             raise ConfigError(f"{path} cannot be read as YAML or JSON: {exc}") from exc
         if not isinstance(document, dict):
             raise ConfigError(f"{path} holds no modalities; expected {{modality: {{bands, …}}}}")

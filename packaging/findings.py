@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, TypeVar
 
+import pyarrow as pa
+import shapely
+
+from mmearth.catalog.errors import MMEarthError, printable
+
 Problem = Literal[
     "missing", "unknown", "checksum", "unreadable", "range", "value", "table", "split",
     "statistics", "stac", "source",
@@ -20,6 +25,20 @@ files contradict each other. `source`: fetched again, it is something else."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+DAMAGE = (
+    MMEarthError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    pa.ArrowException,
+    shapely.errors.ShapelyError,
+)
+"""What values that mmearth never wrote make Python and its libraries raise."""
 MAX_ALIKE = 5
 """How many findings of one kind about one file are told one by one."""
 
@@ -35,6 +54,11 @@ class Finding:
     sentence: str
     """What was found and what was expected, without the path."""
 
+    def __post_init__(self) -> None:
+        """Keep names and values of a stranger from commanding the terminal that shows them."""
+        object.__setattr__(self, "path", printable(self.path))
+        object.__setattr__(self, "sentence", printable(self.sentence))
+
     def __str__(self) -> str:
         return f"{self.path}: {self.sentence}"
 
@@ -49,6 +73,21 @@ def shorten(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield from alike[:MAX_ALIKE]
         if len(alike) > MAX_ALIKE:
             yield Finding(path, problem, f"and {len(alike) - MAX_ALIKE} more like these")
+
+
+def guarded(path: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Return what a check finds, and what it met where a stranger's file is like no other.
+
+    A null, a number that is none, an array of another shape: what one part holds must not keep the
+    other parts from being checked.
+    """
+    found: list[Finding] = []
+    try:
+        found.extend(check())
+    except DAMAGE as exc:
+        said = str(exc) if isinstance(exc, MMEarthError) else repr(exc)
+        found.append(Finding(path, "unreadable", f"it cannot be checked any further: {said}"))
+    return found
 
 
 def run_all(

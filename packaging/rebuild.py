@@ -8,7 +8,8 @@ from pathlib import Path
 from mmearth.catalog import card as cards
 from mmearth.catalog import checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.documents import read_json
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.store import STORE
@@ -59,10 +60,5 @@ def rebuild(root: Path, workers: int = 1, progress: Progress = silent) -> tuple[
 def _read_card(root: Path) -> DatasetCard:
     """Return the card of a dataset, or of one whose packing was interrupted."""
     if not (root / checksums.DATASET).exists() and (root / _CARD).exists():
-        try:
-            return DatasetCard.from_json(json.loads((root / _CARD).read_bytes()))
-        except ValueError as exc:
-            raise FormatError(
-                f"{root / _CARD} is not JSON ({exc}); build the dataset again"
-            ) from exc
+        return DatasetCard.from_json(read_json(root / _CARD, root))
     return DatasetCard.from_json(checksums.read_dataset(root))

@@ -6,9 +6,10 @@ they agree with each other? The last finds what was sealed wrong, or changed and
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from mmearth.catalog.checksums import (
     read_sums,
     render,
 )
-from mmearth.catalog.errors import FormatError
-from mmearth.catalog.files import sha256_file
+from mmearth.catalog.documents import read_json
+from mmearth.catalog.errors import FormatError, MMEarthError
+from mmearth.catalog.files import read_regular, sha256_file
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
 from mmearth.catalog.statistics import TaskStatistics
-from mmearth.packaging.findings import Finding, run_all, shorten
+from mmearth.packaging.findings import Finding, guarded, run_all, shorten
 from mmearth.packaging.verify_shards import ShardReport, check_shard
 from mmearth.packaging.verify_stac import check_stac
 from mmearth.packaging.verify_tables import (
@@ -84,38 +86,48 @@ def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Fi
     ]
     tables = _read_tables(root, card)
     reports = _check_shards(root, tables, files, workers, progress)
-    digests = {name: report.sha256 for name, report in reports.items()}
-    digests |= _hash(root, sorted((files & sums.keys()) - digests.keys()), workers, progress)
+    digests = {name: report.sha256 for name, report in reports.items() if report.sha256}
+    others = sorted((files & sums.keys()) - reports.keys())
+    hashed, unreadable = _hash(root, others, workers, progress)
+    digests |= hashed
     findings += _check_digests(sums, digests)
+    findings += unreadable
     findings += tables.findings
     findings += _check_store(tables.store, digests)
-    findings += _check_names(tables, files)
+    findings += guarded("manifests", lambda: _check_names(tables, files))
     findings += [finding for report in reports.values() for finding in report.findings]
-    findings += _check_statistics(root, card, reports)
+    findings += guarded("statistics", lambda: _check_statistics(root, card, reports))
     progress("verify catalogue", 1)
-    findings += check_stac(root, tables.manifests, workers)
+    findings += guarded("stac", lambda: check_stac(root, tables.manifests, workers))
     return list(shorten(findings))
 
 
 def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
     """The two files that no list of checksums can hold guard each other and themselves."""
-    if (root / DATASET).read_bytes() != render(document):
+    if read_regular(root / DATASET, root) != render(document):
         yield Finding(DATASET, "checksum", "it was changed after the dataset was sealed")
-    found, expected = sha256_file(root / SUMS), document.get("dataset_hash")
+    found, expected = sha256_file(root / SUMS, root), document.get("dataset_hash")
     if found != expected:
         sentence = f"its sha256 is {found[:12]}…, {DATASET} says {str(expected)[:12]}…"
         yield Finding(SUMS, "checksum", sentence)
 
 
-def _hash(root: Path, names: list[str], workers: int, progress: Progress) -> dict[str, str]:
+def _hash(
+    root: Path, names: list[str], workers: int, progress: Progress
+) -> tuple[dict[str, str], list[Finding]]:
+    """Return checksums by name, and what has none: a named pipe, a symlink out of the dataset."""
+
+    def one(name: str) -> str | Finding:
+        try:
+            return sha256_file(root / name, root)
+        except (MMEarthError, OSError) as exc:
+            return Finding(name, "unreadable", str(exc))
+
     progress("verify files", len(names))
-    sums = run_all(
-        lambda name: sha256_file(root / name),
-        names,
-        workers,
-        lambda _: progress("verify files", None),
-    )
-    return dict(zip(names, sums, strict=True))
+    sums = run_all(one, names, workers, lambda _: progress("verify files", None))
+    found = dict(zip(names, sums, strict=True))
+    digests = {name: each for name, each in found.items() if isinstance(each, str)}
+    return digests, [each for each in found.values() if isinstance(each, Finding)]
 
 
 def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Finding]:
@@ -140,25 +152,28 @@ def _read_tables(root: Path, card: DatasetCard) -> _Tables:
         tables.store = dict(zip(seen["path"].to_pylist(), seen["sha256"].to_pylist(), strict=True))
     for task in card.tasks:
         mine = [row for row in tiles if row["task"] == task]
-        tables.findings += check_splits("tiles.parquet", task, mine)
-        manifest = _load(root, manifest_path(task), manifest_schema(task), tables)
+        name = manifest_path(task)
+        in_splits = partial(check_splits, "tiles.parquet", task, mine)
+        tables.findings += guarded("tiles.parquet", in_splits)
+        manifest = _load(root, name, manifest_schema(task), tables)
         if manifest is None:
             continue
         tables.manifests[task] = manifest.to_pylist()
         tables.shards |= rows_by_shard(manifest)
         if tiles and observed:
-            tables.findings += check_manifest(task, manifest, mine, observed)
+            check = partial(check_manifest, task, manifest, mine, observed)
+            tables.findings += guarded(name, check)
     return tables
 
 
 def _load(root: Path, name: str, schema: pa.Schema, tables: _Tables) -> pa.Table | None:
     """Return a table that can be compared with others; None, and findings, where there is none."""
-    if not (root / name).is_file():
+    if not os.path.lexists(root / name):
         tables.findings.append(Finding(name, "missing", "a dataset has it"))
         return None
     try:
         table = load_table(root, name)
-    except FormatError as exc:
+    except MMEarthError as exc:
         tables.findings.append(Finding(name, "unreadable", str(exc)))
         return None
     wrong = list(check_schema(name, schema, table))
@@ -214,12 +229,12 @@ def _check_statistics(
         for report in mine:
             recomputed.merge(report.statistics)
         try:
-            published = json.loads((root / name).read_bytes())
+            published = read_json(root / name, root)
         except FileNotFoundError:
             yield Finding(name, "missing", f"{task} has no statistics")
             continue
-        except ValueError as exc:
-            yield Finding(name, "unreadable", f"it is not JSON ({exc})")
+        except (MMEarthError, OSError) as exc:
+            yield Finding(name, "unreadable", str(exc))
             continue
         if not any(report.findings for report in mine):
             for where, found, expected in _differences(published, recomputed.to_json()):

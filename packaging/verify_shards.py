@@ -7,6 +7,7 @@ cache, and the shard's own checksum grows beside it.
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,17 +17,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import DataError, FormatError
-from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.files import open_regular, sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.findings import Finding, Problem
+from mmearth.packaging.findings import DAMAGE, Finding, Problem, guarded
 from mmearth.packaging.shard import TAR_BLOCK
 from mmearth.packaging.verify_values import Row, pixel_level, read_array, read_document
 
 _BLOCK_BYTES = 1 << 20
+_MEMBER_BYTES = 16 << 20  # of one member: the largest of ours has half a megabyte
 
 
 @dataclass(slots=True)
@@ -77,11 +78,19 @@ def check_shard(root: Path, name: str, task: str, rows: list[Row]) -> ShardRepor
         rows: Those that name this shard; none when the manifest cannot be read.
     """
     report = ShardReport(name, TaskStatistics(task))
+    report.findings += guarded(name, lambda: _read(root, name, task, rows, report))
+    return report
+
+
+def _read(
+    root: Path, name: str, task: str, rows: list[Row], report: ShardReport
+) -> tuple[Finding, ...]:
+    """Fill in a report; what is found is in it, and nothing more."""
     by_key = {row["key"]: row for row in rows}
     digest = hashlib.sha256()
     seen: set[str] = set()
     current: _Open | None = None
-    with (root / name).open("rb", buffering=0) as stream:
+    with open_regular(root / name, root) as stream:
         for member in _members(stream, digest, report):
             key, _, suffix = member.name.partition(".")
             row = by_key.get(key)
@@ -99,12 +108,12 @@ def check_shard(root: Path, name: str, task: str, rows: list[Row]) -> ShardRepor
             if f"{row['key']}.{suffix}" not in seen:
                 report.add("range", f"{row['key']}.{suffix} is not in it; the manifest says it is")
     report.sha256 = digest.hexdigest()
-    return report
+    return ()
 
 
 def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Member]:
     """Yield a tar's members; hash all of the file on the way, whatever is in it."""
-    offset = 0
+    offset, nbytes = 0, os.fstat(stream.fileno()).st_size
     while header := stream.read(TAR_BLOCK):
         digest.update(header)
         offset += len(header)
@@ -116,11 +125,13 @@ def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Me
             report.add("range", f"there is no tar header at byte {offset - len(header)} ({exc})")
             break
         padded = -(-info.size // TAR_BLOCK) * TAR_BLOCK
+        if wrong := _wrong_header(info, padded, nbytes - offset):
+            report.add("range", wrong)
+            while block := stream.read(_BLOCK_BYTES):
+                digest.update(block)
+            return
         data = stream.read(padded)
         digest.update(data)
-        if len(data) != padded:
-            report.add("range", f"it ends inside {info.name}: it is truncated")
-            return
         payload = memoryview(data)[: info.size]
         yield _Member(info.name, offset, payload, sha256_bytes(payload))
         offset += padded
@@ -132,6 +143,19 @@ def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Me
         rest += len(block) - block.count(0)
     if rest:
         report.add("range", f"after byte {offset} there is something else than a tar's end")
+
+
+def _wrong_header(info: tarfile.TarInfo, padded: int, left: int) -> str:
+    """Return what is wrong with a tar header before memory is taken for its member."""
+    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        return f"{info.name} is of the tar type {info.type!r}, expected a plain file"
+    if info.size < 0:
+        return f"{info.name} has {info.size} bytes"
+    if padded > left:
+        return f"it ends inside {info.name}: it is truncated"
+    if info.size > _MEMBER_BYTES:
+        return f"{info.name} has {info.size} bytes, expected {_MEMBER_BYTES} at most"
+    return ""
 
 
 def _suffixes(row: Row, task: str) -> list[str]:
@@ -155,7 +179,7 @@ def _look(member: _Member, suffix: str, sample: _Open, task: str, report: ShardR
             name = suffix.removesuffix(".npy")
             array = read_array(member.payload, name, expected)
             sample.arrays["target" if name == task else name] = array
-    except (DataError, FormatError, ValueError, KeyError, TypeError) as exc:
+    except DAMAGE as exc:
         report.add("value", f"{member.name}: {exc}")
 
 

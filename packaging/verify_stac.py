@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mmearth.catalog.documents import read_json
+from mmearth.catalog.errors import MMEarthError
+from mmearth.catalog.files import check_regular
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.findings import Finding, run_all
+from mmearth.packaging.findings import DAMAGE, Finding, run_all
 
 ITEMS = "stac/items.parquet"
 """All items of all collections."""
@@ -41,19 +42,20 @@ def check_stac(root: Path, manifests: dict[str, list[Row]], workers: int) -> Ite
 
 def _check_table(root: Path, expected: dict[tuple[str, str], Row]) -> Iterator[Finding]:
     path = root / ITEMS
-    if not path.is_file():
-        yield Finding(ITEMS, "missing", "it is not there; the catalogue has no table of its items")
-        return
     try:
+        check_regular(path, root)
         wanted = ["id", "collection", "mmearth:split", "assets"]
         table = pq.read_table(path, columns=wanted, partitioning=None)
         assets = pc.struct_field(table["assets"].combine_chunks(), "shard")
-        columns = (table["collection"], table["id"], table["mmearth:split"], assets)
+        parts = (table["collection"], table["id"], table["mmearth:split"], assets)
         found = {
             (task, key): _facts_of_item(split, shard)
-            for task, key, split, shard in zip(*(c.to_pylist() for c in columns), strict=True)
+            for task, key, split, shard in zip(*(c.to_pylist() for c in parts), strict=True)
         }
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as exc:
+    except (FileNotFoundError, NotADirectoryError):
+        yield Finding(ITEMS, "missing", "it is not there; the catalogue has no table of its items")
+        return
+    except DAMAGE as exc:
         yield Finding(ITEMS, "unreadable", f"it is not a table of STAC items ({exc})")
         return
     for task, key in sorted(found.keys() - expected.keys()):
@@ -69,12 +71,13 @@ def _check_item(root: Path, at: tuple[str, str], row: Row) -> list[Finding]:
     task, key = at
     name = f"stac/{task}/items/{key}.json"
     try:
-        item = json.loads((root / name).read_bytes())
+        item = read_json(root / name, root)
         facts = _facts_of_item(item["properties"]["mmearth:split"], item["assets"]["shard"])
     except FileNotFoundError:
         return [Finding(name, "missing", "it is not there; the manifest has its sample")]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        return [Finding(name, "unreadable", f"it is not a STAC item of mmearth ({exc!r})")]
+    except DAMAGE as exc:
+        said = str(exc) if isinstance(exc, MMEarthError) else repr(exc)
+        return [Finding(name, "unreadable", f"it is not a STAC item of mmearth ({said})")]
     return list(_compare(name, task, row, facts))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import TILE_PX
@@ -28,7 +28,7 @@ def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.gene
         DataError: A value breaks its contract.
         ValueError, KeyError, TypeError: It is not such a document at all.
     """
-    document = json.loads(data)
+    document = parse_json(data, "it")
     for name in ("key", "tile", "task", "split"):
         _same(name, document[name], row[name])
     _same("date", document["date"], str(row["date"]))

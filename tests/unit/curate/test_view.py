@@ -42,11 +42,11 @@ def test_view_draws_and_copies(small_dataset: Path, tmp_path: Path, run_cli: Run
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     tile = Tile(32633, 500_000, 4_649_760)
-    empty = contact_sheet(tmp_path, tile, {"sentinel2": "every scene is cloudy"})
-    other = contact_sheet(tmp_path, tile, {"sentinel2": "no scene covers the place"})
+    empty = contact_sheet(tmp_path, tile, {"sentinel2": "every scene is cloudy"}, {})
+    other = contact_sheet(tmp_path, tile, {"sentinel2": "no scene covers the place"}, {})
     assert empty.tobytes() != other.tobytes()
     with pytest.raises(ConfigError, match="has no store to draw from"):
-        contact_sheet(tmp_path / "nowhere", tile, {})
+        contact_sheet(tmp_path / "nowhere", tile, {}, {})
 
 
 def test_an_unknown_tile_is_one_sentence(small_dataset: Path, run_cli: Run) -> None:

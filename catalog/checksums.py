@@ -19,6 +19,7 @@ from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, storage_errors
 from mmearth.catalog.files import (
     TEMPORARY,
+    check_inside,
     is_sha256,
     read_regular,
     sha256_bytes,
@@ -122,6 +123,19 @@ def unseal(root: Path) -> None:
         (root / DATASET).unlink(missing_ok=True)
         (root / SUMS).unlink(missing_ok=True)
         sync(root)
+
+
+def refuse_outside(root: Path) -> None:
+    """Refuse a dataset of which a folder leads elsewhere, before files are written or deleted.
+
+    Raises:
+        FormatError: There is such a symlink.
+    """
+    for name in (*PUBLISHED, ".curate"):
+        check_inside(root / name, root)
+        for folder, inside, _ in os.walk(root / name):
+            for each in inside:
+                check_inside(Path(folder, each), root)
 
 
 def read_dataset(root: Path) -> dict[str, Any]:

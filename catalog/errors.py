@@ -28,6 +28,10 @@ from contextlib import contextmanager
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The operating system's codes for "no room": full disk, quota reached, file too large."""
+_IN_THE_WAY = frozenset(
+    {errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY}
+)
+"""Its codes for something else than expected under a name, such as a directory for a file."""
 
 
 def printable(text: str) -> str:
@@ -132,6 +136,10 @@ def storage_errors(doing: str) -> Iterator[None]:
             raise StorageError(
                 f"cannot {doing}: no space is left on the disk; free some and run the same "
                 "command again, it goes on where it stopped"
+            ) from exc
+        if exc.errno in _IN_THE_WAY:
+            raise StorageError(
+                f"cannot {doing}: {str(exc.strerror).lower()}; move away what stands there"
             ) from exc
         if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise StorageError(

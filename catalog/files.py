@@ -98,12 +98,23 @@ def check_regular(path: Path, root: Path | None = None) -> os.stat_result:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(path, status)
-        if root is not None and not _is_inside(Path(os.path.realpath(path)), root):
-            raise FormatError(
-                f"{path} leads to {os.path.realpath(path)}, which is outside of {root}; expected a "
-                "file of the dataset: copy it to its place"
-            )
+    if root is not None:
+        check_inside(path, root)
     return status
+
+
+def check_inside(path: Path, root: Path) -> None:
+    """Refuse a path that symlinks, or `..`, lead out of a dataset.
+
+    Raises:
+        FormatError: It is outside.
+    """
+    target = Path(os.path.realpath(path))
+    if not _is_inside(target, root):
+        raise FormatError(
+            f"{path} leads to {target}, which is outside of {root}; expected it in the dataset: "
+            "copy it to its place"
+        )
 
 
 def open_regular(path: Path, root: Path | None = None) -> io.FileIO:

@@ -78,7 +78,8 @@ def _items(manifest: pa.Table, stored: Stored) -> Iterator[list[dict[str, Any]]]
 def _stored(root: Path) -> Stored:
     columns = ["tile", "modality", "path", "bytes", "sha256"]
     table = read_table(root / "observations.parquet", columns, root)
-    table = table.filter(pc.ends_with(table["path"], ".tif")).sort_by("tile").combine_chunks()
+    is_raster = pc.and_(pc.ends_with(table["path"], ".tif"), pc.is_valid(table["tile"]))
+    table = table.filter(is_raster).sort_by("tile").combine_chunks()
     names, first, count = np.unique(
         table["tile"].to_numpy(zero_copy_only=False), return_index=True, return_counts=True
     )

@@ -95,9 +95,10 @@ def read_observation(
             f"{path} is not the file that was collected (sha256 {digest[:12]}…, expected "
             f"{sha256[:12]}…); delete it and run the build again"
         )
-    read = _from_geotiff if path.suffix == ".tif" else _from_json
     try:
-        return read(data, modality), digest
+        if path.suffix == ".tif":
+            return _from_geotiff(data, tile, modality), digest
+        return _from_json(data, modality), digest
     except _DAMAGE as exc:
         raise FormatError(
             f"{path} cannot be read back ({exc}); delete it and run the build again"
@@ -165,17 +166,17 @@ def _geotiff(tile: Tile, observation: Observation) -> bytes:
         return bytes(memory.read())
 
 
-def _from_geotiff(data: bytes, modality: str) -> Observation:
+def _from_geotiff(data: bytes, tile: Tile, modality: str) -> Observation:
     # Opened from memory: GDAL would otherwise look for side-car files beside each one. Other
     # drivers than GTiff open other files and URLs.
     with MemoryFile(data) as memory, memory.open(driver="GTiff") as dataset:
-        _check_layout(dataset, modality)
+        _check_layout(dataset, tile, modality)
         array: NDArray[np.generic] = dataset.read()
         tags = dataset.tags()
     return _observation(modality, array[0] if modality in TASKS else array, tags)
 
 
-def _check_layout(dataset: rasterio.DatasetReader, modality: str) -> None:
+def _check_layout(dataset: rasterio.DatasetReader, tile: Tile, modality: str) -> None:
     """Refuse a raster of another layout before memory is taken for it: a tiny file can claim much.
 
     Raises:
@@ -188,6 +189,8 @@ def _check_layout(dataset: rasterio.DatasetReader, modality: str) -> None:
         raise ValueError(
             f"it is {found} of {', '.join(sorted(types))}, expected {shape} of {spec.dtype}"
         )
+    if tuple(dataset.transform)[:6] != tile.transform:
+        raise ValueError("it is not at the place of its tile")
     # GDAL takes memory for whole blocks, and some codecs for what their own header claims.
     blocks, codec = set(dataset.block_shapes), dataset.compression
     if blocks != {shape[1:]} or codec != Compression.deflate:
@@ -241,7 +244,7 @@ def _observation(modality: str, array: NDArray[np.generic], tags: dict[str, str]
         array=array,
         acquired=tags.get("acquired"),
         source=tags.get("source", ""),
-        source_ids=tuple(parse_json(tags["source_ids"].encode(), "the tag source_ids")),
+        source_ids=tuple(parse_json(tags.get("source_ids", "").encode(), "its source_ids")),
         stand_in=tags.get("stand_in"),
         expression=tags.get("expression"),
     )

@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
         """Return a node, unless it is too deep or has a key twice."""
         self._depth += 1
         if self._depth > _DEPTH:
-            line = self.peek_event().start_mark.line + 1
+            line = self.get_mark().line + 1
             raise _RefusedError(f"line {line} is nested more than {_DEPTH} deep; expected settings")
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -74,14 +74,15 @@ class _Loader(yaml.SafeLoader):
 
 
 def _refuse_twice(node: yaml.MappingNode) -> None:
-    seen: dict[str, int] = {}
+    seen: dict[str, yaml.Node] = {}
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-            line = key.start_mark.line + 1
-            before = seen.setdefault(key.value, line)
-            if before != line:
+            before = seen.setdefault(key.value, key)
+            if before is not key:
+                lines = [each.start_mark.line + 1 for each in (before, key)]
                 raise _RefusedError(
-                    f"key {key.value!r} stands in line {before} and in line {line}; leave one out"
+                    f"key {key.value!r} stands in line {lines[0]} and in line {lines[1]}; leave "
+                    "one out"
                 )
 
 

@@ -17,14 +17,15 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.hilbert import row_key
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation, Sample, sample_key
-from mmearth.catalog.schema import OBSERVATIONS, TILES, read_table
+from mmearth.catalog.schema import OBSERVATIONS, STATES, TILES, read_table
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.store import read_observation
+from mmearth.catalog.store import observation_path, read_observation
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 
 Row = dict[str, Any]
 """A row of a table."""
+_NEVER_NULL = ("lon", "lat", "cell", "train_5", "train_50")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,30 @@ def check_planned(path: Path, row: Row) -> None:
             f"and in split {row['split']!r}; expected its own grid and one of {', '.join(SPLITS)}: "
             "build it again"
         )
+    lacking = [name for name in _NEVER_NULL if row[name] is None]
+    if lacking:
+        raise FormatError(f"{path}: tile {tile.id} has no {lacking[0]}; build it again")
+
+
+def _check_observed(path: Path, row: Row) -> None:
+    """Refuse a row of observations.parquet that cannot be of our store.
+
+    Raises:
+        FormatError: It names no modality or state, or a file that is not the observation's.
+    """
+    name, tile = row["modality"], Tile.parse(row["tile"])
+    is_known = name in MODALITIES or (name in TASKS and TASKS[name].level == "pixel")
+    if not is_known or row["state"] not in STATES:
+        raise FormatError(
+            f"{path}: tile {tile.id} has the modality {name!r} in the state {row['state']!r}; "
+            f"expected one of ours in one of {', '.join(STATES)}: build it again"
+        )
+    if row["path"] not in (None, observation_path(tile, name)) or row["source_ids"] is None:
+        raise FormatError(
+            f"{path}: {name} of tile {tile.id} is said to be in {row['path']!r} and of "
+            f"{row['source_ids']}; expected {observation_path(tile, name)} and a list: build it "
+            "again"
+        )
 
 
 def load_sample(root: Path, task: str, planned: Planned) -> Sample:
@@ -156,6 +181,7 @@ def _by_tile(root: Path, tiles: set[str]) -> dict[str, dict[str, Row]]:
     result: dict[str, dict[str, Row]] = {}
     table = read_table(root / "observations.parquet", root=root, schema=OBSERVATIONS)
     for row in table.filter(pc.is_in(table["tile"], pa.array(tiles, pa.string()))).to_pylist():
+        _check_observed(root / "observations.parquet", row)
         result.setdefault(row["tile"], {})[row["modality"]] = row
     return result
 

@@ -39,6 +39,7 @@ def rebuild(root: Path, workers: int = 1, progress: Progress = silent) -> tuple[
         StorageError: The disk is full.
     """
     card = _read_card(root)
+    checksums.refuse_outside(root)
     if not (root / STORE).is_dir():
         raise ConfigError(
             f"{root} has no {STORE}/ to pack from: it was built with `keep_store: false`; build it "

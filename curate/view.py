@@ -17,7 +17,7 @@ from mmearth.catalog.files import write_atomic
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import ClassCode
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import read_table
+from mmearth.catalog.schema import TILES, read_table
 from mmearth.catalog.store import STORE, observation_path, read_observation, read_stored
 from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
@@ -283,7 +283,7 @@ def _label_lines(root: Path, tile: Tile) -> list[str]:
     if not (root / _TILES).exists():
         return []
     lines = []
-    for row in read_table(root / _TILES).to_pylist():
+    for row in read_table(root / _TILES, root=root, schema=TILES).to_pylist():
         if row["tile"] == tile.id:
             lines += [f"{row['task']}\t{row['split']}", *_label_of(row), ""]
     return lines

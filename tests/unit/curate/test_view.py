@@ -119,7 +119,7 @@ def test_labels_of_every_kind_are_shown(small_dataset: Path) -> None:
 def test_what_the_dataset_does_not_have_takes_no_room(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     tile = Tile(32633, 500_000, 4_649_760)
-    two = contact_sheet(tmp_path, tile, {"biome": "off the map", "eth_gch": "no data"})
-    all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MODALITIES, "no data"))
+    two = contact_sheet(tmp_path, tile, {"biome": "off the map", "eth_gch": "no data"}, {})
+    all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MODALITIES, "no data"), {})
     assert two.height < all_twelve.height
     assert two.width < all_twelve.width

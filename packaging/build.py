@@ -89,7 +89,7 @@ def build(root: Path, card: DatasetCard, workers: int = 1, progress: Progress = 
     for name in _DIRECTORIES:
         remove_temporaries(root / name)
     built = Built({}, {}, {}, 0)
-    planned = read_table(root / "tiles.parquet")["task"].to_pylist()
+    planned = read_table(root / "tiles.parquet", ["task"], root)["task"].to_pylist()
     progress("package", sum(task in card.tasks for task in planned))
     with open_map(workers) as pack_all:
         for task in card.tasks:

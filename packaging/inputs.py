@@ -134,7 +134,8 @@ def _check_observed(path: Path, row: Row) -> None:
             f"{path}: tile {tile.id} has the modality {name!r} in the state {row['state']!r}; "
             f"expected one of ours in one of {', '.join(STATES)}: build it again"
         )
-    if row["path"] not in (None, observation_path(tile, name)) or row["source_ids"] is None:
+    has_ids = row["source_ids"] is not None or row["state"] != "done"
+    if row["path"] not in (None, observation_path(tile, name)) or not has_ids:
         raise FormatError(
             f"{path}: {name} of tile {tile.id} is said to be in {row['path']!r} and of "
             f"{row['source_ids']}; expected {observation_path(tile, name)} and a list: build it "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
@@ -132,6 +133,12 @@ def _as_known(path: Path, row: int, tile: str, found: list[Row], known: list[Row
     return [{"tile": tile, **each} for each in known]
 
 
+def _has_image(said: Row) -> bool:
+    """Say whether a Sentinel-2 image fixes the date of a row of provenance."""
+    images = (each for each in said["observations"] if each["modality"] == "sentinel2")
+    return any(each["state"] == "done" and each["acquired"] for each in images)
+
+
 def _share(observation: Row) -> float:
     return (observation.get("valid_fraction") or 0.0) if observation.get("state") == "done" else 0.0
 
@@ -140,6 +147,10 @@ def _planned(rows: Rows, row: int, known: Provenance | None) -> Row:
     tile, target = rows.tiles[row], rows.targets[row]
     is_list = isinstance(target, list)
     said = {} if known is None else known.row(row)
+    # What another task asked for at the same tile may have won: the file has the day that did.
+    asked = said.get("date", rows.dates[row])
+    if known is not None and anchor_date(asked, tile.lat) != rows.dates[row]:
+        asked = asked if _has_image(said) else rows.dates[row]
     return {
         "task": rows.task,
         "tile": tile.id,
@@ -149,7 +160,7 @@ def _planned(rows: Rows, row: int, known: Provenance | None) -> Row:
         "lon": tile.lon,
         "lat": tile.lat,
         "cell": tile.cell,
-        "date": said.get("date", rows.dates[row]),
+        "date": asked,
         "split": rows.splits[row],
         "train_5": bool(rows.subsets["train_5"][row]),
         "train_50": bool(rows.subsets["train_50"][row]),

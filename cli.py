@@ -14,7 +14,7 @@ import click
 from click.shell_completion import shell_complete
 
 import mmearth
-from mmearth.catalog.errors import ConfigError, MMEarthError, StorageError, printable
+from mmearth.catalog.errors import FULL_DISK, ConfigError, MMEarthError, StorageError, printable
 from mmearth.catalog.extras import missing_sentence
 
 _GROUPS = {
@@ -84,11 +84,13 @@ class _Terminated(SystemExit):
 def root(verbose: int, quiet: bool, log_file: str | None) -> None:
     """Build, query, stream and benchmark multimodal Earth-observation datasets."""
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO)[min(verbose, 1)]
+    # What a library warns of, such as GDAL of a file that we refuse in a sentence, is for `-v`.
+    others = logging.ERROR if quiet or not verbose else logging.WARNING
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_file is not None:
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
     logging.basicConfig(
-        level=level, handlers=handlers, format="%(levelname)s %(name)s: %(message)s"
+        level=others, handlers=handlers, format="%(levelname)s %(name)s: %(message)s"
     )
     _LOG.setLevel(logging.DEBUG if verbose > 1 else level)
 
@@ -96,6 +98,9 @@ def root(verbose: int, quiet: bool, log_file: str | None) -> None:
 def main() -> None:
     """Run the command line and exit with a documented code (docs/exit-codes.md)."""
     signal.signal(signal.SIGTERM, _terminate)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell has closed it, as with `>&-`
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     sys.exit(run())
 
 
@@ -132,16 +137,17 @@ def run() -> int:
 
 def _explain(exc: Exception) -> int:
     """Report an error that a command did not handle; return its exit code."""
-    if isinstance(exc, ModuleNotFoundError) and not isinstance(exc, MMEarthError):
-        sentence = missing_sentence(exc.name or "")
+    if isinstance(exc, ImportError) and not isinstance(exc, MMEarthError):
+        sentence = missing_sentence(exc)
         exc = exc if sentence is None else ConfigError(sentence)
     if isinstance(exc, MMEarthError):
         _report(exc.exit_code, str(exc), "; ".join(getattr(exc, "__notes__", [])))
         _LOG.debug("where it came from", exc_info=exc)
         return exc.exit_code
-    if isinstance(exc, OSError) and exc.filename is not None:
-        refused = str(exc.strerror).lower()
-        _report(StorageError.exit_code, f"{exc.filename}: {refused}; look at that path", "")
+    if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in FULL_DISK):
+        refused = f"{exc.filename or 'standard output'}: {str(exc.strerror).lower()}"
+        _report(StorageError.exit_code, f"{refused}; look at that path, then run it again", "")
+        _drop_output()
         _LOG.debug("where it came from", exc_info=exc)
         return StorageError.exit_code
     _LOG.error("internal error", exc_info=exc)
@@ -151,9 +157,16 @@ def _explain(exc: Exception) -> int:
 
 def _unread() -> int:
     """Leave without a word: whoever read our output has gone, as `head` does."""
-    # Python would complain at exit about what it could not write.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     return _UNREAD
+
+
+def _drop_output() -> None:
+    """Lose what could not be written: Python would complain about it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hint(exc: click.ClickException) -> str:

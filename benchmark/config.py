@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ Recipe = Literal["default", "mmearth-bench-2026"]
 Method = Literal["LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo"]
 Fraction = Literal[5, 50, 100]
 Tracker = Literal["csv", "tensorboard", "wandb", "mlflow"]
+Baseline = Literal["mean", "neighbours", "boosting"]
 
 
 class _Strict(BaseModel):
@@ -58,8 +60,15 @@ class Adaptation(_Strict):
     """Whether a batch stops when its reconstruction gets worse."""
     parameters: str = "all"
     """Which of the encoder's are adapted: `all`, `norm` or `last:N`."""
-    products: str = "auto"
+    products: Literal["auto", "stream", "batched"] = "auto"
     """How the gradients are made; see docs/test-time-training.md."""
+
+    @field_validator("parameters")
+    @classmethod
+    def _choice(cls, parameters: str) -> str:
+        if not re.fullmatch(r"all|norm|last:[1-9]\d*", parameters):
+            raise ValueError("expected all, norm or last:<layers>")
+        return parameters
 
     @field_validator("held_back")
     @classmethod
@@ -91,11 +100,11 @@ class BenchmarkConfig(_Strict):
     """Percent of the train split, for LP and FT; JT and TTT-MMR take the whole."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (41, 42, 43)
     """Source: MMEarth-Bench §5.4."""
-    baselines: tuple[str, ...] = ("mean", "neighbours", "boosting")
+    baselines: tuple[Baseline, ...] = ("mean", "neighbours", "boosting")
     """What needs no encoder."""
     recipe: Recipe = "default"
     """`mmearth-bench-2026` reproduces the published run, its defects included."""
-    weights: str = "none"
+    weights: Literal["none", "published"] = "none"
     """`published`: pretrained; `none`: random, the architecture alone."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Of training; adaptation is in 32 bits."""

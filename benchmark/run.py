@@ -99,7 +99,8 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
     dataset = _open(config)
     todo = plan(config, out, shard)
     fabric.barrier()
-    progress(Step(0, len(todo)))
+    if fabric.is_global_zero:
+        progress(Step(0, len(todo)))
     spent: dict[str, list[float]] = {}
     for i, cell in enumerate(todo):
         begin = time.perf_counter()
@@ -112,7 +113,8 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         fabric.barrier()
         seconds = time.perf_counter() - begin
         spent.setdefault(cell.method, []).append(seconds)
-        progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent)))
+        if fabric.is_global_zero:
+            progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent)))
     return [finding.sentence for finding in canaries(assemble(out)) if not finding.stops]
 
 

@@ -58,20 +58,23 @@ def versions(extra: str) -> dict[str, str | None]:
     }
 
 
-def missing_sentence(module: str, extra: str | None = None) -> str | None:
-    """Return what to say of a module that cannot be imported; None if no extra installs it.
+def missing_sentence(exc: ImportError, extra: str | None = None) -> str | None:
+    """Return what to say of an import that failed; None if no extra installs the module.
 
     Args:
-        module: As `ModuleNotFoundError.name` has it.
+        exc: What Python said.
         extra: The extra that was at work, where that is known.
     """
-    top = module.partition(".")[0]
+    top = (exc.name or "").partition(".")[0]
     names = [name for name, each in EXTRAS.items() if top in each.packages]
     if not names:
         return None
     name = extra if extra in names else names[0]
     package = EXTRAS[name].packages[top]
-    return f"{package} is not installed: to {EXTRAS[name].purpose}, pip install 'mmearth[{name}]'"
+    # It may be there in another version than what is imported from it.
+    absent = isinstance(exc, ModuleNotFoundError)
+    found, how = ("is not installed", "") if absent else (f"does not fit ({exc})", " -U")
+    return f"{package} {found}: to {EXTRAS[name].purpose}, pip install{how} 'mmearth[{name}]'"
 
 
 @contextmanager
@@ -79,12 +82,12 @@ def needing(extra: str) -> Iterator[None]:
     """Turn a package that the imports inside the block lack into a sentence.
 
     Raises:
-        MissingExtraError: A package of an extra is not installed.
+        MissingExtraError: A package of an extra is not installed, or in another version.
     """
     try:
         yield
-    except ModuleNotFoundError as exc:
-        sentence = missing_sentence(exc.name or "", extra)
+    except ImportError as exc:
+        sentence = missing_sentence(exc, extra)
         if sentence is None:
             raise
         raise MissingExtraError(sentence) from exc

@@ -59,7 +59,7 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
     kind, (parts, at) = error["type"], _walk(error["loc"], model)
     key = ".".join(parts) or "the whole"
     found, context = error.get("input"), error.get("ctx", {})
-    if kind == "extra_forbidden":
+    if kind in {"extra_forbidden", "invalid_key"}:
         return _unknown(key, str(error["loc"][-1]), _walk(error["loc"][:-1], model)[1])
     if kind == "missing":
         return f"{key}: this key is missing"
@@ -69,6 +69,8 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
         tag = f"found {context['tag']!r}" if "tag" in context else "this key is missing"
         return f"{key}.kind: {tag}, expected {one_of(_tag(each) for each in get_args(at))}"
     expected = _expected(kind, context)
+    if expected == _KINDS["string"] and isinstance(found, int | float):
+        expected = "text, in quotes"
     if expected is not None:
         return f"{key}: found {_shown(found)}, expected {expected}"
     said = error["msg"].removeprefix("Value error, ")

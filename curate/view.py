@@ -267,8 +267,9 @@ def _climate_lines(found: dict[str, Observation], reasons: dict[str, str]) -> li
 
 def _place_lines(tile: Tile, found: dict[str, Observation], reasons: dict[str, str]) -> list[str]:
     lines = [f"lon\t{tile.lon:.5f}°", f"lat\t{tile.lat:.5f}°"]
-    month = found.get("month")
-    lines += [f"month of\t{month.acquired if month else '-'}", ""]
+    if "month" in found:
+        lines.append(f"month of\t{found['month'].acquired}")
+    lines.append("")
     for name, classes in (("biome", BIOME_CLASSES), ("ecoregion", ECOREGION_CLASSES)):
         if name in found:
             code = int(found[name].array[0])
@@ -320,7 +321,7 @@ def _draw_panel(
     small = ImageFont.load_default(12)
     if isinstance(panel.picture, list):
         draw.rectangle((left, top, left + _SIDE - 1, top + _SIDE - 1), _EMPTY)
-        for i, line in enumerate(panel.picture[:15]):
+        for i, line in enumerate(_shortened(panel.picture, 15)):
             label, _, value = line.partition("\t")
             draw.text((left + 10, top + 8 + 16 * i), label, _INK, small)
             draw.text((left + _SIDE - 10, top + 8 + 16 * i), value, _INK, small, anchor="ra")
@@ -339,6 +340,11 @@ def _draw_panel(
         draw.rectangle((x, y + 2, x + 11, y + 12), _colour(entry), _PALE)
         draw.text((x + 16, y), entry.name, _PALE, small)
         x += int(width)
+
+
+def _shortened(lines: list[str], most: int) -> list[str]:
+    n_more = len(lines) - most + 1
+    return lines if n_more < 2 else [*lines[: most - 1], f"… and {n_more} lines more"]
 
 
 def _colour(entry: ClassCode) -> tuple[int, int, int]:

@@ -148,12 +148,20 @@ def check_encoder(name: str, weights: str) -> None:
     if weights != "none" and (spec is None or not spec.weights):
         raise ConfigError(f"{name} has no published weights; say `weights: none`")
     if spec is None:
-        _class(name, "")
+        _refuse_other(name, _class(name, ""))
     elif spec.lacking:
         raise MissingExtraError(
             f"the encoder {name} needs {', '.join(spec.lacking)}: "
             f"pip install 'mmearth[{spec.extra}]'"
         )
+
+
+def _refuse_other(name: str, kind: Any) -> None:
+    """Refuse a class that is no encoder; of a function only the call tells what it returns."""
+    from mmearth.benchmark.encoder import Encoder
+
+    if isinstance(kind, type) and not issubclass(kind, Encoder):
+        raise ConfigError(f"{name} is no mmearth.benchmark.encoder.Encoder; derive it from that")
 
 
 def source_digest(name: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from mmearth import cli
 from mmearth.catalog import errors, options
+from mmearth.catalog.extras import missing_sentence
 from mmearth.tests.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,34 @@ def test_a_reader_that_leaves_is_no_error(arguments: tuple[str, ...]) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("redirect", "code", "said"),
+    [
+        (">/dev/full", 3, b"mmearth: standard output: no space left on device"),
+        (">&-", 0, b""),
+        ("--json 2>&- >/dev/null", 0, b""),
+    ],
+)
+def test_an_output_that_cannot_be_written(redirect: str, code: int, said: bytes) -> None:
+    line = f'"{sys.executable}" -m mmearth catalog tasks {redirect}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False)
+    assert done.returncode == code, done
+    assert done.stderr.startswith(said) and done.stderr.count(b"\n") == (1 if said else 0)
+
+
+def test_a_library_of_another_version_is_one_sentence() -> None:
+    absent = ModuleNotFoundError("No module named 'torch.x'", name="torch.x")
+    assert missing_sentence(absent, "benchmark") == (
+        "torch is not installed: to train and adapt models, pip install 'mmearth[benchmark]'"
+    )
+    other = ImportError("cannot import name 'x' from 'timm'", name="timm")
+    assert missing_sentence(other) == (
+        "timm does not fit (cannot import name 'x' from 'timm'): to train and adapt models, "
+        "pip install -U 'mmearth[benchmark]'"
+    )
+    assert missing_sentence(ImportError("a bug of ours", name="mmearth.cli")) is None
 
 
 @pytest.mark.parametrize("width", [60, 40, 20])

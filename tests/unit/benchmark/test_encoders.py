@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from mmearth.benchmark.check import check, made_up_batch, plain_statistics
+from mmearth.benchmark.config import BenchmarkConfig
 from mmearth.benchmark.encoder import Encoder
 from mmearth.benchmark.encoders import ENCODERS, build_encoder
 from mmearth.benchmark.encoders.inputs import PUBLISHED, degrees_of, month_of, orbit_pair
 from mmearth.benchmark.encoders.pictures import eight_bit, stretched
+from mmearth.benchmark.matrix import Cell
+from mmearth.benchmark.run import _left, plan
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import Normalisation
@@ -158,3 +162,30 @@ def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.Mon
 def test_what_has_no_weights_says_so() -> None:
     with pytest.raises(ConfigError, match="has no published weights"):
         build_encoder("convnextv2_tiny", STATISTICS, "published", "default")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "said"),
+    [
+        ("convnextv2_tyni", "none", "no encoder 'convnextv2_tyni' .did you mean 'convnextv2_tiny'"),
+        ("resnet50", "none", "there is no encoder 'resnet50'.*expected one of convnextv2_atto, "),
+        ("convnextv2_tiny", "published", "has no published weights; say `weights: none`"),
+        ("nowhere.py:Mine", "none", "there is no file nowhere.py"),
+        ("nowhere:Mine", "none", "No module named 'nowhere'"),
+        ("json:Mine", "none", "cannot be imported .*'Mine'"),
+        ("json:JSONDecoder", "none", "is no mmearth.benchmark.encoder.Encoder; derive it"),
+    ],
+)
+def test_encoders_are_looked_at_before_anything_runs(
+    name: str, weights: Literal["none", "published"], said: str, tmp_path: Path
+) -> None:
+    config = BenchmarkConfig(dataset=str(tmp_path), encoders=(name,), weights=weights)
+    with pytest.raises(ConfigError, match=said):
+        plan(config, tmp_path)
+
+
+def test_what_is_left_is_told_by_the_method() -> None:
+    cells = [Cell("soil_pH", "mine", method, 100, 41) for method in ("LP", "FT", "JT", "LP")]
+    # LP takes 2 s, FT 10 s; of JT nothing is known yet, so it counts as the slowest.
+    assert _left(cells, {"LP": [1.0, 3.0], "FT": [10.0]}) == 2 + 10 + 10 + 2
+    assert _left([], {"LP": [1.0]}) == 0.0

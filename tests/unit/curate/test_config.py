@@ -64,6 +64,7 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
         ({"tasks": {}}, "tasks: it is empty, expected one or more"),
         ({"tasks": [1]}, r"tasks: found \[1\], expected keys with values"),
         ({"tasks": {"soil_pH": {"points": {"path": "x", "lonn": 1}}}}, "points.lonn: .*'lon'.*lat"),
+        ({"version": 1.0}, "version: found 1.0, expected text, in quotes"),
         ({"source": None}, "source: found nothing, expected keys with values"),
         ({"source": {"seed": 7}}, "source.kind: this key is missing, expected 'synthetic', 'fi"),
         (

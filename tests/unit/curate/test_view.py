@@ -17,7 +17,7 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import tile_of
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.view import _label_lines, _label_of, contact_sheet
+from mmearth.curate.view import _label_lines, _label_of, _shortened, contact_sheet
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -114,6 +114,11 @@ def test_labels_of_every_kind_are_shown(small_dataset: Path) -> None:
     assert [line.strip() for line in lines[1:-1]] == mammals["species"]
     assert _label_of({"task": "soil_nitrogen", "target": 1.25}) == ["  1.25 g/kg"]
     assert _label_of({"task": "custom", "target": None}) == ["  no label"]
+
+
+def test_long_lists_say_how_much_is_left_out() -> None:
+    assert _shortened(["a"] * 15, 15) == ["a"] * 15
+    assert _shortened(["a"] * 20, 15) == [*["a"] * 14, "… and 6 lines more"]
 
 
 def test_what_the_dataset_does_not_have_takes_no_room(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def offset_told(tags: Mapping[str, str], name: str) -> float | None:
     Args:
         tags: `PROCESSING_BASELINE` (04.00) or `boa_offset_applied` in any spelling; others do not
             matter.
-        name: Its path, where a product's name has `_N0400_`.
+        name: Its path, where ESA's name of a product has `_N0400_`: S2A_MSIL2A_…_N0400_R022_….
     """
     # GDAL splits a key at its first colon: s2:processing_baseline.
     lines = [f"{key}={text}".lower() for key, text in tags.items()]
@@ -31,7 +31,7 @@ def offset_told(tags: Mapping[str, str], name: str) -> float | None:
         found = re.search(r"baseline=\s*n?(\d\d)\.?(\d\d)\s*$", line)
         if found is not None:
             return _offset(found[1], found[2])
-    named = re.search(r"(?<![A-Za-z0-9])N(\d\d)(\d\d)(?![A-Za-z0-9])", name)
+    named = re.search(r"(?:S2[A-D]|MSIL)[^/]*_N(\d\d)(\d\d)(?![A-Za-z0-9])", name)
     return _offset(named[1], named[2]) if named is not None else None
 
 

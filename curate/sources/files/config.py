@@ -78,7 +78,7 @@ class Rasters(_Strict):
     classes: dict[int, int | None] | None = None
     """File code → our class code, None for no data; the known product's unless given."""
     clamp: bool = False
-    """Bring values just outside the band's valid range to its nearer end (reflectance below 0)."""
+    """Bring values a little outside the band's valid range to its end (reflectance below 0)."""
     derive_slope: bool = False
     """Compute aster_gdem's slope from its elevation."""
     date: DateConfig | None = None

@@ -29,7 +29,7 @@ from mmearth.curate.sources.files.dates import acquired
 from mmearth.curate.sources.files.header import Bounds, read_header
 from mmearth.curate.sources.files.index import Index, Product
 from mmearth.curate.sources.files.observation import observation
-from mmearth.curate.sources.files.reading import target_of
+from mmearth.curate.sources.files.reading import fits, target_of
 
 _ANY_DATE = "2020-07-01"
 """For the month of a climatology where nothing else tells a date."""
@@ -242,7 +242,7 @@ def _warnings(
     first = products[0]
     if any(product.crs_told for product in products):
         found.append(f"crs: {entry.crs} is used in place of what the files declare")
-    found += _bands_in_doubt(name, entry, first)
+    found += _bands_in_doubt(name, first)
     shapes = {tuple((r.ours, r.number, r.unit, r.scale) for r in p.readings) for p in products}
     if len(shapes) > 1:
         found.append(
@@ -253,13 +253,20 @@ def _warnings(
     return found
 
 
-def _bands_in_doubt(name: str, entry: Rasters, product: Product) -> list[str]:
-    """Return where the file's descriptions do not tell what was taken."""
+def _bands_in_doubt(name: str, product: Product) -> list[str]:
+    """Return where the file's descriptions or no-data values do not tell what was taken."""
     found = []
     for raster, path in product.rasters.items():
         readings = {r.number: r for r in product.readings if r.raster == raster}
-        bands = read_header(path, entry).bands
+        bands = read_header(path, product.entry).bands
         said = {b.number: b.description for b in bands if b.description and b.number in readings}
+        for band in bands:
+            lost = [n for n in band.nodata if band.number in readings and not fits(n, band.dtype)]
+            if lost:
+                found.append(
+                    f"nodata: {path.name} declares {lost[0]:g}, which its {band.dtype} cannot hold"
+                )
+                break
         for number, text in said.items():
             other = band_of(name, text)
             taken = readings[number]

@@ -189,7 +189,7 @@ def _declared(name: str, band: BandHeader, header: Header) -> str | None:
 def _check_told(entry: Rasters, matches: Sequence[Match], names: Sequence[str]) -> None:
     """Refuse no-data values and units that can have no effect."""
     for value in entry.told_nodata:
-        if not any(_fits(value, found.theirs.dtype) for found in matches):
+        if not any(fits(value, found.theirs.dtype) for found in matches):
             raise ConfigError(
                 f"{entry.path}: nodata: {value:g} cannot occur in a band of "
                 f"{matches[0].theirs.dtype}; correct nodata:"
@@ -226,7 +226,7 @@ def _nodata(name: str, entry: Rasters, band: BandHeader) -> tuple[float, ...]:
     lowered = entry.offset == "auto" or (isinstance(entry.offset, float) and entry.offset < 0)
     raw = name == "sentinel2" and (lowered or band.offset < 0)
     own = (0.0,) if raw and np.dtype(band.dtype).kind in "iu" else ()
-    return tuple(n for n in (*band.nodata, *entry.told_nodata, *own) if _fits(n, band.dtype))
+    return tuple(n for n in (*band.nodata, *entry.told_nodata, *own) if fits(n, band.dtype))
 
 
 def _baseline(
@@ -246,7 +246,8 @@ def _baseline(
     return 0.0
 
 
-def _fits(value: float, dtype: str) -> bool:
+def fits(value: float, dtype: str) -> bool:
+    """Return whether a stored type can hold a value."""
     kind = np.dtype(dtype)
     if kind.kind not in "iu":
         return True

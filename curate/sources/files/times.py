@@ -42,7 +42,8 @@ def of_times(dataset: Any) -> bool:
 def months_of(dataset: Any) -> list[Month | None]:
     """Return the month of each band of an open raster, None where the file tells none.
 
-    It is told by the time axis of a NetCDF file in any calendar, a dimension `month` from 1 to 12,
+    It is told by the time axis of a NetCDF file in any calendar, or of dates as numbers (20201101,
+    202011), a dimension `month` from 1 to 12,
     GRIB's time of validity, or a band's description: `March`, `2020-03`.
     """
     if dataset.driver == "netCDF":
@@ -66,6 +67,9 @@ def _of_netcdf(dataset: Any) -> list[Month | None]:
         if bounds is not None and len(names) == 1:
             moments = _middles(dataset.name, bounds, moments)
         return [_since(moment, unit, calendar) for moment in moments]
+    written = [name for name in names if name.lower() in ("time", "date", "valid_time")]
+    if written:
+        return [_of_digits(band.get(f"NETCDF_DIM_{written[0]}")) for band in values]
     months = [name for name in names if name.lower() in ("month", "months")]
     if months:
         numbers = [_number(band.get(f"NETCDF_DIM_{months[0]}")) for band in values]
@@ -134,6 +138,14 @@ def _of_text(text: str | None) -> Month | None:
     if dated is not None and 1 <= int(dated[2]) <= 12:
         return Month(int(dated[1]), int(dated[2]))
     return None
+
+
+def _of_digits(text: str | None) -> Month | None:
+    """Return the month of a date that is written as a number: 20201101, 202011."""
+    found = re.match(r"(\d{4})(\d\d)(\d\d)?(\.\d*)?$", text or "")
+    if found is None or not 1 <= int(found[2]) <= 12 or not 1800 <= int(found[1]) <= 2200:
+        return None
+    return Month(int(found[1]), int(found[2]))
 
 
 def _number(text: str | None) -> float | None:

@@ -13,6 +13,7 @@ from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.reading import Reading, period
 from mmearth.curate.sources.files.units import Conversion
 
+_CLAMPED = 0.05
 _GREATEST_REFLECTANCE = 2.0
 """No digital numbers of a scene stay below this, no reflectance is above."""
 
@@ -144,24 +145,28 @@ def to_stored(
         dtype: Of the result.
         nodata: Stored value that means absent.
         bands: With their valid ranges, in stored units.
-        clamp: Bring values outside the valid range to its nearer end instead of refusing them.
+        clamp: Bring values up to a twentieth of the valid range outside it to its nearer end
+            instead of refusing them; what is further out is no measurement.
 
     Raises:
         DataError: A value is outside its band's valid range.
     """
+    if clamp:
+        values = np.where(values == nodata, np.nan, values)
     for values_of_band, band in zip(values, bands, strict=True):
         low, high = band.valid
-        if clamp:
-            np.clip(values_of_band, low, high, out=values_of_band)
-            continue
         found = values_of_band[~np.isnan(values_of_band)]
         # Half a step of an integer type rounds back into the range.
         slack = 0.5 if np.dtype(dtype).kind in "iu" else 0.0
+        if clamp:
+            slack = (high - low) * _CLAMPED
         if found.size and (found.min() < low - slack or found.max() > high + slack):
             raise DataError(
                 f"{band.name}: found values {found.min():g} to {found.max():g} {band.unit}, "
                 f"expected {low:g} to {high:g}; check unit:, scale:, offset: and nodata:"
             )
+        if clamp:
+            np.clip(values_of_band, low, high, out=values_of_band)
     empty = np.isnan(values)
     if np.dtype(dtype).kind in "iu":
         values = np.floor(np.where(empty, 0.0, values) + 0.5)

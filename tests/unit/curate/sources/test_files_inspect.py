@@ -90,7 +90,7 @@ def test_what_cannot_be_used_is_a_problem(tmp_path: Path) -> None:
             "bands: height is band 1, which is described as 'SD'",
         ),
         ("eth_gch", [12, 3], {"crs": "EPSG:32634"}, {"crs": "EPSG:32633"}, "crs: EPSG:32633 is"),
-        ("eth_gch", [12, 3], {"dtype": "uint16", "nodata": None}, {}, None),
+        ("eth_gch", [12, 3], {}, {}, None),
         ("precipitation", [0.002, 0.003, 0.03], {}, {}, "unit: the year has 0.03 m; monthly"),
     ],
 )

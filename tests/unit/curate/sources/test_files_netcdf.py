@@ -51,6 +51,8 @@ FROM_NOVEMBER = [days(2020, 11), days(2020, 12), *YEAR[:10]]
         (YEAR, {"units": "days since 2021-01-01", "calendar": "noleap"}, None),
         (np.arange(10, 22), {"units": "months since 2020-01-01"}, [288, 289]),
         ([11, 12, *range(1, 11)], {"name": "month", "units": "1"}, [288, 289]),
+        ([202011, 202012, *range(202101, 202111)], {"units": "YYYYMM"}, [288, 289]),
+        ([20201101, 20201201, *range(20210101, 20211002, 100)], {"units": "%Y%m%d"}, [288, 289]),
     ],
 )
 def test_months_are_told_by_the_axis(

@@ -114,8 +114,11 @@ def test_one_entry_spans_january_2022(tmp_path: Path) -> None:
 
 
 def test_a_baseline_that_the_name_tells_must_not_be_passed_over(tmp_path: Path) -> None:
-    write_tif(tmp_path / "S2A_N0400.tif", s2())
-    entry = {"path": "S2A_N0400.tif", **DAY}
+    name = "S2A_MSIL2A_20220615T101031_N0400_R022_T33TTG.tif"
+    write_tif(tmp_path / name, s2())
+    write_tif(tmp_path / "tile_N0400_E015.tif", s2())
+    assert middle(tmp_path, "sentinel2", path="tile_N0400_E015.tif", **DAY)[0] == 1500
+    entry = {"path": name, **DAY}
     sentence = refused(tmp_path, "sentinel2", ConfigError, **entry)
     assert (
         "baseline 04.00 or later, whose numbers are 1000 too high; write offset: auto" in sentence
@@ -142,6 +145,29 @@ def test_of_two_entries_the_date_decides_not_the_order(tmp_path: Path) -> None:
         found = Files(config, tmp_path).observe(TILE, ["sentinel2"], anchor)["sentinel2"]
         assert not isinstance(found, MMEarthError)
         assert (found.acquired, found.array[0, 64, 64]) == (expected, 700)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rest", "entry"),
+    [
+        ("sentinel2", -9999, 500, DAY),
+        ("sentinel1", -9999, -12, VV),
+        ("eth_gch", 255, 12, HEIGHT),
+        ("aster_gdem", -32768, 100, ELEVATION),
+    ],
+)
+def test_clamping_makes_no_value_of_an_undeclared_no_data(
+    tmp_path: Path, name: str, value: float, rest: float, entry: dict[str, Any]
+) -> None:
+    values = layers(*[rest] * (12 if name == "sentinel2" else 1), dtype="int32")
+    values[:, :36] = value
+    write_tif(tmp_path / "a.tif", values)
+    if value in (255, -9999) and name != "sentinel2":  # what we store for no data ourselves
+        assert share(seen(tmp_path, name, clamp=True, **entry)) == 0.75
+    else:
+        sentence = refused(tmp_path, name, DataError, clamp=True, **entry)
+        assert f"found values {value:g} to" in sentence
+        assert "nodata:" in sentence
 
 
 # --- which band is which ---

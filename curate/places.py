@@ -46,9 +46,9 @@ class RangesConfig(Strict):
     """Of the polygons, where the file names none or a wrong one."""
     name: str = "sci_name"
     """The field with the species' name; underscores count as blanks, case does not matter."""
-    presence: tuple[int, ...] = (1, 2, 3, 6, 7)
+    presence: tuple[int, ...] | None = (1, 2, 3, 6, 7)
     """IUCN codes that count, where the file has a field `presence`: all but possibly extinct (4)
-    and extinct (5). The published recipe takes all unless this is given."""
+    and extinct (5); None for all, as the published recipe does unless codes are given."""
     origin: tuple[int, ...] | None = None
     """IUCN codes of the field `origin` that count; None for all."""
     seasonal: tuple[int, ...] | None = None
@@ -136,8 +136,8 @@ class GediPlaces(Strict):
 class SoilPlaces(Strict):
     """Places of a soil property from a table of profiles: WoSIS 2023, or others by column names.
 
-    The defaults are the columns of the WoSIS snapshot of December 2023 and the published rules.
-    There is no column of dates: profiles are older than the satellites.
+    The defaults are the columns of the WoSIS snapshot of December 2023 and the published rules,
+    which read no dates: most profiles are older than the satellites.
     """
 
     path: str
@@ -168,6 +168,8 @@ class SoilPlaces(Strict):
     """Least upper depth."""
     deepest_cm: float = 5.0
     """Greatest lower depth."""
+    date: str | None = None
+    """Column of dates, as in `points:`."""
     id: str | None = "profile_id"
     """Column of identifiers; None when there is none."""
 

@@ -23,7 +23,7 @@ from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.labels.facts import LabelFacts, label_facts
 from mmearth.curate.overlap import keep_apart
-from mmearth.curate.recipes import SPLIT_RULES
+from mmearth.curate.recipes import EVERY_PRESENCE, SPLIT_RULES
 from mmearth.curate.source import Label, Source
 from mmearth.curate.told import told
 
@@ -96,7 +96,8 @@ def _plan_task(
 ) -> tuple[pa.Table, TaskPlan]:
     task_config = config.tasks[task]
     with told() as notes:
-        labels = read_labels(task, task_config, source, base, config.seed, config.quirks)
+        how = config.seed, config.quirks, EVERY_PRESENCE[config.recipe]
+        labels = read_labels(task, task_config, source, base, *how)
     lon = np.fromiter((label.lon for label in labels), np.float64, len(labels))
     lat = np.fromiter((label.lat for label in labels), np.float64, len(labels))
     on_grid = np.flatnonzero(np.isfinite(lon) & (lat >= UTM_SOUTH) & (lat <= UTM_NORTH))

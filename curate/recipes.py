@@ -39,6 +39,10 @@ RECIPES: dict[str, Quirks] = {
 SPLIT_RULES = {"default": "default", "mmearth-bench-2026": "published"}
 """Recipe → the split rule it uses (catalog/splits.py)."""
 
+EVERY_PRESENCE = {"default": False, "mmearth-bench-2026": True}
+"""Recipe → whether ranges count where a species is extinct (IUCN presence 4 and 5): no code of the
+published collection looks at it (`generate_species_points.py`)."""
+
 QUIRKS = tuple(field.name for field in fields(Quirks))
 """Names of all quirks."""
 

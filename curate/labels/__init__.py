@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmearth.curate.config import TaskConfig
 from mmearth.curate.labels.gedi import gedi_labels
@@ -15,7 +16,13 @@ from mmearth.curate.source import Label, Source
 
 
 def read_labels(
-    task: str, config: TaskConfig, source: Source, base: Path, seed: int, quirks: Quirks
+    task: str,
+    config: TaskConfig,
+    source: Source,
+    base: Path,
+    seed: int,
+    quirks: Quirks,
+    every_presence: bool,
 ) -> list[Label]:
     """Return a task's labelled places, in their own order.
 
@@ -26,10 +33,13 @@ def read_labels(
         base: Directory that relative paths start from.
         seed: Of the source's choice of places.
         quirks: Published rules that are kept.
+        every_presence: Take ranges of every IUCN presence where the configuration names none.
 
     Raises:
         ConfigError: A file or column is missing, or no place is found.
     """
+    if every_presence:
+        config = _of_every_presence(config)
     if config.labels is not None:
         return list(source.labels(task, config.labels.count, seed))
     if config.points is not None:
@@ -42,3 +52,16 @@ def read_labels(
         return range_labels(config.ranges, base, seed)
     assert config.grid is not None  # TaskConfig lets exactly one be given
     return grid_labels(config.grid, base)
+
+
+def _of_every_presence(config: TaskConfig) -> TaskConfig:
+    """Return a task's places with all ranges, but for those whose presence it names."""
+    changed: dict[str, Any] = {}
+    for kind in ("points", "grid", "ranges"):
+        places = getattr(config, kind)
+        ranges = getattr(places, "ranges", places)
+        if ranges is None or "presence" in ranges.model_fields_set:
+            continue
+        ranges = ranges.model_copy(update={"presence": None})
+        changed[kind] = ranges if kind == "ranges" else places.model_copy(update={"ranges": ranges})
+    return config.model_copy(update=changed)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
-from mmearth.curate.labels.dates import asked_date
 from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.ranges import species_in_ranges
@@ -54,7 +53,7 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     elif config.species is not None:
         species = listed_species(table, kept, config.ignore_unknown)
     ids = [None] * len(kept) if config.id is None else table.text["id"].take(kept).to_pylist()
-    dates = [_date(table, row) for row in kept]
+    dates = [table.date(row) for row in kept]
     return list(map(Label, *places, values, species, dates, ids))
 
 
@@ -112,15 +111,3 @@ def _kept(
             "tasks.%s: %s: kept %d of %d rows; %s", task, config.path, len(kept), n_rows, found
         )
     return kept
-
-
-def _date(table: Table, row: int) -> str | None:
-    if "date" not in table.text or (text := table.text["date"][row].as_py()) is None:
-        return None
-    try:
-        return asked_date(text)
-    except ConfigError as exc:
-        raise ConfigError(
-            f"{table.cell('date', row)}, expected a date YYYY-MM-DD, or intervals "
-            "YYYY-MM-DD/YYYY-MM-DD separated by commas"
-        ) from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,8 @@ class Layers:
     """The property in the task's unit, (n,)."""
     ids: list[str | None]
     """Of the profiles; None where the table has none."""
+    dates: list[str | None]
+    """As `Label.date`; None where the table has none."""
 
 
 def soil_labels(task: str, config: SoilPlaces, base: Path) -> list[Label]:
@@ -103,11 +106,8 @@ def soil_labels(task: str, config: SoilPlaces, base: Path) -> list[Label]:
     if not counts.kept:
         raise ConfigError(f"{path} has no usable layer: {counts}; check the columns and rules")
     _LOG.info("tasks.%s: %s: %s", task, config.path, counts)
-    columns = (layers.lon.tolist(), layers.lat.tolist(), layers.value.tolist(), layers.ids)
-    return [
-        Label(lon, lat, value, label_id=label_id)
-        for lon, lat, value, label_id in zip(*columns, strict=True)
-    ]
+    places = layers.lon.tolist(), layers.lat.tolist(), layers.value.tolist()
+    return list(map(Label, *places, repeat(None), layers.dates, layers.ids))
 
 
 def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
@@ -117,7 +117,7 @@ def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
         ConfigError: The table cannot be read, lacks a column, has a column without any number, or
             most of its coordinates are not on Earth.
     """
-    columns = {key: getattr(config, key) for key in (*_NUMERIC, "uncertainty", "id")}
+    columns = {key: getattr(config, key) for key in (*_NUMERIC, "uncertainty", "date", "id")}
     table = read_table(path, columns, _NUMERIC, config.layer, config.crs)
     found: dict[str, NDArray[np.float64]] = {}
     text = np.zeros(len(table), dtype=np.bool_)
@@ -138,11 +138,13 @@ def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
         left_out[reason] = int(np.count_nonzero(left & holds))
         left &= ~holds
     counts = Counts(len(table.malformed), **left_out, kept=int(np.count_nonzero(left)))
-    ids: list[str | None] = [None] * counts.kept
+    kept = np.flatnonzero(left)
+    ids: list[str | None] = [None] * kept.size
     if config.id is not None:
-        ids = table.text["id"].filter(pa.array(left)).to_pylist()
-    value = found["value"][left] * config.scale
-    return Layers(found["lon"][left], found["lat"][left], value, ids), counts
+        ids = table.text["id"].take(pa.array(kept)).to_pylist()
+    dates = [table.date(row) for row in kept.tolist()]
+    value = found["value"][kept] * config.scale
+    return Layers(found["lon"][kept], found["lat"][kept], value, ids, dates), counts
 
 
 def _reasons(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.curate.labels.dates import asked_date
 from mmearth.curate.labels.delimited import check_columns, read_rows
 from mmearth.curate.labels.identity import feature_ids, id_text
 from mmearth.curate.labels.numbers import has_decimal_commas, numbers
@@ -69,6 +70,22 @@ class Table:
             f"{self.path}, {word} {self.rows[row]}, column {self.names[key]!r}: found "
             f"{self.text[key][row].as_py()!r}"
         )
+
+    def date(self, row: int) -> str | None:
+        """Return what a row asks for, as `Label.date`; None where no column or cell does.
+
+        Raises:
+            ConfigError: The cell holds something else than a day or intervals.
+        """
+        if "date" not in self.text or (text := self.text["date"][row].as_py()) is None:
+            return None
+        try:
+            return asked_date(text)
+        except ConfigError as exc:
+            raise ConfigError(
+                f"{self.cell('date', row)}, expected a date YYYY-MM-DD, or intervals "
+                "YYYY-MM-DD/YYYY-MM-DD separated by commas"
+            ) from exc
 
     def refuse_text(self, key: str, text: NDArray[np.bool_]) -> None:
         """Refuse cells that are no numbers.

@@ -148,5 +148,5 @@ def test_places_on_a_grid_and_of_profiles_need_no_labels_of_a_known_unit(tmp_pat
         }
         config = BuildConfig.model_validate(document)
         task = config.tasks["custom"]
-        labels = read_labels("custom", task, Synthetic(7), tmp_path, 1, Quirks())
+        labels = read_labels("custom", task, Synthetic(7), tmp_path, 1, Quirks(), False)
         assert {label.value for label in labels} == values

@@ -81,6 +81,19 @@ def test_stray_quotes_move_no_value_to_another_profile(tmp_path: Path) -> None:
     assert [(x.label_id, x.lon, x.value) for x in found] == expected
 
 
+def test_a_column_of_dates(tmp_path: Path) -> None:
+    days = ["2020-06-01", "", "2019-05-01/2019-06-30", "2018-07-02T10:00:00Z"]
+    rows = "".join(f"8,50,{day},5\n" for day in days)
+    (tmp_path / "d.csv").write_text("longitude,latitude,day,value_avg\n" + rows)
+    none = dict.fromkeys(("upper", "lower", "uncertainty", "id"))
+    config = _places(path="d.csv", date="day", **none)
+    found = [label.date for label in soil_labels("soil_pH", config, tmp_path)]
+    assert found == ["2020-06-01", None, "2019-05-01/2019-06-30", "2018-07-02"]
+    (tmp_path / "d.csv").write_text("longitude,latitude,day,value_avg\n8,50,01/06/2020,5\n")
+    with pytest.raises(ConfigError, match="line 2, column 'day': found '01/06/2020', expected a d"):
+        soil_labels("soil_pH", config, tmp_path)
+
+
 def test_what_was_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _write(tmp_path / "w.tsv", (1, 1, 0, 5, 5, _NEAR, 1, 2), (2, 2, 0, 9, 5, _NEAR, 1, 2))
     with caplog.at_level(logging.INFO, logger="mmearth"):

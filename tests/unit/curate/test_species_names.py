@@ -10,9 +10,12 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.ranges import read_ranges, species_in_ranges
 from mmearth.curate.places import PointsPlaces, RangesConfig
+from mmearth.curate.plan import make_plan
+from mmearth.curate.sources.synthetic import Synthetic
 
 _BOTH = ("Mus musculus", "Canis lupus")
 
@@ -151,6 +154,7 @@ def _coded(directory: Path, presence: list[int | None]) -> None:
         ({}, [0, 1, 2, 5, 6]),
         ({"presence": [1, 2]}, [0, 1]),
         ({"presence": [1, 2, 3, 4, 5, 6]}, [0, 1, 2, 3, 4, 5]),
+        ({"presence": None}, [0, 1, 2, 3, 4, 5, 6]),
         ({"origin": [1]}, [0, 2, 6]),
     ],
 )
@@ -175,3 +179,37 @@ def test_codes_that_leave_nothing_or_are_not_there(
         read_ranges(RangesConfig(path="r.gpkg", presence=(6,)), tmp_path)
     with pytest.raises(ConfigError, match="has no field 'seasonal'; leave seasonal: out"):
         read_ranges(RangesConfig(path="r.gpkg", seasonal=(1,)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "keys", "n"),
+    [
+        ("default", {}, 1),
+        ("mmearth-bench-2026", {}, 3),
+        ("mmearth-bench-2026", {"presence": [1, 4]}, 2),
+    ],
+)
+@pytest.mark.parametrize("kind", ["points", "grid", "ranges"])
+def test_the_published_recipe_takes_every_presence(
+    kind: str, recipe: str, keys: dict[str, list[int]], n: int, tmp_path: Path
+) -> None:
+    _coded(tmp_path, [1, 4, 5])
+    (tmp_path / "p.csv").write_text("lon,lat\n2,2\n12,2\n22,2\n")
+    areas = [shapely.box(10 * i + 1.9, 1.9, 10 * i + 2.1, 2.1) for i in range(3)]
+    gpd.GeoDataFrame(geometry=areas, crs=4326).to_file(tmp_path / "a.gpkg")
+    ranges = {"path": "r.gpkg", **keys}
+    places = {
+        "points": {"path": "p.csv", "ranges": ranges},
+        "grid": {"path": "a.gpkg", "spacing_m": 20_000, "ranges": ranges},
+        "ranges": {**ranges, "in_africa": 9, "outside": 0},
+    }[kind]
+    document = {
+        "name": "s",
+        "title": "S",
+        "recipe": recipe,
+        "source": {"kind": "synthetic", "seed": 7},
+        "tasks": {"species": {kind: places}},
+    }
+    plan = make_plan(BuildConfig.model_validate(document), Synthetic(7), tmp_path)
+    present = {round(row["lon"] / 10) for row in plan.table.to_pylist() if row["species"]}
+    assert len(present) == n

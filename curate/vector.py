@@ -157,6 +157,7 @@ def read_polygons(
     n_other = found.shapes.size - np.count_nonzero(_absent(found.shapes)) - np.unique(row).size
     if n_other:
         _log.warning("%s: %d features are no polygons: left out", path, n_other)
+    _refuse_metres(path, parts, found.crs)
     try:
         parts, of_part = to_lonlat(parts, found.crs)
     except CrossingError as exc:
@@ -170,6 +171,21 @@ def read_polygons(
     return gpd.GeoDataFrame(columns, geometry=parts, crs=4326)
 
 
+def _refuse_metres(path: Path, polygons: NDArray[np.object_], crs: CRS) -> None:
+    """Refuse polygons in degrees that are none: the CRS is missing or wrong."""
+    if not crs.is_geographic:
+        return
+    west, south, east, north = shapely.bounds(polygons).reshape(-1, 4).T
+    off = np.maximum(np.abs(west), np.abs(east)) > 2 * 360.0
+    off |= np.maximum(np.abs(south), np.abs(north)) > 100.0  # a grad at the pole
+    if off.any():
+        i = int(np.argmax(off))
+        raise ConfigError(
+            f"{path} has a polygon at x {west[i]:.15g} and y {south[i]:.15g}, which are no degrees;"
+            " say crs: with the EPSG code of its grid, as EPSG:32632"
+        )
+
+
 def _chosen(path: Path, layer: str | None) -> str | None:
     """Return the name of the layer to read.
 
@@ -177,7 +193,7 @@ def _chosen(path: Path, layer: str | None) -> str | None:
         ConfigError: There are several, or none of this name.
     """
     layers = pyogrio.list_layers(path).tolist()
-    names = [name for name, _ in layers]
+    names = sorted(name for name, _ in layers)
     if layer is not None:
         if layer not in names:
             raise ConfigError(
@@ -185,7 +201,7 @@ def _chosen(path: Path, layer: str | None) -> str | None:
             )
         return layer
     # Programs keep styles and the like in further layers, without geometries.
-    shaped = [name for name, kind in layers if kind is not None] or names
+    shaped = sorted(name for name, kind in layers if kind is not None) or names
     if len(shaped) > 1:
         raise ConfigError(
             f"{path} has {len(shaped)} layers; say layer: with one of {', '.join(shaped)}"

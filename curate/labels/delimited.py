@@ -130,7 +130,8 @@ def _layout(
 
 
 def _header(lines: Sequence[str], separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader(lines, delimiter=separator), [])]
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    return [cell.strip() for cell in next(reader, [])]
 
 
 def check_columns(path: Path, found: Sequence[str], wanted: Sequence[tuple[str, str]]) -> None:
@@ -164,7 +165,13 @@ def _quoted(lines: Sequence[str], first: int, layout: _Layout) -> Rows:
     """
     pick = itemgetter(*layout.wanted)
     rows, begin = Rows([], [], []), first
-    reader = csv.reader(islice(lines, first, None), delimiter=layout.separator, strict=True)
+    # Blanks around a cell do not count, so a quote after one encloses a cell, too.
+    reader = csv.reader(
+        islice(lines, first, None),
+        delimiter=layout.separator,
+        skipinitialspace=True,
+        strict=True,
+    )
     try:
         for cells in reader:
             end = first + reader.line_num

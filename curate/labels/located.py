@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -39,7 +41,7 @@ def locate(table: Table, said: str | None) -> tuple[Double, Double]:
         lon, lat = Transformer.from_crs(table.crs, _WGS84, always_xy=True).transform(x, y)
     _refuse_elsewhere(table, x, y, on_earth(lon, lat))
     if said is None:
-        _refuse_swapped(table, lon, lat)
+        refuse_swapped(table.path, lon, lat, _how_to_swap(table))
     return lon, lat
 
 
@@ -72,8 +74,18 @@ def _refuse_elsewhere(table: Table, x: Double, y: Double, good: NDArray[np.bool_
     )
 
 
-def _refuse_swapped(table: Table, lon: Double, lat: Double) -> None:
-    """Refuse places that are mostly at sea, but on land with longitude and latitude swapped."""
+def refuse_swapped(path: Path, lon: Double, lat: Double, how: str) -> None:
+    """Refuse places that are mostly at sea, but on land with longitude and latitude swapped.
+
+    Args:
+        path: The file that they come from.
+        lon: Degrees east, (n,).
+        lat: Degrees north, (n,).
+        how: What to do about it, as part of a sentence.
+
+    Raises:
+        ConfigError: They are, and three at least.
+    """
     good = on_earth(lon, lat)
     places = np.unique(lon[good] + 1j * lat[good])  # each once: a profile has many layers
     x, y = places.real, places.imag
@@ -85,8 +97,8 @@ def _refuse_swapped(table: Table, lon: Double, lat: Double) -> None:
     if 2 * n_turned <= places.size or n_turned < _LEAST_TURNED:
         return
     raise ConfigError(
-        f"{table.path} has {places.size - n} of its {places.size} places at sea, but {n_turned} "
-        f"on land with longitude and latitude swapped; {_how_to_swap(table)}; if they are right as "
+        f"{path} has {places.size - n} of its {places.size} places at sea, but {n_turned} "
+        f"on land with longitude and latitude swapped; {how}; if they are right as "
         "they are, say crs: EPSG:4326"
     )
 

@@ -27,7 +27,8 @@ _VECTOR = {".gpkg", ".geojson", ".json", ".shp", ".zip", ".fgb", ".parquet", ".g
 _ABSENT = pa.array(
     ["", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", r"\N"]
 )
-"""What stands for an empty cell in exports of R, pandas, PostgreSQL and spreadsheets."""
+"""What stands for an empty cell in exports of R, pandas, PostgreSQL and spreadsheets; not among
+identifiers, where `NA` is one."""
 _POINT = 0  # GEOS type id
 
 
@@ -136,7 +137,7 @@ def read_table(
         unplaced = points.size - rows.size
         points = _single_points(path, points[rows])
     check_columns(path, fields.column_names, list(names.items()))
-    text = {key: _trimmed(fields[name].take(pa.array(rows))) for key, name in names.items()}
+    text = {key: _trimmed(key, fields[name].take(pa.array(rows))) for key, name in names.items()}
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
     return Table(path, names, text, rows + 1, False, comma, (), unplaced, points, read.crs)
 
@@ -146,6 +147,8 @@ def _is_text(path: Path) -> bool:
 
     Vector files that are text begin with a bracket (GeoJSON, KML) or `!table` (MapInfo).
     """
+    if path.is_dir():  # of shapefiles, or an Esri geodatabase
+        return False
     with suppress(OSError), path.open("rb") as stream:
         head = stream.read(1024).lstrip()
         known = _TEXT.intersection(suffix.lower() for suffix in path.suffixes[-2:])
@@ -158,7 +161,9 @@ def _is_text(path: Path) -> bool:
 def _of_text(path: Path, names: dict[str, str], numeric: Sequence[str], crs: str | None) -> Table:
     rows = read_rows(path, list(names.items()), [names["lon"], names["lat"]])
     text = {
-        key: _trimmed(pa.chunked_array([pa.array([row[i] for row in rows.cells], pa.string())]))
+        key: _trimmed(
+            key, pa.chunked_array([pa.array([row[i] for row in rows.cells], pa.string())])
+        )
         for i, key in enumerate(names)
     }
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
@@ -185,6 +190,7 @@ def _single_points(path: Path, shapes: NDArray[np.object_]) -> NDArray[np.object
     return points
 
 
-def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _trimmed(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(text, _ABSENT), pa.scalar(None, pa.string()), text)
+    empty = pc.equal(text, "") if key == "id" else pc.is_in(text, _ABSENT)
+    return pc.if_else(empty, pa.scalar(None, pa.string()), text)

@@ -40,6 +40,6 @@ def test_what_csv_writes_is_read(
         table = read_table(path, columns, ("lon", "lat"))
     assert not table.malformed
     stripped = [(row[2].strip(), row[0].strip()) for row in rows]
-    expected = [tuple(None if cell in _EMPTY else cell for cell in row) for row in stripped]
+    expected = [(None if value in _EMPTY else value, id_ or None) for value, id_ in stripped]
     found = zip(table.text["value"].to_pylist(), table.text["id"].to_pylist(), strict=True)
     assert list(found) == expected

@@ -63,6 +63,16 @@ def test_quoted_cells_hold_separators_and_line_ends(tmp_path: Path) -> None:
     assert _table(tmp_path / "t.tsv", head + text) == [("a", "1"), ("b", "2")]
 
 
+def test_a_quote_after_a_blank_encloses_a_cell(tmp_path: Path) -> None:
+    text = b'"lon", "lat", "id", "value"\n 1, 2, "a, b", 1\n'
+    assert _table(tmp_path / "t.csv", text) == [("a, b", "1")]
+
+
+def test_an_id_may_be_what_elsewhere_is_an_empty_cell(tmp_path: Path) -> None:
+    text = _HEAD + b"1,2,NA,NA\n1,2,-,-\n1,2, ,1\n"
+    assert _table(tmp_path / "t.csv", text) == [("NA", None), ("-", None), (None, "1")]
+
+
 def test_honest_line_ends_in_a_file_of_two_megabytes(tmp_path: Path) -> None:
     prose = "first, second\nthird\r\n\n" * 6
     rows = [f'{i % 90},{i % 80},{i:05d},{i},"{prose}"\n' for i in range(20_000)]
@@ -156,7 +166,7 @@ def test_what_is_no_table(data: bytes, said: str, tmp_path: Path) -> None:
 def test_no_file_and_a_directory(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     for name in ("none.csv", "folder.csv"):
-        with pytest.raises(ConfigError, match="cannot be read as a table"):
+        with pytest.raises(ConfigError, match=f"{name} cannot be read as a"):
             read_table(tmp_path / name, _COLUMNS, ())
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import geopandas as gpd
 import pytest
+import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
-from mmearth.curate.places import PointsPlaces
+from mmearth.curate.places import GridPlaces, PointsPlaces
 from mmearth.curate.source import Label
 
 # Longitude, latitude.
@@ -60,6 +62,16 @@ def test_swapped_points_of_a_vector_file(tmp_path: Path) -> None:
     frame.to_file(tmp_path / "p.geojson")
     with pytest.raises(ConfigError, match="swap the coordinates in the file"):
         point_labels("custom", PointsPlaces(path="p.geojson"), tmp_path)
+
+
+def test_a_grid_in_swapped_polygons(tmp_path: Path) -> None:
+    swapped = shapely.box(52, 13, 53.5, 14)  # Berlin, latitude first: off Somalia
+    frame = gpd.GeoDataFrame(geometry=[swapped], crs=4326)
+    frame.to_file(tmp_path / "a.geojson")
+    with pytest.raises(ConfigError, match="swap the coordinates in the file; if they are right"):
+        grid_labels(GridPlaces(path="a.geojson", spacing_m=30_000), tmp_path)
+    at_sea = GridPlaces(path="a.geojson", spacing_m=30_000, crs="EPSG:4326")
+    assert len(grid_labels(at_sea, tmp_path)) > 10
 
 
 def test_metres_are_refused_and_read_with_their_crs(tmp_path: Path) -> None:

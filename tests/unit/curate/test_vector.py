@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import geopandas as gpd
@@ -67,6 +68,26 @@ def test_a_crs_is_asked_for_and_a_wrong_one_gives_way(
     local = 'LOCAL_CS["mine",UNIT["metre",1]]'
     with pytest.raises(ConfigError, match="has no place on Earth; say crs: with the EPSG code"):
         read_polygons(_write(tmp_path / "c.gpkg", _BOX, crs=local))
+
+
+def test_metres_that_are_said_to_be_degrees(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.geojson", shapely.box(4e5, 5.5e6, 4.1e5, 5.6e6))
+    said = "a polygon at x 400000 and y 5500000, which are no degrees; say crs: with the EPSG code"
+    with pytest.raises(ConfigError, match=said):
+        read_polygons(path)
+    west, south, _, _ = read_polygons(path, crs="EPSG:32632").total_bounds
+    assert (west, south) == pytest.approx((7.6, 49.6), abs=0.1)
+
+
+def test_a_directory_of_shapefiles_and_a_zip_of_two(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name in ("a", "b"):
+        _write(tmp_path / "d" / f"{name}.shp", _BOX)
+    shutil.make_archive(str(tmp_path / "z"), "zip", tmp_path / "d")
+    for path in (tmp_path / "d", tmp_path / "z.zip"):
+        with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of a, b"):
+            read_polygons(path)
+        assert len(read_polygons(path, layer="b")) == 1
 
 
 def test_only_polygons_count_and_others_are_told(

@@ -18,7 +18,7 @@ from mmearth.curate.labels.text import read_text
 
 SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # the first line, for Excel
-_NUMBER_LIKE = re.compile(r"\s*[+-]?\d")
+_NUMBER_LIKE = re.compile(r'\s*("?)[+-]?[.,]?\d[^"]*\1\s*$')
 _HEADER = 100  # lines that a header may have in its quoted cells
 _MOST_MALFORMED = 0.01  # share of the rows beyond which a table is not what it seems
 

@@ -65,6 +65,7 @@ _NO_ROLE = (
     f"serviceusage.services.use permission, by visiting {_CONSOLE}/iam-admin/iam/project?"
     "project=demo and then retry. Propagation of the new permission may take a few minutes."
 )
+_NO_PROJECT = "Project 'projects/My Project' not found or deleted."
 _NO_SCOPE = "Request had insufficient authentication scopes."
 _SUSPENDED = "Permission denied: Consumer 'projects/demo' has been suspended."
 _TOKEN = "Request had invalid authentication credentials."
@@ -89,6 +90,7 @@ FAULTS: dict[str, Fault] = {
         Fault("missing-asset", 404, "NOT_FOUND", _ABSENT),
         Fault("quota", 429, "RESOURCE_EXHAUSTED", _SPENT),
         Fault("forbidden", 403, "PERMISSION_DENIED", "The caller does not have permission"),
+        Fault("no-project", 400, "INVALID_ARGUMENT", _NO_PROJECT),
         Fault("unregistered", 403, "PERMISSION_DENIED", _UNREGISTERED),
         Fault("not-signed-up", 403, "PERMISSION_DENIED", _NOT_SIGNED_UP),
         Fault("disabled", 403, "PERMISSION_DENIED", _DISABLED),
@@ -99,8 +101,8 @@ FAULTS: dict[str, Fault] = {
 }
 """By kind. The sentences of status 403 are the service's own, as users have met them:
 healthysustainablecities/global-indicators#547 (`unregistered`, `disabled`),
-gee-community/qgis-earthengine-plugin#145 (`not-signed-up`), earthrise-media/mining-detector#14
-(`no-role`), kubernetes/minikube#17959 (`suspended`); `no-scope` and `forbidden` are Google's for
+gee-community/qgis-earthengine-plugin#145 (`not-signed-up`) and #321 (`no-project`),
+earthrise-media/mining-detector#14 (`no-role`), kubernetes/minikube#17959 (`suspended`); `no-scope` and `forbidden` are Google's for
 all its services."""
 
 PASSING = ("429", "429-wait", "403-rate", "408", "499", "500", "503", "reset", "truncated")

@@ -19,9 +19,15 @@ _SCOPES = (
     "login --scopes=https://www.googleapis.com/auth/earthengine,"
     "https://www.googleapis.com/auth/cloud-platform`"
 )
+_ASSET = "ask its owner for access, or leave its modality out of `modalities:`"
+NO_PROJECT = "not found or deleted"
+"""How the service words, with status 400, that there is no such project."""
 _ELSE = "`mmearth doctor` shows which account and project are in use"
 _BY_WORDS = (
     ("no project found", "set EARTHENGINE_PROJECT to a project that is registered"),
+    (NO_PROJECT, "set EARTHENGINE_PROJECT to the ID, not the name, of a project that exists"),
+    ("permission 'earthengine.assets", _ASSET),
+    ("permission denied on asset", _ASSET),
     ("not registered", _REGISTER),
     ("not signed up", _REGISTER),
     ("has not been used in project", _ENABLE),
@@ -31,6 +37,7 @@ _BY_WORDS = (
     ("insufficient authentication scopes", _SCOPES),
     ("serviceusage", _ROLES),
     ("permission to use project", _ROLES),
+    ("permission denied on resource project", _ROLES),
     ("permission 'earthengine.", _ROLES),
     ("does not have required permission", _ROLES),
     ("has been suspended", "the project's owner must appeal at Google, or name another project"),
@@ -39,9 +46,9 @@ _BY_WORDS = (
 
 Source:
     The service's own texts, as users met them: healthysustainablecities/global-indicators#547 (not
-    registered; API not used), gee-community/qgis-earthengine-plugin#145 (not signed up) and #322
-    (API not used), earthrise-media/mining-detector#14 (serviceusage), kubernetes/minikube#17959
-    (suspended); ACCESS_TOKEN_SCOPE_INSUFFICIENT of cloud.google.com/apis/design/errors.
+    registered; API not used), gee-community/qgis-earthengine-plugin#145 (not signed up), #321 (no
+    such project) and #322 (API not used), earthrise-media/mining-detector#14 (serviceusage),
+    kubernetes/minikube#17959 (suspended); ACCESS_TOKEN_SCOPE_INSUFFICIENT of cloud.google.com/apis/design/errors.
 """
 
 
@@ -49,7 +56,7 @@ def advice(message: str) -> str:
     """Return what a person whom the service knows must do to be let in.
 
     Args:
-        message: What the service says with its status 403.
+        message: What the service says with its status 403, or of a project.
     """
     text = message.lower()
     return next((what for words, what in _BY_WORDS if words in text), _ELSE)

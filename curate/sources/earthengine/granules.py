@@ -82,33 +82,33 @@ def drop_granule(service: Service, table: str) -> None:
 
 
 def _read(service: Service) -> GranuleIndex:
-    there = _tables(service)
     rows = sorted(
         (feature["properties"]["table_id"], feature["geometry"])
         for feature in service.features(service.made(_expression))
-        if there is None or feature["properties"]["table_id"] in there
     )
-    outlines = [shape(geometry) for _, geometry in rows]
-    return GranuleIndex(tuple(table for table, _ in rows), shapely.STRtree(outlines))
+    there = _there(service, {table for table, _ in rows})
+    kept = [(table, shape(geometry)) for table, geometry in rows if table in there]
+    outlines = shapely.STRtree([outline for _, outline in kept])
+    return GranuleIndex(tuple(table for table, _ in kept), outlines)
 
 
-def _tables(service: Service) -> frozenset[str] | None:
-    """Return what the folder holds, for the index lists more; None where it cannot be listed.
+def _there(service: Service, indexed: set[str]) -> set[str]:
+    """Return which tables of the index their folder holds; all of them where it does not say.
 
-    Without a list, each table that is not there is found out, and dropped, by the first tile that
-    asks for it.
+    Each that is not there is then found out, and dropped, by the first tile that asks for it.
 
     Source:
         utils.py of github.com/lgordon99/mmearth-bench asks for each table of the index by itself
         and leaves out those that are "not found".
     """
     try:
-        return frozenset(service.assets(TABLES))
+        found = indexed.intersection(service.assets(TABLES))
     except UnavailableError:
         raise
     except MMEarthError as exc:
         _log.info("the folder of GEDI's tables cannot be listed: %s", exc)
-        return None
+        return indexed
+    return found or indexed
 
 
 def _expression() -> Any:

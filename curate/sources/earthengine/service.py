@@ -181,7 +181,8 @@ class Service:
         while True:
             route = f"{_PUBLIC}/{folder}:listAssets?{urllib.parse.urlencode(query)}"
             page = self._send("listAssets", partial(self._listed, session, route))
-            yield from (asset["id"] for asset in page.get("assets", []))
+            for asset in page.get("assets", []):
+                yield asset.get("id") or asset["name"].removeprefix(f"{_PUBLIC}/")
             if not page.get("nextPageToken"):
                 return
             query["pageToken"] = page["nextPageToken"]

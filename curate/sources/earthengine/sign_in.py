@@ -50,7 +50,7 @@ def find_sign_in() -> SignIn:
     Raises:
         RefusedError: There are none, or a file that should hold them cannot be read.
     """
-    token = os.environ.get(TOKEN)
+    token = os.environ.get(TOKEN, "").strip()
     if token:
         made = _user(token=token)
         return SignIn(made, None, f"an access token, from {TOKEN}")
@@ -71,7 +71,7 @@ def _of_client() -> SignIn | None:
     if not stored.get("refresh_token"):
         return None
     made = _user(token=None, **stored)
-    unused = f"; {KEY_FILE} is set, but that file comes first" if KEY_FILE in os.environ else ""
+    unused = f"; {KEY_FILE} is set, but that file comes first" if os.environ.get(KEY_FILE) else ""
     project = stored.get("quota_project_id") or ee.oauth.get_appdefault_project()
     return SignIn(made, project, f"a user account, from {path}{unused}")
 
@@ -92,7 +92,7 @@ def _default() -> SignIn:
             found: Any
             found, project = google.auth.default(scopes=ee.oauth.SCOPES)
     except google.auth.exceptions.DefaultCredentialsError as exc:
-        if KEY_FILE in os.environ:
+        if os.environ.get(KEY_FILE):
             raise RefusedError(f"{KEY_FILE}={os.environ[KEY_FILE]} is of no use: {exc}") from exc
         raise RefusedError(_NOBODY) from exc
     named = getattr(found, "quota_project_id", None) or getattr(found, "project_id", None)

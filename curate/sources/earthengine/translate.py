@@ -20,7 +20,7 @@ from mmearth.catalog.errors import (
     UnavailableError,
 )
 from mmearth.curate.sources.earthengine.absent import absence
-from mmearth.curate.sources.earthengine.advice import advice, token_advice
+from mmearth.curate.sources.earthengine.advice import NO_PROJECT, advice, token_advice
 
 CLIENT_ERRORS = (
     ee.EEException,
@@ -82,7 +82,7 @@ def refusal(status: int, message: str) -> MMEarthError:
         return UnavailableError(f"Earth Engine is busy (status {status}: {message})")
     if status == 401:
         return RefusedError(f"Earth Engine refused ({message}); {token_advice(text)}")
-    if status == 403:
+    if status == 403 or NO_PROJECT in text:
         return RefusedError(f"Earth Engine refused ({message}); {advice(text)}")
     return _deterministic(status, text, message)
 

@@ -50,6 +50,14 @@ class Unlisted(Memory):
         raise KeyError(folder)
 
 
+class Silent(Memory):
+    """An archive whose folders list nothing."""
+
+    def assets(self, folder: str) -> Sequence[str]:
+        """Return nothing."""
+        return []
+
+
 def _observe(ask: Ask, archive: Memory, world: World, names: Sequence[str]) -> Mapping[str, Any]:
     ask.server.evaluate = Evaluate(archive)
     access = Access("demo", ask.server.url, tries=1)
@@ -69,11 +77,12 @@ def test_tables_of_the_index_that_are_absent(ask: Ask) -> None:
     assert counters.listed == listed + 1
 
 
-def test_tables_that_are_absent_where_the_folder_cannot_be_listed(ask: Ask) -> None:
+@pytest.mark.parametrize("kind", [Unlisted, Silent])
+def test_tables_that_are_absent_where_the_folder_does_not_say(ask: Ask, kind: type[Memory]) -> None:
     """Each is found out once; the next tile does not ask for it again."""
     world = _gedi("LOST", "GONE")
     about = world.archive()
-    archive = Unlisted(about.images, about.collections, about.tables)
+    archive = kind(about.images, about.collections, about.tables)
     counters = ask.server.counters
     for requests in (2 + 2 + 1, 2):  # two refusals, two questions; and the index
         before = counters.total

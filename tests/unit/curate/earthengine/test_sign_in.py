@@ -245,6 +245,24 @@ def test_a_file_that_is_no_json(server: Server, tokens: Tokens, tmp_path: Path, 
         _ask(server)
 
 
+@pytest.mark.parametrize("name", [TOKEN, KEY_FILE])
+def test_an_empty_variable_is_none(
+    server: Server, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "")
+    with pytest.raises(RefusedError, match="nobody is signed in to Earth Engine"):
+        _ask(server)
+    _client_file(tmp_path, f'{{"refresh_token": "{endpoint.REFRESH_TOKEN}"}}')
+    assert "comes first" not in diagnose(Access("demo", server.url), ask=False).identity
+
+
+def test_a_token_with_the_line_that_it_was_read_with(
+    server: Server, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, f"{LOOPBACK}\n")
+    assert _ask(server) == 3
+
+
 @pytest.mark.parametrize("text", [None, "{", '{"type": "secret"}'])
 def test_a_key_file_of_no_use(
     server: Server,
@@ -269,6 +287,7 @@ def test_nobody(server: Server, tokens: Tokens) -> None:
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
+        ("no-project", "the ID, not the name, of a project that exists"),
         ("unregistered", r"register the project at https://code\.earthengine"),
         ("not-signed-up", "register the project"),
         ("disabled", "enable the Earth Engine API of the project"),

@@ -76,9 +76,7 @@ def read_bands(
         with rasterio.open(dataset_name(path, entry.variable)) as dataset:
             return _onto_grid(dataset, entry, bands, tile, resampling, grid or tile_grid(tile))
     except RASTER_ERRORS as exc:
-        raise DataError(
-            f"{path} cannot be read ({' '.join(str(exc).split())}); it is damaged: replace it"
-        ) from exc
+        raise _damaged(path, exc) from exc
 
 
 def native_grid(path: Path, entry: Rasters, tile: Tile) -> Grid | None:
@@ -96,7 +94,7 @@ def native_grid(path: Path, entry: Rasters, tile: Tile) -> Grid | None:
                     corner = dataset.transform @ Affine.translation(column, row)
                     return Grid(crs, Affine.translation(-turn, 0.0) @ corner, height, width)
     except RASTER_ERRORS as exc:
-        raise DataError(f"{path} cannot be read ({exc}); it is damaged: replace it") from exc
+        raise _damaged(path, exc) from exc
     return None
 
 
@@ -118,6 +116,12 @@ def warp(
         tolerance=0.0,  # each pixel's place is computed, none interpolated
     )
     return result
+
+
+def _damaged(path: Path, exc: BaseException) -> DataError:
+    # rasterio's own says at times no more than that GDAL's tells why.
+    reason = " ".join(str(exc.__cause__ or exc).split())
+    return DataError(f"{path} cannot be read ({reason}); it is damaged: replace it")
 
 
 def _onto_grid(

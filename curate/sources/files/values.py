@@ -14,6 +14,8 @@ from mmearth.curate.sources.files.reading import Reading, period
 from mmearth.curate.sources.files.units import Conversion
 
 _CLAMPED = 0.05
+_FEW_ZEROS = 0.01
+"""Share of pixels that may be 0 by chance."""
 _GREATEST_REFLECTANCE = 2.0
 """No digital numbers of a scene stay below this, no reflectance is above."""
 
@@ -93,15 +95,18 @@ def refuse_doubtful(
         readings: How they were read.
 
     Raises:
-        DataError: Sentinel-2 is 2 at most, Sentinel-1 nowhere negative, a mean temperature not
-            between its minimum and maximum, or a month wetter than its year.
+        DataError: Sentinel-2 is 2 at most, Sentinel-1 nowhere negative, one of them 0 in many
+            pixels, a mean temperature not between its minimum and maximum, or a month wetter than
+            its year.
     """
     known = values[~np.isnan(values)]
     if not known.size:
         return
-    if name == "sentinel2" and known.max() == 0.0 == known.min():
+    zeros = _zeros(name, values) if entry.nodata is None else 0.0
+    if zeros > _FEW_ZEROS:
         raise DataError(
-            f"{entry.path}: sentinel2 is 0 in every pixel; if that means no data, write nodata: 0"
+            f"{entry.path}: {name} is 0 in {zeros:.0%} of the pixels; if that means no data, write "
+            "nodata: 0, otherwise nodata: []"
         )
     if name == "sentinel2" and known.max() <= _GREATEST_REFLECTANCE:
         raise DataError(
@@ -121,6 +126,14 @@ def refuse_doubtful(
             f"{entry.path}: the precipitation of the month is above the year's; its bands are not "
             "last_month, month, year: say which is which with bands:"
         )
+
+
+def _zeros(name: str, values: NDArray[np.float64]) -> float:
+    """Return the share of pixels where Sentinel-2 is 0 in all bands, or Sentinel-1 in any."""
+    if name == "sentinel2":
+        known = ~np.isnan(values)
+        return float(np.mean(known.any(axis=0) & ((values == 0.0) | ~known).all(axis=0)))
+    return float(np.mean((values == 0.0).any(axis=0))) if name == "sentinel1" else 0.0
 
 
 def _refuse_order(entry: Rasters, values: NDArray[np.float64]) -> None:

@@ -73,12 +73,19 @@ def test_scale_auto_leaves_digital_numbers(tmp_path: Path) -> None:
     assert "is 1, which is" in refused(tmp_path, "sentinel2", DataError, **DAY, scale="auto")
 
 
-def test_sentinel2_of_nothing_but_zeros_is_refused(tmp_path: Path) -> None:
-    write_tif(tmp_path / "a.tif", layers(*[0] * 12, dtype="uint16"))
-    assert "is 0 in every pixel; if that means no data, write nodata: 0" in refused(
-        tmp_path, "sentinel2", DataError, **DAY
-    )
-    assert "no file covers" in refused(tmp_path, "sentinel2", NoDataError, **DAY, nodata=0)
+@pytest.mark.parametrize(
+    ("name", "rest", "entry"), [("sentinel2", 500, DAY), ("sentinel1", -12, VV)]
+)
+def test_many_zeros_are_refused_until_the_entry_says_what_they_are(
+    tmp_path: Path, name: str, rest: float, entry: dict[str, Any]
+) -> None:
+    values = layers(*[rest] * (12 if name == "sentinel2" else 1))
+    values[:, :36] = 0
+    write_tif(tmp_path / "a.tif", values)
+    sentence = refused(tmp_path, name, DataError, **entry)
+    assert f"{name} is 0 in 25% of the pixels; if that means no data, write nodata: 0" in sentence
+    assert share(seen(tmp_path, name, **entry, nodata=0)) == 0.75
+    assert share(seen(tmp_path, name, **entry, nodata=[])) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def echo_table(
 def _fit(widths: list[int], right: list[bool], room: int) -> list[int]:
     """Return the widths of as many columns from the left as have room; numbers stay whole."""
     for n in range(len(widths), 1, -1):
-        for most in range(max(widths), _LEAST - 1, -1):
+        for most in range(min(max(widths), room), _LEAST - 1, -1):
             fitted = [
                 width if number else min(width, most)
                 for width, number in zip(widths[:n], right, strict=False)

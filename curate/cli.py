@@ -40,10 +40,10 @@ def cli() -> None:
 @click.option("--strict", is_flag=True, help="End with 2 where anything is suspicious.")
 @options.as_json
 def plan(config: str, calibrate: int, look: str | None, strict: bool, as_json: bool) -> int:
-    """Show what CONFIG would collect, and what it would read; write no dataset.
+    """Show what CONFIG would collect and read.
 
-    Tiles by task and split; labels, rasters and polygons with a window of each as it would be
-    stored; bytes, time, requests. Ends with 3 where a file cannot be used.
+    No dataset is written. Tiles by task and split; labels, rasters and polygons with a window of
+    each as it would be stored; bytes, time, requests. Ends with 3 where a file cannot be used.
     """
     from mmearth.curate.estimate import estimate
     from mmearth.curate.plan_text import costs, notes, seen, table, wrapped

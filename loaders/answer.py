@@ -16,9 +16,6 @@ import pyarrow.parquet
 
 from mmearth.catalog.files import write_atomic
 
-MAX_TEXT = 60
-"""Characters of a value that a table for people shows."""
-
 
 def write(answer: pa.Table, form: str, path: Path) -> None:
     """Write an answer to a file, whole or not at all; `table` is written as CSV.
@@ -46,7 +43,7 @@ def render(answer: pa.Table, form: str) -> bytes:
 
 
 def cells(answer: pa.Table) -> list[list[object]]:
-    """Return an answer's rows for people: numbers as they are, the rest as short text."""
+    """Return an answer's rows for people: numbers as they are, the rest as text of one line."""
     return [[_cell(_plain(value)) for value in row.values()] for row in answer.to_pylist()]
 
 
@@ -84,5 +81,4 @@ def _text(value: Any) -> str:
 def _cell(plain: Any) -> object:
     if plain is None or isinstance(plain, int | float):
         return plain
-    text = " ".join(_text(plain).split("\n"))
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    return " ".join(_text(plain).split("\n"))

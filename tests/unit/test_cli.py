@@ -171,6 +171,12 @@ def test_a_table_is_cut_to_fit_a_terminal(
     assert "x" * 50 in capsys.readouterr().out
 
 
+def test_an_answer_in_a_pipe_is_whole(small_dataset: Path, run_cli: Run) -> None:
+    code, out, err = run_cli("loaders", "query", small_dataset, "SELECT repeat('long ', 99) AS a")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[2] == ("long " * 99).rstrip()
+
+
 def test_a_table_in_a_pipe_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     options.echo_table(["a"] * 90, [["b" * 60] * 90], "--json shows all")
     told = capsys.readouterr()

@@ -59,7 +59,8 @@ def to_lonlat(polygons: Shapes, crs: CRS) -> tuple[Shapes, NDArray[np.int64]]:
     owner = np.flatnonzero(_finite(polygons))
     polygons, owner = _valid(polygons[owner], owner)
     if _in_degrees(crs):
-        crossing = np.array([_crosses(polygon) for polygon in polygons], dtype=np.bool_)
+        crossing = _jumps(polygons)
+        crossing[crossing] = [_crosses(polygon) for polygon in polygons[crossing]]
         polygons, owner = _mended(polygons, owner, crossing, _cut)
         west, _, east, _ = _bounds(polygons)
         polygons, owner = _mended(polygons, owner, (west < -180.0) | (east > 180.0), _folded)
@@ -90,9 +91,9 @@ def _finite(polygons: Shapes) -> NDArray[np.bool_]:
 
 def _valid(shapes: Shapes, owner: NDArray[np.int64]) -> tuple[Shapes, NDArray[np.int64]]:
     """Return the single polygons of shapes, repaired where they are not valid."""
-    shapes, inner = single_polygons(
-        np.where(shapely.is_valid(shapes), shapes, shapely.make_valid(shapes))
-    )
+    shapes, broken = shapes.copy(), ~shapely.is_valid(shapes)
+    shapes[broken] = shapely.make_valid(shapes[broken])
+    shapes, inner = single_polygons(shapes)
     return shapes, owner[inner]
 
 

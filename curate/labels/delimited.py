@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.labels.text import read_text
 
+_LOG = logging.getLogger(__name__)
 SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # the first line, for Excel
 _NUMBER_LIKE = re.compile(r'\s*("?)[+-]?[.,]?\d[^"]*\1\s*$')
@@ -84,6 +86,9 @@ def read_rows(path: Path, wanted: Sequence[tuple[str, str]], places: Sequence[st
             rows = _unquoted(path, lines, first, layout, str(exc))
     rows = Rows(rows.cells[1:], rows.lines[1:], rows.malformed)  # without the header
     n_rows = len(rows.cells) + len(rows.malformed)
+    if rows.malformed:
+        told = path.name, len(rows.malformed), layout.n_cells, rows.malformed[0]
+        _LOG.info("%s: %d rows have not the %d cells of the header, first at line %d", *told)
     if len(rows.malformed) > _MOST_MALFORMED * n_rows:
         raise ConfigError(
             f"{path}, line {rows.malformed[0]}: has not the {layout.n_cells} cells of the header, "

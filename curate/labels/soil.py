@@ -126,6 +126,8 @@ def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
             found[key], here = table.numbers(key)
             if np.count_nonzero(here) == len(table) - table.text[key].null_count:
                 table.refuse_text(key, here)  # no number at all: another column, or notation
+            elif here.any():
+                _LOG.info("%s, where a number is expected", table.cell(key, int(np.argmax(here))))
             text |= here
     found["lon"], found["lat"] = locate(table, config.crs)
     left = np.ones(len(table), dtype=np.bool_)

@@ -99,6 +99,16 @@ def test_what_was_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO, logger="mmearth"):
         soil_labels("soil_pH", _places(), tmp_path)
     assert caplog.messages == ["tasks.soil_pH: w.tsv: kept 1 of 2 layers; 1 too deep"]
+    rows = [(i, i, 0, 5, 5, _NEAR, 1, 2) for i in range(200)]
+    _write(tmp_path / "w.tsv", *rows, (7, 7, 0, 5, "<5", _NEAR, 1, 2), (1, 2))
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="mmearth"):
+        soil_labels("soil_pH", _places(), tmp_path)
+    assert [message.removeprefix(f"{tmp_path}/") for message in caplog.messages] == [
+        "w.tsv: 1 rows have not the 8 cells of the header, first at line 203",
+        "w.tsv, line 202, column 'value_avg': found '<5', where a number is expected",
+        "tasks.soil_pH: w.tsv: kept 200 of 202 layers; 1 malformed, 1 no number",
+    ]
 
 
 def test_columns_unit_depths_and_accuracy_of_another_table(tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ FAULTS: dict[str, Fault] = {
 """By kind. The sentences of status 403 are the service's own, as users have met them:
 healthysustainablecities/global-indicators#547 (`unregistered`, `disabled`),
 gee-community/qgis-earthengine-plugin#145 (`not-signed-up`) and #321 (`no-project`),
-earthrise-media/mining-detector#14 (`no-role`), kubernetes/minikube#17959 (`suspended`); `no-scope` and `forbidden` are Google's for
-all its services."""
+earthrise-media/mining-detector#14 (`no-role`), kubernetes/minikube#17959 (`suspended`);
+`no-scope` and `forbidden` are Google's for all its services."""
 
 PASSING = ("429", "429-wait", "403-rate", "408", "499", "500", "503", "reset", "truncated")
 """Those that another try gets past."""

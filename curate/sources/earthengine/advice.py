@@ -48,7 +48,8 @@ Source:
     The service's own texts, as users met them: healthysustainablecities/global-indicators#547 (not
     registered; API not used), gee-community/qgis-earthengine-plugin#145 (not signed up), #321 (no
     such project) and #322 (API not used), earthrise-media/mining-detector#14 (serviceusage),
-    kubernetes/minikube#17959 (suspended); ACCESS_TOKEN_SCOPE_INSUFFICIENT of cloud.google.com/apis/design/errors.
+    kubernetes/minikube#17959 (suspended);
+    ACCESS_TOKEN_SCOPE_INSUFFICIENT of cloud.google.com/apis/design/errors.
 """
 
 

@@ -60,6 +60,9 @@ class Server:
     """How long it sleeps before each answer."""
     users: Mapping[str, str] = field(default_factory=lambda: {TOKEN: "somebody"})
     """The access tokens that it accepts, and whose they are."""
+    refuses: str | None = None
+    """A key of FAULTS: how it answers everybody, the client's start included, as the service does
+    where a project is not registered; None for nobody."""
     per_minute: int | None = None
     """Beyond so many by one user in a minute it answers 429, whichever token he uses; None for no
     limit."""
@@ -244,8 +247,12 @@ class _Handler(BaseHTTPRequestHandler):
         return service.counters.by_user(str(self._user()), minute)
 
     def _is_known(self) -> bool:
+        """Return whether the user may ask; say so if not."""
         if self._user() is not None:
-            return True
+            refuses = self.server.service.refuses
+            if refuses is not None:
+                self._misbehave(FAULTS[refuses], b"")
+            return refuses is None
         sentence = "Request had invalid authentication credentials."
         self._fail(401, "UNAUTHENTICATED", sentence)
         return False

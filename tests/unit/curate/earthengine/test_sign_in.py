@@ -302,11 +302,16 @@ def test_who_is_signed_in_is_told_what_is_missing(
 ) -> None:
     """And not to sign in, which he is."""
     monkeypatch.setenv(TOKEN, LOOPBACK)
+    server.refuses = kind
+    with pytest.raises(RefusedError, match=sentence) as at_the_start:
+        _ask(server)
+    server.refuses = None
     assert _ask(server) == 3
-    server.faults = Faults((kind,), share=1.0, times=99)
+    server.refuses = kind
     before = server.counters.total
     with pytest.raises(RefusedError, match=sentence) as caught:
         _ask(server)
+    assert str(at_the_start.value) == str(caught.value)
     assert "run `earthengine authenticate`" not in str(caught.value)
     assert server.counters.total == before + 1
     found = diagnose(Access("demo", server.url, tries=1), ask=True)

@@ -1,7 +1,8 @@
 """Rasters and vectors that the user has, as a source.
 
-Each modality has a list of entries; the first that has a value under a tile makes its observation,
-of the date that suits best, its files of that date laid together (choose.py). What no file covers
+Each modality has a list of entries; of those of one product the date that suits best makes its
+observation, its files of that date laid together; another product's stand behind (choose.py). What
+a raster says of itself is read once (header.py, bands.py, reading.py). What no file covers
 is missing; a file that cannot be used is a failure where nothing else covers the tile, never a
 silent gap.
 """

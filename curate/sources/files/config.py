@@ -135,8 +135,7 @@ class FilesConfig(_Strict):
     root: str = "."
     """Directory that all paths here start from, relative to the configuration's directory."""
     rasters: dict[str, list[Rasters]] = Field(default_factory=dict)
-    """By modality, or task with pixel-level targets. Of several entries the first that has data at
-    a tile is used."""
+    """By modality, or task with pixel-level targets. Of several entries choose.py takes one."""
     polygons: dict[str, Polygons] = Field(default_factory=dict)
     """By modality: biome, ecoregion."""
 

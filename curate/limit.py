@@ -25,8 +25,8 @@ class Permit:
     """What goes with the permission to send a request."""
 
     is_trial: bool = False
-    """The service was out of reach: a small question comes first, and what became of it is told
-    with `lost` or `found`."""
+    """The service is out of reach: only a small question may be sent, and what becomes of it is
+    told with `lost` or `found`. It counts against no budget."""
     is_metered: bool = False
     """What the request costs counts against a budget: a refusal is told with `refused`."""
     is_priced: bool = False
@@ -228,13 +228,14 @@ class LocalLimit:
             self._queue.append(ticket)
             while self._left != 0 and (delay := self._delay(ticket)) != 0:
                 ticket.turn.wait(delay)
-            is_priced = self._spend(kind)
+            is_trial = self._outage.is_on and self._left != 0
+            is_priced = not is_trial and self._spend(kind)
             self._flying[ticket] = time.monotonic()
             self._queue.popleft()
-            if self._outage.is_on:
+            if is_trial:
                 self._trial = ticket
             self._call_first()
-            return Permit(self._trial is ticket, self._meter is not None, is_priced)
+            return Permit(is_trial, self._meter is not None, is_priced)
 
     def _spend(self, kind: str) -> bool:
         """Take one request from the budgets; return whether its price is to be asked for.

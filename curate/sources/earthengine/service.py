@@ -243,7 +243,8 @@ class Service:
         """Send one question; first, for as long as the service is out of reach, a small one."""
         while True:
             with self.limit.permit(kind) as permit:
-                if permit.is_trial and not self._is_back():
+                if permit.is_trial:
+                    self._look()
                     continue
                 sent, begin = _Sent(permit), time.perf_counter()
                 with self._client_errors():
@@ -263,18 +264,17 @@ class Service:
         except MMEarthError as exc:  # they keep the price of the others
             _log.info("the price of %d requests is not known: %s", len(due), exc)
 
-    def _is_back(self) -> bool:
-        """Return whether a small question is answered, whatever the answer, and tell all."""
+    def _look(self) -> None:
+        """Ask a small question, and tell all whether it was answered, whatever the answer."""
         try:
             with self._client_errors():
                 status = knock(self.access)
         except UnavailableError:
-            return False
+            return
         if is_unreachable(None, status):
             self.limit.lost(f"Earth Engine is busy (status {status})")
-            return False
-        self.limit.found()
-        return True
+        else:
+            self.limit.found()
 
     @contextmanager
     def _client_errors(self) -> Iterator[None]:

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mmearth.catalog.errors import UnavailableError
+from mmearth.catalog.errors import QuotaError, UnavailableError
 from mmearth.curate.limit import Limit, LocalLimit
+from mmearth.curate.meter import Meter, Price
 from mmearth.curate.outage import LOST_AFTER, Outage, OutOfReachError, Patience, as_text
 from mmearth.curate.shared_limit import serve_limit
 from mmearth.curate.tempo import N_ANSWERS, Tempo
@@ -92,10 +93,12 @@ class _Network:
                     self.n_asked += 1
                     self.n_trials += permit.is_trial
                 time.sleep(0.005)
-                if self.is_up:
+                if not self.is_up:
+                    limit.lost("down")
+                elif permit.is_trial:
                     limit.found()
+                else:
                     return
-                limit.lost("down")
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -142,6 +145,25 @@ def test_whoever_waits_is_let_go(shared: bool) -> None:
             let_go(limit)
     else:
         let_go(LocalLimit(4, 1000.0, patience=patience))
+
+
+def test_the_small_question_counts_against_no_budget() -> None:
+    limit = LocalLimit(4, 1000.0, 1, _QUICK, Meter(1.0, {"": Price(1, 1.0)}))
+    for _ in range(LOST_AFTER):
+        limit.lost("down")
+    for _ in range(5):
+        with limit.permit() as permit:
+            assert permit.is_trial and not permit.is_priced
+            limit.lost("down")
+    limit.found()
+    assert limit.left == 1
+    with limit.permit() as permit:
+        assert permit.is_priced and not permit.is_trial
+    assert limit.left == 0
+    for _ in range(LOST_AFTER):
+        limit.lost("down")
+    with pytest.raises(QuotaError), limit.permit():
+        pass  # nothing is left to be waited for
 
 
 def test_a_pause_is_not_sat_out_once_the_build_stops() -> None:

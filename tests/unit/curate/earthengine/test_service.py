@@ -183,8 +183,8 @@ def test_a_crash_of_the_double_is_seen(server: Server) -> None:
 
 
 def test_a_cut_network_costs_no_answer(server: Server) -> None:
-    """Twelve ask, and none gives up, though each would try only twice."""
-    access = Access("demo", server.url, tries=2, pause_s=0.01)
+    """Twelve ask, and none gives up, though each would try only four times."""
+    access = Access("demo", server.url, tries=4, pause_s=0.01)
     service = Service(access, LocalLimit(12, 1000.0, patience=Patience(0.02, 0.1, 30.0)))
     service.sign_in()
     server.is_down = True

@@ -187,7 +187,7 @@ def test_a_budget_is_not_overdrawn(
 def test_a_spent_budget_is_exit_code_5(
     base: Path, server: Server, run_cli: Cli, tmp_path: Path, budget: tuple[str, str], spent: int
 ) -> None:
-    build = ("curate", "build", base / "ee.yaml", "-o", tmp_path / "out")
+    build = ("curate", "build", base / "few.yaml", "-o", tmp_path / "out", "--workers", "1")
     code, _, err = run_cli(*build, *budget)
     assert (code, "goes on where it stopped" in err) == (5, True)
     # What the first profiles cost is asked for beside the budget, in two requests.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
-from mmearth.curate.jobs import wanted
+from mmearth.curate.jobs import Wanted, wanted
 from mmearth.curate.look import Looks, look
 from mmearth.curate.plan import TaskPlan, make_plan
 from mmearth.curate.source import Metered, Source, Visit
@@ -92,7 +92,7 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     source = make_source(config, config_path.parent)
     plan = make_plan(config, source, config_path.parent)
     everything = wanted(config, plan)
-    visits = [Visit(Tile.parse(tile), names, date) for tile, names, date in everything.planned()]
+    visits = list(_visits(everything))
     looks = look(config, source, plan, [visit.tile for visit in visits])
     cost = _metered(source, visits, everything.names, calibrate)
     if cost is None:
@@ -117,12 +117,19 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     )
 
 
+def _visits(everything: Wanted) -> Iterator[Visit]:
+    """Yield the first visit to each tile of a plan."""
+    for name, wanted_there, date in everything.planned():
+        tile = Tile.parse(name)
+        yield Visit(tile, wanted_there, date, everything.anchor(tile, date))
+
+
 def _tried(source: Source, visits: Sequence[Visit]) -> _Cost:
     """Return what a few tiles took, for all of them."""
     tried = spread(visits, _TRIED)
     nbytes, begin = 0, time.perf_counter()
     for visit in tried:
-        outcomes = source.observe(visit.tile, visit.wanted, visit.date)
+        outcomes = source.observe(visit.tile, visit.wanted, visit.date, visit.anchor)
         nbytes += sum(o.array.nbytes for o in outcomes.values() if isinstance(o, Observation))
     seconds = (time.perf_counter() - begin) / max(len(tried), 1)
     return _Cost(nbytes / max(len(tried), 1), seconds * len(visits), len(tried))

@@ -38,6 +38,10 @@ class Wanted:
     choice: NDArray[np.int64]
     """What is wanted of each tile: bit i stands for `names[i]`, (n,)."""
 
+    def anchor(self, tile: Tile, date: str | None) -> str | None:
+        """Return the anchor date, where no image will fix it; None where one may."""
+        return None if "sentinel2" in self.names else anchor_date(date, tile.lat)
+
     def planned(self) -> Iterator[tuple[str, tuple[str, ...], str | None]]:
         """Yield each tile with the names that are wanted there and its date."""
         chosen = _chooser(self.names)
@@ -68,7 +72,6 @@ class Pending:
 
     def __iter__(self) -> Iterator[Job]:
         chosen = _chooser(self.wanted.names)
-        by_image = "sentinel2" in self.wanted.names
         for begin in range(0, len(self.rows), _AT_ONCE):
             stretch = slice(begin, begin + _AT_ONCE)
             tiles = self.wanted.tiles.take(pa.array(self.rows[stretch])).to_pydict()
@@ -78,7 +81,7 @@ class Pending:
             for tile, choice, whole, anchor, date in zip(places, *rest, strict=True):
                 names = chosen(choice)
                 here = tuple(name for name in self.require if name in names)
-                day = anchor if by_image else anchor_date(date, tile.lat)
+                day = anchor or self.wanted.anchor(tile, date)
                 yield Job(tile, names, date, here, day, chosen(whole & ~choice))
 
 

@@ -173,7 +173,9 @@ def _dates(dates: Sequence[str]) -> str:
 def _box(bounds: Bounds) -> str:
     """Return bounds as a person says them: `7.1° W to 38.2° E, 33.4 to 51° N`."""
     west, south, east, north = bounds
-    east = east - 360.0 if east > 180.0 and east - west < 360.0 else east
+    if east - west >= 360.0:
+        return f"around the Earth, {_sides(south, north, 'NS')}"
+    east = east - 360.0 if east > 180.0 else east
     return f"{_sides(west, east, 'EW')}, {_sides(south, north, 'NS')}"
 
 

@@ -307,7 +307,9 @@ def _compose(panels: list[_Panel], tile: Tile, origin: str) -> Image.Image:
     sheet = Image.new("RGB", (n_columns * cell_w + _PAD, n_rows * cell_h + 56), _PAPER)
     draw = ImageDraw.Draw(sheet)
     title = f"{tile.id}   {tile.lon:.4f}° {tile.lat:.4f}°   {origin}"
-    draw.text((_PAD, 14), title, _INK, ImageFont.load_default(20))
+    fonts = [ImageFont.load_default(size) for size in (20, 16, 13, 10, 8)]
+    fits = (font for font in fonts if draw.textlength(title, font) <= sheet.width - 2 * _PAD)
+    draw.text((_PAD, 14), title, _INK, next(fits, fonts[-1]))
     for i, panel in enumerate(panels):
         left, top = _PAD + i % n_columns * cell_w, 50 + i // n_columns * cell_h
         draw.text((left, top + 4), panel.title, _INK, ImageFont.load_default(14))

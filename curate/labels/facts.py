@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.anchor import intervals
+from mmearth.catalog.anchor import Interval, intervals
 from mmearth.catalog.tasks import TASKS
 from mmearth.curate.source import Label
 
@@ -18,7 +18,6 @@ _MANY = 5
 """Places from which on it is suspicious that all of them are alike."""
 # Medians of topsoils in g/kg are several times these; below them a table is in per cent, perhaps.
 _LOW_MEDIAN = {"soil_nitrogen": 0.3, "soil_organic_carbon": 3.0}
-_NO_IMAGE = "before the first image of Sentinel-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,8 @@ def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelF
         with_images: Sentinel-2 is collected.
     """
     places = np.array([(label.lon, label.lat) for label in labels], dtype=np.float64)
-    days = [intervals(label.date) for label in labels if label.date is not None]
+    dates = Counter(label.date for label in labels if label.date is not None)
+    spans = {date: intervals(date) for date in dates}
     values = np.array([x.value for x in labels if x.value is not None], dtype=np.float64)
     present = Counter(name for label in labels for name in label.species or ())
     many = TASKS[task].kind == "multilabel"
@@ -66,13 +66,11 @@ def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelF
     low, middle, high = np.percentile(values, (0, 50, 100)).tolist() if values.size else [None] * 3
     west, south = np.nanmin(places, axis=0).tolist()
     east, north = np.nanmax(places, axis=0).tolist()
-    first = min((begin for spans in days for begin, _ in spans), default=None)
-    last = max((end for spans in days for _, end in spans), default=None)
-    n_early = sum(max(end for _, end in spans).isoformat() < _FIRST_IMAGE for spans in days)
-    early = [f"date: {n_early} of {len(days)} dates lie {_NO_IMAGE}, {_FIRST_IMAGE}"]
+    first = min((begin for found in spans.values() for begin, _ in found), default=None)
+    last = max((end for found in spans.values() for _, end in found), default=None)
     return LabelFacts(
         box=(west, south, east, north),
-        n_dated=len(days),
+        n_dated=dates.total(),
         first=None if first is None else first.isoformat(),
         last=None if last is None else last.isoformat(),
         n_valued=int(values.size),
@@ -84,7 +82,7 @@ def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelF
         warnings=(
             *_of_places(places),
             *_of_values(task, values),
-            *(early if n_early and with_images else []),
+            *(_of_dates(dates, spans) if with_images else []),
             *_of_species(lone, len(labels)),
         ),
     )
@@ -117,6 +115,15 @@ def _of_values(task: str, values: NDArray[np.float64]) -> list[str]:
             "in per cent; if so, scale: 10"
         )
     return found
+
+
+def _of_dates(dates: Counter[str], spans: dict[str, tuple[Interval, ...]]) -> list[str]:
+    """Return what is suspicious where every date should have an image."""
+    last = {date: max(end for _, end in found).isoformat() for date, found in spans.items()}
+    n = sum(count for date, count in dates.items() if last[date] < _FIRST_IMAGE)
+    if not n:
+        return []
+    return [f"date: {n} of {dates.total()} dates lie before Sentinel-2 was there, {_FIRST_IMAGE}"]
 
 
 def _of_species(n_without: int, n_labels: int) -> list[str]:

@@ -14,10 +14,18 @@ from PIL import Image
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.sample import tile_of
+from mmearth.catalog.sample import Observation, tile_of
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.view import _label_lines, _label_of, _shortened, contact_sheet
+from mmearth.curate.view import (
+    _composite,
+    _label_lines,
+    _label_of,
+    _ramp_of,
+    _shortened,
+    contact_sheet,
+    window_sheet,
+)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -128,3 +136,29 @@ def test_what_the_dataset_does_not_have_takes_no_room(tmp_path: Path) -> None:
     all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MODALITIES, "no data"), {})
     assert two.height < all_twelve.height
     assert two.width < all_twelve.width
+
+
+def test_a_window_of_one_value_says_it() -> None:
+    image = np.full((12, 128, 128), 700, np.uint16)
+    image[3] = np.arange(128)
+    panel = _composite(image, (3, 2, 1))
+    assert panel.notes == ("B4 B3 B2, 2 to 98 % stretch", "constant: B3 700, B2 700")
+    assert isinstance(panel.picture, np.ndarray)
+    assert panel.picture[0, 64].tolist()[1:] == [127, 127]
+    flat = _ramp_of(0, -9999.0, "m")(np.full((2, 128, 128), 12.5, np.float32))
+    assert flat.notes == ("constant: 12.5 m",)
+    empty = _ramp_of(0, -9999.0, "m")(np.full((2, 128, 128), -9999.0, np.float32))
+    assert empty.picture == ["missing", "", "no pixel has a value"]
+
+
+@pytest.mark.parametrize(("name", "n_panels"), [("sentinel1", 2), ("temperature", 1)])
+def test_a_window_of_any_modality_is_drawn(name: str, n_panels: int) -> None:
+    modality = MODALITIES[name]
+    array = np.full(modality.shape, 280.0 if name == "temperature" else -10.0, modality.dtype)
+    sheet = window_sheet(Tile(32633, 500_000, 4_649_760), Observation(name, array), "x" * 60)
+    assert (sheet.width, sheet.height) == (2 * (256 + 14) + 14, 26 + 256 + 78 + 56)
+    middles = [sheet.getpixel((14 + i * 270 + 128, 200)) for i in range(2)]
+    assert sum(colour != (250, 250, 248) for colour in middles) == n_panels
+    # A long title is made small enough.
+    margin = sheet.crop((sheet.width - 14, 0, sheet.width, 50))
+    assert margin.getcolors() == [(14 * 50, (250, 250, 248))]

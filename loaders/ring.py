@@ -77,8 +77,7 @@ class Ring:
             try:
                 file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - open as long as the ring
                 self._files.append(file)
-                # Not only named: a worker that writes where no memory is left is killed for it.
-                os.posix_fallocate(file.fileno(), 0, nbytes)
+                _reserve(file.fileno(), nbytes)
             except OSError as exc:
                 if exc.errno not in FULL_DISK:
                     raise
@@ -88,6 +87,13 @@ class Ring:
                     "batches, fewer workers or a smaller prefetch"
                 ) from exc
         return np.frombuffer(mmap.mmap(file.fileno(), nbytes), dtype=np.uint8)
+
+
+def _reserve(descriptor: int, nbytes: int) -> None:
+    """Make a file so long, with memory behind it: who writes where none is left is killed."""
+    os.ftruncate(descriptor, nbytes)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, nbytes)
 
 
 def _end(process: int, workers: list[_Worker], files: list[IO[bytes]]) -> None:

@@ -6,6 +6,7 @@ that make it reconstruct them better, predicts, and is reset (MMEarth-Bench §6)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from mmearth.benchmark.methods.restored import restored
 from mmearth.benchmark.methods.subsets import Parameters, choose
 from mmearth.benchmark.methods.tensors import detached, tensors_of
 from mmearth.benchmark.methods.trace import Adapted, Trace
+from mmearth.catalog.arguments import whole
 from mmearth.catalog.errors import ConfigError
 
 LR = 0.01
@@ -67,11 +69,9 @@ class TTTMMR:
     the device. None: on a CPU."""
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or not self.lr > 0:
-            raise ConfigError(
-                f"found lr {self.lr} and {self.steps} steps; expected lr above 0 and no fewer than "
-                "0 steps"
-            )
+        whole("steps", self.steps)
+        if not (isinstance(self.lr, int | float) and 0 < self.lr < math.inf):
+            raise ConfigError(f"found lr {self.lr!r}; expected a finite number above 0")
         if self.products not in PRODUCTS:
             raise ConfigError(
                 f"found products {self.products!r}; expected one of {', '.join(PRODUCTS)}"

@@ -121,9 +121,9 @@ def open_root(place: str | Path) -> Root:
     Raises:
         ConfigError: It is neither, or the extra `cloud` is not installed.
     """
-    if not isinstance(place, str | Path):
+    text = os.fspath(place) if isinstance(place, str | os.PathLike) else None
+    if not isinstance(text, str):
         raise ConfigError(f"found place {place!r}; expected a directory or a URL")
-    text = os.fspath(place)
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if found is None:
         return LocalRoot(Path(text).expanduser())

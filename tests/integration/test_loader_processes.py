@@ -66,12 +66,14 @@ def test_workers_stop_and_go_on(chosen: Selection) -> None:
         assert seen + [batch["key"] for batch in later] == whole
 
 
-@pytest.mark.parametrize("workers", range(5))
-def test_any_stop_goes_on_with_other_workers_and_ranks(dataset: Dataset, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "worlds"), [(0, (1, 2, 3)), (1, (1, 2)), (3, (2,))])
+def test_any_stop_goes_on_with_other_workers_and_ranks(
+    dataset: Dataset, workers: int, worlds: tuple[int, ...]
+) -> None:
     few = dataset.select("soil_pH", modalities=["month"], limit=6)
     whole = [batch["key"] for batch in few.loader(2, seed=4)]
     assert len(whole) == 3
-    for world in (1, 2, 3):
+    for world in worlds:
         for stop in range(1, -(-len(whole) // world) + 1):
             state, seen = _stopped(few, workers, world, stop)
             others = (workers + 1) % 2, 1 + (world + stop) % 3

@@ -231,8 +231,12 @@ def test_parameters_are_chosen() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"lr": 0.0}, "expected lr above 0"),
-        ({"steps": -1}, "expected lr above 0 and no fewer than 0 steps"),
+        ({"lr": 0.0}, "found lr 0.0; expected a finite number above 0"),
+        ({"lr": float("inf")}, "found lr inf"),
+        ({"lr": float("nan")}, "found lr nan"),
+        ({"lr": "0.1"}, "found lr '0.1'"),
+        ({"steps": -1}, "found steps -1; expected a whole number, 0 or more"),
+        ({"steps": 2.5}, "found steps 2.5"),
         ({"products": "quick"}, "expected one of stream, batched, auto"),
         ({"parameters": "last"}, "expected all, norm, last:"),
         ({"parameters": lambda *_: False}, "nothing would be adapted"),

@@ -50,3 +50,12 @@ def test_a_step_that_fails_is_told_and_stops_no_other(
     assert len(done.rows) == len(acceptance.STEPS) + 1
     assert [row.is_good for row in done.rows] == [False] * len(acceptance.STEPS) + [True]
     assert all("has expired" in row.found for row in done.rows[:-1])
+
+
+def test_the_table_does_not_name_the_project(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARTHENGINE_PROJECT", "secret-37")
+    monkeypatch.setattr(acceptance, "STEPS", {"a step": lambda _: ("of secret-37,\nor", True)})
+    table = acceptance.run().tables()
+    assert "| of PROJECT, or | ok |" in table and "secret" not in table

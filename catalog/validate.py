@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,13 +16,26 @@ from pystac.errors import STACValidationError
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from referencing.exceptions import Unresolvable
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.documents import read_json
+from mmearth.catalog.errors import ConfigError, MMEarthError, printable
 
 _TYPES = {
     "Feature": pystac.STACObjectType.ITEM,
     "Collection": pystac.STACObjectType.COLLECTION,
     "Catalog": pystac.STACObjectType.CATALOG,
 }
+
+
+_STRANGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What documents that mmearth never wrote make Python and its libraries raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +111,18 @@ def validate_stac(root: Path, schemas: Path | None) -> Validation:
     for path in sorted(home.rglob("*.json")):
         n_objects += 1
         try:
-            document = _read_object(path)
+            document = _read_object(path, root)
         except ValueError as exc:
             problems.append(f"{path}: it is not a JSON object ({exc})")
             continue
-        extensions = document.get("stac_extensions", [])
-        known = [url for url in extensions if validator.knows(url)]
-        not_checked |= set(extensions) - set(known)
-        problems += [f"{path}: {text}" for text in _invalid(validator, document, known, path)]
-        problems += [f"{path}: {text}" for text in _dead_links(document, path)]
+        try:
+            extensions = document.get("stac_extensions", [])
+            known = [url for url in extensions if validator.knows(url)]
+            not_checked |= set(extensions) - set(known)
+            problems += [f"{path}: {text}" for text in _invalid(validator, document, known, path)]
+            problems += [f"{path}: {text}" for text in _dead_links(document, path)]
+        except _STRANGE as exc:
+            problems.append(f"{path}: it is not a STAC object ({printable(str(exc))[:300]})")
     return Validation(n_objects, tuple(problems), tuple(sorted(not_checked)))
 
 
@@ -122,17 +137,37 @@ def validate_croissant(root: Path) -> Validation:
         return Validation(1, (), ("croissant.json (pip install 'mmearth[croissant]')",))
     logging.getLogger("absl").setLevel(logging.ERROR)  # it repeats what we report
     try:
-        files = _read_object(path).get("distribution", [])
+        document = _read_object(path, root)
+        files = document.get("distribution", [])
+        if _asks_elsewhere(document):
+            problem = f"{path}: its @context is not in the file itself, which would be fetched"
+            return Validation(1, (problem,), ())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of rdflib, about its own parser
             issues = mlcroissant.Dataset(jsonld=str(path)).metadata.ctx.issues
+        problems = [*sorted(issues.errors), *_wrong_files(root, files)]
     except mlcroissant.ValidationError as exc:
         text = " ".join(str(exc).split()).partition(" Found the following 1 warning")[0]
         return Validation(1, (f"{path}: {text}",), ())
-    except (ValueError, AssertionError, AttributeError, KeyError, TypeError) as exc:
-        return Validation(1, (f"{path}: it is not Croissant metadata ({exc})",), ())
-    problems = [*sorted(issues.errors), *_wrong_files(root, files)]
+    except (AssertionError, *_STRANGE) as exc:
+        said = printable(str(exc))[:300]
+        return Validation(1, (f"{path}: it is not Croissant metadata ({said})",), ())
     return Validation(1, tuple(f"{path}: {text}" for text in problems), ())
+
+
+def _asks_elsewhere(part: Any) -> bool:
+    """Say whether a JSON-LD document names a context by its URL: a parser would ask for it."""
+    if isinstance(part, list):
+        return any(_asks_elsewhere(each) for each in part)
+    if not isinstance(part, dict):
+        return False
+    context = part.get("@context", {})
+    named = [each for each in (context if isinstance(context, list) else [context]) if each]
+    return (
+        "@import" in part
+        or any(isinstance(each, str) for each in named)
+        or any(_asks_elsewhere(each) for each in part.values())
+    )
 
 
 def _wrong_files(root: Path, files: list[dict[str, Any]]) -> Iterator[str]:
@@ -195,9 +230,12 @@ def _read_schema(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a JSON schema ({exc}); give another --schemas") from exc
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, root: Path | None = None) -> dict[str, Any]:
     """Return the JSON object in a file; a ValueError tells why there is none."""
-    document = json.loads(path.read_bytes())
+    try:
+        document = read_json(path, root)
+    except (MMEarthError, OSError) as exc:
+        raise ValueError(str(exc)) from exc
     if not isinstance(document, dict):
         raise ValueError(f"it holds a {type(document).__name__}")
     return document

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, MMEarthWarning
 from mmearth.catalog.files import check_regular
+from mmearth.catalog.hdf5 import refuse_elsewhere
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.h5.layout import LAYERS, PIXELS, PLACE, TEXTS, TILES, key_of
@@ -23,8 +24,6 @@ TEXT = "text"
 _NUMBERS, _ANY_NUMBERS = "iuf", "biuf"  # NumPy's kinds of dtypes
 _COLUMNS_BYTES = 1 << 30
 """Of all that has no pixels, which is read as a whole: a row of a published file has 400 bytes."""
-_CHUNK_BYTES = 256 << 20
-"""Of one chunk, which HDF5 inflates as a whole: a published one has half a megabyte."""
 _NAME_BYTES = 200  # of a dataset's name, which becomes a file's name
 _TEXT_ROWS = 16  # read at once: many rows may point to one long text of a small file
 
@@ -225,11 +224,7 @@ def _check_link(path: Path, file: Any, name: str) -> None:
         raise FormatError(
             f"{path}: {name} is not a dataset; published files have nothing else: take it out"
         )
-    if dataset.is_virtual or dataset.external:
-        raise FormatError(
-            f"{path}: {name} has its values in other files; expected them in the file itself: "
-            "copy them into it"
-        )
+    refuse_elsewhere(dataset, f"{path}: {name}")
 
 
 def _check_sizes(path: Path, file: Any, names: Mapping[str, str]) -> None:
@@ -241,13 +236,6 @@ def _check_sizes(path: Path, file: Any, names: Mapping[str, str]) -> None:
             f"{path}: what has no pixels takes {nbytes / 1e9:.1f} GB, expected "
             f"{_COLUMNS_BYTES / 1e9:.1f} GB at most; it is not a published file"
         )
-    for name in names.values():
-        chunk = int(np.prod(file[name].chunks or (0,))) * file[name].dtype.itemsize
-        if chunk > _CHUNK_BYTES:
-            raise FormatError(
-                f"{path}: {name} has chunks of {chunk / 1e6:.0f} MB, expected "
-                f"{_CHUNK_BYTES / 1e6:.0f} MB at most; write it with smaller chunks"
-            )
 
 
 def _check_dtype(path: Path, key: str, task: str, dataset: Any) -> None:

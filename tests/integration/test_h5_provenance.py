@@ -180,7 +180,7 @@ def _date(rows: list[dict[str, Any]]) -> None:
         (_change("target", 1.5), r"row 1 has the target 1\.5, and soil_pH.h5 has"),
         (_change("split", "none"), r"row 1 has the split 'none', and soil_pH.h5 has"),
         (_change("tile", "32601_500000_0"), r"row 1 has the tile '32601_500000_0'"),
-        (list.pop, r"has 3 rows, and soil_pH.h5 has 4; take it away"),
+        (list.pop, r"has \d rows, and soil_pH.h5 has \d; take it away"),
         (
             _deny,
             r"row 2: 1\.0000 of sentinel2 is valid, and the file of provenance .* says 0\.0000",
@@ -211,8 +211,9 @@ def test_what_is_no_provenance(few: Path, tmp_path: Path, data: bytes) -> None:
 def test_a_dataset_named_like_our_own_column(few: Path, tmp_path: Path) -> None:
     (path,) = export_h5(few, tmp_path / "in", ("soil_pH",), published_chunks=False)
     with h5py.File(path, "r+") as file:
-        file["mmearth:key"] = list(range(4))
+        numbers = list(range(len(file["id"])))
+        file["mmearth:key"] = numbers
     import_h5(path, tmp_path / "ours", 1, _quiet)
     (back,) = export_h5(tmp_path / "ours", tmp_path / "back", (), published_chunks=False)
     with h5py.File(back) as file:
-        assert file["mmearth:key"][...].tolist() == list(range(4))
+        assert file["mmearth:key"][...].tolist() == numbers

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
-from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
+from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, storage_errors
+from mmearth.catalog.hdf5 import refuse_external_links
 from mmearth.curate.sources.files.index import content_key
 
 _WILDCARDS = frozenset("*?[")
+_ANY_BYTES = 64 << 20  # of a member, however well it is packed
+_MOST_RATIO = 50  # of larger ones: HDF5 is compressed already; a subset of 5.7 MB shrank 9 times
+_MOST_BYTES = 4 << 30  # of any: a whole granule has half a gigabyte
+_BLOCK_BYTES = 1 << 20
 _HDF5 = frozenset({".h5", ".hdf5", ".he5"})
 
 
@@ -59,11 +65,13 @@ def find_granules(patterns: Sequence[str], base: Path) -> tuple[Granule, ...]:
 
 @contextmanager
 def open_granule(granule: Granule) -> Iterator[Any]:
-    """Yield a granule as an open h5py.File; one in an archive is unpacked into memory.
+    """Yield a granule as an open h5py.File; one in an archive is unpacked into a temporary file.
 
     Raises:
         ConfigError: h5py is not installed.
-        FormatError: The file is broken; also when the block meets a broken part of it.
+        FormatError: The file is broken, or leads to another; also when the block meets a broken
+            part of it.
+        StorageError: There is no room for what an archive holds.
     """
     try:
         import h5py
@@ -73,7 +81,11 @@ def open_granule(granule: Granule) -> Iterator[Any]:
         ) from exc
     try:
         # Read-only file systems of clusters often refuse the lock that HDF5 takes by default.
-        with h5py.File(_content(granule), "r", locking=None if granule.member else False) as file:
+        with (
+            _content(granule) as content,
+            h5py.File(content, "r", locking=None if granule.member else False) as file,
+        ):
+            refuse_external_links(file, str(granule))
             yield file
     except MMEarthError:
         raise
@@ -114,11 +126,37 @@ def _granules(path: Path) -> list[Granule]:
     return inside
 
 
-def _content(granule: Granule) -> Path | io.BytesIO:
+@contextmanager
+def _content(granule: Granule) -> Iterator[Path | IO[bytes]]:
+    """Yield a granule's file; what is unpacked goes with the block, and never is in memory."""
     if granule.member is None:
-        return granule.path
-    with _zip_errors(granule.path), zipfile.ZipFile(granule.path) as archive:
-        return io.BytesIO(archive.read(granule.member))
+        yield granule.path
+        return
+    with tempfile.TemporaryFile() as unpacked:
+        with _zip_errors(granule.path), zipfile.ZipFile(granule.path) as archive:
+            packed = archive.getinfo(granule.member)
+            _check_ratio(granule, packed)
+            with storage_errors(f"unpack {granule}"), archive.open(packed) as member:
+                shutil.copyfileobj(member, unpacked, _BLOCK_BYTES)
+        unpacked.seek(0)
+        yield unpacked
+
+
+def _check_ratio(granule: Granule, packed: zipfile.ZipInfo) -> None:
+    """Refuse a member that becomes far more than a granule does: zeros shrink a thousandfold.
+
+    Python reads no more of a member than its archive says it has.
+
+    Raises:
+        FormatError: It does.
+    """
+    most = min(_MOST_BYTES, max(_ANY_BYTES, _MOST_RATIO * packed.compress_size))
+    if packed.file_size > most:
+        raise FormatError(
+            f"{granule} would be {packed.file_size / 1e6:.0f} MB, unpacked from "
+            f"{packed.compress_size / 1e6:.1f} MB; expected {most / 1e6:.0f} MB at most of a GEDI "
+            "granule: unpack it yourself and name the HDF5 file"
+        )
 
 
 @contextmanager
@@ -126,7 +164,9 @@ def _zip_errors(path: Path) -> Iterator[None]:
     try:
         yield
     # RuntimeError: encrypted; NotImplementedError: a compression that Python lacks.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as exc:
+    except MMEarthError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as exc:
         raise FormatError(
             f"{path} cannot be read as ZIP ({' '.join(str(exc).split())}); fetch it again"
         ) from exc

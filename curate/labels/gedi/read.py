@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError
+from mmearth.catalog.hdf5 import refuse_elsewhere
 from mmearth.curate.labels.gedi.files import Granule, open_granule
 from mmearth.curate.labels.gedi.quality import (
     AGBD,
@@ -44,6 +45,8 @@ Columns = dict[str, NDArray[Any]]
 Window = tuple[datetime.date | None, datetime.date | None]
 """First and last day, both included; None for any."""
 
+_SHOTS = 20_000_000
+"""Of one beam, which is read as a whole: a quarter of an orbit has 300,000."""
 _EPOCH = datetime.date(2018, 1, 1)  # of delta_time, as its description in the product says
 _DAY_S = 86_400
 _NEEDED = (LON, LAT, AGBD, SHOT)
@@ -183,10 +186,14 @@ def _empty() -> Columns:
 
 
 def _read(beam: Any, name: str, granule: Granule) -> Values:
-    values = np.asarray(beam[name][()])
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
+    dataset, where = beam[name], f"{granule}{beam.name}/{name}"
+    shape = getattr(dataset, "shape", None)  # a group has none
+    if shape is None or len(shape) != 1 or dataset.dtype.kind not in "iuf":
+        kind = getattr(dataset, "dtype", "a group")
+        raise FormatError(f"{where} is {kind} {shape}, expected one number a shot")
+    refuse_elsewhere(dataset, where)
+    if shape[0] > _SHOTS:
         raise FormatError(
-            f"{granule}{beam.name}/{name} is {values.dtype} {values.shape}, expected one number a "
-            "shot"
+            f"{where} has {shape[0]} shots, expected {_SHOTS} at most of a beam; fetch it again"
         )
-    return values
+    return np.asarray(dataset[()])

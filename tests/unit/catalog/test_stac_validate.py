@@ -122,3 +122,39 @@ def test_croissant_faults_are_named(built: Path) -> None:
     assert "not Croissant metadata" in validate_croissant(built).problems[0]
     (built / "croissant.json").unlink()
     assert "is not there" in validate_croissant(built).problems[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '"\\ud800"',
+        '{"type": "Feature", "stac_extensions": 5}',
+        '{"type": "Feature", "stac_extensions": [[]]}',
+        '{"type": "Feature", "stac_version": "1.1.0", "links": [null], "assets": 3}',
+        '{"type": ["Feature"]}',
+    ],
+)
+def test_a_document_of_another_kind_is_a_problem(built: Path, text: str) -> None:
+    _first_item(built).write_text(text)
+    found = validate_stac(built, None)
+    assert found.n_objects == N_OBJECTS
+    assert len(found.problems) >= 1
+    (built / "croissant.json").write_text(text)
+    assert len(validate_croissant(built).problems) >= 1
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "http://127.0.0.1:9/context",
+        ["http://127.0.0.1:9/context", {}],
+        {"@vocab": "https://schema.org/", "x": {"@id": "y", "@context": "http://127.0.0.1:9/"}},
+        {"@import": "http://127.0.0.1:9/context"},
+    ],
+)
+def test_a_context_of_elsewhere_is_not_asked_for(built: Path, context: Any) -> None:
+    pytest.importorskip("mlcroissant")
+    _spoil(built / "croissant.json", lambda d: d.update({"@context": context}))
+    (problem,) = validate_croissant(built).problems
+    assert "its @context is not in the file itself, which would be fetched" in problem

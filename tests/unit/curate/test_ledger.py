@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,3 +198,24 @@ def test_a_ledger_in_use_is_said_to_be(tmp_path: Path) -> None:
             second.record([_DONE])
         first._db.execute("ROLLBACK")
         second.record([_DONE])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW observations AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) "
+        "SELECT i AS tile, i AS modality FROM n",
+        "CREATE TABLE other (tile)",
+    ],
+)
+def test_a_ledger_of_somebody_else_is_a_table(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / LEDGER
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+    with pytest.raises(FormatError, match="is no ledger: it has no table of observations"):
+        Ledger.reading(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FormatError, match="is a named pipe"):
+        Ledger.reading(tmp_path)

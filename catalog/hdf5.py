@@ -22,12 +22,11 @@ def refuse_external_links(file: Any, where: str) -> None:
     Raises:
         FormatError: A link in it is to another file.
     """
-    import h5py
 
     def look(name: str, link: Any) -> str | None:
-        if isinstance(link, h5py.ExternalLink):
-            return f"{name} is a link to {link.filename} {link.path}"
-        return None  # go on
+        # Of h5py's links only the external one has the name of a file.
+        other = getattr(link, "filename", None)
+        return None if other is None else f"{name} is a link to {other} {link.path}"
 
     found = file.visititems_links(look)
     if found is not None:

@@ -16,6 +16,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
 from mmearth.catalog.errors import ConfigError, FormatError
@@ -28,7 +29,10 @@ RASTER_ERRORS = (RasterioError, CPLE_BaseError, CRSError, ValueError, OSError, I
 
 Bounds = tuple[float, float, float, float]
 
-_DESCRIBING_TAGS = ("TIFFTAG_IMAGEDESCRIPTION", "DESCRIPTION", "description", "long_name")
+_FLIPPED = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+"""What some writers keep in place of no grid, besides the identity."""
+
+_DESCRIBING_TAGS = ("tifftag_imagedescription", "description", "long_name", "unit", "units")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,6 @@ class BandHeader:
     """See `scale`."""
     nodata: tuple[float, ...]
     """Stored values that mean no data."""
-    valid: tuple[float, float] | None
-    """Least and greatest valid stored value, where a NetCDF variable says so."""
     dtype: str
     """NumPy's name of the stored type."""
     month: Month | None
@@ -169,7 +171,7 @@ def _crs(dataset: rasterio.DatasetReader, entry: Rasters, path: Path) -> tuple[C
 
 def _check_transform(dataset: rasterio.DatasetReader, path: Path) -> None:
     found = dataset.transform
-    if found.is_identity:
+    if found.is_identity or found == _FLIPPED or _counts_pixels(dataset):
         have = "only ground control points or a sensor model" if _has_points(dataset) else "none"
         raise FormatError(
             f"{path} says not where its pixels lie: expected a grid, found {have}; make one first, "
@@ -179,6 +181,17 @@ def _check_transform(dataset: rasterio.DatasetReader, path: Path) -> None:
     flat = abs(found.determinant) < 1e-300
     if flat or not all(math.isfinite(number) for number in numbers):
         raise FormatError(f"{path} has the grid {numbers}, whose pixels have no area; replace it")
+
+
+def _counts_pixels(dataset: rasterio.DatasetReader) -> bool:
+    """Return whether a NetCDF file's axes only number its rows and columns, from 0 or 1."""
+    if dataset.driver != "netCDF" or tuple(map(abs, dataset.transform[:6:4])) != (1.0, 1.0):
+        return False
+    if any(key.endswith("#units") and "degree" in text for key, text in dataset.tags().items()):
+        return False
+    box = dataset.bounds
+    starts = (-0.5, 0.0, 0.5)
+    return box.left in starts and min(box.bottom, box.top) in starts
 
 
 def _has_points(dataset: rasterio.DatasetReader) -> bool:
@@ -224,24 +237,9 @@ def _band(dataset: rasterio.DatasetReader, i: int, months: list[Month | None]) -
         scale=dataset.scales[i],
         offset=dataset.offsets[i],
         nodata=nodata,
-        valid=_valid(tags),
         dtype=str(np.dtype(dataset.dtypes[i])),
         month=months[i],
     )
-
-
-def _valid(tags: dict[str, str]) -> tuple[float, float] | None:
-    """Return CF's valid range of stored values."""
-    both = re.findall(r"[^{},\s]+", tags.get("valid_range", ""))
-    try:
-        if len(both) == 2:
-            return float(both[0]), float(both[1])
-        low, high = _number(tags, "valid_min"), _number(tags, "valid_max")
-    except ValueError:
-        return None
-    if low is None and high is None:
-        return None
-    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _number(tags: dict[str, str], key: str) -> float | None:
@@ -254,7 +252,7 @@ def _number(tags: dict[str, str], key: str) -> float | None:
 def _telling(key: str, text: str) -> bool:
     """Return whether a tag is one that baseline.py or reading.py looks at."""
     line = f"{key}={text}".lower()
-    return key in _DESCRIBING_TAGS or "baseline=" in line or "offset_applied=" in line
+    return key.lower() in _DESCRIBING_TAGS or "baseline=" in line or "offset_applied=" in line
 
 
 def _several(path: Path, subdatasets: list[str]) -> str:

@@ -297,8 +297,6 @@ def _values_in_doubt(name: str, entry: Rasters, window: Window) -> list[str]:
             f"offset: no value is below {min(lows):g}, as where processing baseline 04.00 has "
             "added 1000; offset: auto, or offset: -1000"
         )
-    if name == "sentinel2" and max(highs) <= 100:
-        found.append(f"scale: the greatest value is {max(highs):g} of 10000; check scale:")
     if name == "precipitation" and 0 < highs[-1] < _DRY_YEAR_M:
         found.append(
             f"unit: the year has {highs[-1]:g} m; monthly means of ERA5-Land are metres a day "

@@ -201,8 +201,5 @@ def _values(
             # In the band's own type: its no-data value may be rounded to it.
             with np.errstate(over="ignore", invalid="ignore"):
                 values[i][raw.data[i] == np.asarray(nodata).astype(raw.dtype)] = np.nan
-        if band.valid is not None:
-            low, high = band.valid
-            values[i][(values[i] < low) | (values[i] > high)] = np.nan
         values[i] = values[i] * band.scale + band.offset
     return values

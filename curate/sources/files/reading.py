@@ -45,8 +45,6 @@ class Reading:
     """NumPy's name of the stored type."""
     nodata: tuple[float, ...]
     """Stored values that mean no data."""
-    valid: tuple[float, float] | None
-    """Least and greatest valid stored value."""
     scale: float
     """The file's own: stored value × scale + offset."""
     offset: float
@@ -85,7 +83,7 @@ def readings(
     bands, _, _ = target_of(name)
     names = [band.name for band in bands]
     matches = match(name, names[:1] if entry.derive_slope else names, entry, headers)
-    _check_told(entry, matches, names)
+    _check_told(name, entry, matches, names)
     units = {band.name: "DN" if name == "sentinel2" else band.unit for band in bands}
     ways = {found.ours: _way(name, entry, found, headers, units) for found in matches}
     if isinstance(entry.unit, str) and not _categorical(name):
@@ -100,7 +98,6 @@ def readings(
             unit=ways[found.ours][0],
             dtype=found.theirs.dtype,
             nodata=_nodata(name, entry, found.theirs),
-            valid=found.theirs.valid,
             scale=found.theirs.scale,
             offset=found.theirs.offset,
             conversion=ways[found.ours][1],
@@ -186,14 +183,26 @@ def _declared(name: str, band: BandHeader, header: Header) -> str | None:
     return band.unit
 
 
-def _check_told(entry: Rasters, matches: Sequence[Match], names: Sequence[str]) -> None:
-    """Refuse no-data values and units that can have no effect."""
+def _of_eight_bits(name: str, entry: Rasters, found: Match) -> bool:
+    """Return whether a band is a picture for the eye rather than digital numbers."""
+    silent = entry.unit is None and not isinstance(entry.scale, float)
+    narrow = np.dtype(found.theirs.dtype).itemsize == 1 and found.theirs.scale == 1.0
+    return name == "sentinel2" and silent and narrow
+
+
+def _check_told(name: str, entry: Rasters, matches: Sequence[Match], names: Sequence[str]) -> None:
+    """Refuse no-data values and units that can have no effect, and pictures."""
     for value in entry.told_nodata:
         if not any(fits(value, found.theirs.dtype) for found in matches):
             raise ConfigError(
                 f"{entry.path}: nodata: {value:g} cannot occur in a band of "
                 f"{matches[0].theirs.dtype}; correct nodata:"
             )
+    if any(_of_eight_bits(name, entry, found) for found in matches):
+        raise ConfigError(
+            f"{entry.path} holds sentinel2 in {matches[0].theirs.dtype}, which has no room for "
+            "reflectance × 10000; say what it is with scale: or unit:"
+        )
     if isinstance(entry.unit, dict):
         unknown = [band for band in entry.unit if band not in names]
         if unknown:

@@ -13,6 +13,8 @@ from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.reading import Reading, period
 from mmearth.curate.sources.files.units import Conversion
 
+_GREATEST_PERCENT = 100.0
+_SEVERAL_BANDS = 3
 _CLAMPED = 0.05
 _FEW_ZEROS = 0.01
 """Share of pixels that may be 0 by chance."""
@@ -30,12 +32,21 @@ def converted(
         entry: With scale and offset.
         reading: With the way to our unit.
         when: `YYYY-MM`, for what is counted by time.
+
+    Raises:
+        DataError: Most of what is said to be power or amplitude is negative.
     """
     scale = entry.scale if isinstance(entry.scale, float) else 1.0
     offset = entry.offset if isinstance(entry.offset, float) else 0.0
     way = reading.conversion
     days, months = period(reading, when) if way.per is not None and when else (1.0, 1)
-    return way.apply(values * scale + offset, days, months)
+    values = values * scale + offset
+    if way.decibel is not None and np.sum(values < 0.0) > np.sum(values >= 0.0):
+        raise DataError(
+            f"{entry.path}: {reading.ours} is said to be {reading.unit}, and most of it is "
+            "negative: it is dB; write unit: dB"
+        )
+    return way.apply(values, days, months)
 
 
 def as_digital_numbers(
@@ -95,9 +106,9 @@ def refuse_doubtful(
         readings: How they were read.
 
     Raises:
-        DataError: Sentinel-2 is 2 at most, Sentinel-1 nowhere negative, one of them 0 in many
-            pixels, a mean temperature not between its minimum and maximum, or a month wetter than
-            its year.
+        DataError: Sentinel-2 is 2 at most, or fractions up to 100, Sentinel-1 nowhere negative, one
+            of them 0 in many pixels, a mean temperature not between its minimum and maximum, or a
+            month wetter than its year.
     """
     known = values[~np.isnan(values)]
     if not known.size:
@@ -113,8 +124,15 @@ def refuse_doubtful(
             f"{entry.path}: the greatest value of sentinel2 is {known.max():g}, which is "
             "reflectance, expected reflectance × 10000; write scale: 10000, or scale: auto"
         )
-    untold = all(reading.unit == "dB" for reading in readings) and entry.unit is None
-    if name == "sentinel1" and untold and entry.scale is None and known.min() >= 0.0:
+    silent = entry.unit is None and entry.scale is None and entry.offset is None
+    several = len(readings) >= _SEVERAL_BANDS and bool(np.any(known != np.floor(known)))
+    if name == "sentinel2" and several and silent and known.max() <= _GREATEST_PERCENT:
+        raise DataError(
+            f"{entry.path}: the greatest value of sentinel2 is {known.max():g}, as of reflectance "
+            "in percent, expected reflectance × 10000; write unit: percent, or unit: DN"
+        )
+    untold = all(reading.unit == "dB" for reading in readings)
+    if name == "sentinel1" and untold and silent and known.min() >= 0.0:
         raise DataError(
             f"{entry.path}: the least value of sentinel1 is {known.min():g}, which is power, "
             "expected dB; write unit: linear, or unit: dB if it is dB all the same"

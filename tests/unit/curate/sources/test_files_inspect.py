@@ -73,7 +73,6 @@ def test_what_cannot_be_used_is_a_problem(tmp_path: Path) -> None:
     ("name", "values", "said", "entry", "warning"),
     [
         ("sentinel2", [1500] * 12, {}, DAY, "offset: no value is below 1500, as where"),
-        ("sentinel2", [60] * 12, {}, DAY, "scale: the greatest value is 60 of 10000"),
         ("sentinel2", [0] * 11 + [700], {}, DAY, "nodata: 92% of the values are 0"),
         (
             "eth_gch",

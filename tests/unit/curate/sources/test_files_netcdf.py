@@ -127,7 +127,7 @@ def test_packed_values_and_their_fill(tmp_path: Path) -> None:
         ({"missing_value": np.float32(286)}, None),
         ({"_FillValue": np.float32(-1), "missing_value": np.float32(286)}, None),
         ({"valid_range": np.array([287, 300], "f4")}, None),
-        ({"valid_max": np.float32(285)}, None),
+        ({"valid_min": np.float32(270), "valid_max": np.float32(285)}, None),
         ({"valid_min": np.float32(281)}, 286),
     ],
 )
@@ -185,11 +185,16 @@ def test_rates_of_single_bands_take_the_anchors_month(tmp_path: Path) -> None:
     assert found == pytest.approx([0.028, 0.031, 0.365], rel=1e-6)
 
 
+@pytest.mark.parametrize("numbered", [False, True])
 @pytest.mark.parametrize("crs", [None, "EPSG:4326"])
-def test_coordinates_of_two_dimensions_are_no_grid(tmp_path: Path, crs: str | None) -> None:
+def test_coordinates_of_two_dimensions_are_no_grid(
+    tmp_path: Path, crs: str | None, numbered: bool
+) -> None:
     with scipy.io.netcdf_file(tmp_path / "a.nc", "w") as file:
         for name, length in (("time", 12), ("y", 6), ("x", 4)):
             file.createDimension(name, length)
+            if numbered and name != "time":
+                file.createVariable(name, "i4", (name,))[:] = np.arange(length)
         for name, low in (("lat", 44.0), ("lon", 14.0)):
             place = file.createVariable(name, "f8", ("y", "x"))
             place[:] = low + np.arange(24).reshape(6, 4) / 10

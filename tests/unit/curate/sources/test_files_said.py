@@ -62,8 +62,22 @@ def test_reflectance_without_a_word_is_refused(tmp_path: Path) -> None:
     assert "write scale: 10000, or scale: auto" in sentence
     for entry in ({"scale": 10_000}, {"scale": "auto"}, {"unit": "reflectance"}):
         assert middle(tmp_path, "sentinel2", **DAY, **entry) == [2500] * 12
-    write_tif(tmp_path / "a.tif", layers(*[25.0] * 12))
-    assert middle(tmp_path, "sentinel2", **DAY, unit="percent") == [2500] * 12
+
+
+def test_percent_and_pictures_are_refused_without_a_word(tmp_path: Path) -> None:
+    write_tif(tmp_path / "a.tif", layers(*[25.25] * 12))
+    assert "is 25.25, as of reflectance in percent, expected reflectance × 10000" in refused(
+        tmp_path, "sentinel2", DataError, **DAY
+    )
+    assert middle(tmp_path, "sentinel2", **DAY, unit="percent") == [2525] * 12
+    assert middle(tmp_path, "sentinel2", **DAY, unit="DN") == [25] * 12
+    water = {"bands": {"B12": 1}, **DAY}
+    assert middle(tmp_path, "sentinel2", **water)[11] == 25
+    write_tif(tmp_path / "a.tif", layers(*[200] * 12, dtype="uint8"))
+    assert "holds sentinel2 in uint8, which has no room for reflectance" in refused(
+        tmp_path, "sentinel2", ConfigError, **DAY
+    )
+    assert middle(tmp_path, "sentinel2", **DAY, scale=50) == [10_000] * 12
 
 
 def test_scale_auto_leaves_digital_numbers(tmp_path: Path) -> None:
@@ -260,9 +274,10 @@ def test_temperatures_out_of_order_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("crs", [None, "EPSG:4326"])
-def test_a_raster_without_a_grid(tmp_path: Path, crs: str | None) -> None:
+@pytest.mark.parametrize("grid", [Affine.identity(), Affine.scale(1, -1)])
+def test_a_raster_without_a_grid(tmp_path: Path, crs: str | None, grid: Affine) -> None:
     with pytest.warns(NotGeoreferencedWarning):
-        write_tif(tmp_path / "a.tif", layers(12, 3), transform=Affine.identity())
+        write_tif(tmp_path / "a.tif", layers(12, 3), transform=grid)
     sentence = refused(tmp_path, "eth_gch", FormatError, crs=crs)
     assert "a.tif says not where its pixels lie: expected a grid, found none" in sentence
 
@@ -387,6 +402,7 @@ def test_a_vertical_crs_in_feet_is_believed(tmp_path: Path) -> None:
     [
         ({"descriptions": ["Gamma0_VV_linear"]}, {}),
         ({"tags": {"TIFFTAG_IMAGEDESCRIPTION": "Gamma0_VV_linear"}}, {}),
+        ({"tags": {"UNITS": "linear"}}, {}),
         ({"units": ["linear power"]}, {}),
         ({}, {"unit": "linear"}),
     ],
@@ -405,6 +421,13 @@ def test_amplitude_and_power_of_nothing(tmp_path: Path) -> None:
     found = seen(tmp_path, "sentinel1", **VV, unit="amplitude", clamp=True)
     assert found.array[0, 64, 64] == pytest.approx(-20.0)
     assert np.all(found.array[0, :32] == -9999)
+
+
+def test_power_that_is_negative_is_none(tmp_path: Path) -> None:
+    write_tif(tmp_path / "a.tif", layers(-12), tags={"DESCRIPTION": "along a power line"})
+    sentence = refused(tmp_path, "sentinel1", DataError, **VV)
+    assert "asc_VV is said to be power, and most of it is negative: it is dB" in sentence
+    assert middle(tmp_path, "sentinel1", **VV, unit="dB")[0] == -12
 
 
 def test_power_without_a_word_is_refused(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ training: {epochs: 1, batch_size: 16}
 _RUN = "mmearth benchmark run examples/benchmark-demo.yaml -o out"
 BEFORE = {
     "docs/benchmark-report.md": [_RUN],
-    "docs/hdf5.md": ["mmearth packaging export-h5 data/demo -o mmearth-bench-data"],
+    "docs/hdf5.md": ["mmearth packaging export-h5 data/small -o mmearth-bench-data --task soil_pH"],
 }
 """Page → what made the files that it begins with."""
 FILES = {
@@ -81,10 +81,11 @@ def _why_not(text: str) -> str | None:
 
 
 @pytest.fixture
-def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(place: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory like the repository after `make demo`, for one page."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "demo").symlink_to(place / "data" / "demo")
+    (tmp_path / "data" / "small").symlink_to(small_dataset)
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "benchmark-demo.yaml").write_text(_BENCHMARK)
     scripts = Path(sys.executable).parent

@@ -10,7 +10,6 @@ import shapely
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tile import EARTH_RADIUS_KM
-from mmearth.curate.labels.located import refuse_swapped
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.places import GridPlaces
 from mmearth.curate.source import Label
@@ -21,8 +20,7 @@ def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
     """Return places `spacing_m` apart inside the polygons, south to north and west to east.
 
     Raises:
-        ConfigError: The file cannot be read, no place lies inside, or they are at sea and on land
-            with longitude and latitude swapped.
+        ConfigError: The file cannot be read, or no place lies inside.
     """
     area = _area(base / config.path, config)
     step = config.spacing_m / 1000.0 / EARTH_RADIUS_KM * 180.0 / math.pi
@@ -41,9 +39,6 @@ def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
             f"no place of a {config.spacing_m:g} m grid lies inside {config.path}; "
             "make spacing_m smaller"
         )
-    if config.crs is None:
-        how = "swap the coordinates in the file"
-        refuse_swapped(base / config.path, np.array(lons), np.array(lats), how)
     every = 1 if config.limit is None else -(-len(lons) // config.limit)
     lons, lats = lons[::every], lats[::every]
     species = None

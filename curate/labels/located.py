@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from mmearth.curate.sources.synthetic.planet import coast_km
 
 _WGS84 = CRS(4326)
 _NEAR_KM = 60.0  # from the coast: places of small islands, which the map of coasts lacks
+_CELL_KM = 15.0  # half of what the map of coasts can tell apart
 _LEAST_TURNED = 3  # places on land the other way round; of fewer nobody can tell
 Double = NDArray[np.float64]
 
@@ -41,7 +40,7 @@ def locate(table: Table, said: str | None) -> tuple[Double, Double]:
         lon, lat = Transformer.from_crs(table.crs, _WGS84, always_xy=True).transform(x, y)
     _refuse_elsewhere(table, x, y, on_earth(lon, lat))
     if said is None:
-        refuse_swapped(table.path, lon, lat, _how_to_swap(table))
+        _refuse_swapped(table, lon, lat)
     return lon, lat
 
 
@@ -74,33 +73,34 @@ def _refuse_elsewhere(table: Table, x: Double, y: Double, good: NDArray[np.bool_
     )
 
 
-def refuse_swapped(path: Path, lon: Double, lat: Double, how: str) -> None:
-    """Refuse places that are mostly at sea, but on land with longitude and latitude swapped.
+def _refuse_swapped(table: Table, lon: Double, lat: Double) -> None:
+    """Refuse places that lie on land only with longitude and latitude swapped.
 
-    Args:
-        path: The file that they come from.
-        lon: Degrees east, (n,).
-        lat: Degrees north, (n,).
-        how: What to do about it, as part of a sentence.
-
-    Raises:
-        ConfigError: They are, and three at least.
+    Nearly all must lie on land the other way round; as they are, two of three at sea, or one of
+    ten off the Earth. Fewer than that are places at sea, on small islands, or wrong one by one.
     """
-    good = on_earth(lon, lat)
-    places = np.unique(lon[good] + 1j * lat[good])  # each once: a profile has many layers
-    x, y = places.real, places.imag
-    n = np.count_nonzero(coast_km(x, y) > -_NEAR_KM)
-    if 2 * n >= places.size:
-        return
-    may_turn = on_earth(y, x)
-    n_turned = np.count_nonzero(coast_km(y[may_turn], x[may_turn]) > 0)
-    if 2 * n_turned <= places.size or n_turned < _LEAST_TURNED:
+    placed = np.isfinite(lon) & np.isfinite(lat)
+    places = np.unique(lon[placed] + 1j * lat[placed])  # each once: a profile has many layers
+    here = _on_land(places.real, places.imag, _NEAR_KM)
+    there = _on_land(places.imag, places.real, _CELL_KM)
+    n, n_here, n_there = places.size, np.count_nonzero(here), np.count_nonzero(there)
+    n_off = n - np.count_nonzero(on_earth(places.real, places.imag))
+    at_sea = 3 * n_here <= n
+    off = 10 * n_off >= n >= 10 and bool(on_earth(places.imag, places.real).all())
+    if not (at_sea or off) or 10 * n_there < 9 * n or n_there < _LEAST_TURNED:
         return
     raise ConfigError(
-        f"{path} has {places.size - n} of its {places.size} places at sea, but {n_turned} "
-        f"on land with longitude and latitude swapped; {how}; if they are right as "
+        f"{table.path} has {n - n_here} of its {n} places at sea or off the Earth, but {n_there} "
+        f"on land with longitude and latitude swapped; {_how_to_swap(table)}; if they are right as "
         "they are, say crs: EPSG:4326"
     )
+
+
+def _on_land(lon: Double, lat: Double, near_km: float) -> NDArray[np.bool_]:
+    """Return which places are on Earth and on land, or so near to it, (n,)."""
+    land = on_earth(lon, lat)
+    land[land] = coast_km(lon[land], lat[land]) > -near_km
+    return land
 
 
 def _how_to_swap(table: Table) -> str:

@@ -7,12 +7,10 @@ from typing import Any
 
 import geopandas as gpd
 import pytest
-import shapely
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
-from mmearth.curate.places import GridPlaces, PointsPlaces
+from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
 
 # Longitude, latitude.
@@ -21,6 +19,7 @@ _COASTS = ((4.9, 52.4), (-9.1, 38.7), (151.2, -33.9), (-70.7, -33.4), (103.8, 1.
 _ISLANDS = ((-16.6, 28.3), (-25.7, 37.7), (57.5, -20.3), (-155.5, 19.6), (178.4, -18.1))
 _CAPE_VERDE = ((-23.5, 15.1), (-24.3, 14.9), (-25.0, 17.0), (-22.9, 16.7))  # turned: Namibia
 _NORTH_SEA = ((3.0, 55.0), (4.0, 56.0), (2.5, 57.0), (3.5, 54.5))
+_TYRRHENIAN = tuple((10.0 + i % 4 / 3, 40 + i / 11) for i in range(12))  # turned: Ethiopia
 _SAHEL_SEA = ((18.0, 35.0), (19.0, 34.5), (20.0, 34.0))  # the Mediterranean; turned: Sudan
 
 
@@ -31,7 +30,16 @@ def _labels(directory: Path, places: Any, **keys: Any) -> list[Label]:
 
 
 @pytest.mark.parametrize(
-    "places", [_CITIES, _COASTS, _ISLANDS, _CAPE_VERDE, _NORTH_SEA, _CITIES[:2] + _NORTH_SEA[:1]]
+    "places",
+    [
+        _CITIES,
+        _COASTS,
+        _ISLANDS,
+        _CAPE_VERDE,
+        _NORTH_SEA,
+        _CITIES[:2] + _NORTH_SEA[:1],
+        _TYRRHENIAN,
+    ],
 )
 def test_places_that_are_where_they_should_be(places: Any, tmp_path: Path) -> None:
     assert [(x.lon, x.lat) for x in _labels(tmp_path, places)] == list(places)
@@ -40,8 +48,8 @@ def test_places_that_are_where_they_should_be(places: Any, tmp_path: Path) -> No
 def test_swapped_columns_are_refused_and_say_what_to_write(tmp_path: Path) -> None:
     swapped = [place[::-1] for place in _CITIES]
     said = (
-        r"p\.csv has \d of its 3 places at sea, but 3 on land with longitude and latitude swapped; "
-        "write lon: lat and lat: lon; if they are right as they are, say crs: EPSG:4326"
+        r"p\.csv has \d of its 3 places at sea or off the Earth, but 3 on land with longitude and "
+        "latitude swapped; write lon: lat and lat: lon; if they are right .*, say crs: EPSG:4326"
     )
     with pytest.raises(ConfigError, match=said):
         _labels(tmp_path, swapped)
@@ -64,14 +72,12 @@ def test_swapped_points_of_a_vector_file(tmp_path: Path) -> None:
         point_labels("custom", PointsPlaces(path="p.geojson"), tmp_path)
 
 
-def test_a_grid_in_swapped_polygons(tmp_path: Path) -> None:
-    swapped = shapely.box(52, 13, 53.5, 14)  # Berlin, latitude first: off Somalia
-    frame = gpd.GeoDataFrame(geometry=[swapped], crs=4326)
-    frame.to_file(tmp_path / "a.geojson")
-    with pytest.raises(ConfigError, match="swap the coordinates in the file; if they are right"):
-        grid_labels(GridPlaces(path="a.geojson", spacing_m=30_000), tmp_path)
-    at_sea = GridPlaces(path="a.geojson", spacing_m=30_000, crs="EPSG:4326")
-    assert len(grid_labels(at_sea, tmp_path)) > 10
+def test_swapped_places_of_all_continents(tmp_path: Path) -> None:
+    """Of which some are off the Earth the other way round, and some on land by chance."""
+    world = [*_CITIES, *_COASTS, (116.4, 39.9), (37.6, 55.7), (30.0, 0.0), (20.0, 10.0), (-60, -5)]
+    assert len(_labels(tmp_path, world)) == 13
+    with pytest.raises(ConfigError, match=r"its 13 places at sea or off the Earth, but 1[23] on"):
+        _labels(tmp_path, [place[::-1] for place in world])
 
 
 def test_metres_are_refused_and_read_with_their_crs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmearth.benchmark.intervals import Score
+from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.schema import SCHEMA_VERSION, read_table, write_table
@@ -192,10 +193,10 @@ def _plain(row: Row) -> Row:
 
 def _read_run(path: Path) -> list[Row]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         rows = document["rows"]
         known = all(set(row) == set(RESULTS.names) for row in rows)
-    except (ValueError, KeyError, TypeError) as exc:
+    except (FormatError, ValueError, KeyError, TypeError) as exc:
         raise FormatError(f"{path} is not a run's results ({exc}); delete it to run again") from exc
     if not known or document.get("schema_version") != SCHEMA_VERSION:
         raise FormatError(

@@ -77,16 +77,17 @@ def export_h5(directory: str, out: str, tasks: tuple[str, ...], published_chunks
     """
     from mmearth.packaging.h5.export_h5 import export_h5 as run
 
-    for path in run(Path(directory), Path(out), tasks, published_chunks):
+    paths = run(Path(directory), Path(out), tasks, published_chunks)
+    for path in paths:
         click.echo(path)
-        beside = path.with_name(f"{path.stem}_mmearth.parquet")
-        if beside.is_file():
-            click.echo(
-                "the published layout has no field for the labels' ids and dates, sources, images, "
-                f"acquisition dates, stand-ins, expressions and reasons: {beside} keeps them, and "
-                "`import-h5` reads it; other readers do not",
-                err=True,
-            )
+    beside = [path.with_name(f"{path.stem}_mmearth.parquet") for path in paths]
+    if found := ", ".join(str(path) for path in beside if path.is_file()):
+        click.echo(
+            "the published layout has no field for the labels' ids and dates, sources, images, "
+            f"acquisition dates, stand-ins, expressions and reasons: {found} keeps them, and "
+            "`import-h5` reads it; other readers do not",
+            err=True,
+        )
 
 
 def _tell(step: str, _: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, MMEarthWarning
 from mmearth.catalog.files import atomic_path, remove_temporaries, write_atomic
+from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.packaging.h5.boxes import Box, boxes
 from mmearth.packaging.h5.derived import derive
 from mmearth.packaging.h5.file import created, dtype_of, import_h5py
@@ -52,7 +54,8 @@ def export_h5(root: Path, out: Path, tasks: tuple[str, ...], published_chunks: b
         The .h5 files.
 
     Raises:
-        ConfigError: There is no dataset, a task is not in it, or its file is there already.
+        ConfigError: There is no dataset, a task is not in it or has no samples, or its file is
+            there already.
         FormatError: The dataset is damaged.
         StorageError: The disk is full.
     """
@@ -61,7 +64,11 @@ def export_h5(root: Path, out: Path, tasks: tuple[str, ...], published_chunks: b
     for task in tasks:
         if task not in card.tasks:
             raise ConfigError(f"{root} has no task {task!r}; expected {', '.join(card.tasks)}")
-    paths = [out / task / f"{task}.h5" for task in tasks or card.tasks]
+    paths = [
+        out / task / f"{task}.h5"
+        for task in tasks or card.tasks
+        if _has_samples(root, task, is_wanted=bool(tasks))
+    ]
     for path in paths:
         if path.exists():
             raise ConfigError(
@@ -76,6 +83,20 @@ def export_h5(root: Path, out: Path, tasks: tuple[str, ...], published_chunks: b
         with atomic_path(path) as temporary:
             _write(temporary, export, published_chunks)
     return paths
+
+
+def _has_samples(root: Path, task: str, *, is_wanted: bool) -> bool:
+    """Say whether a task has samples; the layout has no file without rows.
+
+    Raises:
+        ConfigError: It has none, and was asked for by its name.
+    """
+    if len(read_table(root / manifest_path(task), ["key"], root)):
+        return True
+    if is_wanted:
+        raise ConfigError(f"{root} has no samples of {task}, and a published file has rows")
+    warnings.warn(f"{root} has no samples of {task}: no file", MMEarthWarning, stacklevel=3)
+    return False
 
 
 def _export(root: Path, task: str) -> Export:

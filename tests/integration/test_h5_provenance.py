@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from math import cos, pi, radians, sin
 from pathlib import Path
@@ -14,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmearth.build import Options, build
-from mmearth.catalog.errors import FormatError
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.store import read_observation, write_observation
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.h5.export_h5 import export_h5
 from mmearth.packaging.h5.import_h5 import import_h5
+from mmearth.packaging.manifest import write_manifest
 from mmearth.packaging.rebuild import rebuild
 from mmearth.packaging.verify import verify
 
@@ -217,3 +220,22 @@ def test_a_dataset_named_like_our_own_column(few: Path, tmp_path: Path) -> None:
     (back,) = export_h5(tmp_path / "ours", tmp_path / "back", (), published_chunks=False)
     with h5py.File(back) as file:
         assert file["mmearth:key"][...].tolist() == numbers
+
+
+def test_a_task_without_samples_has_no_file(few: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(few, tmp_path / "few"))
+    write_manifest(root, "species", [])
+    with pytest.warns(UserWarning, match="has no samples of species: no file"):
+        (path,) = export_h5(root, tmp_path / "h5", (), published_chunks=False)
+    assert path.name == "soil_pH.h5"
+    with pytest.raises(ConfigError, match="has no samples of species, and a published file has"):
+        export_h5(root, tmp_path / "h5", ("species",), published_chunks=False)
+
+
+def test_the_command_says_what_the_layout_has_no_field_for(
+    few: Path, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, err = run_cli("packaging", "export-h5", str(few), "-o", str(tmp_path))
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err.startswith("the published layout has no field for the labels' ids and dates")
+    assert "species_mmearth.parquet" in err

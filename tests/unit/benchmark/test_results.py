@@ -109,6 +109,7 @@ def test_spoilt_files_are_named(tmp_path: Path) -> None:
     for spoilt in (
         good[:50],
         "[]",
+        "[" * 100_000,
         good.replace('"seed"', '"sead"'),
         good.replace('"1.0"', '"9.0"'),
     ):

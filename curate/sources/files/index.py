@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import Bounds, Header, read_header
-from mmearth.curate.sources.files.reading import Reading, readings
+from mmearth.curate.sources.files.reading import Reading, readings_of
 
 _WHOLE_BYTES = 64 * 1024 * 1024
 """Files up to this length are hashed whole: a second's work for three hundred scenes."""
@@ -76,6 +76,7 @@ class Index:
 def build_index(name: str, entries: Sequence[Rasters], root: Path) -> Index:
     """Find the files of a modality or target and decide how each is read."""
     products: list[Product] = []
+    kinds: dict[tuple[Reading, ...], tuple[Reading, ...]] = {}
     broken: list[Broken] = []
     for entry in entries:
         paths = match_paths(root, entry.path)
@@ -84,9 +85,13 @@ def build_index(name: str, entries: Sequence[Rasters], root: Path) -> Index:
             broken.append(Broken(entry, reason))
         for path in paths:
             try:
-                products.append(_product(name, entry, path, root))
+                found = _product(name, entry, path, root)
             except MMEarthError as exc:
                 broken.append(Broken(entry, exc))
+                continue
+            # Thousands of scenes are read alike; a source travels to its workers with every visit.
+            readings = kinds.setdefault(found.readings, found.readings)
+            products.append(replace(found, readings=readings))
     return Index(tuple(products), tuple(broken))
 
 
@@ -144,7 +149,7 @@ def _product(name: str, entry: Rasters, path: Path, root: Path) -> Product:
         rasters=rasters,
         name=relative,
         bounds=_common(list(headers.values()), path),
-        readings=readings(name, entry, headers, relative),
+        readings=readings_of(name, entry, headers, relative),
         crs_told=any(header.crs_told for header in headers.values()),
     )
 

@@ -66,7 +66,7 @@ def target_of(name: str) -> tuple[list[Band], str, float]:
     return list(modality.bands), modality.dtype, modality.nodata
 
 
-def readings(
+def readings_of(
     name: str, entry: Rasters, headers: Mapping[str, Header], product: str
 ) -> tuple[Reading, ...]:
     """Return how each band of a product is read.

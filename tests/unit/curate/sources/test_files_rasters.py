@@ -18,7 +18,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import read_header
 from mmearth.curate.sources.files.raster import read_bands
-from mmearth.curate.sources.files.reading import readings
+from mmearth.curate.sources.files.reading import readings_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -65,7 +65,7 @@ def read(
 ) -> NDArray[np.float64]:
     """Return one band on the tile's grid."""
     entry = Rasters(path=path.name, product="any", bands={"height": band}, **keys)
-    found = readings("eth_gch", entry, {"": read_header(path, entry)}, path.name)
+    found = readings_of("eth_gch", entry, {"": read_header(path, entry)}, path.name)
     return read_bands(path, entry, found, tile, resampling)[0]
 
 

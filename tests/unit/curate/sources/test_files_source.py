@@ -297,3 +297,11 @@ def test_a_pickled_source_answers_the_same(mixed: Files) -> None:
 def test_it_has_no_labels_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks\.soil_pH: .* give points: or grid:"):
         source(tmp_path).labels("soil_pH", 10, 1)
+
+
+def test_scenes_that_are_read_alike_share_how(tmp_path: Path) -> None:
+    for i in range(40):
+        write(tmp_path / f"{i:02d}.tif", np.full((2, 8, 8), 12.0, np.float32))
+    one = len(pickle.dumps(source(tmp_path, eth_gch=[{"path": "00.tif"}])))
+    all_of_them = len(pickle.dumps(source(tmp_path, eth_gch=[{"path": "*.tif"}])))
+    assert (all_of_them - one) / 39 < 400  # bytes of one more scene

@@ -106,20 +106,10 @@ def main() -> None:
 
 def run() -> int:
     """Carry out the command line; return its exit code instead of exiting."""
-    asked = os.environ.get(_COMPLETE, "")
     try:
-        # Not `root.main`: it exits, with one code for shell completion and for a broken pipe.
-        if asked:
-            return shell_complete(root, {}, "mmearth", _COMPLETE, asked)
-        with root.make_context("mmearth", sys.argv[1:]) as context:
-            result = root.invoke(context)
+        code = _call()
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as exc:
-        return exc.exit_code
-    except click.exceptions.NoArgsIsHelpError as exc:
-        click.echo(exc.ctx.get_help() if exc.ctx is not None else str(exc))
-        return 0
+        return code
     except click.ClickException as exc:
         _report(exc.exit_code, exc.format_message(), _hint(exc))
         return exc.exit_code
@@ -135,6 +125,21 @@ def run() -> int:
         return _explain(exc)
 
 
+def _call() -> int:
+    """Call what was asked for: not by `root.main`, which exits alike for much that is not alike."""
+    if asked := os.environ.get(_COMPLETE):
+        return shell_complete(root, {}, "mmearth", _COMPLETE, asked)
+    try:
+        with root.make_context("mmearth", sys.argv[1:]) as context:
+            result = root.invoke(context)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.ctx.get_help() if exc.ctx is not None else str(exc))
+        return 0
+
+
 def _explain(exc: Exception) -> int:
     """Report an error that a command did not handle; return its exit code."""
     if isinstance(exc, ImportError) and not isinstance(exc, MMEarthError):
@@ -145,8 +150,8 @@ def _explain(exc: Exception) -> int:
         _LOG.debug("where it came from", exc_info=exc)
         return exc.exit_code
     if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in FULL_DISK):
-        refused = f"{exc.filename or 'standard output'}: {str(exc.strerror).lower()}"
-        _report(StorageError.exit_code, f"{refused}; look at that path, then run it again", "")
+        refused = f"{exc.filename or 'the output'}: {str(exc.strerror).lower()}"
+        _report(StorageError.exit_code, f"{refused}; look at that place, then run it again", "")
         _drop_output()
         _LOG.debug("where it came from", exc_info=exc)
         return StorageError.exit_code

@@ -111,7 +111,7 @@ def test_names_from_files_do_not_reach_the_terminal_ascommands(run_cli: Run) -> 
     assert code == 2 and "a\\n\\x1b[2Jb holds no build" in err
 
 
-@pytest.mark.parametrize("arguments", [("catalog", "modalities", "--json"), ("-h",)])
+@pytest.mark.parametrize("arguments", [("catalog", "modalities", "--json"), ("-h",), ()])
 def test_a_reader_that_leaves_is_no_error(arguments: tuple[str, ...]) -> None:
     code = "import sys; from mmearth.cli import main; main()"
     reader, writer = os.pipe()
@@ -126,7 +126,7 @@ def test_a_reader_that_leaves_is_no_error(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("redirect", "code", "said"),
     [
-        (">/dev/full", 3, b"mmearth: standard output: no space left on device"),
+        (">/dev/full", 3, b"mmearth: the output: no space left on device"),
         (">&-", 0, b""),
         ("--json 2>&- >/dev/null", 0, b""),
     ],

@@ -18,6 +18,7 @@ SCHEMA_VERSION = "1.0"
 """Of every table here. The first number changes when an old reader would misread the new table."""
 VERSION_KEY = b"mmearth:schema_version"
 """Where the version stands in the Parquet footer."""
+_ANY_ROWS = 100_000  # of any small table; in larger ones each row has a number of its own
 ROW_GROUP_ROWS = 122_880
 """DuckDB's own row group; a smaller one costs pruning, a larger one costs parallelism."""
 
@@ -255,13 +256,19 @@ def _damaged(path: Path) -> Iterator[None]:
 
 def _check_version(path: Path, root: Path | None) -> pa.Schema:
     try:
-        check_regular(path, root)
+        nbytes = check_regular(path, root).st_size
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise FormatError(
             f"{path} is not there; expected a table that mmearth wrote: build it first"
         ) from exc
     with _damaged(path):
-        schema = pq.read_schema(path)
+        footer = pq.read_metadata(path)
+        schema = footer.schema.to_arrow_schema()
+    if footer.num_rows > max(nbytes, _ANY_ROWS):
+        raise FormatError(
+            f"{path} claims {footer.num_rows} rows in {nbytes} bytes; expected a byte a row or "
+            "more: fetch it or build it again"
+        )
     found = (schema.metadata or {}).get(VERSION_KEY, b"none").decode(errors="replace")
     if found.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
         raise FormatError(

@@ -159,6 +159,18 @@ def test_a_reader_of_published_files_finds_no_gap(few: Path, tmp_path: Path) -> 
     assert all(row["month"]["present"] and row["geolocation"]["present"] for row in table)
 
 
+def test_encodings_that_say_nothing_are_missing(few: Path, tmp_path: Path) -> None:
+    (path,) = export_h5(few, tmp_path, ("soil_pH",), published_chunks=False)
+    path.with_name("soil_pH_mmearth.parquet").unlink()
+    with h5py.File(path, "r+") as file:
+        for key in ("geolocation_encoding", "month_encoding"):
+            file[key][...] = float("nan")
+    import_h5(path, tmp_path / "out", 1, _quiet)
+    assert verify(tmp_path / "out") == []
+    table = pq.read_table(tmp_path / "out/manifests/soil_pH.parquet").to_pylist()
+    assert not any(row["month"]["present"] or row["geolocation"]["present"] for row in table)
+
+
 def _change(column: str, value: Any) -> Any:
     def change(rows: list[dict[str, Any]]) -> None:
         rows[1][column] = value

@@ -284,3 +284,15 @@ def test_a_folder_that_leads_elsewhere_is_not_written(root: Path, name: str) -> 
 def test_render_is_the_inverse_of_parse(root: Path) -> None:
     data = (root / "dataset.json").read_bytes()
     assert render(parse_dataset(data, "dataset.json")) == data
+
+
+def test_more_rows_than_bytes(root: Path) -> None:
+    path = root / "tiles.parquet"
+    schema = pq.read_schema(path)
+    nothing = [pa.nulls(200_000, field.type) for field in schema]
+    pq.write_table(pa.Table.from_arrays(nothing, schema=schema), path)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(
+        FormatError, match=r"claims 200000 rows in \d+ bytes; expected a byte a row"
+    ):
+        rebuild(root)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmearth.tests.earthengine.evaluate import Evaluate
+from mmearth.tests.earthengine.evaluate import Evaluate, charges
 from mmearth.tests.earthengine.memory import Listed, Memory, raster
 from mmearth.tests.earthengine.model import Band, Grid, Image, Pixels, ServiceError
 from mmearth.tests.earthengine.offline import connected
@@ -158,5 +158,6 @@ def test_expressions_too_deep_are_refused() -> None:
 
 def test_a_profile_says_what_requests_cost() -> None:
     profiles = ee.ApiFunction.lookup("Profile.getProfiles").call(ids=["p1", "p2"])
-    lines = profiles.getInfo().splitlines()
-    assert [float(line.split()[0]) for line in lines[1:]] == [0.5, 0.5]
+    with charges.charging({"p1": 0.5}):
+        lines = profiles.getInfo().splitlines()
+    assert [float(line.split()[0]) for line in lines[1:]] == [0.5, 0.0]  # nobody asked for p2

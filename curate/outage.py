@@ -41,7 +41,7 @@ class Outage:
         self._in_a_row = 0
         self._since: float | None = None
         self._next, self._pause_s = 0.0, patience.first_pause_s
-        self._given_up = False
+        self._given_up, self._reason = False, ""
 
     @property
     def is_on(self) -> bool:
@@ -50,7 +50,7 @@ class Outage:
 
     def failed(self, now: float, reason: str) -> None:
         """Take note of a request that found nobody."""
-        self._in_a_row += 1
+        self._in_a_row, self._reason = self._in_a_row + 1, reason
         if self._since is None and self._in_a_row >= LOST_AFTER:
             self._since, self._next, self._pause_s = now, now, self._patience.first_pause_s
             _LOG.warning(
@@ -89,8 +89,8 @@ class Outage:
         last = self._since + self._patience.wait_s
         if self._given_up or now >= last:
             raise OutOfReachError(
-                f"the service was out of reach for {as_text(now - self._since)}; run the same "
-                "command again when it answers, or with a longer --wait"
+                f"{self._reason} for {as_text(now - self._since)}; run the same command again when "
+                "it is there, or with a longer --wait"
             )
         return max(0.0, min(self._next, last) - now)
 

@@ -108,6 +108,15 @@ def test_what_could_not_be_asked_is_not_sealed(
     assert whole != incomplete
 
 
+def test_doctor_does_not_wait(server: Server, run_cli: Cli) -> None:
+    server.is_down = True
+    begin = time.monotonic()
+    _, out, _ = run_cli("doctor", "earthengine", "--json")
+    assert time.monotonic() - begin < 10.0
+    [missing] = json.loads(out)["earthengine"]["missing"]
+    assert "the connection to Earth Engine failed" in missing
+
+
 def test_ctrl_c_during_an_outage(base: Path, server: Server, tmp_path: Path) -> None:
     cutting = _cut(server, 2)
 

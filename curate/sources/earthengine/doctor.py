@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ee
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.curate.limit import LocalLimit
-from mmearth.curate.outage import Patience
 from mmearth.curate.sources.earthengine.access import PIXELS, VALUE, Access
 from mmearth.curate.sources.earthengine.cost import MONTHLY_EECU_HOURS
 from mmearth.curate.sources.earthengine.service import Service
@@ -79,7 +78,8 @@ def _identity(missing: list[MMEarthError]) -> tuple[str, str | None]:
 
 
 def _answer(access: Access, missing: list[MMEarthError]) -> str:
-    service = Service(access, LocalLimit(1, access.per_second, patience=Patience(wait_s=0.0)))
+    # Two tries: whoever asks what is missing waits for nothing.
+    service = Service(replace(access, tries=2), LocalLimit(1, access.per_second))
     try:
         found = service.value(service.made(lambda: ee.Number(1).add(2)))
     except MMEarthError as exc:

@@ -54,7 +54,7 @@ def test_it_is_waited_for_so_long_and_no_longer() -> None:
     outage = Outage(Patience(1.0, 60.0, 90.0))
     _lost(outage)
     assert outage.delay(89.0) <= 1.0
-    with pytest.raises(OutOfReachError, match="out of reach for 90 s; run the same command again"):
+    with pytest.raises(OutOfReachError, match="no route for 90 s; run the same command again"):
         outage.delay(90.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ _FULL = re.compile(
     r"(uary|ruary|ch|il|ust|ember|tember|ober)?",
     re.IGNORECASE,
 )
-_DATE = re.compile(r"(?<!\d)(\d{4})-(\d\d)(?:-\d\d)?(?!\d)")
+_DATE = re.compile(r"(?<!\d)((?:18|19|20|21)\d\d)-?(\d\d)(?:-?\d\d)?(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ def months_of(dataset: Any) -> list[Month | None]:
 
     It is told by the time axis of a NetCDF file in any calendar, or of dates as numbers (20201101,
     202011), a dimension `month` from 1 to 12,
-    GRIB's time of validity, or a band's description: `March`, `2020-03`.
+    GRIB's time of validity, or the bands' descriptions: `March`, `2020-03`, `tas_11`.
     """
     if dataset.driver == "netCDF":
         found = _of_netcdf(dataset)
     elif dataset.driver == "GRIB":
         found = [_of_grib(dataset.tags(i)) for i in dataset.indexes]
     else:
-        found = [_of_text(text) for text in dataset.descriptions]
+        found = _of_descriptions(dataset.descriptions)
     return found
 
 
@@ -128,8 +128,18 @@ def _of_grib(tags: dict[str, str]) -> Month | None:
     return Month(found.year, found.month)
 
 
+def _of_descriptions(texts: Sequence[str | None]) -> list[Month | None]:
+    """Return the months that descriptions name, or number from 1 to 12: `tas_11`."""
+    found = [_of_text(text) for text in texts]
+    last = [re.findall(r"\d+", text or "") for text in texts]
+    numbers = [int(digits[-1]) for digits in last if digits]
+    if not any(found) and sorted(numbers) == list(range(1, 13)):
+        return [Month(None, number) for number in numbers]
+    return found
+
+
 def _of_text(text: str | None) -> Month | None:
-    """Return the month that a description names: `March`, `Mar`, `2020-03`."""
+    """Return the month that a description names: `March`, `Mar`, `2020-03`, `202003`."""
     words = re.findall(r"[A-Za-z]+", text or "")
     named = [word for word in words if _FULL.fullmatch(word)]
     if len(named) == 1:

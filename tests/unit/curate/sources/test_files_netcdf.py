@@ -212,6 +212,10 @@ def test_coordinates_of_two_dimensions_are_no_grid(
         ("March", (None, 3)),
         ("tmean Sep", (None, 9)),
         ("2020-11-01", (2020, 11)),
+        ("202011_t2m", (2020, 11)),
+        ("tas 20201130", (2020, 11)),
+        ("1234", None),
+        ("320299", None),
         ("2020-13", None),
         ("Marsh", None),
         ("Mar and Apr", None),
@@ -223,8 +227,15 @@ def test_months_by_descriptions(text: str | None, month: tuple[int | None, int] 
     assert (found and (found.year, found.month)) == month
 
 
-def test_months_by_descriptions_order_a_geotiff(tmp_path: Path) -> None:
-    names = ["Nov", "Dec", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct"]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Nov", "Dec", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct"],
+        [f"t2m_{month:02d}" for month in (11, 12, *range(1, 11))],
+        [f"{2020 if month > 10 else 2021}{month:02d}" for month in (11, 12, *range(1, 11))],
+    ],
+)
+def test_months_by_descriptions_order_a_geotiff(tmp_path: Path, names: list[str]) -> None:
     write_tif(tmp_path / "a.tif", layers(*KELVIN), descriptions=names)
     found = middle(tmp_path, "temperature", months=True)
     assert (found[1], found[4]) == (288, 289)

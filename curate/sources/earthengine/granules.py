@@ -103,8 +103,6 @@ def _there(service: Service, indexed: set[str]) -> set[str]:
     """
     try:
         found = indexed.intersection(service.assets(TABLES))
-    except UnavailableError:
-        raise
     except MMEarthError as exc:
         _log.info("the folder of GEDI's tables cannot be listed: %s", exc)
         return indexed

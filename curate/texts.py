@@ -16,17 +16,17 @@ def as_text(path: Path, table: pa.Table) -> pa.Table:
     Raises:
         ConfigError: A column holds bytes that are no text.
     """
-    columns = {}
-    for name in table.column_names:
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
         try:
-            columns[name] = _column(table[name])
-            columns[name].validate(full=True)  # text that is no UTF-8 would fail much later
+            columns.append(_column(column))
+            columns[-1].validate(full=True)  # text that is no UTF-8 would fail much later
         except (pa.ArrowException, UnicodeDecodeError) as exc:
             raise ConfigError(
                 f"{path} holds bytes that are no UTF-8 in its column {name!r}; save it again in "
                 "UTF-8"
             ) from exc
-    return pa.table(columns)
+    return pa.table(columns, table.column_names)
 
 
 def _column(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -14,14 +16,15 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS
-from pyproj.exceptions import CRSError
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.antimeridian import CrossingError, single_polygons, to_lonlat
 from mmearth.curate.texts import as_text
 
 _PARQUET = {".parquet", ".geoparquet", ".pq"}
+_UNREADABLE = (OSError, ValueError, pa.ArrowException)
 _log = logging.getLogger(__name__)
 
 
@@ -51,16 +54,7 @@ def read_layer(path: Path, layer: str | None = None, crs: str | None = None) -> 
     """
     if path.suffix.lower() in _PARQUET:
         return _of_parquet(path, crs)
-    try:
-        chosen = _chosen(path, layer)
-        # Times stay as they are written, with their offsets from UTC.
-        meta, table = pyogrio.read_arrow(path, layer=chosen, datetime_as_string=True)
-    except (OSError, DataSourceError, DataLayerError, ValueError, pa.ArrowException) as exc:
-        if isinstance(exc, ConfigError):
-            raise
-        raise ConfigError(
-            f"{path} cannot be read as a vector file ({' '.join(str(exc).split())})"
-        ) from exc
+    meta, table = _opened(path, layer)
     if meta["geometry_type"] is None:
         return Layer(as_text(path, table), None, _said(path, crs))
     name = meta["geometry_name"] or "wkb_geometry"
@@ -71,13 +65,39 @@ def read_layer(path: Path, layer: str | None = None, crs: str | None = None) -> 
     )
 
 
+def _opened(path: Path, layer: str | None) -> tuple[dict[str, Any], pa.Table]:
+    """Return what pyogrio says of a layer, and its table; what GDAL warns of is logged.
+
+    Raises:
+        ConfigError: It cannot be read, or only in part.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            # Times stay as they are written, with their offsets from UTC.
+            found = pyogrio.read_arrow(path, layer=_chosen(path, layer), datetime_as_string=True)
+    # pyogrio stumbles over some damaged files: it looks up what is not there.
+    except (*_UNREADABLE, DataSourceError, DataLayerError, LookupError, NameError) as exc:
+        if isinstance(exc, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} cannot be read as a vector file ({' '.join(str(exc).split())})"
+        ) from exc
+    for said in dict.fromkeys(str(warning.message) for warning in told):
+        if "parsed incompletely" in said:  # a number of a shapefile, with other characters in it
+            raise ConfigError(f"{path} has a cell that is no number ({said}); correct it")
+        _log.warning("%s: %s", path, said)
+    meta, table = found
+    return meta, table
+
+
 def _of_parquet(path: Path, crs: str | None) -> Layer:
     try:
         table = pq.read_table(path)
         if b"geo" not in (table.schema.metadata or {}):
             return Layer(as_text(path, table), None, _said(path, crs))
         frame = gpd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as exc:
+    except _UNREADABLE as exc:
         if isinstance(exc, ConfigError):
             raise
         raise ConfigError(
@@ -110,16 +130,13 @@ def crs_of(path: Path, found: object, said: str | None) -> CRS:
         raise ConfigError(f"{path} names no CRS; write it into the file, or say crs: EPSG:4326")
     try:
         own = None if found is None else CRS.from_user_input(found).to_2d()
-        crs = own if said is None else CRS.from_user_input(said).to_2d()
-    except CRSError as exc:
+        crs = CRS.from_user_input(found if said is None else said).to_2d()
+        Transformer.from_crs(crs, CRS(4326))
+    except ProjError as exc:
         raise ConfigError(
-            f"{path} has the CRS {said or found!r}, which PROJ does not know"
+            f"{path} has the CRS {said or found!r}, which PROJ cannot bring to longitude and "
+            "latitude; write the EPSG code of its coordinates into the file"
         ) from exc
-    if crs is None or not (crs.is_geographic or crs.is_projected):
-        raise ConfigError(
-            f"{path} has the CRS {said or found!r}, which has no place on Earth; say crs: with the "
-            "EPSG code of its coordinates"
-        )
     if own is not None and not own.equals(crs, ignore_axis_order=True):
         _log.warning("%s says that it is in %s; taken for %s, as crs: says", path, own.name, said)
     return crs
@@ -149,10 +166,13 @@ def read_polygons(
     found = read_layer(path, layer, crs)
     if found.shapes is None or found.crs is None:
         raise ConfigError(f"{path} has no geometries; expected a vector file")
+    names = found.fields.column_names
     for field in fields:
-        if field not in found.fields.column_names:
-            known = ", ".join(found.fields.column_names)
-            raise ConfigError(f"{path} has no field {field!r}; its fields are {known}")
+        if names.count(field) != 1:
+            raise ConfigError(
+                f"{path} has {'several fields' if field in names else 'no field'} {field!r}; its "
+                f"fields are {', '.join(names)}"
+            )
     parts, row = single_polygons(found.shapes)
     n_other = found.shapes.size - np.count_nonzero(_absent(found.shapes)) - np.unique(row).size
     if n_other:
@@ -162,6 +182,10 @@ def read_polygons(
         parts, of_part = to_lonlat(parts, found.crs)
     except CrossingError as exc:
         raise ConfigError(f"{path} {exc}") from exc
+    except shapely.errors.GEOSException as exc:  # of coordinates, or a unit, far out of bounds
+        raise ConfigError(
+            f"{path} has polygons that cannot be brought to longitude and latitude ({exc})"
+        ) from exc
     lost = np.setdiff1d(np.arange(row.size), of_part)
     if lost.size:
         _log.warning("%s: %d polygons have a vertex that is no place: left out", path, lost.size)
@@ -186,13 +210,15 @@ def _refuse_metres(path: Path, polygons: NDArray[np.object_], crs: CRS) -> None:
         )
 
 
-def _chosen(path: Path, layer: str | None) -> str | None:
+def _chosen(path: Path, layer: str | None) -> str:
     """Return the name of the layer to read.
 
     Raises:
         ConfigError: There are several, or none of this name.
     """
     layers = pyogrio.list_layers(path).tolist()
+    if not layers:
+        raise ConfigError(f"{path} has no layer; expected a vector file")
     names = sorted(name for name, _ in layers)
     if layer is not None:
         if layer not in names:
@@ -206,7 +232,7 @@ def _chosen(path: Path, layer: str | None) -> str | None:
         raise ConfigError(
             f"{path} has {len(shaped)} layers; say layer: with one of {', '.join(shaped)}"
         )
-    return shaped[0] if shaped else None
+    return str(shaped[0])
 
 
 def _shapes(path: Path, column: pa.ChunkedArray) -> NDArray[np.object_]:

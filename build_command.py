@@ -107,11 +107,9 @@ def _tell(summary: Summary) -> None:
         for reason, n in summary.dropped[task].items():
             click.echo(f"  {n} without a sample: {reason}", err=True)
     if summary.failures:
-        click.echo(
-            f"{summary.failures} observations failed: see `mmearth curate failures {summary.out}`, "
-            "then `mmearth curate retry` and build again",
-            err=True,
-        )
+        mend = "" if summary.unsealed else ", then `mmearth curate retry` and build again"
+        seen = f"see `mmearth curate failures {summary.out}`{mend}"
+        click.echo(f"{summary.failures} observations failed: {seen}", err=True)
     for problem in summary.problems:
         click.echo(f"verify: {problem}", err=True)
     if summary.unsealed is not None:

@@ -26,7 +26,11 @@ def _inputs(
     """Return what `soil_pH` is packed from: (task, tile, date) rows and what was collected."""
     common = {"split": "train", "target": 6.0, "train_5": False, "train_50": False, "cell": "a"}
     planned = [
-        {"task": task, "tile": tile.id, "lon": tile.lon, "lat": tile.lat, "date": date, **common}
+        {
+            **{"task": task, "tile": tile.id, "epsg": tile.epsg, "left": tile.left},
+            **{"top": tile.top, "lon": tile.lon, "lat": tile.lat, "date": date},
+            **common,
+        }
         for task, tile, date in tiles
     ]
     write_table(pa.Table.from_pylist(planned, TILES), root / "tiles.parquet", TILES)
@@ -36,7 +40,7 @@ def _inputs(
 
 
 def _row(tile: Tile, modality: str, state: str = "done", **more: Any) -> dict[str, Any]:
-    return {"tile": tile.id, "modality": modality, "state": state, **more}
+    return {"tile": tile.id, "modality": modality, "state": state, "source_ids": [], **more}
 
 
 def test_the_image_decides_the_date_then_the_label_then_the_season(tmp_path: Path) -> None:

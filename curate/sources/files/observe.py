@@ -15,6 +15,7 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.baseline import offset_of_date
 from mmearth.curate.sources.files.dates import acquired
+from mmearth.curate.sources.files.doubts import refuse_doubtful
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.raster import read_bands
 from mmearth.curate.sources.files.reading import Reading, target_of
@@ -22,7 +23,6 @@ from mmearth.curate.sources.files.slope import slope_on_tile
 from mmearth.curate.sources.files.values import (
     as_digital_numbers,
     converted,
-    refuse_doubtful,
     to_classes,
     to_stored,
 )

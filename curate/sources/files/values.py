@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.catalog.modality import Band
 from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.doubts import GREATEST_REFLECTANCE
 from mmearth.curate.sources.files.reading import Reading, period
 from mmearth.curate.sources.files.units import Conversion
 
-_GREATEST_PERCENT = 100.0
-_SEVERAL_BANDS = 3
 _CLAMPED = 0.05
-_FEW_ZEROS = 0.01
-"""Share of pixels that may be 0 by chance."""
-_GREATEST_REFLECTANCE = 2.0
-"""No digital numbers of a scene stay below this, no reflectance is above."""
+"""Share of the valid range by which a value may lie outside it to be clamped."""
 
 
 def converted(
@@ -64,7 +60,7 @@ def as_digital_numbers(
         for reading in readings
     )
     known = values[~np.isnan(values)]
-    if fractions and known.size and known.max() <= _GREATEST_REFLECTANCE:
+    if fractions and known.size and known.max() <= GREATEST_REFLECTANCE:
         return values * 1e4
     return values
 
@@ -92,78 +88,6 @@ def to_classes(
             f"{first:g}, {what}; give classes: with one of ours, or null for no data, for each code"
         )
     return result
-
-
-def refuse_doubtful(
-    name: str, values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
-) -> None:
-    """Refuse values that are in range and yet cannot be what the modality holds.
-
-    Args:
-        name: Of the modality or task.
-        values: (band, …) in the modality's unit; NaN where there is nothing.
-        entry: What they came from.
-        readings: How they were read.
-
-    Raises:
-        DataError: Sentinel-2 is 2 at most, or fractions up to 100, Sentinel-1 nowhere negative, one
-            of them 0 in many pixels, a mean temperature not between its minimum and maximum, or a
-            month wetter than its year.
-    """
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return
-    zeros = _zeros(name, values) if entry.nodata is None else 0.0
-    if zeros > _FEW_ZEROS:
-        raise DataError(
-            f"{entry.path}: {name} is 0 in {zeros:.0%} of the pixels; if that means no data, write "
-            "nodata: 0, otherwise nodata: []"
-        )
-    if name == "sentinel2" and known.max() <= _GREATEST_REFLECTANCE:
-        raise DataError(
-            f"{entry.path}: the greatest value of sentinel2 is {known.max():g}, which is "
-            "reflectance, expected reflectance × 10000; write scale: 10000, or scale: auto"
-        )
-    silent = entry.unit is None and entry.scale is None and entry.offset is None
-    several = len(readings) >= _SEVERAL_BANDS and bool(np.any(known != np.floor(known)))
-    if name == "sentinel2" and several and silent and known.max() <= _GREATEST_PERCENT:
-        raise DataError(
-            f"{entry.path}: the greatest value of sentinel2 is {known.max():g}, as of reflectance "
-            "in percent, expected reflectance × 10000; write unit: percent, or unit: DN"
-        )
-    untold = all(reading.unit == "dB" for reading in readings)
-    if name == "sentinel1" and untold and silent and known.min() >= 0.0:
-        raise DataError(
-            f"{entry.path}: the least value of sentinel1 is {known.min():g}, which is power, "
-            "expected dB; write unit: linear, or unit: dB if it is dB all the same"
-        )
-    if name == "temperature":
-        _refuse_order(entry, values)
-    if name == "precipitation" and np.any(values[1:2] > values[2:3] * (1 + 1e-9)):
-        raise DataError(
-            f"{entry.path}: the precipitation of the month is above the year's; its bands are not "
-            "last_month, month, year: say which is which with bands:"
-        )
-
-
-def _zeros(name: str, values: NDArray[np.float64]) -> float:
-    """Return the share of pixels where Sentinel-2 is 0 in all bands, or Sentinel-1 in any."""
-    if name == "sentinel2":
-        known = ~np.isnan(values)
-        return float(np.mean(known.any(axis=0) & ((values == 0.0) | ~known).all(axis=0)))
-    return float(np.mean((values == 0.0).any(axis=0))) if name == "sentinel1" else 0.0
-
-
-def _refuse_order(entry: Rasters, values: NDArray[np.float64]) -> None:
-    for first, period_name in ((0, "last_month"), (3, "month"), (6, "year")):
-        high, mean, low = values[first : first + 3]
-        slack = 1e-6
-        if high < mean - slack or mean < low - slack or high < low - slack:
-            raise DataError(
-                f"{entry.path}: the {period_name} temperatures are maximum {high:g}, mean "
-                f"{mean:g}, minimum {low:g} K; its bands are in another order: say which is which "
-                "with bands:"
-            )
 
 
 def to_stored(

@@ -1,0 +1,130 @@
+"""Values that are in range and yet cannot be what a modality holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import DataError
+from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.reading import Reading
+
+GREATEST_REFLECTANCE = 2.0
+"""No digital numbers of a scene stay below this, no reflectance is above."""
+_GREATEST_PERCENT = 100.0
+_SEVERAL_BANDS = 3
+_FEW_ZEROS = 0.01
+"""Share of pixels that may be 0 by chance."""
+
+
+def refuse_doubtful(
+    name: str, values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+) -> None:
+    """Refuse values that are in range and yet cannot be what the modality holds.
+
+    Args:
+        name: Of the modality or task.
+        values: (band, …) in the modality's unit; NaN where there is nothing.
+        entry: What they came from.
+        readings: How they were read.
+
+    Raises:
+        DataError: Sentinel-2 is 2 at most, or fractions up to 100, Sentinel-1 nowhere negative, one
+            of them 0 in many pixels, a mean temperature not between its minimum and maximum, or a
+            month wetter than its year.
+    """
+    if name in _DOUBTS and not np.isnan(values).all():
+        why = _DOUBTS[name](values, entry, readings)
+        if why is not None:
+            raise DataError(f"{entry.path}: {why}")
+
+
+def _of_sentinel2(
+    values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+) -> str | None:
+    known = ~np.isnan(values)
+    zeros = known.any(axis=0) & ((values == 0.0) | ~known).all(axis=0)
+    if entry.nodata is None and np.mean(zeros) > _FEW_ZEROS:
+        return _many_zeros("sentinel2", float(np.mean(zeros)))
+    greatest = values[known].max()
+    found = f"the greatest value of sentinel2 is {greatest:g}"
+    if greatest <= GREATEST_REFLECTANCE:
+        return (
+            f"{found}, which is reflectance, expected reflectance × 10000; write scale: 10000, or "
+            "scale: auto"
+        )
+    fractions = bool(np.any(values[known] != np.floor(values[known])))
+    if (
+        _silent(entry)
+        and len(readings) >= _SEVERAL_BANDS
+        and fractions
+        and greatest <= _GREATEST_PERCENT
+    ):
+        return (
+            f"{found}, as of reflectance in percent, expected reflectance × 10000; write unit: "
+            "percent, or unit: DN"
+        )
+    return None
+
+
+def _of_sentinel1(
+    values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+) -> str | None:
+    zeros = float(np.mean((values == 0.0).any(axis=0)))
+    if entry.nodata is None and zeros > _FEW_ZEROS:
+        return _many_zeros("sentinel1", zeros)
+    least = np.nanmin(values)
+    if _silent(entry) and all(reading.unit == "dB" for reading in readings) and least >= 0.0:
+        return (
+            f"the least value of sentinel1 is {least:g}, which is power, expected dB; write unit: "
+            "linear, or unit: dB if it is dB all the same"
+        )
+    return None
+
+
+def _of_temperature(
+    values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+) -> str | None:
+    for first, name in ((0, "last_month"), (3, "month"), (6, "year")):
+        high, mean, low = values[first : first + 3]
+        slack = 1e-6
+        if high < mean - slack or mean < low - slack or high < low - slack:
+            return (
+                f"the {name} temperatures are maximum {high:g}, mean {mean:g}, minimum {low:g} K; "
+                "its bands are in another order: say which is which with bands:"
+            )
+    return None
+
+
+def _of_precipitation(
+    values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+) -> str | None:
+    if values[1] > values[2] * (1 + 1e-9):
+        return (
+            "the precipitation of the month is above the year's; its bands are not last_month, "
+            "month, year: say which is which with bands:"
+        )
+    return None
+
+
+def _silent(entry: Rasters) -> bool:
+    """Return whether the entry says nothing of what the numbers are."""
+    return entry.unit is None and entry.scale is None and entry.offset is None
+
+
+def _many_zeros(name: str, share: float) -> str:
+    return (
+        f"{name} is 0 in {share:.0%} of the pixels; if that means no data, write nodata: 0, "
+        "otherwise nodata: []"
+    )
+
+
+_Doubt = Callable[[NDArray[np.float64], Rasters, Sequence[Reading]], str | None]
+_DOUBTS: dict[str, _Doubt] = {
+    "sentinel2": _of_sentinel2,
+    "sentinel1": _of_sentinel1,
+    "temperature": _of_temperature,
+    "precipitation": _of_precipitation,
+}

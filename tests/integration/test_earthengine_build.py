@@ -229,3 +229,21 @@ def test_processes_share_one_limit(
     assert summary.exit_code == 0
     assert server.counters.most_in_flight <= 2
     assert server.counters.most_in_second <= 12
+
+
+def test_without_sentinel2_the_date_is_settled_beforehand(
+    base: Path, tmp_path: Path, server: Server
+) -> None:
+    (base / "no-images.yaml").write_text(
+        "name: ee\ntitle: No images\nmodalities: [temperature, month]\nrequire: []\n"
+        "date: 2020-07-01/2020-07-31\nsource: {kind: earthengine}\n"
+        "tasks: {soil_pH: {points: {path: places.csv, value: ph}}}\n"
+    )
+    out = tmp_path / "out"
+    summary = _build(base, out, "no-images")
+    assert (summary.exit_code, summary.failures, summary.problems) == (0, 0, ())
+    rows = pq.read_table(out / "manifests" / "soil_pH.parquet").to_pylist()
+    assert len(rows) > _N // 2
+    for row in rows:
+        assert row["date"].isoformat() == row["month"]["acquired"] == "2020-07-16"
+        assert row["temperature"]["acquired"] == "2020-07"

@@ -247,6 +247,9 @@ def test_a_plan_of_footprints(write_granule: WriteGranule, tmp_path: Path) -> No
     )
     plan = make_plan(config, Synthetic(1), tmp_path)
     assert sorted(plan.table["label_id"].to_pylist()) == ["101", "102", "103"]
+    # What is asked for is when their trees have leaves, whatever source is asked.
+    assert set(plan.table["date"].to_pylist()) == {"2020-04-09/2020-10-26"}
+    assert "3 of 3 shots in 1 granules kept" in plan.tasks[0].notes[0]
 
 
 def test_shares_of_the_real_ecoregions(real_data: Path) -> None:

@@ -11,7 +11,7 @@ READERS = "mmearth.curate.labels"
 
 
 class _Notes(logging.Handler):
-    """Keeps INFO; what is graver goes where all warnings go."""
+    """Keeps INFO; all of it goes where it would go otherwise, too."""
 
     def __init__(self, above: logging.Logger) -> None:
         super().__init__(logging.INFO)
@@ -21,7 +21,7 @@ class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.INFO:
             self.notes.append(record.getMessage())
-        elif self._above.isEnabledFor(record.levelno):
+        if self._above.isEnabledFor(record.levelno):
             self._above.handle(record)
 
 

@@ -56,6 +56,11 @@ def gedi_labels(
     _LOG.info("tasks.%s: GEDI: %s", task, footprints.counts)
     regions = None if config.ecoregions is None else base / config.ecoregions
     chosen = choose(footprints, config.count, regions, seed)
+    if chosen.size < config.count:
+        reason = "no further tile fits between these"
+        if regions is not None:
+            reason = "shares of biomes and ecoregions hold no more (ecoregions: null takes all)"
+        _LOG.info("tasks.%s: %d places of count: %d: %s", task, chosen.size, config.count, reason)
     lon, lat, shot = (c[chosen] for c in (footprints.lon, footprints.lat, footprints.shot))
     when = (",".join(seasons(footprints, tile, days_late)) for tile in tiles_at(lon, lat))
     rows = zip(lon.tolist(), lat.tolist(), when, shot.tolist(), strict=True)

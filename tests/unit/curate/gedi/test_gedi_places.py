@@ -250,6 +250,7 @@ def test_a_plan_of_footprints(write_granule: WriteGranule, tmp_path: Path) -> No
     # What is asked for is when their trees have leaves, whatever source is asked.
     assert set(plan.table["date"].to_pylist()) == {"2020-04-09/2020-10-26"}
     assert "3 of 3 shots in 1 granules kept" in plan.tasks[0].notes[0]
+    assert "3 places of count: 20000: no further tile fits" in plan.tasks[0].notes[1]
 
 
 def test_shares_of_the_real_ecoregions(real_data: Path) -> None:

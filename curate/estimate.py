@@ -18,7 +18,7 @@ from mmearth.curate.config import load_config
 from mmearth.curate.jobs import Wanted, wanted
 from mmearth.curate.look import Looks, look
 from mmearth.curate.plan import TaskPlan, make_plan
-from mmearth.curate.source import Metered, Source, Visit
+from mmearth.curate.source import Source, Visit, is_metered
 from mmearth.curate.sources import make_source
 from mmearth.curate.visits import AHEAD, spread
 
@@ -139,7 +139,7 @@ def _metered(
     source: Source, visits: Sequence[Visit], names: tuple[str, ...], n_tried: int
 ) -> _Cost | None:
     """Return what a metered service is asked for; None for a source that is not metered."""
-    if not isinstance(source, Metered):
+    if not is_metered(source):
         return None
     # The scalars of several tiles go together; the pixels of each go alone.
     requests = -(-len(visits) // AHEAD) + len(visits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.sample import Observation
@@ -100,7 +100,6 @@ class Source(Protocol):
         """
 
 
-@runtime_checkable
 class Metered(Source, Protocol):
     """A source that asks a service, whose limits all workers share."""
 
@@ -118,6 +117,15 @@ class Metered(Source, Protocol):
 
     def limited(self, limit: Limit) -> Source:
         """Return the same source under another limit, one that reaches other processes."""
+
+
+def is_metered(source: Source) -> TypeGuard[Metered]:
+    """Return whether a source asks a service, whose limits all workers share.
+
+    Its class tells: until Python 3.12 `isinstance` of a protocol reads every property, and the
+    fingerprint of files takes as long as reading them.
+    """
+    return hasattr(type(source), "limited")
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from mmearth.curate.meter import Meter
 from mmearth.curate.outage import WAIT_S, Patience
 from mmearth.curate.run import open_executor, run
 from mmearth.curate.shared_limit import address_towards, serve_limit
-from mmearth.curate.source import Farsighted, Metered, Source
+from mmearth.curate.source import Farsighted, Source, is_metered
 
 AHEAD = 4
 """Tiles whose scalars are asked for together: few enough for any limit of the service."""
@@ -87,7 +87,7 @@ def visit_all(
     """
     budget, meter = _budgets(source, jobs, n_jobs, how)
     ahead, suited, kind = 1, how.cores, "processes"
-    if isinstance(source, Metered):
+    if is_metered(source):
         # While some visits wait for the service, others decode and write.
         ahead, suited, kind = AHEAD, source.in_flight + 4 * how.cores, "threads"
     n_workers = max(1, min(how.workers or suited, -(-n_jobs // ahead)))
@@ -102,7 +102,7 @@ def visit_all(
 
 def patient(source: Source, wait_s: float) -> Source:
     """Return a source that waits so long for a service that is out of reach."""
-    if not isinstance(source, Metered):
+    if not is_metered(source):
         return source
     patience = Patience(*source.pauses_s, wait_s)
     return source.limited(LocalLimit(source.in_flight, source.per_second, patience=patience))
@@ -144,7 +144,7 @@ def _budgets(
     """
     if how.budget_eecu is None:
         return how.budget_requests, None
-    if not isinstance(source, Metered):
+    if not is_metered(source):
         raise ConfigError(f"{source.name} charges nothing; leave --budget-eecu out")
     from mmearth.curate.sources.earthengine.cost import calibrate, prices_for_budget
     from mmearth.curate.sources.earthengine.source import EarthEngine
@@ -167,7 +167,7 @@ def _limited(
     meter: Meter | None,
 ) -> Iterator[tuple[Source, Callable[[], None]]]:
     """Yield the source under one limit that all its workers share, and how it is given up."""
-    if not isinstance(source, Metered):
+    if not is_metered(source):
         yield source, lambda: None
         return
     pace = source.in_flight, source.per_second

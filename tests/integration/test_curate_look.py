@@ -162,7 +162,7 @@ def test_polygons(names: list[str], said: str | None, tmp_path: Path, run_cli: R
     assert (code, err) == (0, "") if said is None else (code, said in err) == (2, True)
     (tmp_path / "b.gpkg").unlink()
     code, _, err = _plan(config, run_cli)
-    assert (code, "cannot be used: biome: b.gpkg is not there" in err) == (3, True)
+    assert (code, "cannot be used: biome: b.gpkg is not there" in err) == (3, True), err
 
 
 def test_json_has_it_all_and_look_draws_it(tmp_path: Path, run_cli: Run) -> None:

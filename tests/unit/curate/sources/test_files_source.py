@@ -26,7 +26,7 @@ from mmearth.catalog.errors import (
 )
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, is_metered
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig
 
@@ -305,3 +305,12 @@ def test_scenes_that_are_read_alike_share_how(tmp_path: Path) -> None:
     one = len(pickle.dumps(source(tmp_path, eth_gch=[{"path": "00.tif"}])))
     all_of_them = len(pickle.dumps(source(tmp_path, eth_gch=[{"path": "*.tif"}])))
     assert (all_of_them - one) / 39 < 400  # bytes of one more scene
+
+
+def test_nobody_reads_the_fingerprint_to_learn_that_files_are_not_metered(
+    mixed: Files, tmp_path: Path
+) -> None:
+    (tmp_path / "world.gpkg").unlink()
+    assert not is_metered(mixed)
+    with pytest.raises(ConfigError, match=r"world\.gpkg is not there"):
+        assert mixed.fingerprint

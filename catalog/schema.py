@@ -211,23 +211,51 @@ def read_table(
             one of another type, or has another schema version.
         StorageError: It may not be read.
     """
-    found = _check_version(path, root)
-    for field in schema or ():
-        if field.name in found.names and not found.field(field.name).type.equals(field.type):
-            raise FormatError(
-                f"{path}: column {field.name} is {found.field(field.name).type}, expected "
-                f"{field.type}; it is damaged, or of another version: build it again"
-            )
-    wanted = [*(columns or ()), *(schema.names if schema is not None else ())]
-    lacking = [name for name in wanted if name not in found.names]
+    found = check_columns(path, schema or (), root)
+    lacking = [name for name in columns or () if name not in found.names]
     if lacking:
-        raise FormatError(
-            f"{path} has no column {lacking[0]}; it is damaged, or of another version: fetch it or "
-            "build it again"
-        )
+        raise _lacks(path, lacking[0])
     with _damaged(path):
         # Never as a part of a Hive table: a folder named `split=val` above it would be a column.
         return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def check_columns(path: Path, fields: Iterable[pa.Field], root: Path | None = None) -> pa.Schema:
+    """Return the schema of a table that mmearth wrote, which has some columns of some types.
+
+    Args:
+        path: The Parquet file.
+        fields: What its columns must be, at least; such as a schema.
+        root: As for `read_table`.
+
+    Raises:
+        FormatError, StorageError: As `read_table` says.
+    """
+    found = _check_version(path, root)
+    for field in fields:
+        places = found.get_all_field_indices(field.name)
+        if not places:
+            raise _lacks(path, field.name)
+        kinds = [found.field(place).type for place in places]
+        if kinds != [field.type]:
+            listed = " and ".join(_short(kind) for kind in kinds)
+            raise FormatError(
+                f"{path}: column {field.name} is {listed}, expected {_short(field.type)}; it is "
+                "damaged, or of another version: build it again"
+            )
+    return found
+
+
+def _lacks(path: Path, column: str) -> FormatError:
+    return FormatError(
+        f"{path} has no column {column}; it is damaged, or of another version: fetch it or build "
+        "it again"
+    )
+
+
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= 40 else f"{text[:39]}…"  # a modality's struct has eleven fields
 
 
 def read_parts(path: Path) -> Iterator[pa.Table]:

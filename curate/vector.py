@@ -93,10 +93,10 @@ def _opened(path: Path, layer: str | None) -> tuple[dict[str, Any], pa.Table]:
 
 def _of_parquet(path: Path, crs: str | None) -> Layer:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)
         if b"geo" not in (table.schema.metadata or {}):
             return Layer(as_text(path, table), None, _said(path, crs))
-        frame = gpd.read_parquet(path)
+        frame = gpd.read_parquet(path, partitioning=None)
     except _UNREADABLE as exc:
         if isinstance(exc, ConfigError):
             raise

@@ -15,7 +15,7 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
 from mmearth.catalog.splits import SPLITS
-from mmearth.loaders.choose.columns import check_columns
+from mmearth.loaders.choose.columns import check_once
 from mmearth.loaders.statement import check_statement, said
 
 TABLES = ("tiles", "observations")
@@ -145,7 +145,7 @@ def _found(tables: Tables, file: str) -> Path:
     path = tables.find(file)
     name = Path(file).stem
     schema = _SCHEMAS[name] if name in _SCHEMAS else manifest_schema(name)
-    check_columns(path, f"{tables.place.rstrip('/')}/{file}", schema)
+    check_once(path, name, schema)
     return path
 
 

@@ -10,11 +10,15 @@ import ipaddress
 import os
 import re
 import socket
+import threading
 import time
+from contextlib import suppress
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from mmearth.catalog.errors import RefusedError
@@ -39,6 +43,40 @@ class NotAnsweredError(Exception):
         self.status, self.reason = status, reason
 
 
+class _Bounded:
+    """A connection whose headers take no longer than its timeout, all together.
+
+    urllib3 bounds the wait for each byte; a server may send one now and then for ever.
+    """
+
+    def getresponse(self: Any) -> Any:
+        late = threading.Event()
+        timer = threading.Timer(float(self.timeout), _shut, [self.sock, late])
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if late.is_set():  # what came until then may look like an answer
+            raise TimeoutError("the headers took too long")
+        return answer
+
+
+class _Plain(_Bounded, HTTPConnection): ...
+
+
+class _Encrypted(_Bounded, HTTPSConnection): ...
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _EncryptedPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Encrypted
+
+
 class Http:
     """One server, for several threads."""
 
@@ -59,6 +97,7 @@ class Http:
             if proxy
             else urllib3.PoolManager(maxsize=n_connections)
         )
+        self._pool.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
 
     def get(self, name: str, begin: int, end: int) -> tuple[bytes, int]:
         """Return a range of a file, clipped at its end, and the file's size.
@@ -137,6 +176,12 @@ def allowed(root: str, asked: str, location: str) -> str:
     if any(not address.is_global for address in _addresses(host)):
         raise RefusedError(f"{asked}: the server sends us on to {host}, in a private network")
     return to
+
+
+def _shut(connection: socket.socket, late: threading.Event) -> None:
+    late.set()
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _is_one_of(host: str, patterns: tuple[str, ...] | list[str]) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmearth.catalog.errors import ConfigError, RefusedError
+from mmearth.catalog.errors import ConfigError, RefusedError, UnavailableError
 from mmearth.loaders.fetch.http import REDIRECTS, allowed
 from mmearth.loaders.fetch.remote import Patience, RemoteRoot
 from mmearth.tests.range_server import Fault, Kind, RangeServer, serving
@@ -149,6 +152,33 @@ def test_an_answer_that_is_no_range(
         RemoteRoot(servers[0].url, QUICK).read_range("a", 2, 5)
     assert f"{servers[0].url}/a" in str(raised.value)
     assert servers[0].n_requests == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 206 OK\r\nX: ", b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n%b\r\n\r\n"]
+)
+def test_a_server_that_sends_a_byte_now_and_then(answer: bytes) -> None:
+    head = answer.replace(b"%b", b"Content-Range: bytes 0-8/9")
+
+    def drip(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with suppress(OSError), connection:
+                    connection.recv(4096)
+                    connection.sendall(head)
+                    while True:
+                        connection.sendall(b"x")
+                        time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        begin = time.monotonic()
+        with pytest.raises(UnavailableError, match="was not answered in 2 attempts"):
+            RemoteRoot(url, Patience(2, 0.01, 0.3)).read_range("a", 0, 9)
+        assert time.monotonic() - begin < 5
 
 
 def test_an_s3_store_without_encryption(monkeypatch: pytest.MonkeyPatch) -> None:

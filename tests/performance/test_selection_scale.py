@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 
 from mmearth.catalog.checksums import render
 from mmearth.catalog.files import sha256_bytes, sha256_file
+from mmearth.catalog.schema import SCHEMA_VERSION
+from mmearth.tests.make_tiny import CARD
 
 N_ROWS = int(os.environ.get("MMEARTH_PERF_SELECT_ROWS", "10000000"))
 MOST_MEMORY = 8 << 30
@@ -65,12 +68,9 @@ def make_dataset(root: Path, n_rows: int) -> Path:
     subprocess.run([sys.executable, script, path, str(n_rows), "sorted"], check=True)
     sums = f"{sha256_file(path)}  manifests/soil_pH.parquet\n".encode()
     (root / "SHA256SUMS").write_bytes(sums)
-    card = {
-        "schema_version": "1.0",
-        "tasks": ["soil_pH"],
-        "dataset_hash": sha256_bytes(sums),
-    }
-    (root / "dataset.json").write_bytes(render(card))
+    card = replace(CARD, tasks=("soil_pH",)).to_json()
+    document = {"schema_version": SCHEMA_VERSION, **card, "dataset_hash": sha256_bytes(sums)}
+    (root / "dataset.json").write_bytes(render(document))
     return root
 
 

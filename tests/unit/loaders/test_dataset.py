@@ -85,7 +85,7 @@ def test_what_is_no_dataset(tmp_path: Path, copy: Path) -> None:
         ("[" * 100_000, "nested too deeply"),
         ("[]", "not ours"),
         ('{"schema_version": "9.0"}', "9.0"),
-        ('{"schema_version": "1.0", "tasks": 3}', "no tasks"),
+        ('{"schema_version": "1.0", "tasks": 3}', "has no 'name'"),
     ):
         (copy / "dataset.json").write_text(text)
         with pytest.raises(FormatError, match=said):
@@ -95,11 +95,11 @@ def test_what_is_no_dataset(tmp_path: Path, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("tasks", [None], "no tasks or no dataset_hash"),
-        ("tasks", 10**30, "no tasks or no dataset_hash"),
-        ("tasks", ["../../etc"], "no tasks or no dataset_hash"),
-        ("dataset_hash", "../../../etc/passwd", "no tasks or no dataset_hash"),
-        ("dataset_hash", None, "no tasks or no dataset_hash"),
+        ("tasks", [None], "tasks is"),
+        ("tasks", 10**30, "tasks is"),
+        ("tasks", ["../../etc"], "tasks is"),
+        ("dataset_hash", "../../../etc/passwd", "expected 64 hexadecimal digits"),
+        ("dataset_hash", None, "expected 64 hexadecimal digits"),
         ("licence", "MIT", "was changed after the dataset was sealed"),
         ("sha256_of_the_rest", "0" * 64, "was changed after the dataset was sealed"),
     ],

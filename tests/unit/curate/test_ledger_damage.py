@@ -116,12 +116,16 @@ def test_random_damage_never_becomes_a_wrong_row(tmp_path: Path) -> None:
     assert kept > 20
 
 
+def _written(folder: Path) -> dict[str, tuple[int, int]]:
+    return {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir()}
+
+
 def test_reading_writes_nothing(tmp_path: Path) -> None:
     path = _make(tmp_path)
-    before = {p.name: p.stat() for p in path.parent.iterdir()}
+    before = _written(path.parent)
     with Ledger.reading(tmp_path) as ledger:
         assert ledger.counts() == [("biome", "failed", True, 60), ("sentinel2", "done", True, 60)]
-    assert {p.name: p.stat() for p in path.parent.iterdir()} == before
+    assert _written(path.parent) == before
 
 
 def test_a_build_at_work_can_be_read(tmp_path: Path) -> None:

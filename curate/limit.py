@@ -66,6 +66,9 @@ class Limit(Protocol):
             seconds: How long it took; None where that says nothing.
         """
 
+    def restricted(self) -> None:
+        """Tell that the service says it answers slowly on purpose, the month being spent."""
+
     def lost(self, reason: str) -> None:
         """Tell that a request found nobody: after a few in a row all wait, and one asks.
 
@@ -188,6 +191,11 @@ class LocalLimit:
             if seconds is not None:
                 self._tempo.note(kind, seconds)
             self._call_first()
+
+    def restricted(self) -> None:
+        """See `Limit.restricted`."""
+        with self._lock:
+            self._tempo.restricted()
 
     def lost(self, reason: str) -> None:
         """See `Limit.lost`."""

@@ -40,6 +40,7 @@ _REFUSALS: dict[str, type[QuotaError] | type[OutOfReachError]] = {
 
 _TELLS: dict[str, Callable[[LocalLimit, str, dict[str, Any]], list[str] | None]] = {
     "slow_down": lambda limit, _, told: limit.slow_down(told.get("retry_after_s")),
+    "restricted": lambda limit, *_: limit.restricted(),
     "lost": lambda limit, _, told: limit.lost(str(told.get("reason"))),
     "found": lambda limit, *_: limit.found(),
     "give_up": lambda limit, *_: limit.give_up(),
@@ -98,6 +99,15 @@ class SharedLimit:
         """
         with self._connected() as connection:
             connection.tell(do="answered", kind=kind, seconds=seconds)
+
+    def restricted(self) -> None:
+        """See `Limit.restricted`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            connection.ask(do="restricted")
 
     def lost(self, reason: str) -> None:
         """See `Limit.lost`.

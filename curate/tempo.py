@@ -45,3 +45,13 @@ class Tempo:
                 now,
                 first,
             )
+
+    def restricted(self) -> None:
+        """Take note that the service says itself that it is slow on purpose; likewise told once."""
+        if not self._was_told:
+            self._was_told = True
+            _LOG.warning(
+                "the project's EECU-hours of the month are spent: Earth Engine slows it down from "
+                "now on (restricted mode, see console.cloud.google.com/earth-engine); the build "
+                "goes on, slowly"
+            )

@@ -63,6 +63,9 @@ class Server:
     refuses: str | None = None
     """A key of FAULTS: how it answers everybody, the client's start included, as the service does
     where a project is not registered; None for nobody."""
+    is_restricted: bool = False
+    """Whether its replies say that the project's month is spent, as the client's own code reads
+    them (ee/data.py: _handle_response_headers)."""
     per_minute: int | None = None
     """Beyond so many by one user in a minute it answers 429, whichever token he uses; None for no
     limit."""
@@ -295,7 +298,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         asked = "x-earth-engine-computation-profiling" in self.headers and key is not None
         profile = {"x-earth-engine-computation-profile": str(key)} if asked else {}
-        self._head(status, len(body), {**(headers or {}), **profile})
+        restricted = self.server.service.is_restricted
+        quota = {"x-earth-engine-quota-status": "parallelism_restricted=true"} if restricted else {}
+        self._head(status, len(body), {**(headers or {}), **profile, **quota})
         self._landed()
         self.wfile.write(body)
         self.server.service.counters.sent(status, len(body))

@@ -44,11 +44,15 @@ LISTED = 1000
 _PUBLIC = "projects/earthengine-public/assets"
 """Where the catalogue lies (ee/_cloud_api_utils.py: convert_asset_id_to_asset_name)."""
 _OK = 200
+_NOT_COMPUTED = frozenset({401, 403, 404, 429, 502, 503})
+"""Statuses of who never came as far as a computation."""
 _PRICES = "prices"
 _COST = re.compile(r"^\s*(\d+(?:\.\d+)?)\s", re.MULTILINE)
 """A profile is a table whose first column is the cost of each step in EECU-seconds."""
 _PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
 _PROFILE = "x-earth-engine-computation-profile"
+_QUOTA, _RESTRICTED = "x-earth-engine-quota-status", "parallelism_restricted=true"
+"""How a reply says that the project's month is spent (ee/data.py: _handle_response_headers)."""
 _log = logging.getLogger(__name__)
 Reply = TypeVar("Reply")
 
@@ -57,6 +61,8 @@ Reply = TypeVar("Reply")
 class _Sent:
     permit: Permit
     """What allowed it."""
+    kind: str
+    """What it is for the limit."""
     profile: str | None = None
     """Id of the profile of its cost, where the reply had one."""
 
@@ -204,8 +210,13 @@ class Service:
         wants_profile = sent.permit.is_priced or self.profiles is not None
         head, content = session.post(route, body, {_PROFILE_ASKED: "1"} if wants_profile else {})
         status, profile = int(head["status"]), head.get(_PROFILE)
-        if profile is None and sent.permit.is_metered and status != _OK:
-            self.limit.refused(route)
+        if _RESTRICTED in head.get(_QUOTA, ""):
+            self.limit.restricted()
+        # Without a profile nobody knows how far a computation came that failed: it may have taken
+        # its five minutes.
+        not_computed = status in _NOT_COMPUTED or (wants_profile and status != _OK)
+        if sent.permit.is_metered and profile is None and not_computed:
+            self.limit.refused(sent.kind)
         if self.profiles is not None and profile is not None:
             self.profiles.setdefault(route, []).append(profile)
         sent.profile = profile
@@ -246,7 +257,7 @@ class Service:
                 if permit.is_trial:
                     self._look()
                     continue
-                sent, begin = _Sent(permit), time.perf_counter()
+                sent, begin = _Sent(permit, kind), time.perf_counter()
                 with self._client_errors():
                     reply = ask(sent)
             self.limit.answered(kind, time.perf_counter() - begin)
@@ -267,9 +278,12 @@ class Service:
     def _look(self) -> None:
         """Ask a small question, and tell all whether it was answered, whatever the answer."""
         try:
-            with self._client_errors():
-                status = knock(self.access)
-        except UnavailableError:
+            status = knock(self.access)
+        except CLIENT_ERRORS as exc:
+            error = translate(exc)
+            if not isinstance(error, UnavailableError):
+                raise error from exc
+            self.limit.lost(str(error))  # whatever it is, a token that nobody gives too
             return
         if is_unreachable(None, status):
             self.limit.lost(f"Earth Engine is busy (status {status})")
@@ -295,9 +309,11 @@ class Service:
 
 def _document(content: bytes) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(content)
-    except ValueError as exc:
-        raise UnavailableError(f"Earth Engine sent {len(content)} bytes, no JSON") from exc
+        document = json.loads(content)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UnavailableError(f"Earth Engine sent {len(content)} bytes, no JSON object")
     return document
 
 

@@ -6,8 +6,9 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import ee
 import google_auth_httplib2
@@ -17,10 +18,12 @@ import requests.adapters
 import requests.utils
 
 from mmearth.curate.keepalive import keep_alive
-from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.access import PIXELS, VALUE, Access
 from mmearth.curate.sources.earthengine.sign_in import find_sign_in
 
 _CONNECT_S = 10.0
+_KNOCK_S = 30.0
+"""Longest silence after the smallest question."""
 _KEEP_ALIVE = keep_alive(idle_s=30, interval_s=10, count=3)
 """A network that went away is noticed in a minute: the service is silent for up to five."""
 _CHUNK_BYTES = 1 << 20
@@ -32,9 +35,13 @@ _open: list[Session] = []
 class _Adapter(requests.adapters.HTTPAdapter):
     """Connections that notice when the other end is gone."""
 
+    _options: ClassVar = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_KEEP_ALIVE]
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_KEEP_ALIVE]
-        super().init_poolmanager(*args, **kwargs, socket_options=options)
+        super().init_poolmanager(*args, **kwargs, socket_options=self._options)
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **kwargs, socket_options=self._options)
 
 
 class Transport:
@@ -42,11 +49,11 @@ class Transport:
 
     def __init__(self, access: Access) -> None:
         adapter = _Adapter(pool_maxsize=access.in_flight + 1)
+        self._proxies: dict[str, dict[str, str]] = {}
         self._session = requests.Session()
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         # What requests would look up in the environment for every request anew.
-        self._session.proxies = requests.utils.get_environ_proxies(access.url)
         self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         self._session.trust_env = False
         self._timeout_s = access.timeout_s
@@ -59,6 +66,7 @@ class Transport:
         headers: dict[str, str] | None = None,
         redirections: int | None = None,
         connection_type: Any = None,
+        timeout_s: float | None = None,
     ) -> tuple[httplib2.Response, bytes]:
         """Send one request; see httplib2.Http.request.
 
@@ -66,11 +74,19 @@ class Transport:
             requests.RequestException: No whole reply came.
         """
         about: dict[str, Any] = {"data": body, "headers": headers, "stream": True}
-        about["timeout"] = (_CONNECT_S, self._timeout_s)
+        about["timeout"] = (_CONNECT_S, timeout_s or self._timeout_s)
+        about["proxies"] = self._proxies_to(uri)
         with self._session.request(method, uri, **about) as reply:
             # Of its own accord requests reads 10 kB at a time: a hundred rounds for a tile.
             content = b"".join(reply.iter_content(_CHUNK_BYTES))
         return httplib2.Response({**reply.headers, "status": reply.status_code}), content
+
+    def _proxies_to(self, uri: str) -> dict[str, str]:
+        """Return the proxies to a host, looked up once: NO_PROXY may name tokens' hosts alone."""
+        host = urlsplit(uri).netloc
+        if host not in self._proxies:
+            self._proxies[host] = requests.utils.get_environ_proxies(uri)
+        return self._proxies[host]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,19 @@ class Session:
         head, content = self.http.request(f"{self.access.url}/v1/{route}", "GET", None, usual)
         return head, content
 
+    def knock(self, url: str) -> int:
+        """Ask the smallest question there is at an endpoint; return the status of the reply.
+
+        Raises:
+            requests.RequestException: As `post`.
+            GoogleAuthError: As `post`.
+        """
+        usual = {"content-type": "application/json", "x-goog-user-project": self.project}
+        short = {"timeout_s": min(_KNOCK_S, self.access.timeout_s)}
+        url = f"{url}/v1/projects/{self.project}/{VALUE}"
+        head, _ = self.http.request(url, "POST", _ONE, usual, **short)
+        return int(head["status"])
+
 
 def connect(access: Access, send: Callable[[Callable[[], None]], object]) -> Session:
     """Return the process's session; sign in unless it is.
@@ -134,16 +163,21 @@ def connect(access: Access, send: Callable[[Callable[[], None]], object]) -> Ses
 
 
 def knock(access: Access) -> int:
-    """Ask the smallest question there is; return the status of the reply.
+    """Ask the smallest question there is at each endpoint; return the worst status of the replies.
+
+    Each, since one may be out of reach alone: behind a firewall that knows only the other.
 
     Raises:
         requests.RequestException: No whole reply came.
         GoogleAuthError: The token cannot be renewed.
     """
-    if _open and _open[0].access == access:
-        head, _ = _open[0].post("value:compute", _ONE, {})
-    else:  # who is not signed in yet may read what the service understands
-        head, _ = Transport(access).request(f"{access.url}/$discovery/rest?version=v1")
+    signed_in = next((each for each in _open if each.access == access), None)
+    if signed_in is not None:
+        urls = dict.fromkeys(map(access.endpoint, (VALUE, PIXELS)))
+        return max(signed_in.knock(url) for url in urls)
+    # Who is not signed in yet may read what the service understands.
+    short = Transport(replace(access, timeout_s=min(_KNOCK_S, access.timeout_s)))
+    head, _ = short.request(f"{access.url}/$discovery/rest?version=v1")
     return int(head["status"])
 
 

@@ -38,6 +38,9 @@ _SPENT = re.compile(
     r"|\b(daily|monthly) (\w+ ){0,3}(limit|quota)"
 )
 """A limit that a person must wait for, or raise."""
+_AT_ONCE = re.compile(r"\bconcurren")
+"""A limit that is whole again with the next answer; the restricted mode of a project whose month is
+spent lowers it (developers.google.com/earth-engine/guides/noncommercial_tiers)."""
 _AGGREGATIONS = "concurrent aggregations"
 _BUSY = ("too many concurrent", _AGGREGATIONS, "too many requests", "internal error", "try again")
 _RATE = re.compile(r"rate ?limit|rate exceeded|quota exceeded")
@@ -154,7 +157,7 @@ def _limited(text: str, message: str) -> MMEarthError:
     """Return the error of a limit: a spent quota is for a person, a rate limit passes."""
     if _AGGREGATIONS in text:
         return AggregationsError(f"Earth Engine asks for fewer aggregations at once ({message})")
-    if _SPENT.search(text) and not _BRIEF.search(text):
+    if _SPENT.search(text) and not _BRIEF.search(text) and not _AT_ONCE.search(text):
         return QuotaError(
             f"the Earth Engine quota is spent ({message}); wait for its renewal or ask for a "
             "higher tier, then run the same command again: it goes on where it stopped"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ee
 import pytest
+import requests
 
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.outage import Patience
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.access import (
     HIGH_VOLUME,
@@ -57,8 +61,39 @@ def test_endpoints_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert access_of_environment().endpoint("value:compute") == "http://127.0.0.1:1"
 
 
-def test_a_vanished_peer_is_noticed_within_a_minute(
+def test_one_endpoint_out_of_reach_is_waited_for(servers: tuple[Server, Server]) -> None:
+    """The other answers all the while, so that only asking this one tells when it is back."""
+    values, pixels = servers
+    access = Access("demo", values.url, pixels.url, tries=4, pause_s=0.01)
+    service = Service(access, LocalLimit(8, 1000.0, patience=Patience(0.02, 0.1, 30.0)))
+    image = service.made(lambda: ee.Image.constant(7).toUint16())
+    pixels.is_down = True
+    with ThreadPoolExecutor(8) as pool:
+        replies = [pool.submit(service.pixels, image, Tile(32633, 0, 0)) for _ in range(16)]
+        time.sleep(0.6)
+        assert not any(reply.done() for reply in replies)
+        pixels.is_down = False
+        for reply in replies:
+            assert reply.result(timeout=20).shape == (128, 128)
+
+
+def test_each_host_has_its_own_proxy(
     servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine at Google behind a proxy, whose metadata server is asked directly."""
+    monkeypatch.setenv("http_proxy", servers[1].url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    servers[1].is_down = True
+    transport = session.Transport(Access("demo", "http://service.invalid"))
+    head, _ = transport.request(f"{servers[0].url}/$discovery/rest")
+    assert int(head["status"]) == 200
+    with pytest.raises(requests.ConnectionError):
+        transport.request("http://service.invalid/$discovery/rest")
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_a_vanished_peer_is_noticed_within_a_minute(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch, through_proxy: bool
 ) -> None:
     """No packet can be lost on loopback: the options that the kernel obeys are what can be seen."""
     opened: list[socket.socket] = []
@@ -69,8 +104,11 @@ def test_a_vanished_peer_is_noticed_within_a_minute(
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", watched)
-    service = Service(Access("demo", servers[0].url), LocalLimit(4, 1000.0))
-    service.value(service.made(lambda: ee.Number(1)))
+    url = "http://service.invalid" if through_proxy else servers[0].url
+    if through_proxy:
+        monkeypatch.setenv("http_proxy", servers[0].url)
+    transport = session.Transport(Access("demo", url))
+    transport.request(f"{url}/$discovery/rest")
     ours = int(servers[0].url.rpartition(":")[2])
     [one] = {each for each in opened if each.fileno() >= 0 and each.getpeername()[1] == ours}
     tcp = socket.IPPROTO_TCP

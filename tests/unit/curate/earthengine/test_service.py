@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,10 @@ from mmearth.catalog.errors import (
 )
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.meter import EACH, Meter, Price
 from mmearth.curate.outage import OutOfReachError, Patience
 from mmearth.curate.sources.earthengine import session, sign_in
-from mmearth.curate.sources.earthengine.access import Access
+from mmearth.curate.sources.earthengine.access import VALUE, Access
 from mmearth.curate.sources.earthengine.asked import asked
 from mmearth.curate.sources.earthengine.service import Service
 from mmearth.curate.sources.earthengine.translate import AggregationsError
@@ -219,3 +221,74 @@ def test_a_network_that_stays_away_ends_in_a_sentence(server: Server) -> None:
     with pytest.raises(OutOfReachError, match="longer --wait"):
         _three(service)
     assert 0.3 < time.monotonic() - begin < 3.0
+
+
+def test_a_small_question_that_is_cut_short_is_asked_ever_more_seldom(server: Server) -> None:
+    service = Service(
+        Access("demo", server.url, pause_s=0.01),
+        LocalLimit(4, 1000.0, patience=Patience(0.02, 0.1, 30.0)),
+    )
+    service.sign_in()
+    for _ in range(3):
+        service.limit.lost("no route")
+    server.faults = Faults(("truncated",), share=1.0, times=10_000)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(_three, service)
+        time.sleep(0.6)
+        assert server.counters.total <= 9  # after 0.02, 0.06, 0.14, 0.24 … s
+        server.faults = Faults()
+        assert answer.result(timeout=20) == 3
+
+
+def _metered(server: Server, meter: Meter) -> Service:
+    access = Access("demo", server.url, pause_s=0.01)
+    service = Service(access, LocalLimit(4, 10_000.0, meter=meter))
+    service.sign_in()
+    return service
+
+
+def test_a_refused_question_about_prices_takes_back_no_other(server: Server) -> None:
+    meter = Meter(100.0, {VALUE: Price(1, 1.0)})
+    service = _metered(server, meter)
+    server.faults = Faults(("429",), share=1.0, times=1)
+    assert _three(service) == 3
+    assert server.counters.total == 4  # each of the two is refused once
+    assert meter.spent_s == 0.0  # as its profile says: the table of the loopback is empty
+
+
+@pytest.mark.parametrize(("kind", "spent"), [("timed-out", 1.0), ("forbidden", 0.0)])
+def test_what_fails_after_it_was_computed_is_charged(
+    server: Server, kind: str, spent: float
+) -> None:
+    meter = Meter(1000.0, {VALUE: Price(1, 1.0)})
+    service = _metered(server, meter)
+    for _ in range(EACH):
+        with service.limit.permit(VALUE):
+            pass
+    server.faults = Faults((kind,), share=1.0, times=1)
+    with pytest.raises(MMEarthError):
+        _three(service)
+    assert meter.spent_s == EACH + spent
+
+
+def test_a_month_that_is_spent_is_told_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = _service(server)
+    with caplog.at_level(logging.WARNING, "mmearth"):
+        assert _three(service) == 3
+        assert not caplog.records
+        server.is_restricted = True
+        for _ in range(3):
+            assert _three(service) == 3
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "EECU-hours of the month are spent" in told and "the build goes on" in told
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"<html>"])
+def test_what_is_no_document_is_no_answer(server: Server, content: bytes) -> None:
+    service = _service(server, tries=2)
+    three = service.made(lambda: ee.Number(1).add(2))
+    server.answer = lambda *_: content  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError, match="no JSON object"):
+        service.value(three)

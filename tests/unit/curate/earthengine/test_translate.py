@@ -45,6 +45,7 @@ _METRIC = (
         (403, "The project has used its EECU-hours", QuotaError),
         (429, "Earth Engine compute time quota exceeded", QuotaError),
         (403, "The project is in restricted mode", QuotaError),
+        (429, "Too many concurrent requests: the project is in restricted mode", UnavailableError),
         (429, "The monthly noncommercial quota is used up", QuotaError),
         (403, "Daily Limit Exceeded", QuotaError),
         (403, "Permission denied on asset ECMWF/ERA5_LAND/MONTHLY_AGGR", RefusedError),

@@ -117,6 +117,10 @@ class GediPlaces(Strict):
     """HDF5 files, ZIP archives that hold them, or patterns with `*` and `**`."""
     ecoregions: str | None = None
     """Vector file of RESOLVE Ecoregions 2017, to balance the places; None takes all places."""
+    layer: str | None = None
+    """Of the ecoregions' file, where it has several."""
+    crs: Crs | None = None
+    """Of the ecoregions' file, where it does not say it."""
     count: int = Field(default=20_000, gt=0)
     """Places in all: as many from each biome, and within it by the area of its ecoregions."""
     first: datetime.date | None = datetime.date(2020, 1, 1)

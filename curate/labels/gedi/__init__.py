@@ -55,7 +55,7 @@ def gedi_labels(
     _refuse_none(footprints, config)
     _LOG.info("tasks.%s: GEDI: %s", task, footprints.counts)
     regions = None if config.ecoregions is None else base / config.ecoregions
-    chosen = choose(footprints, config.count, regions, seed)
+    chosen = choose(footprints, config.count, regions, seed, config.layer, config.crs)
     if chosen.size < config.count:
         reason = "no further tile fits between these"
         if regions is not None:

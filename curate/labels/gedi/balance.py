@@ -37,7 +37,12 @@ class Regions:
 
 
 def choose(
-    footprints: Footprints, count: int, ecoregions: Path | None, seed: int
+    footprints: Footprints,
+    count: int,
+    ecoregions: Path | None,
+    seed: int,
+    layer: str | None = None,
+    crs: str | None = None,
 ) -> NDArray[np.int64]:
     """Return the indices of footprints that are the centres of tiles which do not overlap.
 
@@ -46,6 +51,8 @@ def choose(
         count: How many places in all, about: shares are rounded up.
         ecoregions: Vector file with ECO_NAME and BIOME_NAME; None draws from all footprints alike.
         seed: The same seed draws the same places.
+        layer: Of the vector file; None where only one has polygons.
+        crs: Of the vector file, in place of its own.
 
     Returns:
         By region in the order of their names, then as drawn. Tiles of two regions may overlap at
@@ -61,7 +68,7 @@ def choose(
     if ecoregions is None:
         everything = np.arange(len(footprints))
         return _draw(footprints, everything, count, np.random.default_rng([seed]))
-    regions = read_regions(ecoregions, count)
+    regions = read_regions(ecoregions, count, layer, crs)
     region = locate(footprints, regions)
     order = np.argsort(region, kind="stable")
     begins = np.searchsorted(region[order], np.arange(regions.share.size + 1))
@@ -78,13 +85,15 @@ def choose(
     return np.concatenate(drawn)
 
 
-def read_regions(path: Path, count: int) -> Regions:
+def read_regions(
+    path: Path, count: int, layer: str | None = None, crs: str | None = None
+) -> Regions:
     """Return the ecoregions of a file that GEDI can see, each with its share of `count`.
 
     Raises:
         ConfigError: The file cannot be read, lacks a field, or has no ecoregion that GEDI can see.
     """
-    frame = read_polygons(path, "ECO_NAME", "BIOME_NAME")
+    frame = read_polygons(path, "ECO_NAME", "BIOME_NAME", layer=layer, crs=crs)
     frame = frame[~frame[["ECO_NAME", "BIOME_NAME"]].isin(_NO_REGION).any(axis=1)]
     frame = frame.dropna(subset=["ECO_NAME", "BIOME_NAME"])
     shapes = _cropped(frame.geometry.to_numpy())

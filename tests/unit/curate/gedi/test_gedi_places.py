@@ -90,6 +90,16 @@ def test_a_biome_s_share_is_dealt_by_area(four: Path) -> None:
         assert share == {"Narrow": narrow_wide[0], "Wide": narrow_wide[1], "Plain": plain}
 
 
+def test_one_layer_of_several_is_named(four: Path, tmp_path: Path) -> None:
+    frame = gpd.read_file(four)
+    path = tmp_path / "two.gpkg"
+    frame.to_file(path, layer="regions")
+    frame[:1].to_file(path, layer="first")
+    with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of first, regions"):
+        read_regions(path, 15)
+    assert read_regions(path, 15, layer="regions").share.size == 3
+
+
 def test_only_area_that_gedi_sees_counts(tmp_path: Path) -> None:
     path = _regions(
         tmp_path,

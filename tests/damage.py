@@ -74,7 +74,7 @@ def damage_table(draw: random.Random, path: Path) -> str:
     elif how == "bytes":
         table = table.set_column(i, column, pa.array([b"\xff"] * n, pa.binary()))
     elif how == "rows":
-        table = table.take([draw.randrange(n) for _ in range(n)])
+        table = table.take(pa.array([draw.randrange(n) for _ in range(n)], pa.int64()))
     else:
         cells = table[column].to_pylist()
         row = draw.randrange(n)

@@ -29,7 +29,7 @@ _ROW = Record(
     stand_in="why",
     expression="cd" * 32,
 )
-_MUTATIONS = 300 * TIMES
+_MUTATIONS = 1000 * TIMES
 
 
 def _make(root: Path) -> Path:

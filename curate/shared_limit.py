@@ -8,7 +8,6 @@ itself.
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import secrets
@@ -17,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from socketserver import StreamRequestHandler, ThreadingTCPServer
+from socketserver import StreamRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,9 +25,11 @@ from mmearth.curate.keepalive import keep_alive
 from mmearth.curate.limit import LocalLimit, Permit
 from mmearth.curate.meter import Meter
 from mmearth.curate.outage import OutOfReachError, Patience
+from mmearth.curate.token_server import TokenServer, greeting
 
-_LINE = 4096  # bytes of the longest message
+_LINE = 4096  # bytes of the longest message of a client
 _CONNECT_S = 10.0
+_LOOK_EVERY_S = 0.02  # a new client's token is read after so long at most
 _KEEP_ALIVE = keep_alive(idle_s=15, interval_s=5, count=3)
 """A machine that vanishes without a word is missed after half a minute."""
 
@@ -192,15 +193,15 @@ class _Connection:
             self._socket.settimeout(None)
             _keep_alive(self._socket)
             self._answers = self._socket.makefile("rb")
+            self._socket.sendall(greeting(limit.token))
             self.in_step = True
-            self.tell(token=limit.token)
 
     def ask(self, **message: Any) -> dict[str, Any]:
         """Send a message, wait until it is answered and return the answer."""
         self.tell(**message)
         self.in_step = False  # until the answer is there: an interrupt may come first
         with self._errors():
-            line = self._answers.readline(_LINE)
+            line = self._answers.readline()
             if not line:
                 raise ConnectionResetError("closed")
         self.in_step = True
@@ -232,15 +233,10 @@ class _Connection:
 _IDLE: dict[tuple[int, SharedLimit], list[_Connection]] = {}  # by process, for those that fork
 
 
-class _Server(ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 512  # all workers may come at once
-
+class _Server(TokenServer):
     def __init__(self, host: str, limit: LocalLimit, token: str) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, 0), _Handler)
-        self.limit, self.token = limit, token
+        super().__init__(host, _Handler, token)
+        self.limit = limit
         self.clients: set[socket.socket] = set()
         self.ended = False
 
@@ -261,12 +257,8 @@ class _Handler(StreamRequestHandler):
         self.server.clients.add(self.connection)
         with suppress(OSError), ExitStack() as held:
             _keep_alive(self.connection)
-            self.connection.settimeout(_CONNECT_S)
-            token = str(self._message().get("token"))
-            self.connection.settimeout(None)
-            if hmac.compare_digest(token.encode(), self.server.token.encode()):
-                while message := self._message():
-                    self._obey(message, held)
+            while message := self._message():
+                self._obey(message, held)
 
     def finish(self) -> None:
         self.server.clients.discard(self.connection)
@@ -335,7 +327,7 @@ def serve_limit(
         raise ConfigError(
             f"cannot listen at {host} for the workers ({exc}); expected an address of this machine"
         ) from exc
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_LOOK_EVERY_S,), daemon=True)
     thread.start()
     shared = SharedLimit(host, int(server.server_address[1]), token)
     try:

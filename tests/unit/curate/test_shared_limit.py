@@ -12,11 +12,13 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from mmearth.catalog.errors import ConfigError, UnavailableError
+from mmearth.curate import token_server
+from mmearth.curate.meter import Meter, Price
 from mmearth.curate.shared_limit import SharedLimit, address_towards, serve_limit
 
 _HEADER = """
@@ -182,6 +184,55 @@ def test_a_stranger_is_not_answered() -> None:
         assert limit.token not in repr(limit)
         with limit.permit():
             pass
+
+
+def test_strangers_cost_no_thread_and_no_traceback(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_server, "TELL_WITHIN_S", 0.5)
+    with serve_limit(1, 1000, "127.0.0.1") as limit, ExitStack() as stack:
+        address = limit.host, limit.port
+        before = threading.active_count()
+        silent = [
+            stack.enter_context(socket.create_connection(address))
+            for _ in range(token_server.MOST_SILENT + 50)
+        ]
+        silent[-1].sendall(b"{")
+        with limit.permit():
+            assert threading.active_count() == before + 1
+        for brackets in (100, 4096):
+            with socket.create_connection(address) as deep:
+                deep.sendall(b"[" * brackets)
+                with suppress(ConnectionResetError):
+                    assert deep.recv(1) == b""
+        begin = time.monotonic()
+        for client in (silent[0], silent[100], silent[-1]):
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+        assert time.monotonic() - begin < 3.0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_token_that_comes_in_pieces_is_known() -> None:
+    with (
+        serve_limit(1, 1000, "127.0.0.1") as limit,
+        socket.create_connection((limit.host, limit.port)) as client,
+    ):
+        line = token_server.greeting(limit.token) + b'{"do": "found"}\n'
+        for piece in (line[:5], line[5:20], line[20:]):
+            client.sendall(piece)
+            time.sleep(0.06)
+        assert json.loads(client.recv(100)) == {"due": None}
+
+
+def test_an_answer_may_be_long() -> None:
+    """Twenty ids of profiles are more than the longest message of a client."""
+    meter = Meter(1e9, {})
+    meter.charge("pixels", Price(200, 1.0))
+    with serve_limit(1, 1000, "127.0.0.1", meter=meter) as limit:
+        ids = [f"{i:0300}" for i in range(20)]
+        due = [limit.profiled("pixels", name) for name in ids]
+    assert due[:-1] == [[]] * 19 and sorted(due[-1]) == ids
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +19,8 @@ from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_
 from mmearth.catalog.splits import SPLITS
 from mmearth.loaders.choose.columns import check_once
 from mmearth.loaders.statement import check_statement, said
+
+Answer = TypeVar("Answer")
 
 TABLES = ("tiles", "observations")
 """Views over `<name>.parquet`: what was planned, and what was collected or why not."""
@@ -31,7 +35,13 @@ _SETTINGS = (
     "python_enable_replacements = false",
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
+    # What does not fit into memory would go to the working directory.
+    "temp_directory = ''",
+    # A time with a zone means the same on every machine.
+    "TimeZone = 'UTC'",
 )
+_MEMORY = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+"""DuckDB's own bound: 80 % of what the machine, or the container, has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +68,48 @@ def query(tables: Tables, sql: str) -> pa.Table:
             EXPLAIN of one.
 
     Raises:
-        ConfigError: The query is not one, reads something else, or cannot be answered.
+        ConfigError: The query is not one, reads something else, cannot be answered, or its answer
+            takes more than half of the memory that DuckDB may have.
     """
     with duckdb.connect(":memory:") as connection:
         checked = check_statement(connection, sql, set(views(tables)))
+        most = connection.execute(_MEMORY).fetchall()[0][0] // 2
         _prepare(connection, tables, sql)
         try:
-            return connection.sql(checked).to_arrow_table()
-        except duckdb.Error as exc:
+            return interruptible(connection, lambda: _gathered(connection, checked, most))
+        except (duckdb.Error, OSError) as exc:  # Arrow's of a row that it came to
             raise ConfigError(f"the query cannot be answered: {said(exc)}") from exc
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answer]) -> Answer:
+    """Return what a call of a connection's returns, and end it where this program is to end.
+
+    DuckDB looks for Ctrl-C between two of its tasks only, and one may take hours.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        try:
+            return asked.result()
+        except (KeyboardInterrupt, SystemExit):
+            while not asked.done():
+                connection.interrupt()
+                with suppress(KeyboardInterrupt, SystemExit):  # another one changes nothing
+                    wait([asked], 0.5)
+            raise
+
+
+def _gathered(connection: duckdb.DuckDBPyConnection, sql: str, most: int) -> pa.Table:
+    """Return an answer that takes so many bytes at most."""
+    reader, batches, nbytes = connection.sql(sql).to_arrow_reader(), [], 0
+    for batch in reader:
+        batches.append(batch)
+        nbytes += batch.nbytes
+        if nbytes > most:
+            raise ConfigError(
+                f"the answer takes more than {most / 1e9:.1f} GB of memory; ask for fewer rows, "
+                "as with LIMIT, or for sums of them"
+            )
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 @contextmanager

@@ -30,10 +30,30 @@ _TABLE_FUNCTIONS = frozenset(
 _SHOWN = frozenset({"tables", "__show_tables_expanded"})
 """What SHOW may list besides a table."""
 _REFUSED = frozenset(
-    {"getenv", "getvariable", "nextval", "currval", "setval", "setseed", "write_log", "sleep_ms"}
+    {
+        "getenv",
+        "getvariable",
+        "current_setting",
+        "nextval",
+        "currval",
+        "setval",
+        "setseed",
+        "write_log",
+        "sleep_ms",
+    }
     | {"pg_sleep", "json_execute_serialized_sql"}
 )
 """Functions that read or change something besides their arguments."""
+_CHANGING = frozenset(
+    {"ago", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+    | {"pg_conf_load_time", "pg_postmaster_start_time"}
+)
+"""Macros and words for the time, of which DuckDB does not say that they change."""
+_STABLE_NEVER = (
+    "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
+    "HAVING bool_and(stability <> 'CONSISTENT')"
+)
+"""`year` has a form for times with a zone that depends on a setting; `now` has no other form."""
 _EXPLAIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -84,10 +104,8 @@ def check_where(connection: duckdb.DuckDBPyConnection, query: Query, tables: Set
         return
     tree = _expression(connection, query.where)
     check_tree(tree, tables)
-    volatile = connection.execute(
-        "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-    ).fetchall()
-    changing = sorted(_names(tree) & {name for (name,) in volatile})
+    volatile = {name for (name,) in connection.execute(_STABLE_NEVER).fetchall()}
+    changing = sorted(_names(tree) & (volatile | _CHANGING))
     if changing:
         raise ConfigError(
             f"found {changing[0]} in where {query.where!r}; expected an expression that is the "
@@ -158,7 +176,7 @@ def _check_source(
     )
 
 
-def said(exc: duckdb.Error) -> str:
+def said(exc: Exception) -> str:
     """Return what DuckDB says, on one line, without the copy of the query below it."""
     lines = str(exc).split("\n\nLINE ")[0].splitlines()
     return " ".join(line.strip() for line in lines if line.strip())
@@ -247,7 +265,10 @@ def _names(tree: Any) -> set[str]:
     """Return the functions, and what may be one, in a syntax tree; `USING SAMPLE` as well."""
     found: set[str] = set()
     for node in _dicts(tree):
-        found.add(str(node.get("function_name", "")).lower())
+        function = str(node.get("function_name", "")).lower()
+        # Of one argument, it is the time from then until now.
+        is_age = function == "age" and len(node.get("arguments") or ()) == 1
+        found.add("current_date" if is_age else function)
         if len(node.get("column_names") or ()) == 1:
             found.add(str(node["column_names"][0]).lower())
         if node.get("sample"):

@@ -11,7 +11,7 @@ from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.tasks import TASKS
-from mmearth.loaders.query import Tables, conditions, connect, rows, views
+from mmearth.loaders.query import Tables, conditions, connect, interruptible, rows, views
 from mmearth.loaders.statement import check_where, said
 
 
@@ -41,7 +41,8 @@ def count_samples(tables: Tables, query: Query) -> Counts:
     with connect(tables, asked) as connection:
         check_where(connection, query, set(views(tables)))
         try:
-            answer = {row[0]: row[1:] for row in connection.sql(asked).fetchall()}
+            found = interruptible(connection, lambda: connection.sql(asked).fetchall())
+            answer = {row[0]: row[1:] for row in found}
         except duckdb.Error as exc:
             raise _unanswered(tables, query, exc) from exc
         if not answer:

@@ -30,7 +30,7 @@ from mmearth.loaders.choose.arrow import (
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.choose.spill import Column, Spill, nbytes
 from mmearth.loaders.fetch.root import relative
-from mmearth.loaders.query import Tables, connect, rows
+from mmearth.loaders.query import Tables, connect, interruptible, rows
 from mmearth.loaders.statement import said
 
 MEMORY_BYTES = 1 << 30
@@ -111,9 +111,20 @@ def _fill(tables: Tables, query: Query, parts: list[_Part], columns: dict[str, C
     listed = ", ".join(f'{sql} AS "{alias}"' for alias, sql in wanted.items())
     asked = f"SELECT {listed} {rows(query)}"
     with connect(tables, asked) as connection:
-        for batch in connection.sql(asked).to_arrow_reader(BATCH_ROWS):
+        reader = interruptible(
+            connection, lambda: connection.sql(asked).to_arrow_reader(BATCH_ROWS)
+        )
+        while (batch := interruptible(connection, lambda: _next(reader))) is not None:
             for part in parts:
                 columns[part.name].append(part.convert(batch))
+
+
+def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    """Return the next batch of an answer, None after the last; what fails is DuckDB's error."""
+    try:
+        return next(reader, None)
+    except OSError as exc:  # as which Arrow gives it on
+        raise duckdb.Error(str(exc)) from exc
 
 
 def _assembled(

@@ -131,6 +131,8 @@ _STATEMENTS = (
     "SELECT getenv('HOME')",
     "SELECT GETENV('HOME') FROM {table}",
     "SELECT getvariable('a')",
+    "SELECT current_setting('secret_directory')",
+    "SELECT list_transform(['a'], lambda x: current_setting(x))",
     "SELECT nextval('s')",
     "SELECT write_log('x')",
     "SELECT sleep_ms(100000)",

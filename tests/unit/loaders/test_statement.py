@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -10,7 +13,7 @@ import pytest
 
 import mmearth
 from mmearth.catalog.errors import ConfigError
-from mmearth.loaders.query import views
+from mmearth.loaders.query import _gathered, views
 from mmearth.loaders.statement import check_statement
 from mmearth.tests.unit.loaders.sql_corpus import ALLOWED, FORBIDDEN
 
@@ -76,3 +79,63 @@ def test_the_text_that_is_checked_is_the_text_that_runs(small_dataset: Path) -> 
 def test_where_reads_no_more(small_dataset: Path, where: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         mmearth.open(small_dataset).select("soil_pH", where=where)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "lat + 1 - 1 > -lat - 200",
+        "year(date) > 0 AND month(date) BETWEEN 1 AND 12 AND quarter(date) < 5",
+        "date_trunc('month', date) + INTERVAL 31 DAY > date",
+        "age(DATE '2100-01-01', date) > INTERVAL 0 DAY",
+        "list_sum(list_transform([1, 2], lambda x: x + 1)) = 5",
+        "epsg IN (SELECT range FROM range(40000))",
+    ],
+)
+def test_where_may_calculate(small_dataset: Path, where: str) -> None:
+    dataset = mmearth.open(small_dataset)
+    assert len(dataset.select("soil_pH", where=where)) == len(dataset.select("soil_pH"))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("date < current_timestamp", "date < LOCALTIMESTAMP", "date < ago(INTERVAL 1 DAY)"),
+        *("date < now()", "age(date) > INTERVAL 1 DAY", "uuid()::TEXT < '8'"),
+    ],
+)
+def test_where_is_the_same_tomorrow(small_dataset: Path, where: str) -> None:
+    with pytest.raises(ConfigError, match="same for a sample at any time"):
+        mmearth.open(small_dataset).select("soil_pH", where=where)
+
+
+def test_a_failure_at_a_later_row_is_a_sentence(small_dataset: Path) -> None:
+    text = "CAST(CASE WHEN range = 900000 THEN 'x' ELSE '1' END AS INTEGER)"
+    with pytest.raises(ConfigError, match=r"Could not convert string 'x' to INT32$"):
+        mmearth.open(small_dataset).sql(f"SELECT {text} FROM range(1000000)")
+
+
+def test_an_answer_without_end_is_refused() -> None:
+    with duckdb.connect() as connection, pytest.raises(ConfigError, match=r"more than 0.1 GB"):
+        _gathered(connection, "FROM range(1000000000000)", 100_000_000)
+
+
+@pytest.mark.parametrize("wanted", [signal.SIGINT, signal.SIGTERM])
+def test_a_long_query_ends_when_it_is_interrupted(
+    small_dataset: Path, wanted: signal.Signals
+) -> None:
+    pairs = "range(1000000000000) a, range(100000) b WHERE a.range * b.range = 7"
+    code = f"""
+import threading, time
+from mmearth import cli
+import duckdb, os, sys
+threading.Timer(1.5, os.kill, (os.getpid(), {int(wanted)})).start()
+sys.argv = ["mmearth", "loaders", "query", {str(small_dataset)!r}, "SELECT count(*) FROM {pairs}"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 128 + wanted
+    assert done.stderr.strip().endswith("what was done is kept")
+    assert "Traceback" not in done.stderr

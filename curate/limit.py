@@ -54,8 +54,8 @@ class Limit(Protocol):
         second count once: they are answers to the same crowd.
 
         Args:
-            retry_after_s: Nobody begins a request before so many seconds have passed; None where
-                the service did not say.
+            retry_after_s: Nobody begins a request before so many seconds have passed, or until the
+                service has been waited for long enough; None where it did not say.
         """
 
     def answered(self, kind: str = "", seconds: float | None = None) -> None:
@@ -177,8 +177,10 @@ class LocalLimit:
     def slow_down(self, retry_after_s: float | None) -> None:
         """See `Limit.slow_down`."""
         with self._lock:
-            now = time.monotonic()
-            self._not_before = max(self._not_before, now + (retry_after_s or 0.0))
+            now, pause_s = time.monotonic(), self._outage.pause_s(retry_after_s or 0.0)
+            if now + pause_s > self._not_before + _ONE_EVENT_S:
+                self._outage.tell_pause(pause_s)
+            self._not_before = max(self._not_before, now + pause_s)
             if now - self._slowed >= _ONE_EVENT_S:
                 self._allowed = max(1.0, self._allowed / 2)
                 self._slowed = now

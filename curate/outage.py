@@ -11,6 +11,7 @@ LOST_AFTER = 3
 """Requests in a row that find nobody: fewer are a connection that was cut."""
 WAIT_S = 1800.0
 """How long a service is waited for unless told otherwise."""
+_LONG_PAUSE_S = 60.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,6 +94,19 @@ class Outage:
                 "it is there, or with a longer --wait"
             )
         return max(0.0, min(self._next, last) - now)
+
+    def pause_s(self, asked_s: float) -> float:
+        """Return how long a pause is that the service asks for: no longer than it is waited for."""
+        return min(asked_s, max(self._patience.longest_pause_s, self._patience.wait_s))
+
+    def tell_pause(self, seconds: float) -> None:
+        """Tell the user of a long pause."""
+        if seconds > _LONG_PAUSE_S:
+            _LOG.warning(
+                "the service asks for a pause: all wait for %s; Ctrl-C stops, what was done is "
+                "kept",
+                as_text(seconds),
+            )
 
     def refuse_pause(self, seconds: float) -> None:
         """Refuse to sit out a pause that the service asked for, once nobody waits any more.

@@ -151,7 +151,8 @@ def _budgets(
 
     assert isinstance(source, EarthEngine)  # the only metered one
     tried = [job.visit for job in spread(jobs, CALIBRATED, n_jobs)]
-    limit = LocalLimit(source.in_flight, source.per_second, how.budget_requests)
+    patience = Patience(*source.pauses_s, how.wait_s)
+    limit = LocalLimit(source.in_flight, source.per_second, how.budget_requests, patience)
     found = calibrate(source.limited(limit), tried, AHEAD)
     prices = prices_for_budget(found)
     return limit.left, Meter(how.budget_eecu * 3600.0 - found.eecu_s, prices)

@@ -108,6 +108,17 @@ def test_what_could_not_be_asked_is_not_sealed(
     assert whole != incomplete
 
 
+def test_a_budget_whose_price_cannot_be_asked_for(
+    base: Path, server: Server, run_cli: Cli, tmp_path: Path
+) -> None:
+    server.is_down = True
+    begin = time.monotonic()
+    command = ("curate", "build", base / "ee.yaml", "-o", tmp_path / "out", "--wait", "0.3s")
+    code, _, err = run_cli(*command, "--budget-eecu", "1")
+    assert (code, "or with a longer --wait" in err) == (3, True)
+    assert time.monotonic() - begin < 10.0
+
+
 def test_doctor_does_not_wait(server: Server, run_cli: Cli) -> None:
     server.is_down = True
     begin = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -89,6 +90,6 @@ def _number(name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise ConfigError(f"MMEARTH_EE_{name} is {text!r}; expected a number above zero")
     return value

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.sample import Observation
 from mmearth.curate.meter import Price
 from mmearth.curate.source import Visit
@@ -46,10 +46,12 @@ def calibrate(source: EarthEngine, visits: Sequence[Visit], ahead: int) -> Calib
 
     Raises:
         RefusedError: A person must act before anything can be fetched.
+        UnavailableError: No tile could be asked for now.
     """
     profiles: dict[str, list[str]] = {}
     profiled = replace(source, profiles=profiles)
     begin, nbytes = time.perf_counter(), 0
+    unasked: UnavailableError | None = None
     for first in range(0, len(visits), ahead):
         together = visits[first : first + ahead]
         if len(together) > 1:
@@ -57,6 +59,10 @@ def calibrate(source: EarthEngine, visits: Sequence[Visit], ahead: int) -> Calib
         for v in together:
             outcomes = profiled.observe(v.tile, v.wanted, v.date, v.anchor, v.settled).values()
             nbytes += sum(o.array.nbytes for o in outcomes if isinstance(o, Observation))
+            failed = (o for o in outcomes if isinstance(o, UnavailableError))
+            unasked = next(failed, unasked)
+    if unasked is not None and not any(profiles.values()):
+        raise unasked
     seconds = time.perf_counter() - begin
     prices = {
         kind: Price(len(ids), source.service.eecu_s(ids)) for kind, ids in profiles.items() if ids

@@ -18,6 +18,8 @@ Fields = Mapping[str, tuple[str, ...]]
 
 _MARK = Tile(32617, 123450, 7654320)
 _MARK_NEAR, _MARK_INTERVALS = "1901-02-03", (("1904-05-06", "1907-08-09"),)
+_MOST_FORMS = 256
+"""Kept at one time: some 50 kB each."""
 _forms: dict[object, _Kind] = {}
 _lock = threading.Lock()
 
@@ -88,6 +90,8 @@ def _drawn(
 def _kind(key: object, make: Callable[[], _Kind]) -> _Kind:
     with _lock:
         if key not in _forms:
+            if len(_forms) >= _MOST_FORMS:  # labels with intervals of their own
+                _forms.clear()
             _forms[key] = make()
         return _forms[key]
 

@@ -174,6 +174,24 @@ def test_a_pause_is_not_sat_out_once_the_build_stops() -> None:
         pass
 
 
+def test_a_long_pause_is_told_once_and_is_no_longer_than_it_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A day, or a date by a clock that is a day off."""
+    limit = LocalLimit(4, 1000.0, patience=Patience(0.01, 0.1, 0.5))
+    with caplog.at_level(logging.WARNING, "mmearth"):
+        limit.slow_down(86_400.0)
+        begin = time.monotonic()
+        with limit.permit():
+            assert 0.4 < time.monotonic() - begin < 3.0
+        assert not caplog.records  # half a second is nothing to tell
+        limit = LocalLimit(4, 1000.0)
+        for _ in range(4):
+            limit.slow_down(86_400.0)
+    [told] = caplog.records
+    assert "asks for a pause: all wait for 30 min; Ctrl-C stops" in told.getMessage()
+
+
 def test_every_answer_is_timed_wherever_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with serve_limit(4, 1000.0, "127.0.0.1") as limit, caplog.at_level(logging.WARNING, "mmearth"):
         for seconds in (1.0, 30.0):

@@ -13,6 +13,7 @@ import ee
 import pytest
 import requests
 
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.outage import Patience
@@ -59,6 +60,15 @@ def test_endpoints_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMEARTH_EE_PIXELS_URL", "http://127.0.0.1:2/")
     assert access_of_environment().endpoint("image:computePixels") == "http://127.0.0.1:2"
     assert access_of_environment().endpoint("value:compute") == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "many"])
+def test_a_limit_of_the_environment_is_a_number(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MMEARTH_EE_IN_FLIGHT", value)
+    with pytest.raises(ConfigError, match=f"MMEARTH_EE_IN_FLIGHT is '{value}'; expected a number"):
+        access_of_environment()
 
 
 def test_one_endpoint_out_of_reach_is_waited_for(servers: tuple[Server, Server]) -> None:

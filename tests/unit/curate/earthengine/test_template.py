@@ -12,6 +12,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.collector import Place
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.seasons import around, season
+from mmearth.curate.sources.earthengine import template
 from mmearth.curate.sources.earthengine.asked import asked, together
 from mmearth.curate.sources.earthengine.expressions import drawing, scalars
 from mmearth.curate.sources.earthengine.template import pixel_question, scalar_question
@@ -82,3 +83,14 @@ def test_questions_together_keep_their_nodes_apart() -> None:
     assert [node["valueReference"] for node in answers] == ["0_0", "1_0", "2_0"]
     alone = sum(len(json.loads(question.text)["values"]) for question in questions)
     assert len(graph["values"]) == alone + 1
+
+
+def test_forms_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels may each have intervals of their own."""
+    monkeypatch.setattr(template, "_forms", {})
+    monkeypatch.setattr(template, "_MOST_FORMS", 2)
+    place = _place(10.1, 45.2, None, "default")
+    for day in range(1, 6):
+        own = replace(place, intervals=((f"2020-05-0{day}", "2020-06-01"),))
+        assert scalar_question(own, ("month",), None) == asked(scalars(own, ("month",), None))
+        assert len(template._forms) <= 2

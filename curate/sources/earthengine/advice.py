@@ -103,3 +103,31 @@ def token_advice(message: str) -> str:
         (what for words, what in _BY_TOKEN_WORDS if words in text),
         "sign in again; `mmearth doctor` shows which way is in use",
     )
+
+
+_BY_NETWORK_WORDS = (
+    (
+        "certificate_verify_failed",
+        "no authority that is known here vouches for the certificate that answers; name your "
+        "network's own certificates in REQUESTS_CA_BUNDLE, or set this machine's clock",
+    ),
+    (
+        "407 proxy authentication required",
+        "the proxy asks who you are; write HTTPS_PROXY=http://user:password@host:port",
+    ),
+)
+"""Words of a connection that was not made, in lower case → what to do.
+
+Source:
+    OpenSSL; RFC 9110 §15.5.8.
+"""
+
+
+def network_advice(message: str) -> str | None:
+    """Return what a person must do whose network lets nobody through; None where it may pass.
+
+    Args:
+        message: Of the error.
+    """
+    text = message.lower()
+    return next((what for words, what in _BY_NETWORK_WORDS if words in text), None)

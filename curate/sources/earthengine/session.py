@@ -17,8 +17,10 @@ import requests
 import requests.adapters
 import requests.utils
 
+from mmearth.catalog.errors import RefusedError
 from mmearth.curate.keepalive import keep_alive
 from mmearth.curate.sources.earthengine.access import PIXELS, VALUE, Access
+from mmearth.curate.sources.earthengine.advice import network_advice
 from mmearth.curate.sources.earthengine.sign_in import find_sign_in
 
 _CONNECT_S = 10.0
@@ -187,7 +189,16 @@ def _initialize(access: Access) -> Session:
     transport = Transport(access)
     # Requests name the project themselves, and one set of credentials needs one token.
     sending = found.credentials.with_quota_project(None)
-    ee.Initialize(credentials=sending, project=project, url=access.url, http_transport=transport)
+    try:
+        ee.Initialize(
+            credentials=sending, project=project, url=access.url, http_transport=transport
+        )
+    except requests.ConnectionError as exc:
+        # Who was signed in before may have come to a network whose gate will open.
+        what = network_advice(str(exc))
+        if what is None:
+            raise
+        raise RefusedError(f"no way leads to {access.url}: {what}") from exc
     # The client sends nothing more than its start: see docs/decisions/0016.
     authorized: Any = google_auth_httplib2.AuthorizedHttp
     return Session(access, str(project), authorized(sending, http=transport))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import ee
 import pytest
 import requests
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, RefusedError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.outage import Patience
@@ -24,6 +26,7 @@ from mmearth.curate.sources.earthengine.access import (
     Access,
     access_of_environment,
 )
+from mmearth.curate.sources.earthengine.advice import network_advice
 from mmearth.curate.sources.earthengine.service import Service
 from mmearth.curate.sources.earthengine.source import workload_tag
 from mmearth.tests.earthengine.server import TOKEN, Server
@@ -99,6 +102,44 @@ def test_each_host_has_its_own_proxy(
     assert int(head["status"]) == 200
     with pytest.raises(requests.ConnectionError):
         transport.request("http://service.invalid/$discovery/rest")
+
+
+class _Closed(BaseHTTPRequestHandler):
+    """A proxy that wants to know who asks."""
+
+    def do_CONNECT(self) -> None:
+        self.send_response(407, "Proxy Authentication Required")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Write no log."""
+
+
+def test_a_proxy_that_asks_who_it_is_is_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(sign_in.TOKEN, TOKEN)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Closed) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        service = Service(Access("demo", "https://service.invalid"), LocalLimit(4, 1000.0))
+        with pytest.raises(
+            RefusedError, match=r"https://service\.invalid.*HTTPS_PROXY=http://user"
+        ):
+            service.sign_in()
+        proxy.shutdown()
+        thread.join()
+
+
+def test_what_a_network_wants_of_a_person() -> None:
+    """The words of OpenSSL, as requests passes them on."""
+    error = (
+        "HTTPSConnectionPool(host='earthengine.googleapis.com', port=443): Max retries exceeded "
+        "with url: /$discovery/rest (Caused by SSLError(SSLCertVerificationError(1, '[SSL: "
+        "CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate "
+        "(_ssl.c:1006)')))"
+    )
+    assert "REQUESTS_CA_BUNDLE" in str(network_advice(error))
+    assert network_advice("Connection refused") is None
 
 
 @pytest.mark.parametrize("through_proxy", [False, True])

@@ -57,13 +57,16 @@ def to_lonlat(polygons: Shapes, crs: CRS) -> tuple[Shapes, NDArray[np.int64]]:
         CrossingError: A box may be the one across the antimeridian or the one round the globe.
     """
     owner = np.flatnonzero(_finite(polygons))
-    polygons, owner = _valid(polygons[owner], owner)
+    polygons = polygons[owner]
     if _in_degrees(crs):
+        # Before they are repaired: across 180° a ring seems to cross itself.
         crossing = _jumps(polygons)
         crossing[crossing] = [_crosses(polygon) for polygon in polygons[crossing]]
         polygons, owner = _mended(polygons, owner, crossing, _cut)
         west, _, east, _ = _bounds(polygons)
         polygons, owner = _mended(polygons, owner, (west < -180.0) | (east > 180.0), _folded)
+    else:
+        polygons, owner = _valid(polygons, owner)
     if crs.equals(_WGS84, ignore_axis_order=True):
         return polygons, owner
     polygons = _transformed(polygons, crs)

@@ -21,7 +21,8 @@ Double = NDArray[np.float64]
 def locate(table: Table, said: str | None) -> tuple[Double, Double]:
     """Return the longitude and latitude of each row, degrees; NaN where it has no place on Earth.
 
-    Longitudes may count from -360 to 360.
+    Longitudes may count from -360 to 360. At sea at 0° E 0° N lie places whose coordinates are not
+    known.
 
     Args:
         table: With columns `lon` and `lat`, or points.
@@ -40,6 +41,8 @@ def locate(table: Table, said: str | None) -> tuple[Double, Double]:
         lon, lat = Transformer.from_crs(table.crs, _WGS84, always_xy=True).transform(x, y)
     _refuse_elsewhere(table, x, y, on_earth(lon, lat))
     if said is None:
+        nowhere = (lon == 0.0) & (lat == 0.0)
+        lon, lat = np.where(nowhere, np.nan, lon), np.where(nowhere, np.nan, lat)
         _refuse_swapped(table, lon, lat)
     return lon, lat
 

@@ -22,6 +22,8 @@ from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
 
 _LOG = logging.getLogger(__name__)
+_NONE = (-9999.0, -99999.0, -32768.0)
+"""What GIS write where a raster has no data."""
 _KEYS = ("lon", "lat", "value", "species", "date", "id")
 
 
@@ -43,7 +45,7 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     lon, lat = locate(table, config.crs)
     if config.id is not None and TASKS[task].optional:
         check_ids(table.text["id"].to_pylist(), path)
-    value = _values(table)
+    value = _values(table, TASKS[task].optional)
     kept = _kept(task, config, table, lon, lat, value)
     places = lon[kept].tolist(), lat[kept].tolist()
     values = [None if math.isnan(number) else number for number in value[kept].tolist()]
@@ -51,7 +53,7 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     if config.ranges is not None:
         species = species_in_ranges(config.ranges, base, *places)
     elif config.species is not None:
-        species = listed_species(table, kept, config.ignore_unknown)
+        species = _together(places, listed_species(table, kept, config.ignore_unknown))
     ids = [None] * len(kept) if config.id is None else table.text["id"].take(kept).to_pylist()
     dates = [table.date(row) for row in kept]
     return list(map(Label, *places, values, species, dates, ids))
@@ -66,11 +68,30 @@ def _check_target(task: str, config: PointsPlaces, path: Path) -> None:
         raise ConfigError(f"tasks.{task}.points: give species: (a column) or ranges: (polygons)")
 
 
-def _values(table: Table) -> NDArray[np.float64]:
+def _together(
+    places: tuple[list[float], list[float]], species: list[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Return at each place the species of all its rows: some tables have a row a species."""
+    here: dict[tuple[float, float], set[str]] = {}
+    at = list(zip(*places, strict=True))
+    for place, names in zip(at, species, strict=True):
+        here.setdefault(place, set()).update(names)
+    known = TASKS["species"].outputs
+    return [tuple(name for name in known if name in here[place]) for place in at]
+
+
+def _values(table: Table, any_number: bool) -> NDArray[np.float64]:
+    """Return the targets; where the task has no valid range, refuse what stands for none."""
     if "value" not in table.text:
         return np.full(len(table), np.nan)
     values, text = table.numbers("value")
     table.refuse_text("value", text)
+    none = np.isin(values, _NONE) if any_number else np.zeros(len(table), dtype=np.bool_)
+    if none.any():
+        raise ConfigError(
+            f"{table.cell('value', int(np.argmax(none)))}, which usually means that there is no "
+            "value; empty such cells"
+        )
     return values
 
 

@@ -32,6 +32,26 @@ _COMMON = {
     **{"aerosol": "B1", "watervapour": "B9", "watervapor": "B9", "swir1": "B11", "swir2": "B12"},
 }
 """Names besides STAC's common ones."""
+_PARTS = {
+    "aster_gdem": (
+        ("slope", r"slope|gradient"),
+        ("elevation", r"elevation|elev|altitude|dem|dtm|dsm|height"),
+    ),
+    "eth_gch": (
+        ("uncertainty", r"uncertainty|sd|std|stddev|deviation|error"),
+        ("height", r"height|ch|chm"),
+    ),
+}
+"""Words within a description that tell a band; the first that is there counts."""
+_PERIODS = (
+    ("last_month", r"(?:last|previous|prior) ?month"),
+    ("year", r"year(?:ly)?|annual"),
+    ("month", r"month(?:ly)?"),
+)
+_STATISTICS = (("max", r"max(?:imum)?"), ("min", r"min(?:imum)?"), ("mean", r"mean|avg|average"))
+_GENERIC = r"(?:band|layer|lyr|raster)[ :]*(\d+)"
+"""What programs call the band of a number, for want of a name."""
+_NEAR_NM = 15.0
 _L1C = {"B8A": 9, "B9": 10, "B11": 12, "B12": 13}
 """Positions in a Level-1C file of thirteen bands, after B1 to B8."""
 
@@ -83,6 +103,8 @@ def match(
             f"{header.path} has {len(header.bands)} bands that are moments in time, expected "
             f"{', '.join(names)}; " + _advice(name)
         )
+    if name == "sentinel2":
+        _refuse_landsat(entry, header)
     return _described(name, names, header) or _counted(name, names, header)
 
 
@@ -99,9 +121,12 @@ def band_of(name: str, description: str | None) -> str | None:
     ours = [band.name for band in modality.bands] if modality is not None else []
     exact = [band for band in ours if band.lower().replace("_", " ") == plain]
     exact += [band for band, words in _WORDS.get(name, {}).items() if plain in words]
-    if exact or name not in ("sentinel1", "sentinel2"):
-        return exact[0] if exact else None
-    return _optical(plain) if name == "sentinel2" else _radar(plain)
+    if exact:
+        return exact[0]
+    within = {"sentinel2": _optical, "sentinel1": _radar, "temperature": _period}
+    within["precipitation"] = _period
+    found = within[name](plain) if name in within else _within(_PARTS.get(name, ()), plain)
+    return found if found in ours or name == "sentinel2" else None
 
 
 def _optical(plain: str) -> str | None:
@@ -109,20 +134,52 @@ def _optical(plain: str) -> str | None:
     if len(found) == 1:
         return found.pop()
     joined = plain.replace(" ", "")
+    if wavelength := re.fullmatch(r"(\d{3,4})(?:nm)?", joined):
+        bands = MODALITIES["sentinel2"].bands
+        off, nearest = min(
+            (abs(float(wavelength[1]) - (b.wavelength_nm or 0)), b.name) for b in bands
+        )
+        return nearest if off <= _NEAR_NM else None
     common = {band.common_name: band.name for band in MODALITIES["sentinel2"].bands}
     return (common | _COMMON).get(joined) if not found else None
 
 
 def _radar(plain: str) -> str | None:
     orbit = re.findall(r"\b(asc|desc)(?:ending)?\b", plain)
+    orbit = orbit or [{"a": "asc", "d": "desc"}[o] for o in re.findall(r"\b[ad]\b", plain)]
     polarisation = re.findall(r"\b(vv|vh|hh|hv)\b", plain)
     if len(orbit) == 1 and len(polarisation) == 1:
         return f"{orbit[0]}_{polarisation[0].upper()}"
     return None
 
 
+def _refuse_landsat(entry: Rasters, header: Header) -> None:
+    """Refuse Landsat's band codes, which are other bands than Sentinel-2's of the same number."""
+    texts = [band.description or "" for band in header.bands]
+    coded = any(re.search(r"(?<![a-z])b(?:and[ _]?)?\d", text.lower()) for text in texts)
+    named = any(re.search(r"\b[sl][rt]_b\d", text.lower()) for text in texts)
+    if named or (coded and re.search(r"landsat|l30|\bl[ctme]0?[4-9]", entry.product.lower())):
+        raise ConfigError(
+            f"{header.path} describes its bands as {', '.join(texts[:14])}, which are Landsat's "
+            "numbers; say which is which with bands:, such as {B2: 2, B3: 3, B4: 4, B8A: 5}"
+        )
+
+
+def _within(parts: Sequence[tuple[str, str]], plain: str) -> str | None:
+    """Return the first band whose words are within a description."""
+    return next((band for band, words in parts if re.search(rf"\b(?:{words})\b", plain)), None)
+
+
+def _period(plain: str) -> str | None:
+    """Return the band of a period, and statistic where one is told: `t2m max of the year`."""
+    period, statistic = _within(_PERIODS, plain), _within(_STATISTICS, plain)
+    return period if statistic is None else f"{period}_{statistic}"
+
+
 def _described(name: str, names: Sequence[str], header: Header) -> list[Match]:
     """Return our bands by the file's descriptions, nothing where these name none of them."""
+    if all(_is_generic(band) for band in header.bands):
+        return []
     found = [band_of(name, band.description) for band in header.bands]
     twice = [band for band, n in Counter(found).items() if n > 1 and band in names]
     mine = {band: i for i, band in enumerate(found) if band in names}
@@ -130,7 +187,7 @@ def _described(name: str, names: Sequence[str], header: Header) -> list[Match]:
         return []
     unnamed = [b.description for b, f in zip(header.bands, found, strict=True) if f is None]
     lacking = [band for band in names if band not in mine]
-    if twice or (lacking and (unnamed or _by_position(found))):
+    if twice or (lacking and (unnamed or _by_position(header))):
         told = ", ".join(str(band.description) for band in header.bands[:14])
         why = f"{twice[0]} twice" if twice else f"not {', '.join(lacking)}"
         raise ConfigError(
@@ -140,9 +197,19 @@ def _described(name: str, names: Sequence[str], header: Header) -> list[Match]:
     return [Match(b, "", header.bands[mine[b]], "description") for b in names if b in mine]
 
 
-def _by_position(found: list[str | None]) -> bool:
-    """Return whether Sentinel-2's names may be mere numbers: B1 … B12 without B8A."""
-    return len(found) > 9 and found == [f"B{i}" for i in range(1, len(found) + 1)]
+def _by_position(header: Header) -> bool:
+    """Return whether Sentinel-2's names may be mere numbers: B1, B2 …, even where B8A should be."""
+    counted = [f"B{i}" for i in range(1, len(header.bands) + 1)]
+    names = [(band.description or "").strip().upper() for band in header.bands]
+    found = [band_of("sentinel2", name) for name in names]
+    return (len(names) > 1 and names == counted) or (len(names) > 9 and found == counted)
+
+
+def _is_generic(band: BandHeader) -> bool:
+    """Return whether a band has no name but its number."""
+    plain = re.sub(r"[\s_.\-]+", " ", (band.description or "").lower()).strip()
+    found = re.fullmatch(_GENERIC, plain)
+    return not plain or (found is not None and int(found[1]) == band.number)
 
 
 def _counted(name: str, names: Sequence[str], header: Header) -> list[Match]:
@@ -155,8 +222,26 @@ def _counted(name: str, names: Sequence[str], header: Header) -> list[Match]:
             f"{header.path} has {n} band{'s' * (n != 1)} {having}, expected {len(names)}: "
             f"{', '.join(names)}; " + _line(name, names, n)
         )
-    pairs = zip(names, header.bands, strict=True)
+    pairs = list(zip(names, header.bands, strict=True))
+    for ours, theirs in pairs:
+        if _contradicts(name, ours, theirs):
+            raise ConfigError(
+                f"{header.path} describes its band {theirs.number} as {theirs.description!r}, "
+                f"expected {ours}; " + _advice(name)
+            )
     return [Match(ours, "", theirs, "number") for ours, theirs in pairs]
+
+
+def _contradicts(name: str, ours: str, theirs: BandHeader) -> bool:
+    """Return whether a band, by its description, is another than its number would make it."""
+    if _is_generic(theirs):
+        return False
+    plain = re.sub(r"[\s_.\-]+", " ", (theirs.description or "").lower()).strip()
+    modality = MODALITIES.get(name)
+    classes = {c.name.lower().replace("_", " ") for c in modality.classes} if modality else set()
+    polarisation = re.findall(r"\b(vv|vh|hh|hv)\b", plain) if name == "sentinel1" else []
+    other = band_of(name, theirs.description) not in (None, ours)
+    return other or plain in classes or any(p not in ours.lower() for p in polarisation)
 
 
 def _advice(name: str) -> str:
@@ -182,7 +267,7 @@ def _single(name: str, ours: str, header: Header) -> BandHeader:
     """Return the one band of a band's own file, or the one that is described as it."""
     if len(header.bands) == 1:
         [only] = header.bands
-        said = band_of(name, only.description)
+        said = None if _is_generic(only) else band_of(name, only.description)
         if said is not None and said != ours:
             raise ConfigError(
                 f"{header.path} describes its band as {only.description!r}, expected {ours}; "

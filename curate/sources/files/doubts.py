@@ -15,6 +15,15 @@ GREATEST_REFLECTANCE = 2.0
 """No digital numbers of a scene stay below this, no reflectance is above."""
 _GREATEST_PERCENT = 100.0
 _SEVERAL_BANDS = 3
+_MOSTLY = 0.95
+"""Share of pixels from which on backscatter that is not negative is power: in dB it nearly never is
+above 0, and power with its noise taken off may be negative here and there."""
+_FAINTEST_DB = -80.0
+"""Far below the noise of Sentinel-1, -22 dB (ESA, Sentinel-1 product specification)."""
+_BRIGHTEST = 20_000.0
+"""Reflectance 2, above any tile's of cloud or snow."""
+_WETTEST_M = 20.0
+"""Above the wettest year of ERA5-Land; in mm that is the driest of deserts."""
 _FEW_ZEROS = 0.01
 """Share of pixels that may be 0 by chance."""
 
@@ -31,9 +40,10 @@ def refuse_doubtful(
         readings: How they were read.
 
     Raises:
-        DataError: Sentinel-2 is 2 at most, or fractions up to 100, Sentinel-1 nowhere negative, one
-            of them 0 in many pixels, a mean temperature not between its minimum and maximum, or a
-            month wetter than its year.
+        DataError: Sentinel-2 is 2 at most, fractions up to 100 or mostly above 20000, a band of
+            Sentinel-1 hardly negative anywhere or far below its noise, one of them 0 in many
+            pixels, a mean temperature not between its minimum and maximum, a month wetter than its
+            year, or a year wetter than any.
     """
     if name in _DOUBTS and not np.isnan(values).all():
         why = _DOUBTS[name](values, entry, readings)
@@ -66,6 +76,12 @@ def _of_sentinel2(
             f"{found}, as of reflectance in percent, expected reflectance × 10000; write unit: "
             "percent, or unit: DN"
         )
+    middle = np.median(values[known])
+    if _silent(entry) and middle > _BRIGHTEST:
+        return (
+            f"half of sentinel2 is above {middle:g}, expected reflectance × 10000, which nothing on "
+            "the ground reaches; say what it is with unit: or scale:"
+        )
     return None
 
 
@@ -75,12 +91,19 @@ def _of_sentinel1(
     zeros = float(np.mean((values == 0.0).any(axis=0)))
     if entry.nodata is None and zeros > _FEW_ZEROS:
         return _many_zeros("sentinel1", zeros)
-    least = np.nanmin(values)
-    if _silent(entry) and all(reading.unit == "dB" for reading in readings) and least >= 0.0:
-        return (
-            f"the least value of sentinel1 is {least:g}, which is power, expected dB; write unit: "
-            "linear, or unit: dB if it is dB all the same"
-        )
+    if not _silent(entry) or any(reading.unit != "dB" for reading in readings):
+        return None
+    for known in (band[~np.isnan(band)] for band in values if not np.isnan(band).all()):
+        if np.mean(known >= 0.0) > _MOSTLY:
+            return (
+                f"the least value of sentinel1 is {known.min():g}, which is power, expected dB; "
+                "write unit: linear, or unit: dB if it is dB all the same"
+            )
+        if np.median(known) < _FAINTEST_DB:
+            return (
+                f"half of sentinel1 is below {np.median(known):g}, expected dB, which no sensor "
+                "sees; write scale:, or unit: dB if it is dB all the same"
+            )
     return None
 
 
@@ -101,6 +124,13 @@ def _of_temperature(
 def _of_precipitation(
     values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
 ) -> str | None:
+    wettest = np.nanmax(values)
+    metres = _silent(entry) and all(reading.unit == "m" for reading in readings)
+    if metres and wettest > _WETTEST_M:
+        return (
+            f"the greatest precipitation is {wettest:g}, expected metres; write unit: mm, or "
+            "unit: m if it is metres all the same"
+        )
     if values[1] > values[2] * (1 + 1e-9):
         return (
             "the precipitation of the month is above the year's; its bands are not last_month, "

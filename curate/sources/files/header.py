@@ -20,6 +20,7 @@ from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.curate.sources.files.axes import is_rotated, is_transposed, says_degrees
 from mmearth.curate.sources.files.classic import fault_of_classic
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.times import Month, months_of, of_times
@@ -92,6 +93,7 @@ def read_header(path: Path, entry: Rasters) -> Header:
             )
         _check_transform(dataset, path)
         crs, told = _crs(dataset, entry, path)
+        _check_axes(dataset, crs, path)
         months = months_of(dataset)
         return Header(
             path,
@@ -140,8 +142,13 @@ def dataset_name(path: Path, variable: str | None) -> str:
 
 
 def crs_of(dataset: rasterio.DatasetReader, entry: Rasters) -> CRS:
-    """Return the CRS to read a raster by: the entry's, or the file's own."""
-    return CRS.from_user_input(entry.crs) if entry.crs is not None else dataset.crs
+    """Return the CRS to read a raster by: the entry's, or the file's own.
+
+    A NetCDF file whose axes are degrees north and east needs no other word of it.
+    """
+    if entry.crs is not None:
+        return CRS.from_user_input(entry.crs)
+    return dataset.crs or (CRS.from_epsg(4326) if says_degrees(dataset) else dataset.crs)
 
 
 def in_degrees(crs: CRS) -> bool:
@@ -167,6 +174,19 @@ def _crs(dataset: rasterio.DatasetReader, entry: Rasters, path: Path) -> tuple[C
             "one with crs:"
         )
     return crs, entry.crs if own is not None and entry.crs is not None and own != crs else None
+
+
+def _check_axes(dataset: rasterio.DatasetReader, crs: CRS, path: Path) -> None:
+    if is_rotated(dataset, crs):
+        raise FormatError(
+            f"{path} has longitudes and latitudes of a rotated pole, expected those of the Earth; "
+            "bring it to them first, such as with cdo remapbil"
+        )
+    if is_transposed(dataset):
+        raise FormatError(
+            f"{path} has longitudes along its rows and latitudes along its columns, expected the "
+            "other way round; turn it first, such as with ncpdq -a lat,lon"
+        )
 
 
 def _check_transform(dataset: rasterio.DatasetReader, path: Path) -> None:
@@ -252,7 +272,8 @@ def _number(tags: dict[str, str], key: str) -> float | None:
 def _telling(key: str, text: str) -> bool:
     """Return whether a tag is one that baseline.py or reading.py looks at."""
     line = f"{key}={text}".lower()
-    return key.lower() in _DESCRIBING_TAGS or "baseline=" in line or "offset_applied=" in line
+    told = re.search(r"baseline[\w:]*=|offset_applied=|_add_offset", line)
+    return key.lower() in _DESCRIBING_TAGS or told is not None
 
 
 def _several(path: Path, subdatasets: list[str]) -> str:

@@ -69,13 +69,22 @@ def _of_netcdf(dataset: Any) -> list[Month | None]:
         return [_since(moment, unit, calendar) for moment in moments]
     written = [name for name in names if name.lower() in ("time", "date", "valid_time")]
     if written:
-        return [_of_digits(band.get(f"NETCDF_DIM_{written[0]}")) for band in values]
-    months = [name for name in names if name.lower() in ("month", "months")]
-    if months:
-        numbers = [_number(band.get(f"NETCDF_DIM_{months[0]}")) for band in values]
-        if all(number in range(1, 13) for number in numbers):
-            return [Month(None, int(number)) for number in numbers if number is not None]
+        found = [_of_digits(band.get(f"NETCDF_DIM_{written[0]}")) for band in values]
+        if any(found):
+            return found
+    months = _numbered([band.get(f"NETCDF_DIM_{names[0]}") for band in values]) if names else []
+    if months and len(names) == 1:
+        return list(months)
     return [None] * dataset.count
+
+
+def _numbered(texts: Sequence[str | None]) -> list[Month]:
+    """Return the months that twelve numbers from 1, or from 0, name; nothing of other numbers."""
+    numbers = [_number(text) for text in texts]
+    for first in (1, 0):
+        if sorted(n for n in numbers if n is not None) == list(range(first, first + 12)):
+            return [Month(None, int(n) - first + 1) for n in numbers if n is not None]
+    return []
 
 
 def _dimensions(tags: Mapping[str, str]) -> list[str]:
@@ -129,12 +138,13 @@ def _of_grib(tags: dict[str, str]) -> Month | None:
 
 
 def _of_descriptions(texts: Sequence[str | None]) -> list[Month | None]:
-    """Return the months that descriptions name, or number from 1 to 12: `tas_11`."""
-    found = [_of_text(text) for text in texts]
-    last = [re.findall(r"\d+", text or "") for text in texts]
-    numbers = [int(digits[-1]) for digits in last if digits]
-    if not any(found) and sorted(numbers) == list(range(1, 13)):
-        return [Month(None, number) for number in numbers]
+    """Return the months that descriptions name, or number: `tas_11`, `tas_11_1981-2010`."""
+    found: list[Month | None] = [_of_text(text) for text in texts]
+    groups = [re.findall(r"\d+", text or "") for text in texts]
+    if not any(found) and len({len(digits) for digits in groups}) == 1:
+        for column in reversed(list(zip(*groups, strict=True))):
+            if months := _numbered(column):
+                return list(months)
     return found
 
 

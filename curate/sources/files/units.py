@@ -172,7 +172,9 @@ def _rate(plain: str, known: dict[str, Conversion]) -> Conversion | None:
 
 def _plain(text: str) -> str:
     """Return a spelling without its accidents: case, brackets, `**`, `^`, `⁻¹`, `_`, `of water`."""
-    plain = text.strip().lower().translate(str.maketrans("⁻⁰¹²³−·*º", "-0123-  °"))
+    plain = (
+        text.replace("℃", "°C").strip().lower().translate(str.maketrans("⁻⁰¹²³−·*º", "-0123-  °"))
+    )
     plain = re.sub(r"\^|\(|\)|\[|\]|_|\.(?!\d)", " ", plain)
     plain = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", plain)  # us-ft
     plain = re.sub(r"(?<=[a-z])\s+(?=-?\d)", "", plain)  # m -2, s ** -1

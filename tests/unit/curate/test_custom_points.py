@@ -150,3 +150,17 @@ def test_places_on_a_grid_and_of_profiles_need_no_labels_of_a_known_unit(tmp_pat
         task = config.tasks["custom"]
         labels = read_labels("custom", task, Synthetic(7), tmp_path, 1, Quirks(), False)
         assert {label.value for label in labels} == values
+
+
+def test_a_place_at_zero_and_zero_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,lon,lat\na,8,50\nb,0,0\nc,0,50\n")
+    columns = {"path": "p.csv", "lon": "lon", "lat": "lat"}
+    assert [label.label_id for label in _labels(tmp_path, **columns)] == ["a", "c"]
+    told = _labels(tmp_path, **columns, crs="EPSG:4326")
+    assert [label.label_id for label in told] == ["a", "b", "c"]
+
+
+def test_a_value_that_stands_for_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,lon,lat,v\na,8,50,1.5\nb,9,50,-9999\n")
+    with pytest.raises(ConfigError, match="line 3, column 'v': found '-9999', which usually means"):
+        _labels(tmp_path, path="p.csv", lon="lon", lat="lat", value="v")

@@ -21,7 +21,7 @@ _BOTH = ("Mus musculus", "Canis lupus")
 
 
 def _present(directory: Path, *cells: str, **keys: bool) -> list[tuple[str, ...] | None]:
-    rows = "".join(f'8,50,"{cell}"\n' for cell in cells)
+    rows = "".join(f'{8 + i},50,"{cell}"\n' for i, cell in enumerate(cells))
     (directory / "p.csv").write_text("lon,lat,names\n" + rows)
     config = PointsPlaces(path="p.csv", species="names", **keys)
     return [label.species for label in point_labels("species", config, directory)]
@@ -40,6 +40,14 @@ def _present(directory: Path, *cells: str, **keys: bool) -> list[tuple[str, ...]
 )
 def test_any_separator_and_case(cell: str, tmp_path: Path) -> None:
     assert _present(tmp_path, cell, "", "canis lupus") == [_BOTH, (), ("Canis lupus",)]
+
+
+def test_rows_of_one_place_are_one_list(tmp_path: Path) -> None:
+    rows = "8,50,Canis lupus\n8,50,Mus musculus\n9,50,Canis lupus\n"
+    (tmp_path / "p.csv").write_text("lon,lat,names\n" + rows)
+    config = PointsPlaces(path="p.csv", species="names")
+    found = [label.species for label in point_labels("species", config, tmp_path)]
+    assert found == [_BOTH, _BOTH, ("Canis lupus",)]
 
 
 @pytest.mark.parametrize(

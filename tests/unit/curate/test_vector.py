@@ -157,6 +157,19 @@ def test_a_ring_that_jumps_to_the_other_side_is_cut(crs: object) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "ring",
+    [
+        [(176, -20), (179, -20), (183, -20), (183, -15), (179, -15), (176, -15)],
+        [(176, -18), (178, -20), (184, -17), (183, -14), (179, -16), (177, -14)],
+    ],
+)
+def test_a_ring_that_jumps_is_no_ring_that_crosses_itself(ring: list[tuple[float, float]]) -> None:
+    jumping = shapely.Polygon([(x - 360 * (x > 180), y) for x, y in ring])
+    assert not jumping.is_valid
+    assert _area(jumping).equals(_area(shapely.Polygon(ring)))
+
+
 def test_a_box_that_may_be_either_is_refused(tmp_path: Path) -> None:
     box = shapely.box(-179, -20, 177, -10)
     with pytest.raises(CrossingError, match="may cross 180° or go round the globe; draw it from 1"):

@@ -29,6 +29,7 @@ _WORDS = {
 }
 _COMMON = {
     **{"rededge1": "B5", "rededge2": "B6", "rededge3": "B7", "narrownir": "B8A"},
+    **{"coastalaerosol": "B1", "nirbroad": "B8", "nirnarrow": "B8A"},
     **{"aerosol": "B1", "watervapour": "B9", "watervapor": "B9", "swir1": "B11", "swir2": "B12"},
 }
 """Names besides STAC's common ones."""

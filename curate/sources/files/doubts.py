@@ -79,8 +79,8 @@ def _of_sentinel2(
     middle = np.median(values[known])
     if _silent(entry) and middle > _BRIGHTEST:
         return (
-            f"half of sentinel2 is above {middle:g}, expected reflectance × 10000, which nothing on "
-            "the ground reaches; say what it is with unit: or scale:"
+            f"half of sentinel2 is above {middle:g}, expected reflectance × 10000, which nothing "
+            "on the ground reaches; say what it is with unit: or scale:"
         )
     return None
 

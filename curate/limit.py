@@ -82,6 +82,9 @@ class Limit(Protocol):
     def give_up(self) -> None:
         """Wait no more for a service that is out of reach: the build is being stopped."""
 
+    def is_given_up(self) -> bool:
+        """Return whether the build is being stopped, so that nothing is sent again."""
+
     def refused(self, kind: str) -> None:
         """Tell that a metered request was refused before anything was computed."""
 
@@ -215,6 +218,11 @@ class LocalLimit:
         with self._lock:
             self._outage.give_up()
             self._call_first()
+
+    def is_given_up(self) -> bool:
+        """See `Limit.is_given_up`."""
+        with self._lock:
+            return self._outage.is_given_up
 
     def refused(self, kind: str) -> None:
         """See `Limit.refused`."""

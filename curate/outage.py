@@ -49,6 +49,11 @@ class Outage:
         """Whether the service is out of reach."""
         return self._since is not None
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._given_up
+
     def failed(self, now: float, reason: str) -> None:
         """Take note of a request that found nobody."""
         self._in_a_row, self._reason = self._in_a_row + 1, reason

@@ -39,12 +39,13 @@ _REFUSALS: dict[str, type[QuotaError] | type[OutOfReachError]] = {
 }
 """Errors that cross the connection, by the name of what they say."""
 
-_TELLS: dict[str, Callable[[LocalLimit, str, dict[str, Any]], list[str] | None]] = {
+_TELLS: dict[str, Callable[[LocalLimit, str, dict[str, Any]], bool | list[str] | None]] = {
     "slow_down": lambda limit, _, told: limit.slow_down(told.get("retry_after_s")),
     "restricted": lambda limit, *_: limit.restricted(),
     "lost": lambda limit, _, told: limit.lost(str(told.get("reason"))),
     "found": lambda limit, *_: limit.found(),
     "give_up": lambda limit, *_: limit.give_up(),
+    "is_given_up": lambda limit, *_: limit.is_given_up(),
     "refused": lambda limit, kind, _: limit.refused(kind),
     "profiled": lambda limit, kind, told: limit.profiled(kind, str(told["profile"])),
     "charge": lambda limit, kind, told: limit.charge(kind, int(told["n"]), float(told["eecu_s"])),
@@ -136,6 +137,15 @@ class SharedLimit:
         """
         with self._connected() as connection:
             connection.ask(do="give_up")
+
+    def is_given_up(self) -> bool:
+        """See `Limit.is_given_up`.
+
+        Raises:
+            UnavailableError: Nobody keeps the limit any more.
+        """
+        with self._connected() as connection:
+            return bool(connection.ask(do="is_given_up")["due"])
 
     def refused(self, kind: str) -> None:
         """See `Limit.refused`.

@@ -20,7 +20,7 @@ import ee
 from mmearth.tests.earthengine import signatures
 from mmearth.tests.earthengine.counters import Counters, body_hash
 from mmearth.tests.earthengine.evaluate import charges
-from mmearth.tests.earthengine.faults import FAULTS, Fault, Faults
+from mmearth.tests.earthengine.faults import FAULTS, PASSING, Fault, Faults
 from mmearth.tests.earthengine.model import ServiceError
 
 TOKEN = "loopback"
@@ -156,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif self.path.startswith("/stats"):
             self._send(200, json.dumps(service.counters.to_json()).encode())
+        elif "/$discovery/" in self.path and service.refuses in PASSING:
+            self._misbehave(FAULTS[service.refuses], b"")
         elif "/$discovery/" in self.path:
             document = json.loads((_WHEEL / "cloud_api_discovery_document.json").read_text())
             address = {"rootUrl": f"{service.url}/", "baseUrl": f"{service.url}/"}

@@ -20,6 +20,10 @@ _SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform`"
 )
 _ASSET = "ask its owner for access, or leave its modality out of `modalities:`"
+UNNAMED = (
+    "no Google Cloud project is named; set EARTHENGINE_PROJECT to one that is registered for Earth "
+    "Engine"
+)
 NO_PROJECT = "not found or deleted"
 """How the service words, with status 400, that there is no such project."""
 _ELSE = "`mmearth doctor` shows which account and project are in use"

@@ -242,7 +242,7 @@ class Service:
             retry=tenacity.retry_if_exception(
                 lambda exc: isinstance(exc, UnavailableError) and not isinstance(exc, final)
             ),
-            stop=tenacity.stop_after_attempt(self.access.tries),
+            stop=self._is_enough,
             wait=self._pause,
             before_sleep=_tell,
             reraise=True,
@@ -299,6 +299,10 @@ class Service:
             if is_unreachable(exc):
                 self.limit.lost(str(error))
             raise error from exc
+
+    def _is_enough(self, state: tenacity.RetryCallState) -> bool:
+        """Return whether a request is not sent again."""
+        return state.attempt_number >= self.access.tries or self.limit.is_given_up()
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Return how long to wait: ever longer, with jitter; Retry-After the limit waits out."""

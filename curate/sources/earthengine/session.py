@@ -20,7 +20,7 @@ import requests.utils
 from mmearth.catalog.errors import RefusedError
 from mmearth.curate.keepalive import keep_alive
 from mmearth.curate.sources.earthengine.access import PIXELS, VALUE, Access
-from mmearth.curate.sources.earthengine.advice import network_advice
+from mmearth.curate.sources.earthengine.advice import UNNAMED, network_advice
 from mmearth.curate.sources.earthengine.sign_in import find_sign_in
 
 _CONNECT_S = 10.0
@@ -186,9 +186,12 @@ def knock(access: Access) -> int:
 def _initialize(access: Access) -> Session:
     found = find_sign_in()
     project = access.project or found.project
+    if not project:
+        raise RefusedError(UNNAMED)
     transport = Transport(access)
     # Requests name the project themselves, and one set of credentials needs one token.
     sending = found.credentials.with_quota_project(None)
+    ee.data.setMaxRetries(0)  # its own are asleep for a minute, and nobody can wake them
     try:
         ee.Initialize(
             credentials=sending, project=project, url=access.url, http_transport=transport
@@ -201,7 +204,7 @@ def _initialize(access: Access) -> Session:
         raise RefusedError(f"no way leads to {access.url}: {what}") from exc
     # The client sends nothing more than its start: see docs/decisions/0016.
     authorized: Any = google_auth_httplib2.AuthorizedHttp
-    return Session(access, str(project), authorized(sending, http=transport))
+    return Session(access, project, authorized(sending, http=transport))
 
 
 def close() -> None:

@@ -20,7 +20,7 @@ from mmearth.catalog.errors import (
     UnavailableError,
 )
 from mmearth.curate.sources.earthengine.absent import absence
-from mmearth.curate.sources.earthengine.advice import NO_PROJECT, advice, token_advice
+from mmearth.curate.sources.earthengine.advice import NO_PROJECT, UNNAMED, advice, token_advice
 
 CLIENT_ERRORS = (
     ee.EEException,
@@ -42,7 +42,8 @@ _AT_ONCE = re.compile(r"\bconcurren")
 """A limit that is whole again with the next answer; the restricted mode of a project whose month is
 spent lowers it (developers.google.com/earth-engine/guides/noncommercial_tiers)."""
 _AGGREGATIONS = "concurrent aggregations"
-_BUSY = ("too many concurrent", _AGGREGATIONS, "too many requests", "internal error", "try again")
+_FEWER = ("too many concurrent", _AGGREGATIONS, "too many requests")
+_BUSY = ("internal error", "try again")
 _RATE = re.compile(r"rate ?limit|rate exceeded|quota exceeded")
 _BUSY_STATUS = frozenset({408, 429, 499, *range(500, 600)})
 _NO_SERVICE = frozenset({502, 503, 504})
@@ -81,7 +82,7 @@ def refusal(status: int, message: str) -> MMEarthError:
     message = _short(message)
     if _is_limit(status, text):
         return _limited(text, message)
-    if status in _BUSY_STATUS:
+    if status in _BUSY_STATUS or _any(text, _BUSY):
         return UnavailableError(f"Earth Engine is busy (status {status}: {message})")
     if status == 401:
         return RefusedError(f"Earth Engine refused ({message}); {token_advice(text)}")
@@ -111,8 +112,7 @@ def is_unreachable(error: BaseException | None, status: int = 0) -> bool:
     """
     if error is None:
         return status in _NO_SERVICE
-    lost = requests.ConnectionError | google.auth.exceptions.TransportError
-    return any(isinstance(each, lost) for each in _causes(error))
+    return _status(error) in _NO_SERVICE or any(map(_is_lost, _causes(error)))
 
 
 def retry_after_s(text: str | None) -> float | None:
@@ -128,14 +128,19 @@ def retry_after_s(text: str | None) -> float | None:
     return max(0.0, moment.timestamp() - time.time())
 
 
+def _is_lost(error: BaseException) -> bool:
+    """Return whether neither the service was reached, nor who gives the tokens for it."""
+    if isinstance(error, google.auth.exceptions.GoogleAuthError) and error.retryable:
+        return True
+    lost = requests.ConnectionError | google.auth.exceptions.TransportError
+    return isinstance(error, lost)
+
+
 def _without_reply(message: str) -> MMEarthError:
     """Return the error of a request that was not sent, or not answered."""
     text = message.lower()
     if "project" in text:
-        return RefusedError(
-            "no Google Cloud project is named; set EARTHENGINE_PROJECT to one that is registered "
-            "for Earth Engine"
-        )
+        return RefusedError(UNNAMED)
     return UnavailableError(f"the connection to Earth Engine failed ({message})")
 
 
@@ -149,8 +154,8 @@ def _deterministic(status: int, text: str, message: str) -> MMEarthError:
 def _is_limit(status: int, text: str) -> bool:
     if status in {403, 429}:
         limits = (_BRIEF, _SPENT, _RATE)
-        return status == 429 or any(limit.search(text) for limit in limits) or _any(text, _BUSY)
-    return _any(text, _BUSY)
+        return status == 429 or any(limit.search(text) for limit in limits) or _any(text, _FEWER)
+    return _any(text, _FEWER)
 
 
 def _limited(text: str, message: str) -> MMEarthError:

@@ -24,6 +24,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.meter import EACH, Meter, Price
 from mmearth.curate.outage import OutOfReachError, Patience
+from mmearth.curate.shared_limit import serve_limit
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.access import VALUE, Access
 from mmearth.curate.sources.earthengine.asked import asked
@@ -170,7 +171,7 @@ def test_pixels_of_another_shape_are_no_answer(server: Server) -> None:
 
 def test_no_project_is_a_sentence(server: Server) -> None:
     access = Access(None, server.url, pause_s=0.01)
-    with pytest.raises(RefusedError, match="project"):
+    with pytest.raises(RefusedError, match="set EARTHENGINE_PROJECT"):
         _three(Service(access, LocalLimit(4, 1000.0)))
 
 
@@ -210,6 +211,40 @@ def test_signing_in_waits_for_the_network_too(server: Server) -> None:
         assert not any(answer.done() for answer in answers)
         server.is_down = False
         assert [answer.result(timeout=20) for answer in answers] == [3] * 8
+
+
+@pytest.mark.parametrize("kind", ["503", "500"])
+def test_signing_in_is_tried_here_and_not_by_the_client(server: Server, kind: str) -> None:
+    """Whose own pauses add up to a minute; and a front end without a service is an outage."""
+    access = Access("demo", server.url, tries=4, pause_s=0.01)
+    service = Service(access, LocalLimit(12, 1000.0, patience=Patience(0.02, 0.1, 30.0)))
+    server.refuses = kind
+    begin = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(_three, service)
+        time.sleep(0.5)
+        assert answer.done() == (kind == "500")
+        server.refuses = None
+        if kind == "503":
+            assert answer.result(timeout=20) == 3
+        else:
+            with pytest.raises(UnavailableError, match="status 500"):
+                answer.result()
+    assert time.monotonic() - begin < 10.0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_nothing_is_sent_again_once_the_build_stops(server: Server, shared: bool) -> None:
+    access = Access("demo", server.url, tries=10_000, pause_s=0.01, longest_pause_s=0.02)
+    with serve_limit(4, 1000.0, "127.0.0.1") as limit, ThreadPoolExecutor(1) as pool:
+        service = Service(access, limit if shared else LocalLimit(4, 1000.0))
+        service.sign_in()
+        server.faults = Faults(("500",), share=1.0, times=10_000)
+        answer = pool.submit(_three, service)
+        time.sleep(0.2)
+        service.limit.give_up()
+        with pytest.raises(UnavailableError, match="status 500"):
+            answer.result(timeout=5)
 
 
 def test_a_network_that_stays_away_ends_in_a_sentence(server: Server) -> None:

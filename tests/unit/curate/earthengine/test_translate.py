@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import google.auth.exceptions
 import pytest
 
 from mmearth.catalog.errors import (
@@ -11,7 +12,7 @@ from mmearth.catalog.errors import (
     SourceError,
     UnavailableError,
 )
-from mmearth.curate.sources.earthengine.translate import pause_s, refusal
+from mmearth.curate.sources.earthengine.translate import is_unreachable, pause_s, refusal
 
 _METRIC = (
     "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per {} per user'"
@@ -68,3 +69,10 @@ def test_a_limit_of_a_minute_is_waited_for_a_minute() -> None:
     assert pause_s(_METRIC.format("minute"), None, 60.0) == 60.0
     assert pause_s(_METRIC.format("minute"), "7", 60.0) == 7.0
     assert pause_s("Too many requests", None, 60.0) is None
+
+
+def test_who_gives_the_tokens_may_be_out_of_reach() -> None:
+    """Without a token nothing can be asked, however often it is tried."""
+    error = google.auth.exceptions.RefreshError
+    assert is_unreachable(error("internal_failure", retryable=True))
+    assert not is_unreachable(error("invalid_grant", retryable=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from pathlib import Path
 from typing import Literal
@@ -98,6 +99,11 @@ class Rasters(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Rasters:
+        for key in ("scale", "offset"):
+            if isinstance(number := getattr(self, key), float) and not math.isfinite(number):
+                raise ValueError(f"{key}: {number} is no number to reckon with; correct it")
+        if self.scale == 0.0:
+            raise ValueError("scale: 0 would make all values one; correct it")
         if self.files is not None and (self.bands is not None or self.months):
             raise ValueError("files: names each band's own file; leave out bands: and months:")
         if self.bands is not None and self.months:

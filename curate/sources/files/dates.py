@@ -47,12 +47,15 @@ def _from_name(name: str, pattern: str) -> str:
     found = re.search(pattern, name)
     try:
         groups = found.groupdict() if found else {}
+        if len(groups["year"]) != 4:
+            raise ValueError("a year of four digits is needed")
         return datetime.date(
             int(groups["year"]), int(groups["month"]), int(groups["day"])
         ).isoformat()
     except (KeyError, ValueError) as exc:
         raise ConfigError(
-            f"date.name {pattern!r} finds no date in {name!r}; expected groups year, month and day"
+            f"date.name {pattern!r} finds no date in {name!r}; expected groups year (of "
+            "four digits), month and day"
         ) from exc
 
 

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
+from mmearth.catalog.modalities import MODALITIES
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.reading import Reading
+from mmearth.curate.sources.files.units import Conversion
 
 GREATEST_REFLECTANCE = 2.0
 """No digital numbers of a scene stay below this, no reflectance is above."""
@@ -65,6 +67,11 @@ def _of_sentinel2(
             f"{found}, which is reflectance, expected reflectance × 10000; write scale: 10000, or "
             "scale: auto"
         )
+    if _silent(entry) and (share := _share(values, readings)) is not None:
+        return (
+            f"the greatest value of {share} is {GREATEST_REFLECTANCE:g} or less, which is "
+            "reflectance, and of other bands it is not; say what each is with unit:, by band"
+        )
     fractions = bool(np.any(values[known] != np.floor(values[known])))
     if (
         _silent(entry)
@@ -82,6 +89,19 @@ def _of_sentinel2(
             f"half of sentinel2 is above {middle:g}, expected reflectance × 10000, which nothing "
             "on the ground reaches; say what it is with unit: or scale:"
         )
+    return None
+
+
+def _share(values: NDArray[np.float64], readings: Sequence[Reading]) -> str | None:
+    """Return a band of Sentinel-2 that is reflectance, None where there is none."""
+    names = [band.name for band in MODALITIES["sentinel2"].bands]
+    for reading in readings:
+        band = values[names.index(reading.ours)]
+        known = band[~np.isnan(band)]
+        if np.dtype(reading.dtype).kind != "f" or reading.conversion != Conversion():
+            continue
+        if known.size and known.max() <= GREATEST_REFLECTANCE and np.any(known % 1.0 > 0.0):
+            return reading.ours
     return None
 
 

@@ -247,13 +247,15 @@ def _data_bands(dataset: rasterio.DatasetReader) -> list[int]:
 
 
 def _band(dataset: rasterio.DatasetReader, i: int, months: list[Month | None]) -> BandHeader:
-    tags = dataset.tags(i + 1) if dataset.driver in ("netCDF", "GRIB") else {}
+    tags = dataset.tags(i + 1)
+    units = [t for k, t in tags.items() if k.lower() in ("unit", "units")]
+    told = [dataset.units[i] or "", tags.get("GRIB_UNIT", "").strip("[]-"), *units]
     found = [dataset.nodatavals[i]] + [_number(tags, k) for k in ("_FillValue", "missing_value")]
     nodata = tuple(dict.fromkeys(n for n in found if n is not None and not math.isnan(n)))
     return BandHeader(
         number=i + 1,
         description=dataset.descriptions[i] or None,
-        unit=(dataset.units[i] or tags.get("GRIB_UNIT", "").strip("[]-")).strip() or None,
+        unit=next((text.strip() for text in told if text.strip()), None),
         scale=dataset.scales[i],
         offset=dataset.offsets[i],
         nodata=nodata,

@@ -101,7 +101,7 @@ def readings_of(
             scale=found.theirs.scale,
             offset=found.theirs.offset,
             conversion=ways[found.ours][1],
-            baseline=_baseline(name, entry, found.theirs, headers[found.raster], product),
+            baseline=_baseline(name, entry, found, headers, product),
         )
         for found in matches
     )
@@ -148,7 +148,7 @@ def _way(
         raise ConfigError(_wrong(entry, told, ours, of_period))
     if isinstance(entry.scale, float) and entry.scale != 1.0:
         return ours, Conversion()  # scale: and offset: bring it to our unit
-    declared = _declared(name, found.theirs, headers[found.raster])
+    declared = _declared(name, found.theirs, headers[found.raster], ours)
     if declared is None:
         return ours, Conversion()
     way = conversion(declared, ours, of_period)
@@ -166,7 +166,7 @@ def _way(
     return declared, way
 
 
-def _declared(name: str, band: BandHeader, header: Header) -> str | None:
+def _declared(name: str, band: BandHeader, header: Header, ours: str) -> str | None:
     """Return the unit that a file declares of a band, None where it declares none."""
     if name == "sentinel2":
         if band.unit is None and 0.0 < band.scale <= _REFLECTANCE_SCALE:
@@ -180,6 +180,11 @@ def _declared(name: str, band: BandHeader, header: Header) -> str | None:
             )
             if found:
                 return str(found[-1])
+    tag = next((t for k, t in header.tags.items() if k.lower() in ("unit", "units") and t), None)
+    if band.unit is None and tag is not None:
+        # One tag for all bands: it is not of those that cannot be in it.
+        fit = conversion(tag, ours, name == "precipitation") is not None
+        return tag if fit or len(header.bands) == 1 else None
     return band.unit
 
 
@@ -239,12 +244,18 @@ def _nodata(name: str, entry: Rasters, band: BandHeader) -> tuple[float, ...]:
 
 
 def _baseline(
-    name: str, entry: Rasters, band: BandHeader, header: Header, product: str
+    name: str, entry: Rasters, found: Match, headers: Mapping[str, Header], product: str
 ) -> float | None:
-    """Return what the processing baseline adds to digital numbers, None where the date decides."""
-    if name != "sentinel2" or isinstance(entry.offset, float) or band.offset != 0.0:
+    """Return what the processing baseline adds to digital numbers, None where the date decides.
+
+    Where a band's own file tells none, that of another band of the scene does.
+    """
+    if name != "sentinel2" or isinstance(entry.offset, float) or found.theirs.offset != 0.0:
         return 0.0
+    header = headers[found.raster]
     told = offset_told(header.tags, product)
+    for other in headers.values():
+        told = offset_told(other.tags, product) if told is None else told
     if entry.offset == "auto":
         return told
     if told:

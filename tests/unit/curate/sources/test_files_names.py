@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
+from pydantic import ValidationError
 
 from mmearth.catalog.errors import ConfigError, DataError, FormatError
 from mmearth.tests.raster_files import layers, middle, refused, write_netcdf, write_tif
@@ -193,3 +195,41 @@ def test_latitudes_along_the_columns_are_refused(tmp_path: Path) -> None:
 def test_a_rotated_pole_is_not_the_earths(tmp_path: Path) -> None:
     entry = _grid(tmp_path / "a.nc", ("lat", "lon"), "grid") | {"crs": "EPSG:4326"}
     assert "of a rotated pole" in refused(tmp_path, "temperature", FormatError, **entry)
+
+
+@pytest.mark.parametrize("band", [0, 1])  # 0: the tags of the whole file
+@pytest.mark.parametrize("key", ["units", "UNIT"])
+def test_a_unit_among_the_tags_counts(tmp_path: Path, band: int, key: str) -> None:
+    path = write_tif(tmp_path / "a.tif", layers(1000))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(band, **{key: "feet"})
+    assert middle(tmp_path, "aster_gdem", bands={"elevation": 1})[0] == pytest.approx(304.8)
+
+
+def test_one_unit_for_bands_of_two_is_of_those_that_can_have_it(tmp_path: Path) -> None:
+    write_tif(tmp_path / "a.tif", layers(1000, 5), tags={"units": "feet"})
+    assert middle(tmp_path, "aster_gdem") == pytest.approx([304.8, 5])
+
+
+def test_a_scene_has_one_baseline_and_one_kind_of_numbers(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    entry = {"path": "s", "files": {"B2": "B2.tif", "B3": "B3.tif"}, **DAY}
+    write_tif(tmp_path / "s" / "B2.tif", s2(1200, 1), tags={"PROCESSING_BASELINE": "05.00"})
+    write_tif(tmp_path / "s" / "B3.tif", s2(1300, 1))
+    assert middle(tmp_path, "sentinel2", **entry, offset="auto")[1:3] == [200, 300]
+    write_tif(tmp_path / "s" / "B2.tif", layers(0.02))
+    sentence = refused(tmp_path, "sentinel2", DataError, **entry)
+    assert "the greatest value of B2 is 2 or less, which is reflectance" in sentence
+
+
+def test_a_year_of_two_digits_is_refused(tmp_path: Path) -> None:
+    write_tif(tmp_path / "S_200601.tif", s2())
+    pattern = r"S_(?P<year>\d\d)(?P<month>\d\d)(?P<day>\d\d)"
+    entry = {"path": "S_200601.tif", "date": {"name": pattern}}
+    assert "year (of four digits)" in refused(tmp_path, "sentinel2", ConfigError, **entry)
+
+
+@pytest.mark.parametrize("entry", [{"scale": 0}, {"scale": float("inf")}, {"offset": float("nan")}])
+def test_numbers_that_nothing_can_be_reckoned_with(tmp_path: Path, entry: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="correct it"):
+        refused(tmp_path, "aster_gdem", ConfigError, **entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from mmearth.catalog.errors import ConfigError
@@ -43,3 +44,16 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool) and type(value).__name__ not in {"bool", "bool_"}:
         raise ConfigError(f"found {name} {value!r}; expected True or False")
     return bool(value)
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    """Return a name that is known.
+
+    Raises:
+        ConfigError: It is none of them, or no text.
+    """
+    listed = tuple(known)
+    # Its type first: an array is neither equal to a name nor not.
+    if not isinstance(value, str) or value not in listed:
+        raise ConfigError(f"found {name} {value!r}; expected one of {', '.join(listed)}")
+    return value

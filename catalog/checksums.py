@@ -215,7 +215,7 @@ def checksum_of(sums: Path, name: str) -> str | None:
 
     The list may be of millions of lines: it is searched, and no line is parsed.
     """
-    line = f"  {name}\n".encode()
+    line = f"  {name}\n".encode(errors="surrogatepass")
     with sums.open("rb") as stream:
         if not os.fstat(stream.fileno()).st_size:
             return None

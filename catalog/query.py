@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mmearth.catalog.arguments import whole
+from mmearth.catalog.arguments import one_of, whole
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import SPLITS
@@ -61,7 +61,7 @@ class Query:
             ConfigError: A task, split, modality or fraction that does not exist, none or too many
                 of them, a `where` that is not text, or a limit below one.
         """
-        _one_of("task", self.task, tuple(TASKS))
+        one_of("task", self.task, TASKS)
         if _names("split", self.split, SPLITS) != self.split:
             raise ConfigError(f"found splits {self.split}; expected some of {SPLITS} in this order")
         if _names("modality", self.modalities, tuple(MODALITIES)) != self.modalities:
@@ -88,15 +88,11 @@ def _names(what: str, given: str | Iterable[str] | None, known: tuple[str, ...])
     if given is None:
         return known
     if not isinstance(given, Iterable):
-        raise ConfigError(f"found {what} {given!r}; expected a name, several names, or None")
+        argument = "modalities" if what == "modality" else what
+        raise ConfigError(f"found {argument} {given!r}; expected a name, several names, or None")
     names = (given,) if isinstance(given, str) else tuple(given)
     for name in names:
-        _one_of(what, name, known)
+        one_of(what, name, known)
     if not names:
         raise ConfigError(f"found no {what}; expected some of {', '.join(known)}, or None for all")
     return tuple(name for name in known if name in names)
-
-
-def _one_of(what: str, name: object, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise ConfigError(f"found {what} {name!r}; expected one of {', '.join(known)}")

@@ -129,10 +129,13 @@ class Dataset:
         A file is compared once a process, and again after somebody touched it.
 
         Raises:
+            ConfigError: The name is no text.
             FormatError: SHA256SUMS does not name it, or it is not there.
             IntegrityError: It, or SHA256SUMS, was changed after the dataset was sealed.
             MMEarthError: As `Root` and `fetched` say.
         """
+        if not isinstance(name, str):
+            raise ConfigError(f"found name {name!r}; expected a file's, from the dataset's root")
         if name not in self._fetched:
             sums = fetched(self.root, SUMS, self.hash, self.cache)
             digest = checksum_of(sums, name)
@@ -164,7 +167,7 @@ class Dataset:
             )
 
     def _check_task(self, task: str) -> None:
-        if task not in self.tasks:
+        if not isinstance(task, str) or task not in self.tasks:
             raise ConfigError(
                 f"{self.root.url} has no task {task!r}; expected one of {', '.join(self.tasks)}"
             )
@@ -184,7 +187,7 @@ def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> 
         SourceError: A remote place refuses, or did not answer.
     """
     root = open_root(place)
-    if not isinstance(cache, Cache | str | os.PathLike | None):
+    if not isinstance(cache, Cache | str | os.PathLike | None) or cache == "":
         raise ConfigError(f"found cache {cache!r}; expected a directory, a Cache or None")
     if not isinstance(cache, Cache):
         cache = Cache(default_directory() if cache is None else Path(cache))

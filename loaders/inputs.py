@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmearth.catalog.arguments import one_of
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import Band, Modality
@@ -42,7 +43,7 @@ class ModalityInput:
     """Of each band, in the model's numbers, above 0; all 1 for classes and encodings."""
 
     def __post_init__(self) -> None:
-        if self.modality not in MODALITIES:
+        if not isinstance(self.modality, str) or self.modality not in MODALITIES:
             raise ConfigError(
                 f"there is no modality {self.modality!r}; expected one of {', '.join(MODALITIES)}"
             )
@@ -143,8 +144,9 @@ class Normalisation(Mapping[str, ModalityInput]):
             ConfigError: There is no such subset, or it has no sample.
             FormatError: The document is not such statistics.
         """
-        if subset not in SUBSETS:
-            raise ConfigError(f"found subset {subset!r}; expected one of {', '.join(SUBSETS)}")
+        one_of("subset", subset, SUBSETS)
+        if not isinstance(document, Mapping):
+            raise ConfigError(f"found document {document!r}; expected statistics/<task>.json, read")
         try:
             n, of = document[subset]["n_samples"], document[subset]["modalities"]
             inputs = [_of_statistics(name, of.get(name, {})) for name in MODALITIES]
@@ -174,7 +176,7 @@ class Normalisation(Mapping[str, ModalityInput]):
             ConfigError: It contradicts MODALITIES, or lacks something.
         """
         if not isinstance(document, Mapping):
-            raise ConfigError(f"found {document!r}; expected {{modality: {{bands, mean, std, …}}}}")
+            raise ConfigError(f"found document {document!r}; expected {{modality: {{bands, …}}}}")
         return cls.of(_declared(str(name), fields) for name, fields in document.items())
 
     @classmethod

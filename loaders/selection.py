@@ -125,7 +125,7 @@ class Selection:
         """
         flag("checksums", checksums)
         whole("memory_bytes", memory_bytes)
-        if directory is not None and not isinstance(directory, str | os.PathLike):
+        if directory == "" or not isinstance(directory, str | os.PathLike | None):
             raise ConfigError(f"found directory {directory!r}; expected one, or None")
         directory = None if directory is None else Path(directory)
         self.dataset.check_unchanged()
@@ -207,7 +207,7 @@ class Selection:
         return Stream(self._reader(normalise, verify, gap), schedule, epoch, rank, world)
 
     def _reader(self, normalise: Normalisation | str | None, verify: bool, gap: int) -> BatchReader:
-        if normalise == "train":
+        if isinstance(normalise, str) and normalise == "train":
             subset = {100: "train", 50: "train_50", 5: "train_5"}[self.query.fraction]
             statistics = self.dataset.statistics(self.query.task)
             normalise = Normalisation.from_statistics(statistics, subset)

@@ -69,7 +69,7 @@ def check_statement(connection: duckdb.DuckDBPyConnection, sql: str, tables: Set
         ConfigError: It is not SQL, not one query, or reads something besides these tables.
     """
     if not isinstance(sql, str):
-        raise ConfigError(f"found sql {sql!r}; {_EXPECTED}")
+        raise ConfigError(f"found query {sql!r}; {_EXPECTED}")
     found = _EXPLAIN.match(sql)
     asked = sql if found is None else sql[found.end() :]
     if found is not None and re.match(r"\s*(\(|analy[sz]e\b)", asked, re.IGNORECASE):

@@ -122,7 +122,7 @@ def open_root(place: str | Path) -> Root:
         ConfigError: It is neither, or the extra `cloud` is not installed.
     """
     text = os.fspath(place) if isinstance(place, str | os.PathLike) else None
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not text:
         raise ConfigError(f"found place {place!r}; expected a directory or a URL")
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -60,7 +61,8 @@ def query(tables: Tables, sql: str) -> pa.Table:
     """Return the answer to an SQL query on a dataset.
 
     There is a view per task under the task's name, `samples` over all of them, `tiles` and
-    `observations`. Nothing else can be read and nothing can be written.
+    `observations`. Nothing else can be read and nothing can be written. Two columns `tile` of a
+    join are `tile` and `tile_1`.
 
     Args:
         tables: The dataset's.
@@ -109,7 +111,18 @@ def _gathered(connection: duckdb.DuckDBPyConnection, sql: str, most: int) -> pa.
                 f"the answer takes more than {most / 1e9:.1f} GB of memory; ask for fewer rows, "
                 "as with LIMIT, or for sums of them"
             )
-    return pa.Table.from_batches(batches, reader.schema)
+    answer = pa.Table.from_batches(batches, reader.schema)
+    return answer.rename_columns(_distinct(answer.column_names))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return names of which no two are equal: `a, a` become `a, a_1`, as in a table of DuckDB's."""
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}_{i}" for i in itertools.count(1))
+        is_new = name not in found
+        found.append(name if is_new else next(one for one in others if one not in {*names, *found}))
+    return found
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -139,3 +141,15 @@ cli.main()
     assert done.returncode == 128 + wanted
     assert done.stderr.strip().endswith("what was done is kept")
     assert "Traceback" not in done.stderr
+
+
+def test_columns_of_one_name_are_all_there(
+    small_dataset: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    text = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a FROM tiles LIMIT 1"
+    expected = {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}
+    assert mmearth.open(small_dataset).sql(text).to_pylist() == [expected]
+    code, out, _ = run_cli("loaders", "query", str(small_dataset), text, "--json")
+    assert (code, json.loads(out)) == (0, [expected])
+    code, out, _ = run_cli("loaders", "query", str(small_dataset), "FROM tiles, observations")
+    assert code == 0 and "tile_1" in out.splitlines()[0]

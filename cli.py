@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -88,7 +89,12 @@ def root(verbose: int, quiet: bool, log_file: str | None) -> None:
     others = logging.ERROR if quiet or not verbose else logging.WARNING
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_file is not None:
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        try:
+            handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            raise StorageError(
+                f"--log-file {log_file} cannot be written ({exc}); name a file in a folder of yours"
+            ) from exc
     logging.basicConfig(
         level=others, handlers=handlers, format="%(levelname)s %(name)s: %(message)s"
     )
@@ -107,6 +113,7 @@ def main() -> None:
 def run() -> int:
     """Carry out the command line; return its exit code instead of exiting."""
     try:
+        _check_working_directory()
         code = _call()
         sys.stdout.flush()
         return code
@@ -123,6 +130,18 @@ def run() -> int:
         return _unread()
     except Exception as exc:  # noqa: BLE001 - the only one: a bug of ours must not look like the user's
         return _explain(exc)
+
+
+def _check_working_directory() -> None:
+    """Refuse to begin in a directory that was deleted: every other name would seem to be wrong.
+
+    Raises:
+        StorageError: It has gone.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as exc:
+        raise StorageError("the working directory was deleted; go to another with `cd`") from exc
 
 
 def _call() -> int:

@@ -27,6 +27,7 @@ _KINDS = {
 }
 SMALL_FILE = 64 << 20
 """Bytes of the largest file that is read as a whole, such as a JSON document; ours are smaller."""
+_MOST_HOLES = 1 << 30  # bytes of a file that may never have been written; zeros of ours are fewer
 _SYNCING = 8  # threads: a journalling file system commits what they wait for together
 
 
@@ -156,6 +157,27 @@ def read_regular(path: Path, root: Path | None = None, most: int = SMALL_FILE) -
         return stream.readall()
 
 
+def _holes(file: int, size: int) -> int:
+    """Return the bytes of an open file that take no room on the disk and read as zeros.
+
+    It stops when they are too many; a file system that does not tell has none.
+    """
+    found = at = 0
+    try:
+        while at < size and found <= _MOST_HOLES:
+            begin = os.lseek(file, at, os.SEEK_HOLE)
+            try:
+                at = os.lseek(file, begin, os.SEEK_DATA)
+            except OSError:  # no data behind it
+                at = size
+            found += max(at - begin, 0)
+    except OSError:
+        return 0
+    finally:
+        os.lseek(file, 0, os.SEEK_SET)
+    return found
+
+
 def _not_regular(path: Path, status: os.stat_result) -> FormatError:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
     return FormatError(
@@ -237,10 +259,17 @@ def sha256_file(path: Path, root: Path | None = None) -> str:
 
     Raises:
         FileNotFoundError, NotADirectoryError, FormatError, StorageError: As `check_regular` says.
+        FormatError: More than a gigabyte of it was never written: to read zeros would take hours.
     """
     with open_regular(path, root) as stream:
-        if os.fstat(stream.fileno()).st_size <= _SMALL:
+        size = os.fstat(stream.fileno()).st_size
+        if size <= _SMALL:
             return hashlib.sha256(stream.read()).hexdigest()
+        if size > _MOST_HOLES and _holes(stream.fileno(), size) > _MOST_HOLES:
+            raise FormatError(
+                f"{path} claims {size} bytes of which most were never written; expected a whole "
+                "file: fetch it again, or run the build again"
+            )
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -88,8 +88,10 @@ def _names(what: str, given: str | Iterable[str] | None, known: tuple[str, ...])
     if given is None:
         return known
     if not isinstance(given, Iterable):
-        argument = "modalities" if what == "modality" else what
-        raise ConfigError(f"found {argument} {given!r}; expected a name, several names, or None")
+        raise ConfigError(
+            f"found {'modalities' if what == 'modality' else what} {given!r}; "
+            "expected a name, several names, or None"
+        )
     names = (given,) if isinstance(given, str) else tuple(given)
     for name in names:
         one_of(what, name, known)

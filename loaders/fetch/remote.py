@@ -63,9 +63,15 @@ class RemoteRoot:
             patience: How long it may take to answer.
 
         Raises:
-            ConfigError: It carries a secret or names no host, or obstore is not installed.
+            ConfigError: It is no URL, carries a secret or names no host; obstore is not installed.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # which is read when it is asked for
+        except ValueError as exc:
+            raise ConfigError(
+                f"{url} is no URL ({exc}); expected one with a host and a path"
+            ) from exc
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError(
                 f"a URL with a password, `?` or `#` on {parts.hostname} was given; expected a "

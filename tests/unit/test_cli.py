@@ -209,3 +209,22 @@ def test_errors_survive_pickling_and_stand_in_the_drawing(cls: type[errors.MMEar
     assert str(copy) == str(error)
     assert cls.__name__ in (errors.__doc__ or "")
     assert cls.exit_code in {1, 2, 3, 4, 5, 6}
+
+
+def test_a_log_file_that_cannot_be(tmp_path: Path, run_cli: Run) -> None:
+    (tmp_path / "file").write_text("")
+    for name in (tmp_path / "file/x", tmp_path / "no/x", "/proc/self/mem"):
+        code, _, err = run_cli("--log-file", name, "catalog", "tasks")
+        assert code in {2, 3} and "log-file" in err and "internal error" not in err, err
+
+
+def test_a_working_directory_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Run
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert run_cli("catalog", "tasks")[0::2] == (
+        3,
+        "mmearth: the working directory was deleted; go to another with `cd`\n",
+    )

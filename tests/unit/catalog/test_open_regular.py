@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import socket
@@ -108,3 +109,13 @@ def test_a_name_cannot_command_the_terminal() -> None:
     again = pickle.loads(pickle.dumps(found))
     assert (type(again), str(again)) == (FormatError, str(found))
     assert str(MMEarthError()) == ""
+
+
+def test_a_file_that_was_never_written(tmp_path: Path) -> None:
+    huge, small = tmp_path / "huge", tmp_path / "small"
+    for path, size in ((huge, 200 << 30), (small, 2 << 20)):
+        path.write_bytes(b"begins well")
+        os.truncate(path, size)
+    with pytest.raises(FormatError, match="of which most were never written"):
+        sha256_file(huge)
+    assert sha256_file(small) == hashlib.sha256(b"begins well".ljust(2 << 20, b"\0")).hexdigest()

@@ -191,3 +191,9 @@ def test_a_fork_says_so_and_does_not_hang(server: RangeServer) -> None:
     process.kill()
     assert not alive
     assert "`spawn` or `forkserver`" in answer.get()
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "https://h:port/x", "http://h:99999/x"])
+def test_what_only_looks_like_a_url(url: str) -> None:
+    with pytest.raises(ConfigError, match="is no URL"):
+        open_root(url)

@@ -64,9 +64,12 @@ def calibrate(source: EarthEngine, visits: Sequence[Visit], ahead: int) -> Calib
     if unasked is not None and not any(profiles.values()):
         raise unasked
     seconds = time.perf_counter() - begin
-    prices = {
-        kind: Price(len(ids), source.service.eecu_s(ids)) for kind, ids in profiles.items() if ids
-    }
+    prices: dict[str, Price] = {}
+    for kind, ids in profiles.items():
+        eecu_s = source.service.eecu_s(ids)
+        if eecu_s is None:  # the sum of the others would be too low
+            return Calibration(len(visits), nbytes, seconds, {})
+        prices[kind] = Price(len(ids), eecu_s)
     return Calibration(len(visits), nbytes, seconds, prices)
 
 

@@ -47,8 +47,9 @@ _OK = 200
 _NOT_COMPUTED = frozenset({401, 403, 404, 429, 502, 503})
 """Statuses of who never came as far as a computation."""
 _PRICES = "prices"
-_COST = re.compile(r"^\s*(\d+(?:\.\d+)?)\s", re.MULTILINE)
-"""A profile is a table whose first column is the cost of each step in EECU-seconds."""
+_COST = re.compile(r"^\s*(\d[\d,]*(?:\.\d+)?)(k?)\s", re.MULTILINE)
+"""A profile is a table whose first column is the cost of each step in EECU-seconds, `-` where it is
+none: " 0.072  47k  44  (plumbing)". Whether large costs are shortened as sizes are is not known."""
 _PROFILE_ASKED = "X-Earth-Engine-Computation-Profiling"
 _PROFILE = "x-earth-engine-computation-profile"
 _QUOTA, _RESTRICTED = "x-earth-engine-quota-status", "parallelism_restricted=true"
@@ -117,8 +118,8 @@ class Service:
         ask = partial(self._json, self.sign_in(), VALUE, body)
         return self._send(kind, lambda sent: ask(sent)["result"], can_be_split)
 
-    def eecu_s(self, profiles: Sequence[str]) -> float:
-        """Return how many EECU-seconds some requests cost.
+    def eecu_s(self, profiles: Sequence[str]) -> float | None:
+        """Return how many EECU-seconds some requests cost; None where the service does not say.
 
         Args:
             profiles: Ids of their profiles.
@@ -133,7 +134,11 @@ class Service:
             return ee.ApiFunction.lookup("Profile.getProfiles").call(ids=list(profiles))
 
         text = str(self.value(self.made(table), kind=_PRICES))
-        return sum(float(cost) for cost in _COST.findall(text))
+        costs = [
+            float(number.replace(",", "")) * (1000.0 if thousands else 1.0)
+            for number, thousands in _COST.findall(text)
+        ]
+        return sum(costs) if costs else None
 
     def pixels(self, image: Asked, tile: Tile) -> NDArray[np.void]:
         """Return an image on a tile's grid, (row, col), a named field a band.
@@ -271,9 +276,12 @@ class Service:
         if not due:
             return
         try:
-            self.limit.charge(kind, len(due), self.eecu_s(due))
-        except MMEarthError as exc:  # they keep the price of the others
+            eecu_s = self.eecu_s(due)
+        except MMEarthError as exc:
             _log.info("the price of %d requests is not known: %s", len(due), exc)
+            return
+        if eecu_s is not None:  # else they keep the price of the others
+            self.limit.charge(kind, len(due), eecu_s)
 
     def _look(self) -> None:
         """Ask a small question, and tell all whether it was answered, whatever the answer."""

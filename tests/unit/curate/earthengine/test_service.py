@@ -288,7 +288,23 @@ def test_a_refused_question_about_prices_takes_back_no_other(server: Server) -> 
     server.faults = Faults(("429",), share=1.0, times=1)
     assert _three(service) == 3
     assert server.counters.total == 4  # each of the two is refused once
-    assert meter.spent_s == 0.0  # as its profile says: the table of the loopback is empty
+    assert meter.spent_s == 1.0  # the table of the loopback is empty: no price is not no cost
+
+
+def test_a_profile_is_read_as_the_service_writes_it(server: Server) -> None:
+    class Priced(Told):
+        def value(self, graph: Any) -> Any:
+            return (
+                " EECU·s PeakMem Count  Description\n  0.072     47k    44  (plumbing)\n"
+                "  1.500    124k    14  Algorithm Image.reduceRegion\n"
+                "   -        59k    12  Loading assets: COPERNICUS/S2_SR_HARMONIZED\n"
+                "  1.25k    2.1M     1  Algorithm Collection.map\n"
+            )
+
+    server.evaluate = Priced()
+    assert _service(server).eecu_s(["one"]) == pytest.approx(1251.572)
+    server.evaluate = Told()
+    assert _service(server).eecu_s(["one"]) is None
 
 
 @pytest.mark.parametrize(("kind", "spent"), [("timed-out", 1.0), ("forbidden", 0.0)])

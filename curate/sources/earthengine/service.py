@@ -31,6 +31,7 @@ from mmearth.curate.sources.earthengine.session import Session, connect, knock
 from mmearth.curate.sources.earthengine.translate import (
     CLIENT_ERRORS,
     AggregationsError,
+    is_too_much,
     is_unreachable,
     pause_s,
     refusal,
@@ -236,7 +237,7 @@ class Service:
         error = refusal(status, message)
         if is_unreachable(None, status):
             self.limit.lost(str(error))
-        if isinstance(error, UnavailableError):
+        if isinstance(error, UnavailableError) and is_too_much(status, message):
             longest_s = self.access.longest_pause_s
             self.limit.slow_down(pause_s(message, head.get("retry-after"), longest_s))
         raise error

@@ -91,6 +91,16 @@ def refusal(status: int, message: str) -> MMEarthError:
     return _deterministic(status, text, message)
 
 
+def is_too_much(status: int, message: str) -> bool:
+    """Return whether a refusal that passes asks for fewer requests; an internal error does not.
+
+    Args:
+        status: Of HTTP.
+        message: What the service says.
+    """
+    return status == 503 or _is_limit(status, message.lower())
+
+
 def pause_s(message: str, retry_after: str | None, longest_s: float) -> float | None:
     """Return how long nobody should ask after a refusal that passes; None where it does not say.
 

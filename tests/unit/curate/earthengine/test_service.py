@@ -116,6 +116,20 @@ def test_a_silent_service_is_not_waited_for(server: Server) -> None:
     assert server.counters.total == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "allowed"), [("500", 4), ("499", 4), ("503", 2), ("429", 2), ("403-rate", 2)]
+)
+def test_an_internal_error_slows_nobody_down(server: Server, kind: str, allowed: int) -> None:
+    """A tile that the service cannot do would leave one request in flight of forty."""
+    limit = LocalLimit(4, 1000.0)
+    service = Service(Access("demo", server.url, tries=1), limit)
+    service.sign_in()
+    server.faults = Faults((kind,), share=1.0, times=1)
+    with pytest.raises(UnavailableError):
+        _three(service)
+    assert limit.allowed == allowed
+
+
 def test_retry_after_is_obeyed(server: Server) -> None:
     service = _service(server)
     service.sign_in()

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ _KEEP_ALIVE = keep_alive(idle_s=30, interval_s=10, count=3)
 """A network that went away is noticed in a minute: the service is silent for up to five."""
 _CHUNK_BYTES = 1 << 20
 _ONE = '{"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}'
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that name certificates, as requests reads them."""
 _lock = threading.Lock()
 _open: list[Session] = []
 
@@ -56,7 +59,7 @@ class Transport:
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         # What requests would look up in the environment for every request anew.
-        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._session.verify = _certificates()
         self._session.trust_env = False
         self._timeout_s = access.timeout_s
 
@@ -89,6 +92,14 @@ class Transport:
         if host not in self._proxies:
             self._proxies[host] = requests.utils.get_environ_proxies(uri)
         return self._proxies[host]
+
+
+def _certificates() -> str | bool:
+    """Return where the certificates are that are believed; True for those of requests."""
+    name = next((name for name in _CERTIFICATES if os.environ.get(name)), None)
+    if name is not None and not Path(os.environ[name]).exists():
+        raise RefusedError(f"{name}={os.environ[name]} is not there; name a file of certificates")
+    return True if name is None else os.environ[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,11 @@ class AggregationsError(UnavailableError):
 
 def translate(error: Exception) -> MMEarthError:
     """Return our error for one of CLIENT_ERRORS."""
+    if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
+        return RefusedError(
+            f"nothing can be sent to Earth Engine ({_short(str(error))}); mend "
+            "EARTHENGINE_PROJECT, MMEARTH_EE_URL or HTTPS_PROXY"
+        )
     if isinstance(error, google.auth.exceptions.TransportError | requests.RequestException):
         return UnavailableError(f"the connection to Earth Engine failed ({_short(str(error))})")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):

@@ -130,6 +130,29 @@ def test_a_proxy_that_asks_who_it_is_is_for_a_person(monkeypatch: pytest.MonkeyP
         thread.join()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/no/such.pem", "REQUESTS_CA_BUNDLE=/no/such.pem is not there"),
+        ("https_proxy", "http://:8080", "mend EARTHENGINE_PROJECT, MMEARTH_EE_URL or HTTPS_PROXY"),
+        ("MMEARTH_EE_URL", "service.invalid", "mend EARTHENGINE_PROJECT, MMEARTH_EE_URL or"),
+        ("MMEARTH_EE_URL", "ftp://service.invalid", "mend EARTHENGINE_PROJECT, MMEARTH_EE_URL or"),
+    ],
+)
+def test_what_can_never_be_sent_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    for variable in ("MMEARTH_EE_URL", "https_proxy"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("MMEARTH_EE_URL", "https://service.invalid")
+    monkeypatch.setenv("EARTHENGINE_PROJECT", "demo")
+    monkeypatch.setenv(sign_in.TOKEN, TOKEN)
+    monkeypatch.setenv(name, value)
+    limit = LocalLimit(4, 1000.0, patience=Patience(0.02, 0.1, 0.2))
+    with pytest.raises(RefusedError, match=sentence):
+        Service(access_of_environment(), limit).sign_in()
+
+
 def test_what_a_network_wants_of_a_person() -> None:
     """The words of OpenSSL, as requests passes them on."""
     error = (

@@ -61,7 +61,8 @@ def product_codes(modality: str, product: str) -> dict[int, int | None] | None:
     """
     family, codes = _PRODUCT_CODES.get(modality, ("", {}))
     plain = "".join(letter for letter in product.lower() if letter.isalpha())
-    return codes if family and family in plain else None
+    # Esri's map, io-lulc, goes by the name of World Cover too.
+    return codes if family and family in plain and "esri" not in plain else None
 
 
 # RESOLVE's COLOR_BIO, in the order of BIOMES.

@@ -13,6 +13,9 @@ from pyproj import CRS, Transformer
 
 _LONGEST_M, _LONGEST_DEG = 10_000.0, 10.0
 """Of an edge in another CRS: what is straight there is bent in longitude and latitude."""
+_INWARDS = (1e-9, 1e-6)
+"""Of a vertex's coordinates: what lies on a map's rim, as 180° of Mollweide's, is beyond it by an
+error of rounding, and is taken 20 m inside at most."""
 _TURN = 360.0 - 1e-6  # degrees: an edge all round the globe, of a box from 180° W to 180° E
 _POLYGON = 3  # GEOS type id
 _WGS84 = CRS(4326)
@@ -147,9 +150,16 @@ def _transformed(polygons: Shapes, crs: CRS) -> Shapes:
     unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
     close = shapely.segmentize(polygons, longest / unit)
     transform = Transformer.from_crs(crs, _WGS84, always_xy=True).transform
-    return np.asarray(
-        shapely.transform(close, lambda xy: np.stack(transform(xy[:, 0], xy[:, 1]), axis=1))
-    )
+
+    def lonlat(xy: Double) -> Double:
+        found = np.stack(transform(xy[:, 0], xy[:, 1]), axis=1)
+        for inwards in _INWARDS:
+            beyond = ~np.isfinite(found).all(axis=1)
+            again = transform(*(xy[beyond] * (1.0 - inwards)).T)
+            found[beyond] = np.stack(again, axis=1)
+        return found
+
+    return np.asarray(shapely.transform(close, lonlat))
 
 
 def _jumps(polygons: Shapes) -> NDArray[np.bool_]:

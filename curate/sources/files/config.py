@@ -102,6 +102,9 @@ class Rasters(_Strict):
         for key in ("scale", "offset"):
             if isinstance(number := getattr(self, key), float) and not math.isfinite(number):
                 raise ValueError(f"{key}: {number} is no number to reckon with; correct it")
+        for key in ("files", "bands"):
+            if getattr(self, key) == {}:
+                raise ValueError(f"{key}: names no band; name one, or leave it out")
         if self.scale == 0.0:
             raise ValueError("scale: 0 would make all values one; correct it")
         if self.files is not None and (self.bands is not None or self.months):

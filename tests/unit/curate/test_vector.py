@@ -207,6 +207,16 @@ def test_a_polygon_of_a_map_holds_the_same_places(crs: int, box: tuple[float, ..
     np.testing.assert_array_equal(shapely.contains_xy(area, lon, lat), expected)
 
 
+@pytest.mark.parametrize("crs", ["ESRI:54009", "ESRI:54030"])
+@pytest.mark.parametrize("west", [-180, 150])
+def test_what_reaches_to_the_rim_of_a_map_is_kept(crs: str, west: float) -> None:
+    box = shapely.segmentize(shapely.box(west, 50, west + 30, 70), 1.0)
+    to_map = Transformer.from_crs(4326, crs, always_xy=True).transform
+    on_map = shapely.transform(box, lambda xy: np.stack(to_map(*xy.T), axis=1))
+    found = _area(on_map, crs=crs)
+    assert shapely.symmetric_difference(found, box).area < 0.01 * box.area
+
+
 def test_the_whole_world_of_a_map_is_the_whole_world() -> None:
     edge = 20037508.342789244
     area = _area(shapely.box(-edge, -edge, edge, edge), crs=3857)

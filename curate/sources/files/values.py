@@ -108,7 +108,7 @@ def to_stored(
     """
     if clamp:
         values = np.where(values == nodata, np.nan, values)
-    for values_of_band, band in zip(values, bands, strict=True):
+    for i, (values_of_band, band) in enumerate(zip(values, bands, strict=True)):
         low, high = band.valid
         found = values_of_band[~np.isnan(values_of_band)]
         # Half a step of an integer type rounds back into the range.
@@ -121,7 +121,7 @@ def to_stored(
                 f"expected {low:g} to {high:g}; check unit:, scale:, offset: and nodata:"
             )
         if clamp:
-            np.clip(values_of_band, low, high, out=values_of_band)
+            values[i] = np.clip(values_of_band, low, high)
     empty = np.isnan(values)
     if np.dtype(dtype).kind in "iu":
         values = np.floor(np.where(empty, 0.0, values) + 0.5)

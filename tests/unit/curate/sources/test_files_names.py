@@ -233,3 +233,9 @@ def test_a_year_of_two_digits_is_refused(tmp_path: Path) -> None:
 def test_numbers_that_nothing_can_be_reckoned_with(tmp_path: Path, entry: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"correct it|names no band"):
         refused(tmp_path, "aster_gdem", ConfigError, **entry)
+
+
+def test_values_of_a_tile_are_clamped(tmp_path: Path) -> None:
+    write_tif(tmp_path / "a.tif", layers(-1e-9, 0.1, 1))
+    found = middle(tmp_path, "precipitation", **OTHER, clamp=True)
+    assert found == pytest.approx([0, 0.1, 1])

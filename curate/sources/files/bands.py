@@ -53,6 +53,11 @@ _STATISTICS = (("max", r"max(?:imum)?"), ("min", r"min(?:imum)?"), ("mean", r"me
 _GENERIC = r"(?:band|layer|lyr|raster)[ :]*(\d+)"
 """What programs call the band of a number, for want of a name."""
 _NEAR_NM = 15.0
+_OTHERS = re.compile(
+    r"landsat|l30|\bl[ctme]0?[4-9]|modis|\bm[oy]d09|\bmcd43|viirs|vnp09|planet|psscene|\bspot",
+    re.IGNORECASE,
+)
+"""Products whose bands have numbers of their own."""
 _L1C = {"B8A": 9, "B9": 10, "B11": 12, "B12": 13}
 """Positions in a Level-1C file of thirteen bands, after B1 to B8."""
 
@@ -105,7 +110,7 @@ def match(
             f"{', '.join(names)}; " + _advice(name)
         )
     if name == "sentinel2":
-        _refuse_landsat(entry, header)
+        _refuse_other_sensor(entry, header)
     return _described(name, names, header) or _counted(name, names, header)
 
 
@@ -154,15 +159,15 @@ def _radar(plain: str) -> str | None:
     return None
 
 
-def _refuse_landsat(entry: Rasters, header: Header) -> None:
-    """Refuse Landsat's band codes, which are other bands than Sentinel-2's of the same number."""
+def _refuse_other_sensor(entry: Rasters, header: Header) -> None:
+    """Refuse another sensor's codes, which are other bands than Sentinel-2's of the number."""
     texts = [band.description or "" for band in header.bands]
     coded = any(re.search(r"(?<![a-z])b(?:and[ _]?)?\d", text.lower()) for text in texts)
-    named = any(re.search(r"\b[sl][rt]_b\d", text.lower()) for text in texts)
-    if named or (coded and re.search(r"landsat|l30|\bl[ctme]0?[4-9]", entry.product.lower())):
+    named = any(re.search(r"\b([sl][rt]|sur_refl)_b\d", text.lower()) for text in texts)
+    if named or (coded and _OTHERS.search(entry.product)):
         raise ConfigError(
-            f"{header.path} describes its bands as {', '.join(texts[:14])}, which are Landsat's "
-            "numbers; say which is which with bands:, such as {B2: 2, B3: 3, B4: 4, B8A: 5}"
+            f"{header.path} describes its bands as {', '.join(texts[:14])}, which are another "
+            "sensor's numbers; say which is which with bands:, such as {B2: 2, B3: 3, B4: 4, B8A: 5}"
         )
 
 

@@ -76,12 +76,20 @@ def test_b1_to_b4_may_be_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("product", "name"), [("LANDSAT/LC09/C02/T1_L2", "SR_B{}"), ("HLSL30 v2.0", "B0{}")]
+    ("product", "name"),
+    [
+        ("LANDSAT/LC09/C02/T1_L2", "SR_B{}"),
+        ("HLSL30 v2.0", "B0{}"),
+        ("MODIS/061/MOD09A1", "sur_refl_b0{}"),
+        ("PlanetScope", "band {} surface"),
+    ],
 )
-def test_landsats_numbers_are_not_sentinel2s(tmp_path: Path, product: str, name: str) -> None:
+def test_another_sensors_numbers_are_not_sentinel2s(
+    tmp_path: Path, product: str, name: str
+) -> None:
     write_tif(tmp_path / "a.tif", s2(n=7), descriptions=[name.format(i) for i in range(1, 8)])
     entry = {"product": product, "stand_in": "a test", **DAY}
-    assert "are Landsat's numbers" in refused(tmp_path, "sentinel2", ConfigError, **entry)
+    assert "are another sensor's numbers" in refused(tmp_path, "sentinel2", ConfigError, **entry)
     assert middle(tmp_path, "sentinel2", **entry, bands={"B8A": 5})[8] == 1504
 
 

@@ -166,8 +166,8 @@ def _refuse_other_sensor(entry: Rasters, header: Header) -> None:
     named = any(re.search(r"\b([sl][rt]|sur_refl)_b\d", text.lower()) for text in texts)
     if named or (coded and _OTHERS.search(entry.product)):
         raise ConfigError(
-            f"{header.path} describes its bands as {', '.join(texts[:14])}, which are another "
-            "sensor's numbers; say which is which with bands:, such as {B2: 2, B3: 3, B4: 4, B8A: 5}"
+            f"{header.path} describes its bands as {', '.join(texts[:14])}, which are "
+            "another sensor's numbers; say which is which with bands:, as {B4: 4, B8A: 5}"
         )
 
 

@@ -16,6 +16,7 @@ from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.modality import Band, Modality
 from mmearth.catalog.statistics import SUBSETS
 
+_LEAST_STD, _MOST_STD = 1e-30, 1e30  # by which a float32 can be divided and stay a number
 _FIELDS = ("bands", "unit", "scale", "mean", "std")
 
 
@@ -88,9 +89,10 @@ class ModalityInput:
                 f"stored values or 1 for values in {band.unit!r}: convert its mean and std to one"
             )
         mean, std = self.mean[i], self.std[i]
-        if not (math.isfinite(mean) and math.isfinite(std) and std > 0.0):
+        if not (math.isfinite(mean) and _LEAST_STD <= std <= _MOST_STD):
             raise ConfigError(
-                f"{where}: found mean {mean:g} and std {std:g}; expected finite ones, std above 0"
+                f"{where}: found mean {mean:g} and std {std:g}; expected finite ones, std above 0, "
+                f"{_LEAST_STD:g} to {_MOST_STD:g}"
             )
         if kind != "continuous" and (mean, std) != (0.0, 1.0):
             raise ConfigError(
@@ -225,7 +227,7 @@ def _of_statistics(name: str, of_bands: Mapping[str, Any]) -> ModalityInput:
     mean, std = [0.0] * len(bands), [1.0] * len(bands)
     if modality.kind == "continuous":
         for i, band in enumerate(bands):
-            found = of_bands.get(band.name, {"mean": None, "std": None})
+            found = of_bands[band.name] if of_bands else {}
             mean[i], std[i] = _moments(f"{name} {band.name}", found)
     names, units = tuple(band.name for band in bands), tuple(band.unit for band in bands)
     return ModalityInput(name, names, units, bands[0].scale, tuple(mean), tuple(std))
@@ -247,7 +249,7 @@ def _moments(where: str, found: Mapping[str, Any]) -> tuple[float, float]:
 
 def _agree(values: list[Any]) -> bool:
     """Say whether mean, deviation and, unless they are NaN, least and greatest can go together."""
-    if not all(isinstance(value, int | float) for value in values):
+    if not all(isinstance(value, int | float) and value is not True for value in values):
         return False
     mean, std, low, high = values
     if not (math.isfinite(mean) and math.isfinite(std) and std >= 0.0):

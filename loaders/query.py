@@ -98,6 +98,10 @@ def interruptible(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answe
                 with suppress(KeyboardInterrupt, SystemExit):  # another one changes nothing
                     wait([asked], 0.5)
             raise
+        finally:
+            # It holds its error, whose traceback holds this frame: DuckDB would live on, and its
+            # threads with it, into a fork that has none.
+            del asked
 
 
 def _gathered(connection: duckdb.DuckDBPyConnection, sql: str, most: int) -> pa.Table:

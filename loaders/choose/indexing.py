@@ -312,7 +312,10 @@ def _known_part(name: str, column: str, n_bands: int) -> _Part:
         sql[each] = f"CASE WHEN {share} NOT IN (0, 1) THEN {source}.band_valid_fraction END"
 
     def known(batch: pa.RecordBatch) -> Array:
-        found = np.tile(_code(numbers(batch[here]))[:, np.newaxis], n_bands)
+        of_all = numbers(batch[here], np.nan)
+        is_right = ~there(batch[at]) | ((of_all >= 0) & (of_all <= 1))
+        check_all(is_right, of_all, f"valid_fraction of {name}", "0 to 1")
+        found = np.tile(_code(of_all)[:, np.newaxis], n_bands)
         if n_bands > 1:
             mixed = found[:, 0] < 0
             found[mixed] = _code(lists(name, batch[each], mixed, n_bands, 0.0)[mixed])

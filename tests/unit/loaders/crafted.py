@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,10 @@ STRUCTURE: dict[str, Change] = {
     "digest not hexadecimal": put("sentinel2.sha256", "z" * 64),
     "digest of another": put("sentinel2.sha256", "0" * 64),
     "absent and yet there": put("sentinel2.present", False),
+    "valid_fraction below 0": put("sentinel2.valid_fraction", -0.1),
+    "valid_fraction above 1": put("sentinel2.valid_fraction", 1.1),
+    "valid_fraction null": put("sentinel2.valid_fraction", None),
+    "valid_fraction NaN": put("sentinel2.valid_fraction", math.nan),
     "band_valid_fraction short": rows(
         lambda found: found[1][_S2].update(valid_fraction=0.5, band_valid_fraction=[1.0])
     ),

@@ -175,6 +175,8 @@ def test_statistics_that_are_none_are_refused() -> None:
         {"mean": 5.0, "std": -1.0},
         {"mean": math.nan, "std": 1.0},
         {"mean": 5.0, "std": math.inf},
+        {"mean": 5.0, "std": 1e-300},
+        {"mean": 5.0, "std": True},
         {"mean": 1e30, "std": 1.0},
         {"mean": [], "std": 1.0},
         [],
@@ -183,4 +185,11 @@ def test_statistics_that_are_none_are_refused() -> None:
 )
 def test_statistics_that_contradict_themselves_are_refused(slope: Any) -> None:
     with pytest.raises(FormatError, match="statistics of train are not as expected"):
-        Normalisation.from_statistics(statistics(slope=slope), "train")
+        Normalisation.from_statistics(statistics(elevation={}, slope=slope), "train")
+
+
+def test_statistics_that_lack_a_band_are_refused() -> None:
+    good = {"mean": 5.0, "std": 1.0}
+    Normalisation.from_statistics(statistics(elevation=good, slope=good), "train")
+    with pytest.raises(FormatError, match="KeyError: 'elevation'"):
+        Normalisation.from_statistics(statistics(slope=good), "train")

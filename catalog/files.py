@@ -47,8 +47,10 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        StorageError: The disk is full or the directory cannot be written.
+        StorageError: The disk is full, the directory cannot be written, or the path names no file.
     """
+    if not path.name:
+        raise StorageError(f"'{path}' is a directory; name a file in it to write")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with storage_errors(f"write {path}"):
@@ -155,6 +157,20 @@ def read_regular(path: Path, root: Path | None = None, most: int = SMALL_FILE) -
                 "it again"
             )
         return stream.readall()
+
+
+def check_written(stream: io.FileIO, path: Path) -> None:
+    """Refuse an open file of which more than a gigabyte was never written: zeros, for hours.
+
+    Raises:
+        FormatError: It is one.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    if size > _MOST_HOLES and _holes(stream.fileno(), size) > _MOST_HOLES:
+        raise FormatError(
+            f"{path} claims {size} bytes of which most were never written; expected a whole "
+            "file: fetch it again, or run the build again"
+        )
 
 
 def _holes(file: int, size: int) -> int:
@@ -265,11 +281,7 @@ def sha256_file(path: Path, root: Path | None = None) -> str:
         size = os.fstat(stream.fileno()).st_size
         if size <= _SMALL:
             return hashlib.sha256(stream.read()).hexdigest()
-        if size > _MOST_HOLES and _holes(stream.fileno(), size) > _MOST_HOLES:
-            raise FormatError(
-                f"{path} claims {size} bytes of which most were never written; expected a whole "
-                "file: fetch it again, or run the build again"
-            )
+        check_written(stream, path)
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.files import open_regular, sha256_bytes
+from mmearth.catalog.files import check_written, open_regular, sha256_bytes
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.statistics import TaskStatistics
@@ -91,6 +91,7 @@ def _read(
     seen: set[str] = set()
     current: _Open | None = None
     with open_regular(root / name, root) as stream:
+        check_written(stream, root / name)
         for member in _members(stream, digest, report):
             key, _, suffix = member.name.partition(".")
             row = by_key.get(key)

@@ -13,7 +13,13 @@ import pytest
 
 from mmearth.catalog.documents import parse_json, read_json
 from mmearth.catalog.errors import FormatError, MMEarthError, StorageError
-from mmearth.catalog.files import check_regular, open_regular, read_regular, sha256_file
+from mmearth.catalog.files import (
+    check_regular,
+    open_regular,
+    read_regular,
+    sha256_file,
+    write_atomic,
+)
 
 
 def _socket(path: Path) -> None:
@@ -119,3 +125,8 @@ def test_a_file_that_was_never_written(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="of which most were never written"):
         sha256_file(huge)
     assert sha256_file(small) == hashlib.sha256(b"begins well".ljust(2 << 20, b"\0")).hexdigest()
+
+
+def test_no_name_is_no_file_to_write() -> None:
+    with pytest.raises(StorageError, match="name a file"):
+        write_atomic(Path(), b"")

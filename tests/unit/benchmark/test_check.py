@@ -149,7 +149,8 @@ def test_the_command_tells_what_is_kept_and_what_is_not(tmp_path: Path) -> None:
         ("1 / 0", "cannot be imported (division by zero)"),
         ("class Other: pass", "cannot be imported"),
         ("class Mine: pass", "is no mmearth.benchmark.encoder.Encoder"),
-        ("class Mine:\n def __init__(self, a, b): pass", "cannot be made (TypeError"),
+        ("class Mine:\n def __init__(self, a, b): pass", "derive it from that"),
+        ("def Mine(a, b): pass", "cannot be made (TypeError"),
     ],
 )
 def test_a_file_that_is_no_encoder_is_one_sentence(

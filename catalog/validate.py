@@ -225,7 +225,10 @@ def _most_specific(errors: list[ValidationError]) -> ValidationError:
 
 def _read_schema(path: Path) -> dict[str, Any]:
     try:
-        return _read_object(path)
+        found = _read_object(path)
+        if not isinstance(found.get("$schema"), str):
+            raise ValueError("it has no $schema that says which version it is of")
+        return found
     except ValueError as exc:
         raise ConfigError(f"{path} is not a JSON schema ({exc}); give another --schemas") from exc
 

@@ -105,9 +105,10 @@ def test_no_catalogue_and_no_schema_are_one_sentence(built: Path, tmp_path: Path
         validate_stac(built / "shards", None)
     schemas = tmp_path / "schemas"
     schemas.mkdir()
-    (schemas / "schema.json").write_text("<html>")
-    with pytest.raises(ConfigError, match="is not a JSON schema"):
-        validate_stac(built, schemas)
+    for text in ("<html>", '{"@context": {}}'):
+        (schemas / "schema.json").write_text(text)
+        with pytest.raises(ConfigError, match="is not a JSON schema"):
+            validate_stac(built, schemas)
 
 
 def test_croissant_faults_are_named(built: Path) -> None:

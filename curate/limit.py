@@ -1,4 +1,4 @@
-"""How fast a service may be asked: the limit, and one for the threads of a process."""
+"""Rate limiter: requests in flight and per second, with AIMD; here for the threads of a process."""
 
 from __future__ import annotations
 

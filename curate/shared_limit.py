@@ -1,4 +1,4 @@
-"""One limit for a whole cluster: kept by the driver, asked by the workers over TCP.
+"""One rate limiter for a whole cluster: kept by the driver, asked by the workers over TCP.
 
 A message is a line of JSON. A client's first line is the token; `begin` is answered when the
 request may begin, what holds for everyone when it does, `end` and `answered` not at all. A

@@ -16,9 +16,9 @@ PAGES = [
 ]
 
 
-def test_readme_shows_every_file_of_the_folders() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = readme.split("## The tree")[1]
+def test_the_architecture_shows_every_file_of_the_folders() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = page.split("## Every file")[1]
     for folder in ("catalog", "curate", "packaging", "loaders", "benchmark"):
         part = re.search(rf"^    {folder}/\n((?:      .*\n)+)", tree, re.M)
         assert part is not None, folder

@@ -106,16 +106,18 @@ def interruptible(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answe
 
 def _gathered(connection: duckdb.DuckDBPyConnection, sql: str, most: int) -> pa.Table:
     """Return an answer that takes so many bytes at most."""
-    reader, batches, nbytes = connection.sql(sql).to_arrow_reader(), [], 0
-    for batch in reader:
-        batches.append(batch)
-        nbytes += batch.nbytes
-        if nbytes > most:
-            raise ConfigError(
-                f"the answer takes more than {most / 1e9:.1f} GB of memory; ask for fewer rows, "
-                "as with LIMIT, or for sums of them"
-            )
-    answer = pa.Table.from_batches(batches, reader.schema)
+    batches, nbytes = [], 0
+    # Closed in any case: an error's traceback would keep it, and DuckDB's threads into a fork.
+    with connection.sql(sql).to_arrow_reader() as reader:
+        for batch in reader:
+            batches.append(batch)
+            nbytes += batch.nbytes
+            if nbytes > most:
+                raise ConfigError(
+                    f"the answer takes more than {most / 1e9:.1f} GB of memory; ask for fewer "
+                    "rows, as with LIMIT, or for sums of them"
+                )
+        answer = pa.Table.from_batches(batches, reader.schema)
     return answer.rename_columns(_distinct(answer.column_names))
 
 

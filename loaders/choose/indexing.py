@@ -114,9 +114,10 @@ def _fill(tables: Tables, query: Query, parts: list[_Part], columns: dict[str, C
         reader = interruptible(
             connection, lambda: connection.sql(asked).to_arrow_reader(BATCH_ROWS)
         )
-        while (batch := interruptible(connection, lambda: _next(reader))) is not None:
-            for part in parts:
-                columns[part.name].append(part.convert(batch))
+        with reader:  # else an error's traceback keeps it, and DuckDB's threads into a fork
+            while (batch := interruptible(connection, lambda: _next(reader))) is not None:
+                for part in parts:
+                    columns[part.name].append(part.convert(batch))
 
 
 def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:

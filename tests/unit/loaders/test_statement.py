@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -153,3 +155,15 @@ def test_columns_of_one_name_are_all_there(
     assert (code, json.loads(out)) == (0, [expected])
     code, out, _ = run_cli("loaders", "query", str(small_dataset), "FROM tiles, observations")
     assert code == 0 and "tile_1" in out.splitlines()[0]
+
+
+def test_a_failed_query_leaves_nothing_to_a_fork() -> None:
+    with duckdb.connect() as connection, pytest.raises(ConfigError) as kept:
+        connection.execute("SET threads = 4")
+        _gathered(connection, "FROM range(1000000000000)", 1000)
+    child = os.fork()
+    if child == 0:  # DuckDB's threads are not here: what held them must not end them
+        del kept
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

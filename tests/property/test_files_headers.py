@@ -16,12 +16,16 @@ from rasterio.transform import Affine
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.sample import Observation
 from mmearth.curate.sources.files.header import dataset_name
+from mmearth.tests.damage import TIMES
 from mmearth.tests.raster_files import TILE, outcome, write_netcdf, write_tif
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
-pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
+pytestmark = [
+    pytest.mark.fuzz,
+    pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning"),
+]
 
-_GEOTIFFS, _NETCDFS = 1500, 1000
+_GEOTIFFS, _NETCDFS = 1500 * TIMES, 1000 * TIMES
 _VALUES = (0, 1, 2, 3, 0x7F, 0x80, 0xFF)
 
 

@@ -20,8 +20,11 @@ from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.soil import soil_labels
 from mmearth.curate.places import PointsPlaces, SoilPlaces
 from mmearth.curate.source import Label
+from mmearth.tests.damage import TIMES
 
-_TABLES = 2500
+pytestmark = pytest.mark.fuzz
+
+_TABLES = 2500 * TIMES
 _INSERTED = [
     '"',
     '"',

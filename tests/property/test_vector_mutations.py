@@ -14,8 +14,11 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.vector import read_polygons
+from mmearth.tests.damage import TIMES
 
-_FILES = 50
+pytestmark = pytest.mark.fuzz
+
+_FILES = 50 * TIMES
 
 
 @pytest.mark.parametrize("damaged", ["geojson", "gpkg", "dbf", "prj", "parquet"])

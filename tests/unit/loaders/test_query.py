@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.answer import cells, render
 from mmearth.loaders.dataset import open_dataset
+from mmearth.loaders.query import Tables, _prepare
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -47,8 +49,11 @@ def test_columns_of_other_tasks_are_null_in_the_view_over_all(small_dataset: Pat
 
 def test_a_long_query_says_nothing_meanwhile(small_dataset: Path) -> None:
     """A bar on standard output would break what `--format json` is piped into."""
-    asked = "SELECT current_setting('enable_progress_bar') AS shown"
-    assert query(small_dataset, asked).to_pylist() == [{"shown": False}]
+    tables = Tables("here", (), lambda name: small_dataset / name)
+    with duckdb.connect(":memory:") as connection:
+        _prepare(connection, tables, "SELECT 1")
+        shown = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()
+    assert shown == [(False,)]
 
 
 def test_a_box_to_byte_ranges(small_dataset: Path) -> None:

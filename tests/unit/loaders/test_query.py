@@ -17,7 +17,7 @@ import pytest
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.answer import cells, render
 from mmearth.loaders.dataset import open_dataset
-from mmearth.loaders.query import Tables, _prepare
+from mmearth.loaders.query import _prepare
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -49,9 +49,8 @@ def test_columns_of_other_tasks_are_null_in_the_view_over_all(small_dataset: Pat
 
 def test_a_long_query_says_nothing_meanwhile(small_dataset: Path) -> None:
     """A bar on standard output would break what `--format json` is piped into."""
-    tables = Tables("here", (), lambda name: small_dataset / name)
     with duckdb.connect(":memory:") as connection:
-        _prepare(connection, tables, "SELECT 1")
+        _prepare(connection, open_dataset(small_dataset).tables, "FROM tiles")
         shown = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()
     assert shown == [(False,)]
 

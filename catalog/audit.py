@@ -23,11 +23,12 @@ from pyarrow import csv
 
 from mmearth.catalog import balance
 from mmearth.catalog.audit_columns import check_columns
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID, Grid
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.splits import SPLITS, TESTS
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import EARTH_RADIUS_KM, PIXEL_M, TILE_M, Tile, centres, lonlat_bounds
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, centres, lonlat_bounds
 
 _IMBALANCE = (
     "Biome imbalance: the share of a split's samples that would have to lie in other biomes for it "
@@ -54,7 +55,7 @@ class TaskAudit:
     """What the audit of one task found."""
 
     task: str
-    """A key of TASKS."""
+    """Its name."""
     counts: dict[str, int]
     """Samples by split and train subset."""
     overlaps: dict[str, int]
@@ -90,11 +91,12 @@ def audit_dataset(root: Path, buffer_m: float) -> list[TaskAudit]:
         ConfigError: There is no manifest.
         FormatError: A manifest is of another version.
     """
-    tasks = [task for task in TASKS if (root / manifest_path(task)).exists()]
-    if not tasks:
+    if not any((root / "manifests").glob("*.parquet")):
         raise ConfigError(f"{root} has no manifests to audit; build a dataset there first")
+    catalogue = read_catalogue(root)
+    tasks = [task for task in catalogue.tasks if (root / manifest_path(task)).exists()]
     tables = ((task, read_table(root / manifest_path(task), root=root)) for task in tasks)
-    return [audit(task, table, buffer_m) for task, table in tables]
+    return [audit(task, table, buffer_m, catalogue.grid) for task, table in tables]
 
 
 def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
@@ -107,6 +109,8 @@ def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
     Raises:
         ConfigError: The file cannot be read as what its suffix says.
         FormatError: See `audit`.
+
+    Its tiles are of the published grid.
     """
     is_csv = path.suffix.lower() == ".csv"
     try:
@@ -124,14 +128,15 @@ def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
     return [audit(task, table.filter(pc.equal(table["task"], task)), buffer_m) for task in tasks]
 
 
-def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
+def audit(task: str, table: pa.Table, buffer_m: float, grid: Grid = DEFAULT_GRID) -> TaskAudit:
     """Audit one task's samples.
 
     Args:
-        task: A key of TASKS, or any name for the report.
-        table: A row a sample with its tile (an id) and split; where there, also key, train_5,
+        task: Its name, for the report.
+        table: A row per sample with its tile (an id) and split; where there, also key, train_5,
             train_50, biome, sentinel2 and the target.
         buffer_m: Distance that train must keep from the tests, in metres.
+        grid: Of the tiles.
 
     Raises:
         ConfigError: An entry of `tile` is no tile id.
@@ -139,7 +144,7 @@ def audit(task: str, table: pa.Table, buffer_m: float) -> TaskAudit:
     """
     check_columns(task, table)
     split = np.array(table["split"].to_pylist(), dtype=object)
-    tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
+    tiles = [Tile.parse(tile, grid) for tile in table["tile"].to_pylist()]
     points = _unit_vectors(tiles)
     overlaps = _overlaps(tiles, split)
     distances = _distances(points, split)
@@ -252,12 +257,13 @@ def _sharing(tiles: list[Tile], pairs: NDArray[np.intp]) -> list[tuple[int, int]
     """Return the pairs that share ground: boxes in degrees are larger than their tiles."""
     corners = np.array([(tile.epsg, tile.left, tile.top) for tile in tiles])
     zone, x, y = np.abs(corners[pairs[:, 0]] - corners[pairs[:, 1]]).T
-    sure = (zone == 0) & (x < TILE_M) & (y < TILE_M) & (x + y > 0)
+    side = tiles[0].grid.side_m
+    sure = (zone == 0) & (x < side) & (y < side) & (x + y > 0)
     found = [(int(a), int(b)) for a, b in pairs[sure]]
     for a, b in pairs[zone != 0].tolist():
         # Outlines of two zones fit to a few square metres: less than a pixel is no overlap.
         degree_m = math.radians(EARTH_RADIUS_KM * 1000.0)
-        pixel = PIXEL_M**2 / degree_m**2 / math.cos(math.radians(tiles[a].lat))
+        pixel = tiles[a].grid.resolution_m ** 2 / degree_m**2 / math.cos(math.radians(tiles[a].lat))
         if tiles[a].geometry.intersection(tiles[b].geometry).area > pixel:
             found.append((a, b))
     return found

@@ -26,9 +26,12 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_label(kind: pa.DataType) -> bool:
+    if types.is_struct(kind) and kind.get_field_index("mean") >= 0:  # of pixels
+        return _is_number(kind.field("mean").type)
     if types.is_struct(kind):
-        return kind.get_field_index("mean") >= 0 and _is_number(kind.field("mean").type)
-    return bool(types.is_list(kind) and _is_text(kind.value_type)) or _is_number(kind)
+        return all(_is_number(kind.field(i).type) for i in range(kind.num_fields))
+    is_list = types.is_list(kind) and _is_text(kind.value_type)
+    return bool(is_list) or _is_text(kind) or _is_number(kind)
 
 
 def _is_scene(kind: pa.DataType) -> bool:
@@ -63,7 +66,7 @@ def check_columns(task: str, table: pa.Table) -> None:
         if name in _KINDS:
             _check_kind(task, table, name, *_KINDS[name])
         elif name == task:
-            _check_kind(task, table, name, _is_label, "numbers, lists of names or struct of mean")
+            _check_kind(task, table, name, _is_label, "numbers, names or lists of names")
     _check_values(task, table)
 
 

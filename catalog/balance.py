@@ -40,27 +40,45 @@ def targets(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str,
     if column not in table.column_names:
         return {}
     raw = table[column].to_pylist()
-    values = np.array([_number(value) for value in raw])
-    result = {}
-    for name in SPLITS:
-        found = values[(split == name) & ~np.isnan(values)]
-        if found.size:
-            result[name] = {"mean": float(found.mean()), "std": float(found.std())}
+    kind = table.schema.field(column).type
+    if pa.types.is_string(kind):
+        return {}
+    result: dict[str, dict[str, float]] = {}
+    for output in _outputs(kind):
+        values = np.array([_number(value, output) for value in raw])
+        for name in SPLITS:
+            found = values[(split == name) & ~np.isnan(values)]
+            if found.size:
+                prefix = f"{output} " if output else ""
+                moments = {"mean": float(found.mean()), "std": float(found.std())}
+                result.setdefault(name, {}).update(
+                    {f"{prefix}{moment}": value for moment, value in moments.items()}
+                )
     return result
+
+
+def _outputs(kind: pa.DataType) -> list[str]:
+    """Return the names of a target's numbers; an empty one where it is one number."""
+    if not pa.types.is_struct(kind) or kind.get_field_index("mean") >= 0:
+        return [""]
+    return [kind.field(i).name for i in range(kind.num_fields)]
 
 
 def label_imbalance(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str, float]:
     """Return how far each split's label frequencies are from train's; {} for other tasks."""
-    if task not in table.column_names or not pa.types.is_list(table.schema.field(task).type):
+    kind = table.schema.field(task).type if task in table.column_names else pa.null()
+    if not (pa.types.is_list(kind) or pa.types.is_string(kind)):
         return {}
     counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
     for name, labels in zip(split, table[task].to_pylist(), strict=True):
-        for label in labels or ():
+        for label in (labels,) if isinstance(labels, str) else labels or ():
             counts[name][label] = counts[name].get(label, 0) + 1
     return {name: variation(counts["train"], counts[name]) for name in SPLITS}
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, output: str) -> float:
+    if output:
+        value = value and value[output]
     if value is None:
         return float("nan")
     if isinstance(value, list):

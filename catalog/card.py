@@ -12,15 +12,15 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mmearth.catalog.anchor import anchor_date
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import write_atomic
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.tasks import TASKS
 
-NO_COLLECTION = "none"
-"""`Modality.collection` of what follows from the tile and the date alone: nobody to cite."""
+NO_PRODUCT = "none"
+"""`Layer.product` of what follows from the tile and the date alone: nobody to cite."""
 _SUBSETS = ("train_50", "train_5")
 _HUB_LICENCES = (
     *("apache-2.0", "cc0-1.0", "mit", "odbl", "other"),
@@ -40,15 +40,9 @@ def _text(value: object) -> bool:
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _names_of(known: Sequence[str]) -> _Field:
-    def is_right(value: object) -> bool:
-        return (
-            isinstance(value, list)
-            and all(isinstance(each, str) and each in known for each in value)
-            and len(set(value)) == len(value)
-        )
-
-    return is_right, f"a list of {', '.join(known)}"
+def _names(value: object) -> bool:
+    is_list = isinstance(value, list) and all(_text(each) for each in value)
+    return is_list and len(set(value)) == len(value)  # type: ignore[arg-type,call-overload]
 
 
 _Field = tuple[Callable[[Any], bool], str]
@@ -57,9 +51,9 @@ _TEXT: _Field = (_text, "text")
 _FIELDS: dict[str, _Field] = {
     "seed": (_whole, "a whole number"),
     "shard_bytes": (_whole, "a whole number"),
-    "tasks": _names_of(tuple(TASKS)),
-    "modalities": _names_of(tuple(MODALITIES)),
-    "require": _names_of(tuple(MODALITIES)),
+    "tasks": (_names, "a list of names"),
+    "modalities": (_names, "a list of names"),
+    "require": (_names, "a list of names"),
 }
 """By name; all others are text."""
 
@@ -87,9 +81,9 @@ class DatasetCard:
     source: str
     """Name and version of the source."""
     tasks: tuple[str, ...]
-    """In the published order."""
+    """Those of its catalogue, in their order."""
     modalities: tuple[str, ...]
-    """In the published order."""
+    """The layers of its catalogue, in their order."""
     require: tuple[str, ...]
     """Modalities that every sample has."""
     shard_bytes: int
@@ -125,28 +119,29 @@ class DatasetCard:
         return cls(**plain)
 
 
-def citations(card: DatasetCard) -> list[str]:
+def citations(catalogue: Catalogue) -> list[str]:
     """Return how users must name a dataset's labels and modalities, each once, labels first."""
-    modalities = [MODALITIES[name] for name in card.modalities]
-    texts = [TASKS[task].citation for task in card.tasks]
-    texts += sorted(m.citation for m in modalities if m.collection != NO_COLLECTION)
+    texts = [task.target.citation for task in catalogue.tasks.values()]
+    layers = catalogue.layers.values()
+    texts += sorted(layer.citation for layer in layers if layer.product != NO_PRODUCT)
     return list(dict.fromkeys(texts))
 
 
 def write_readme(root: Path, card: DatasetCard) -> Path:
-    """Write the dataset's README from its manifests.
+    """Write the dataset's README from its catalogue and manifests.
 
     Raises:
-        FormatError: A manifest is missing.
+        FormatError: One of them is missing.
     """
+    catalogue = read_catalogue(root)
     path = root / "README.md"
     counts = {task: _counts(root, task) for task in card.tasks}
     sections = [
         _front_matter(card, counts),
         _head(card),
-        _tasks(counts),
-        _modalities(root, card),
-        "\n".join(["## Cite", "", *[f"- {text}" for text in citations(card)], ""]),
+        _tasks(catalogue, counts),
+        _modalities(root, card, catalogue),
+        "\n".join(["## Cite", "", *[f"- {text}" for text in citations(catalogue)], ""]),
         _use(root, card),
     ]
     write_atomic(path, "\n".join(sections).encode())
@@ -189,29 +184,29 @@ def _head(card: DatasetCard) -> str:
     )
 
 
-def _tasks(counts: dict[str, dict[str, int]]) -> str:
+def _tasks(catalogue: Catalogue, counts: dict[str, dict[str, int]]) -> str:
     columns = ("train", *_SUBSETS, *SPLITS[1:])
     rows = []
     for task, number in counts.items():
-        spec = TASKS[task]
+        spec = catalogue.task(task)
         numbers = [str(number[column]) for column in columns]
-        rows.append([f"`{task}`", spec.title, spec.unit, *numbers, spec.licence])
+        rows.append([f"`{task}`", spec.title, spec.unit, *numbers, spec.target.licence])
     header = ["task", "predicts", "unit", *columns, "licence of the labels"]
     return "\n".join(["## Tasks and splits", "", _table(header, rows), "", _SPLITS, ""])
 
 
-def _modalities(root: Path, card: DatasetCard) -> str:
+def _modalities(root: Path, card: DatasetCard, catalogue: Catalogue) -> str:
     rows, stand_ins = [], []
-    for name in card.modalities:
-        modality = MODALITIES[name]
-        present, total, reasons = _presence(root, card, name)
+    for name, layer in catalogue.layers.items():
+        present, total, reasons = _presence(root, card, layer)
         share = f"{100.0 * present / total:.1f} %" if total else "-"
-        shape = " × ".join(str(n) for n in modality.shape)
-        rows.append([f"`{name}`", modality.source, shape, modality.dtype, share, modality.licence])
+        shape = " × ".join(str(n) for n in layer.shape)
+        rows.append([f"`{name}`", layer.description, shape, layer.dtype, share, layer.licence])
         stand_ins += [f"- `{name}`: {reason}" for reason in reasons]
     header = ["modality", "product", "shape", "dtype", "present", "licence"]
     parts = ["## Modalities", "", _table(header, rows), "", _PRODUCTS, ""]
-    n_images, n_samples, _ = _presence(root, card, "sentinel2")
+    images = catalogue.layers.get("sentinel2")
+    n_images, n_samples, _ = _presence(root, card, images)
     if n_images < n_samples:
         parts += [_DATES.format(n=n_samples - n_images, all=n_samples), ""]
     if stand_ins:
@@ -219,12 +214,15 @@ def _modalities(root: Path, card: DatasetCard) -> str:
     return "\n".join(parts)
 
 
-def _presence(root: Path, card: DatasetCard, name: str) -> tuple[int, int, list[str]]:
-    """Return samples with the modality, all samples, and why other products stand in."""
+def _presence(root: Path, card: DatasetCard, layer: Layer | None) -> tuple[int, int, list[str]]:
+    """Return samples with the layer, all samples, and why other products stand in."""
     present = total = 0
     reasons: set[str] = set()
     for task in card.tasks:
-        column = member_column(name)
+        if layer is None:
+            total += read_table(root / manifest_path(task), ["key"], root).num_rows
+            continue
+        column = member_column(layer)
         table = read_table(root / manifest_path(task), [column], root)
         members = table[column].combine_chunks()
         total += len(members)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import CATALOGUE
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, storage_errors
 from mmearth.catalog.files import (
@@ -37,7 +38,8 @@ _SUMS_BYTES = 1 << 30  # of SHA256SUMS, which has about 120 a file
 SELF = "sha256_of_the_rest"
 """The field of dataset.json that guards its other fields."""
 _MOST_SUMS = 4 << 30  # bytes of a list of checksums: of tens of millions of files
-PUBLISHED = (
+DATA = (
+    CATALOGUE,
     "tiles.parquet",
     "observations.parquet",
     "README.md",
@@ -54,8 +56,8 @@ PUBLISHED = (
 
 def published_files(root: Path) -> list[str]:
     """Return every published file but dataset.json and SHA256SUMS, sorted, relative to the root."""
-    found = [name for name in PUBLISHED if (root / name).is_file()]
-    for name in PUBLISHED:
+    found = [name for name in DATA if (root / name).is_file()]
+    for name in DATA:
         for folder, _, files in os.walk(root / name):
             inside = Path(folder).relative_to(root).as_posix()
             found += [f"{inside}/{file}" for file in files if not file.endswith(TEMPORARY)]
@@ -107,7 +109,7 @@ def render(document: dict[str, Any]) -> bytes:
 
 def clear(root: Path) -> None:
     """Delete all that a dataset publishes, and nothing else."""
-    for name in (DATASET, SUMS, *PUBLISHED):
+    for name in (DATASET, SUMS, *DATA):
         path = root / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -129,7 +131,7 @@ def refuse_outside(root: Path) -> None:
     Raises:
         FormatError: There is such a symlink.
     """
-    for name in (*PUBLISHED, ".curate"):
+    for name in (*DATA, ".curate"):
         check_inside(root / name, root)
         for folder, inside, _ in os.walk(root / name):
             for each in inside:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS
-from mmearth.catalog.modality import ClassCode
+from mmearth.catalog.layer import ClassCode
 
 
 def _classes(*table: tuple[str, str]) -> tuple[ClassCode, ...]:
@@ -36,6 +36,9 @@ WORLDCOVER = _classes(
     ("Mangroves", "#00cf75"),
     ("Moss and lichen", "#fae6a0"),
 )
+
+ABSENT_PRESENT = _classes(("absent", "#ffffff"), ("present", "#1b7837"))
+"""Of each label of a multi-label task."""
 
 _WORLDCOVER_CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
 _PRODUCT_CODES: dict[str, tuple[str, dict[int, int | None]]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -21,10 +20,10 @@ def cli() -> None:
 @options.as_json
 def modalities(as_json: bool) -> None:
     """List the modalities: units, types, sources, licences."""
-    from mmearth.catalog.modalities import MODALITIES
+    from mmearth.catalog.published import MMEARTH_BENCH
 
     if as_json:
-        options.echo_json([asdict(modality) for modality in MODALITIES.values()])
+        options.echo_json(MMEARTH_BENCH.to_json()["layers"])
         return
     rows = [
         [
@@ -34,10 +33,10 @@ def modalities(as_json: bool) -> None:
             m.nodata,
             ", ".join(dict.fromkeys(band.unit for band in m.bands)),
             m.timing,
-            m.source,
+            m.description,
             m.licence,
         ]
-        for m in MODALITIES.values()
+        for m in MMEARTH_BENCH.layers.values()
     ]
     options.echo_table(
         ["modality", "shape", "dtype", "no data", "unit", "timing", "source", "licence"],
@@ -50,14 +49,21 @@ def modalities(as_json: bool) -> None:
 @options.as_json
 def tasks(as_json: bool) -> None:
     """List the tasks: units, shapes, metrics, licences."""
-    from mmearth.catalog.tasks import TASKS
+    from mmearth.catalog.published import MMEARTH_BENCH
 
     if as_json:
-        options.echo_json([asdict(task) for task in TASKS.values()])
+        options.echo_json(MMEARTH_BENCH.to_json()["tasks"])
         return
     rows = [
-        [t.name, t.title, " × ".join(map(str, t.shape)), t.unit, ", ".join(t.metrics), t.licence]
-        for t in TASKS.values()
+        [
+            t.name,
+            t.title,
+            " × ".join(map(str, t.shape)),
+            t.unit,
+            ", ".join(t.metrics),
+            t.target.licence,
+        ]
+        for t in MMEARTH_BENCH.tasks.values()
     ]
     header = ["task", "predicts", "shape", "unit", "metrics", "licence"]
     options.echo_table(header, rows, "--json shows all")

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmearth.catalog.card import DatasetCard, citations
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.files import sha256_file, write_atomic
 from mmearth.catalog.schema import manifest_path, read_table
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 
 # The context that the Croissant specification 1.0 prescribes (docs.mlcommons.org/croissant).
 _CONTEXT = {
@@ -81,8 +82,6 @@ _ABOUT = {
     "lat": "Latitude of the centre, degrees",
     "cell": "The cell of about 100 km that holds the centre",
     "date": "Anchor date",
-    "biome": "Class code of the biome (RESOLVE Ecoregions 2017); null where missing",
-    "ecoregion": "Class code of the ecoregion (RESOLVE Ecoregions 2017); null where missing",
     "label_id": "The label's identifier at its source",
     "shard": "Path of the shard, relative to the dataset's root",
 }
@@ -103,6 +102,7 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
     Source:
         Croissant format specification 1.0, MLCommons.
     """
+    catalogue = read_catalogue(root)
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -113,9 +113,9 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
         "version": card.version,
         "url": "README.md",
         "keywords": ["earth observation", "multimodal", *card.tasks],
-        "citeAs": "; ".join(citations(card)),
+        "citeAs": "; ".join(citations(catalogue)),
         "distribution": [entry for task in card.tasks for entry in _files(root, task, sums or {})],
-        "recordSet": [_records(root, task) for task in card.tasks],
+        "recordSet": [_records(root, catalogue.task(task)) for task in card.tasks],
     }
     path = root / "croissant.json"
     write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -126,7 +126,7 @@ def _files(root: Path, task: str, sums: Mapping[str, str]) -> list[dict[str, Any
     """Return a task's manifest, its shards, and the set of the files in them."""
     table = read_table(root / manifest_path(task), ["shard"], root)
     shards = sorted(set(table["shard"].to_pylist()))
-    about = "One row a sample: split, place, labels, shard and byte ranges."
+    about = "One row per sample: split, place, labels, shard and byte ranges."
     manifest = _file(root, manifest_path(task), f"{task}-manifest", _PARQUET, sums)
     entries = [manifest | {"description": about}]
     entries += [_file(root, shard, shard, "application/x-tar", sums) for shard in shards]
@@ -135,7 +135,7 @@ def _files(root: Path, task: str, sums: Mapping[str, str]) -> list[dict[str, Any
             "@type": "cr:FileSet",
             "@id": f"{task}-members",
             "name": f"{task}-members",
-            "description": "An array a modality (NumPy) and the rest of a sample (JSON).",
+            "description": "One array per layer (NumPy) and the rest of a sample (JSON).",
             "containedIn": [{"@id": shard} for shard in shards],
             "encodingFormat": ["application/x-npy", "application/json"],
             "includes": ["*.npy", "*.json"],
@@ -159,14 +159,13 @@ def _file(
     }
 
 
-def _records(root: Path, task: str) -> dict[str, Any]:
-    fields = []
+def _records(root: Path, spec: Task) -> dict[str, Any]:
+    task, fields = spec.name, []
     for column in pq.read_schema(root / manifest_path(task)):
         repeated = pa.types.is_list(column.type)
         data_type = _TYPES.get(column.type.value_type if repeated else column.type)
         if data_type is None:
             continue  # structs and geometry: Croissant 1.0 has no type for them
-        spec = TASKS[task]
         field = {
             "@type": "cr:Field",
             "@id": f"{task}/{column.name}",
@@ -183,7 +182,7 @@ def _records(root: Path, task: str) -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": task,
         "name": task,
-        "description": TASKS[task].title,
+        "description": spec.title,
         "key": {"@id": f"{task}/key"},
         "field": fields,
     }

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmearth.catalog.arguments import one_of, whole
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.tasks import TASKS
 
 FRACTIONS = (5, 50, 100)
 """Percent of the train split that can be chosen (MMEarth-Bench §4); the subsets are nested."""
@@ -20,13 +19,13 @@ class Query:
     """Which samples of a task, and which of their modalities."""
 
     task: str
-    """A key of TASKS."""
+    """One of the dataset's."""
+    modalities: tuple[str, ...]
+    """Some of the dataset's, in their order."""
     split: tuple[str, ...] = SPLITS
     """Some of SPLITS, in their order."""
     fraction: int = 100
     """One of FRACTIONS: percent of the train split; other splits are whole."""
-    modalities: tuple[str, ...] = tuple(MODALITIES)
-    """Some of MODALITIES, in their order."""
     where: str | None = None
     """An SQL expression on the manifest's columns; None is every sample."""
     limit: int | None = None
@@ -34,6 +33,7 @@ class Query:
 
     @staticmethod
     def of(
+        catalogue: Catalogue,
         task: str,
         split: str | Iterable[str] | None = None,
         fraction: int = 100,
@@ -43,31 +43,41 @@ class Query:
     ) -> Query:
         """Return a checked query from what people write: a name or several in any order, or None.
 
+        Args:
+            catalogue: Of the dataset.
+            task: One of its tasks.
+            split: A split, several, or None for all.
+            fraction: Percent of the train split.
+            modalities: Some of its modalities; None for all.
+            where: See `Query.where`.
+            limit: See `Query.limit`.
+
         Raises:
             ConfigError: See `check`.
         """
         splits = _names("split", split, SPLITS)
-        chosen = _names("modality", modalities, tuple(MODALITIES))
+        chosen = _names("modality", modalities, tuple(catalogue.layers))
         fraction = whole("fraction", fraction, 1, 100)
         limit = None if limit is None else whole("limit", limit, 1)
-        query = Query(task, splits, fraction, chosen, where, limit)
-        query.check()
+        query = Query(task, chosen, splits, fraction, where, limit)
+        query.check(catalogue)
         return query
 
-    def check(self) -> None:
-        """Refuse what no dataset could answer.
+    def check(self, catalogue: Catalogue) -> None:
+        """Refuse what a dataset of that catalogue cannot answer.
 
         Raises:
             ConfigError: A task, split, modality or fraction that does not exist, none or too many
                 of them, a `where` that is not text, or a limit below one.
         """
-        one_of("task", self.task, TASKS)
+        one_of("task", self.task, catalogue.tasks)
         if _names("split", self.split, SPLITS) != self.split:
             raise ConfigError(f"found splits {self.split}; expected some of {SPLITS} in this order")
-        if _names("modality", self.modalities, tuple(MODALITIES)) != self.modalities:
+        known = tuple(catalogue.layers)
+        if _names("modality", self.modalities, known) != self.modalities:
             raise ConfigError(
                 f"found modalities {self.modalities}; expected them once each, in the order of "
-                f"{', '.join(MODALITIES)}"
+                f"{', '.join(known)}"
             )
         if type(self.fraction) is not int or self.fraction not in FRACTIONS:
             raise ConfigError(

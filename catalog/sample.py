@@ -1,4 +1,4 @@
-"""What is seen at a place: one observation a modality, together a sample."""
+"""What is seen at a place: one observation per layer, together a sample."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One modality (or one pixel-level target) over one tile."""
+    """One layer over one tile: a modality, or a pixel-level target."""
 
-    modality: str
-    """A key of MODALITIES, or of TASKS for a pixel-level target."""
+    layer: Layer
+    """What it is of."""
     array: NDArray[np.generic]
-    """(band, 128, 128), (band,) or, for a pixel-level target, (128, 128); no-data where absent."""
+    """Of the layer's shape, (band, row, column) or (band,); no-data where absent."""
     acquired: str | None = None
     """`YYYY-MM-DD`, an interval `YYYY-MM-DD/YYYY-MM-DD`, `YYYY`, or None when it has no date."""
     source: str = ""
@@ -36,31 +37,22 @@ class Observation:
     @property
     def valid_fraction(self) -> float:
         """Share of its values that are not no-data, 0 to 1."""
-        valid = self._valid()
+        valid = self.layer.valid(self.array)
         return int(np.count_nonzero(valid)) / valid.size
 
     @property
     def band_valid_fraction(self) -> tuple[float, ...]:
-        """Share of each band's values that are not no-data, 0 to 1; of a modality only."""
-        bands = self._valid().reshape(len(self.array), -1)
+        """Share of each band's values that are not no-data, 0 to 1."""
+        bands = self.layer.valid(self.array).reshape(len(self.array), -1)
         return tuple((np.count_nonzero(bands, axis=1) / bands.shape[1]).tolist())
 
-    def _valid(self) -> NDArray[np.bool_]:
-        if self.modality in MODALITIES:
-            return MODALITIES[self.modality].valid(self.array)
-        nodata = TASKS[self.modality].nodata
-        return np.asarray(self.array != np.asarray(nodata, self.array.dtype))
-
     def check(self) -> None:
-        """Refuse an array that breaks the contract of its modality or task.
+        """Refuse an array that breaks the contract of its layer.
 
         Raises:
-            DataError: See `Modality.check` and `Task.check`.
+            DataError: See `Layer.check`.
         """
-        if self.modality in MODALITIES:
-            MODALITIES[self.modality].check(self.array)
-        else:
-            TASKS[self.modality].check(self.array)
+        self.layer.check(self.array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +63,8 @@ class Sample:
     """The place."""
     date: str
     """The anchor date, `YYYY-MM-DD`."""
-    task: str
-    """A key of TASKS."""
+    task: Task
+    """What is to be predicted."""
     split: str
     """One of `splits.SPLITS`."""
     target: NDArray[np.generic] | None
@@ -89,16 +81,16 @@ class Sample:
         """Refuse a sample without any modality, or of which an array breaks its contract.
 
         Raises:
-            DataError: See `Modality.check` and `Task.check`; the note names the sample.
+            DataError: See `Layer.check` and `Task.check`; the note names the sample.
         """
         try:
             if not self.observations:
                 raise DataError("it has no modality; expected at least one")
-            TASKS[self.task].check(self.target)
+            self.task.check(self.target)
             for observation in self.observations.values():
                 observation.check()
         except DataError as exc:
-            exc.add_note(f"sample {self.key}, task {self.task}")
+            exc.add_note(f"sample {self.key}, task {self.task.name}")
             raise
 
 
@@ -107,11 +99,11 @@ def sample_key(tile: Tile, date: str) -> str:
     return f"{tile.id}_{date.replace('-', '')}"
 
 
-def tile_of(text: str) -> Tile:
+def tile_of(text: str, grid: Grid) -> Tile:
     """Return the tile of a tile's id or of a sample's key.
 
     Raises:
         ConfigError: It is neither.
     """
     key = re.fullmatch(r"(\d+_-?\d+_-?\d+)_\d{8}", text)
-    return Tile.parse(text if key is None else key[1])
+    return Tile.parse(text if key is None else key[1], grid)

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import atomic_path, check_regular
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.targets import target_field
+from mmearth.catalog.task import Task
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 """Of every table here. The first number changes when an old reader would misread the new table."""
 VERSION_KEY = b"mmearth:schema_version"
 """Where the version stands in the Parquet footer."""
@@ -39,17 +41,18 @@ TILES = pa.schema(
         ("split", pa.string()),
         ("train_5", pa.bool_()),
         ("train_50", pa.bool_()),
-        ("target", pa.float64()),  # tile-level regression; null for other tasks
-        ("species", pa.list_(pa.string())),  # multi-label; null for other tasks
+        ("target", pa.float64()),  # of one number; null for other tasks
+        ("targets", pa.list_(pa.float64())),  # of several numbers, in the order of the outputs
+        ("labels", pa.list_(pa.string())),  # of labels, or of one class
         ("label_id", pa.string()),
     ]
 )
-"""`tiles.parquet`: one row a task and tile, what was planned. Sorted by (task, tile)."""
+"""`tiles.parquet`: one row per task and tile, what was planned. Sorted by (task, tile)."""
 
 OBSERVATIONS = pa.schema(
     [
         ("tile", pa.string()),
-        ("modality", pa.string()),  # a modality, or the name of a task with pixel-level targets
+        ("modality", pa.string()),  # a layer, or the name of a task with pixel-level targets
         ("state", pa.string()),  # one of STATES
         ("reason", pa.string()),  # why missing or failed; null when done
         ("path", pa.string()),  # in the store, relative to the dataset's root; null unless done
@@ -63,7 +66,7 @@ OBSERVATIONS = pa.schema(
         ("expression", pa.string()),  # SHA-256 of the request that a service computed it from
     ]
 )
-"""`observations.parquet`: one row a tile and modality, collected or why not; sorted by both."""
+"""`observations.parquet`: one row per tile and layer, collected or why not; sorted by both."""
 
 MEMBER = pa.struct(
     [
@@ -82,29 +85,14 @@ MEMBER = pa.struct(
 )
 """One modality of one sample: where its bytes are in the shard, and where they came from."""
 
-TARGET_MEMBER = pa.struct(
-    [
-        ("valid_fraction", pa.float64()),
-        ("mean", pa.float64()),  # over labelled pixels, in the task's unit
-        ("byte_offset", pa.int64()),
-        ("byte_length", pa.int64()),
-        ("sha256", pa.string()),
-        ("source_ids", pa.list_(pa.string())),
-    ]
-)
-"""A pixel-level target of one sample."""
 
-CLASS_COLUMNS = ("biome", "ecoregion")
-"""Modalities whose own name is a plain column of class codes, so that `biome = 12` reads as SQL."""
+def member_column(layer: Layer) -> str:
+    """Return the manifest's struct column of a layer.
 
-
-def member_column(modality: str) -> str:
-    """Return the manifest's struct column of a modality.
-
-    It is the modality's name, but for `biome` and `ecoregion`: their names are the class codes, and
-    their structs are `biome_observation` and `ecoregion_observation`.
+    It is the layer's name, but for those whose name is the column of their class code, such as
+    `biome`: their structs are `<name>_observation`.
     """
-    return f"{modality}_observation" if modality in CLASS_COLUMNS else modality
+    return f"{layer.name}_observation" if layer.has_code_column else layer.name
 
 
 def manifest_path(task: str) -> str:
@@ -112,14 +100,15 @@ def manifest_path(task: str) -> str:
     return f"manifests/{task}.parquet"
 
 
-def manifest_schema(task: str) -> pa.Schema:
-    """Return the schema of `manifests/<task>.parquet`: one row a sample.
+def manifest_schema(task: Task, layers: Iterable[Layer]) -> pa.Schema:
+    """Return the schema of `manifests/<task>.parquet`: one row per sample.
 
     Sorted by split, then by `hilbert`: an integer whose high bits are the place's index on a
     Hilbert curve and whose low bits come from the key, so that both a box and a single key touch
     few row groups.
     """
-    columns: list[tuple[str, pa.DataType]] = [
+    layers = tuple(layers)
+    columns: list[tuple[str, pa.DataType] | pa.Field] = [
         ("key", pa.string()),
         ("task", pa.string()),
         ("split", pa.string()),
@@ -135,22 +124,17 @@ def manifest_schema(task: str) -> pa.Schema:
         ("cell", pa.string()),
         ("geometry", pa.binary()),  # WKB, EPSG:4326 in lon, lat order
         ("date", pa.date32()),
-        ("biome", pa.int16()),
-        ("ecoregion", pa.int16()),
-        *_target_columns(task),
+        *[
+            (layer.name, pa.from_numpy_dtype(np.dtype(layer.dtype)))
+            for layer in layers
+            if layer.has_code_column
+        ],
+        target_field(task),
         ("label_id", pa.string()),
         ("shard", pa.string()),
     ]
-    members = [(member_column(name), MEMBER) for name in MODALITIES]
+    members = [(member_column(layer), MEMBER) for layer in layers]
     return pa.schema([*columns, *members])
-
-
-def _target_columns(task: str) -> list[tuple[str, pa.DataType]]:
-    if TASKS[task].level == "pixel":
-        return [(task, TARGET_MEMBER)]
-    if TASKS[task].kind == "multilabel":
-        return [(task, pa.list_(pa.string()))]
-    return [("target", pa.float64())]
 
 
 def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.africa import touches_africa
-from mmearth.catalog.tile import EARTH_RADIUS_KM, TILE_M, Tile, Tiles, centres
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, Tiles, centres
 
 SPLITS = ("train", "val", "random_test", "geographic_test")
 """The published names, in the published order."""
@@ -98,8 +98,9 @@ def default(tiles: Sequence[Tile], seed: int, buffer_m: float = BUFFER_M) -> Ass
     split = np.asarray(SPLITS, dtype="<U15")[_deal(lon, lat, seed)]
     split[touches_africa(tiles)] = "geographic_test"
     train = np.flatnonzero(split == "train")
-    split[train[_near_a_test(lon[train], lat[train], seed, buffer_m)]] = LEFT_OUT
-    split[(split == "train") & touches_africa(tiles, buffer_m + TILE_M)] = LEFT_OUT
+    side_m = tiles[0].grid.side_m
+    split[train[_near_a_test(lon[train], lat[train], seed, buffer_m, side_m)]] = LEFT_OUT
+    split[(split == "train") & touches_africa(tiles, buffer_m + side_m)] = LEFT_OUT
     train = split == "train"
     luck = _uniform(Tiles.of(tiles).number.astype(np.uint64), seed, 2)
     return Assignment(split, train & (luck < 0.05), train & (luck < 0.5))
@@ -134,21 +135,21 @@ def _block(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.uin
 
 
 def _near_a_test(
-    lon: NDArray[np.float64], lat: NDArray[np.float64], seed: int, buffer_m: float
+    lon: NDArray[np.float64], lat: NDArray[np.float64], seed: int, buffer_m: float, side_m: int
 ) -> NDArray[np.bool_]:
     """Return which places lie so near a test block that a tile in it could be within the buffer.
 
     Two squares are within the buffer only if their centres are within the buffer and a diagonal,
-    1.81 km. Points on rings around the place are looked up, 1.5 km apart; the reach of two sides,
-    2.56 km, makes up for the corner of a block that may hide between two of them. The inner rings,
+    1.41 sides. Points on rings around the place are looked up, 1.17 sides apart; the reach of two
+    sides makes up for the corner of a block that may hide between two of them. The inner rings,
     10 km apart at most, find the blocks that lie within the outer one.
     """
-    reach_m = buffer_m + 2 * TILE_M
+    reach_m = buffer_m + 2 * side_m
     near = np.zeros(lon.shape, dtype=np.bool_)
     degree_m = np.pi * EARTH_RADIUS_KM * 1000.0 / 180.0
     narrow = np.maximum(np.cos(np.radians(lat)), 1e-6)
     n_rings = max(4, math.ceil(reach_m / 10_000.0))
-    n_angles = math.ceil(2 * math.pi * reach_m / 1_500.0)
+    n_angles = math.ceil(2 * math.pi * reach_m / (1.171875 * side_m))
     for step in np.arange(1, n_rings + 1) / n_rings:
         for angle in np.linspace(0.0, 2 * np.pi, n_angles, endpoint=False):
             north = np.clip(lat + step * reach_m * np.sin(angle) / degree_m, -90.0, 90.0)

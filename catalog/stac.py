@@ -1,4 +1,4 @@
-"""Manifests → a static STAC catalogue: a collection a task, an item a sample, and items.parquet."""
+"""Manifests → a static STAC catalogue: collections of tasks, items of samples, items.parquet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import stac_geoparquet.arrow
 
 import mmearth
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.files import atomic_path, write_atomic
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.stac_asset import Row
 from mmearth.catalog.stac_collection import stac_collection
 from mmearth.catalog.stac_item import stac_item
-from mmearth.catalog.tasks import TASKS
 
 STAC = "stac"
 """Name of the catalogue's directory in a dataset."""
@@ -35,7 +35,7 @@ def build(root: Path, card: DatasetCard) -> Path:
     """Write the catalogue of a packed dataset; return `stac/catalog.json`.
 
     Args:
-        root: Holds the manifests, observations.parquet and perhaps the store.
+        root: Holds catalogue.json, the manifests, observations.parquet and perhaps the store.
         card: What the dataset says about itself.
 
     Raises:
@@ -44,22 +44,23 @@ def build(root: Path, card: DatasetCard) -> Path:
     """
     home = root / STAC
     shutil.rmtree(home, ignore_errors=True)
-    stored = _stored(root)
+    stored, catalogue = _stored(root), read_catalogue(root)
     catalog = pystac.Catalog(card.name, card.description or card.title, card.title)
     catalog.links = [pystac.Link("root", "catalog.json", pystac.MediaType.JSON)]
     tables: list[pa.Table] = []
     for task in card.tasks:
         manifest = read_table(root / manifest_path(task), root=root)
-        for documents in _items(manifest, stored):
+        for documents in _items(manifest, stored, catalogue):
             for document in documents:
                 path = home / task / "items" / f"{document['id']}.json"
                 write_atomic(path, _compact(document))
             tables.append(stac_geoparquet.arrow.parse_stac_items_to_arrow(documents).read_all())
         kept = bool(manifest.num_rows) and bool(stored(manifest["tile"][0].as_py()))
-        collection = stac_collection(task, card, manifest, stored=kept)
+        spec = catalogue.task(task)
+        collection = stac_collection(spec, card, catalogue, manifest, stored=kept)
         write_atomic(home / task / "collection.json", _indented(collection))
         href = f"{task}/collection.json"
-        catalog.links.append(pystac.Link("child", href, pystac.MediaType.JSON, TASKS[task].title))
+        catalog.links.append(pystac.Link("child", href, pystac.MediaType.JSON, spec.title))
     _write_parquet(home / "items.parquet", tables)
     path = home / "catalog.json"
     document = catalog.to_dict(include_self_link=False, transform_hrefs=False)
@@ -67,12 +68,14 @@ def build(root: Path, card: DatasetCard) -> Path:
     return path
 
 
-def _items(manifest: pa.Table, stored: Stored) -> Iterator[list[dict[str, Any]]]:
+def _items(
+    manifest: pa.Table, stored: Stored, catalogue: Catalogue
+) -> Iterator[list[dict[str, Any]]]:
     """Yield a task's items in the manifest's order, so many at once."""
     software = {"mmearth": mmearth.__version__}
     for batch in manifest.to_batches(max_chunksize=_ITEMS_AT_ONCE):
         rows = batch.to_pylist()
-        yield [stac_item(row, stored(row["tile"]), software) for row in rows]
+        yield [stac_item(row, stored(row["tile"]), software, catalogue) for row in rows]
 
 
 def _stored(root: Path) -> Stored:

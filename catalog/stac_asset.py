@@ -1,6 +1,6 @@
 """The assets of a STAC item: arrays, files of the store, byte ranges inside a shard.
 
-An asset describes one modality: bands, units, no-data, classes. Its bytes are a GeoTIFF of the
+An asset describes one layer: bands, units, no-data, classes. Its bytes are a GeoTIFF of the
 store or, where the store was not kept, a member of the shard, which the `archive` extension points
 at. The asset `shard` lists all members: any STAC client can read one with an HTTP range request.
 """
@@ -8,16 +8,14 @@ at. The asset `shard` lists all members: any STAC client can read one with an HT
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pystac
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import Band, Modality
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.layer import Band, Layer
 from mmearth.catalog.schema import member_column
-from mmearth.catalog.task import Task
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import PIXEL_M
 
 _BASE = "https://stac-extensions.github.io"
 ARCHIVE = f"{_BASE}/archive/v1.0.0/schema.json"
@@ -37,20 +35,25 @@ TAR = "application/x-tar"
 TO_ROOT = "../../.."
 """From an item's directory, `stac/<task>/items`, to the dataset's root."""
 SHARD_TITLE = "WebDataset shard; `archive` tells where this sample's members are"
+_SENTINEL1 = "COPERNICUS/S1_GRD"
 Row = dict[str, Any]
 
 
-def sample_assets(row: Row, stored: dict[str, Row]) -> tuple[dict[str, pystac.Asset], set[str]]:
+def sample_assets(
+    row: Row, stored: dict[str, Row], catalogue: Catalogue
+) -> tuple[dict[str, pystac.Asset], set[str]]:
     """Return a sample's assets by name, and the extensions that they use.
 
     Args:
         row: Of the manifest.
-        stored: Modality → row of observations.parquet, for GeoTIFFs that are in the store.
+        stored: Layer → row of observations.parquet, for GeoTIFFs that are in the store.
+        catalogue: Of the dataset.
     """
     assets: dict[str, pystac.Asset] = {}
     used = {ARCHIVE, FILE}
-    for name, member in _pixel_members(row).items():
-        fields, extensions = describe(name)
+    for name, member in _pixel_members(row, catalogue).items():
+        layer = catalogue.observed(name)
+        fields, extensions = describe(layer, catalogue)
         if name in stored:
             href, media_type = f"{TO_ROOT}/{stored[name]['path']}", GEOTIFF
             fields |= _file(stored[name]["bytes"], stored[name]["sha256"])
@@ -58,30 +61,26 @@ def sample_assets(row: Row, stored: dict[str, Row]) -> tuple[dict[str, pystac.As
             href, media_type = f"{TO_ROOT}/{row['shard']}", TAR
             fields["archive"] = [_entry(f"{row['key']}.{name}.npy", NPY, member)]
         fields |= _provenance(member)
-        assets[name] = pystac.Asset(href, title(name), None, media_type, roles(name), fields)
+        assets[name] = pystac.Asset(
+            href, layer.title, None, media_type, roles(name, catalogue), fields
+        )
         used |= extensions
-    assets["shard"] = _shard(row)
+    assets["shard"] = _shard(row, catalogue)
     return assets, used
 
 
-def describe(name: str) -> tuple[dict[str, Any], set[str]]:
-    """Return the fields that describe a modality's or a target's array, and their extensions.
-
-    Args:
-        name: A key of MODALITIES, or of TASKS with a pixel-level target.
-    """
-    if name in TASKS:
-        return _describe_target(TASKS[name]), {RASTER}
-    modality = MODALITIES[name]
+def describe(layer: Layer, catalogue: Catalogue) -> tuple[dict[str, Any], set[str]]:
+    """Return the fields that describe a layer's array, and their extensions."""
+    resolution_m = catalogue.grid.resolution_m if layer.is_pixel else None
     fields: dict[str, Any] = {
-        "data_type": modality.dtype,
-        **({} if modality.nodata is None else {"nodata": modality.nodata}),
-        "bands": [_band(band, modality) for band in modality.bands],
+        "data_type": layer.dtype,
+        **({} if layer.nodata is None else {"nodata": layer.nodata}),
+        "bands": [_band(band, resolution_m) for band in layer.bands],
     }
-    used = {RASTER} if modality.level == "pixel" else set()
-    if name == "sentinel2":
+    used = {RASTER} if layer.is_pixel else set()
+    if any(band.wavelength_nm or band.common_name for band in layer.bands):
         used.add(EO)
-    if name == "sentinel1":
+    if layer.product == _SENTINEL1:
         used.add(SAR)
         fields |= {
             "sar:instrument_mode": "IW",
@@ -89,20 +88,15 @@ def describe(name: str) -> tuple[dict[str, Any], set[str]]:
             "sar:polarizations": ["VV", "VH", "HH", "HV"],
             "sar:product_type": "GRD",
         }
-    if modality.kind == "categorical" and modality.level == "pixel":
+    if layer.kind == "categorical" and layer.is_pixel:
         used.add(CLASSIFICATION)
-        fields["classification:classes"] = _classes(modality)
+        fields["classification:classes"] = _classes(layer)
     return fields, used
 
 
-def title(name: str) -> str:
-    """Return a modality's or a task's title for people."""
-    return MODALITIES[name].title if name in MODALITIES else TASKS[name].title
-
-
-def roles(name: str) -> list[str]:
+def roles(name: str, catalogue: Catalogue) -> list[str]:
     """Return the roles of a modality's or a target's asset."""
-    return ["labels"] if name in TASKS else ["data"]
+    return ["labels"] if name in catalogue.tasks else ["data"]
 
 
 def multihash(sha256: str) -> str:
@@ -110,57 +104,45 @@ def multihash(sha256: str) -> str:
     return f"1220{sha256}"
 
 
-def pixel_names(task: str) -> list[str]:
-    """Return what a task's samples have pixels of: the target first, then the modalities."""
-    names = [name for name, modality in MODALITIES.items() if modality.level == "pixel"]
-    return [task, *names] if TASKS[task].level == "pixel" else names
-
-
-def source_ids(row: Row) -> list[str]:
+def source_ids(row: Row, catalogue: Catalogue) -> list[str]:
     """Return what a sample's arrays came from, each once, in the order of its members."""
-    members = [*_pixel_members(row).values(), *_tile_members(row).values()]
+    members = [*_pixel_members(row, catalogue).values(), *_tile_members(row, catalogue).values()]
     return list(dict.fromkeys(name for member in members for name in member["source_ids"] or ()))
 
 
-def _pixel_members(row: Row) -> dict[str, Row]:
+def _pixel_members(row: Row, catalogue: Catalogue) -> dict[str, Row]:
     """Return name → struct of the manifest, of arrays that are a member of their own."""
-    columns = {name: _column(name) for name in pixel_names(row["task"])}
-    return {
-        name: row[column]
-        for name, column in columns.items()
-        if row[column]["byte_length"] is not None
-    }
+    return _there(row, catalogue.members(catalogue.tasks[row["task"]]))
 
 
-def _tile_members(row: Row) -> dict[str, Row]:
-    """Return name → struct of the manifest, of the modalities that stand in the sample's JSON."""
-    names = [name for name, modality in MODALITIES.items() if modality.level == "tile"]
-    members = {name: row[member_column(name)] for name in names}
+def _tile_members(row: Row, catalogue: Catalogue) -> dict[str, Row]:
+    """Return name → struct of the manifest, of the layers that stand in the sample's JSON."""
+    return _there(row, catalogue.tile_layers)
+
+
+def _there(row: Row, layers: Iterable[Layer]) -> dict[str, Row]:
+    members = {layer.name: row[member_column(layer)] for layer in layers}
     return {name: each for name, each in members.items() if each["byte_length"] is not None}
 
 
-def _column(name: str) -> str:
-    return name if name in TASKS else member_column(name)
-
-
-def _shard(row: Row) -> pystac.Asset:
+def _shard(row: Row, catalogue: Catalogue) -> pystac.Asset:
     """Return the asset of a sample's shard, with the byte range of each member."""
     # Every entry has the same keys: a table of items would fill a gap with null, which is invalid.
     entries = [
         _entry(f"{row['key']}.{name}.npy", NPY, member) | {"title": name}
-        for name, member in _pixel_members(row).items()
+        for name, member in _pixel_members(row, catalogue).items()
     ]
-    # All tile-level modalities share one member: the sample's JSON.
+    # All tile-level layers share one member: the sample's JSON.
     entries += [
         _entry(f"{row['key']}.json", "application/json", member) | {"title": "tile-level"}
-        for member in list(_tile_members(row).values())[:1]
+        for member in list(_tile_members(row, catalogue).values())[:1]
     ]
     entries.sort(key=lambda entry: entry["range"])
     # No nulls: of a column that holds nothing else, a table of items could not tell the type.
     tile_level = [
         {"name": name, "source_ids": list(member["source_ids"] or ())}
         | {key: member[key] for key in ("acquired", "expression") if member.get(key)}
-        for name, member in _tile_members(row).items()
+        for name, member in _tile_members(row, catalogue).items()
     ]
     fields = {"archive": entries, "mmearth:tile_level": tile_level}
     return pystac.Asset(f"{TO_ROOT}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
@@ -199,17 +181,12 @@ def _provenance(member: Row) -> dict[str, Any]:
     return fields
 
 
-def _describe_target(task: Task) -> dict[str, Any]:
-    band = {"name": task.outputs[0], "unit": task.unit, "raster:spatial_resolution": PIXEL_M}
-    return {"data_type": task.dtype, "nodata": task.nodata, "bands": [band]}
-
-
-def _band(band: Band, modality: Modality) -> dict[str, Any]:
+def _band(band: Band, resolution_m: int | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": band.name, "unit": band.unit}
     if (band.scale, band.offset) != (1.0, 0.0):
         fields |= {"raster:scale": band.scale, "raster:offset": band.offset}
-    if modality.level == "pixel":
-        fields["raster:spatial_resolution"] = PIXEL_M
+    if resolution_m is not None:
+        fields["raster:spatial_resolution"] = resolution_m
     if band.wavelength_nm is not None:
         fields["eo:center_wavelength"] = round(band.wavelength_nm / 1000.0, 4)  # micrometres
     if band.common_name is not None:
@@ -217,7 +194,7 @@ def _band(band: Band, modality: Modality) -> dict[str, Any]:
     return fields
 
 
-def _classes(modality: Modality) -> list[dict[str, Any]]:
+def _classes(layer: Layer) -> list[dict[str, Any]]:
     return [
         {
             "value": entry.code,
@@ -225,5 +202,5 @@ def _classes(modality: Modality) -> list[dict[str, Any]]:
             "title": entry.name,
             "color_hint": entry.color.removeprefix("#").upper(),
         }
-        for entry in modality.classes
+        for entry in layer.classes
     ]

@@ -13,7 +13,8 @@ import pystac
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.stac_asset import (
@@ -22,52 +23,50 @@ from mmearth.catalog.stac_asset import (
     SHARD_TITLE,
     TAR,
     describe,
-    pixel_names,
     roles,
-    title,
 )
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, lonlat_bounds
 
 _PARQUET = "application/vnd.apache.parquet"
 
 
 def stac_collection(
-    task: str, card: DatasetCard, table: pa.Table, *, stored: bool
+    task: Task, card: DatasetCard, catalogue: Catalogue, table: pa.Table, *, stored: bool
 ) -> dict[str, Any]:
     """Return the collection of one task as JSON.
 
     Args:
-        task: A key of TASKS.
+        task: One of the catalogue's.
         card: What the dataset says about itself.
+        catalogue: Of the dataset.
         table: The task's manifest.
         stored: Whether the items' arrays are GeoTIFFs of the store, not members of shards.
     """
-    spec = TASKS[task]
     present = set(table["split"].to_pylist())
     collection = pystac.Collection(
-        id=task,
-        description=f"{spec.title}, in {spec.unit}. {card.description}".strip(),
-        extent=_extent(table),
-        title=f"{card.title}: {task}",
+        id=task.name,
+        description=f"{task.title}, in {task.unit}. {card.description}".strip(),
+        extent=_extent(table, catalogue.grid),
+        title=f"{card.title}: {task.name}",
         license=card.licence,
-        keywords=["earth observation", "multimodal", task],
+        keywords=["earth observation", "multimodal", task.name],
         providers=[pystac.Provider("mmearth", roles=[pystac.ProviderRole.PROCESSOR])],
         extra_fields={
             "version": card.version,
-            "sci:citation": spec.citation,
-            "sci:publications": _publications(task, card),
-            "mmearth:label_licence": spec.licence,
-            "mmearth:tile_level": _tile_level(card),
+            "sci:citation": task.target.citation,
+            "sci:publications": _publications(task, catalogue),
+            "mmearth:label_licence": task.target.licence,
+            "mmearth:tile_level": _tile_level(catalogue),
         },
     )
     if present:
         summary = {"mmearth:split": [split for split in SPLITS if split in present]}
         collection.summaries = pystac.Summaries(summary)
     collection.links = _links(table)
-    collection.assets = _tables(task)
+    collection.assets = _tables(task.name)
     document = collection.to_dict(include_self_link=False, transform_hrefs=False)
-    document["item_assets"], used = _item_assets(task, card, stored=stored)
+    document["item_assets"], used = _item_assets(task, catalogue, stored=stored)
     document["stac_extensions"] = sorted({SCIENTIFIC, *used})
     return document
 
@@ -86,7 +85,7 @@ def _links(table: pa.Table) -> list[pystac.Link]:
 def _tables(task: str) -> dict[str, pystac.Asset]:
     assets = {}
     for key, href, media_type, text in (
-        ("manifest", manifest_path(task), _PARQUET, "One row a sample, with byte ranges"),
+        ("manifest", manifest_path(task), _PARQUET, "One row per sample, with byte ranges"),
         ("statistics", f"statistics/{task}.json", "application/json", "Train, band by band"),
         ("items", "stac/items.parquet", _PARQUET, "All items of all collections"),
     ):
@@ -94,43 +93,45 @@ def _tables(task: str) -> dict[str, pystac.Asset]:
     return assets
 
 
-def _item_assets(task: str, card: DatasetCard, *, stored: bool) -> tuple[dict[str, Any], set[str]]:
+def _item_assets(
+    task: Task, catalogue: Catalogue, *, stored: bool
+) -> tuple[dict[str, Any], set[str]]:
     entries: dict[str, Any] = {}
     used: set[str] = set()
-    for name in pixel_names(task):
-        if name in (*card.modalities, task):
-            fields, extensions = describe(name)
-            media_type = GEOTIFF if stored else TAR
-            entries[name] = {
-                "title": title(name),
-                "type": media_type,
-                "roles": roles(name),
-                **fields,
-            }
-            used |= extensions
+    for layer in catalogue.members(task):
+        fields, extensions = describe(layer, catalogue)
+        entries[layer.name] = {
+            "title": layer.title,
+            "type": GEOTIFF if stored else TAR,
+            "roles": roles(layer.name, catalogue),
+            **fields,
+        }
+        used |= extensions
     entries["shard"] = {"title": SHARD_TITLE, "type": TAR, "roles": ["data"]}
     return entries, used
 
 
-def _tile_level(card: DatasetCard) -> dict[str, Any]:
-    """Describe the modalities that have no asset: they stand in every sample's JSON."""
-    names = [name for name in card.modalities if MODALITIES[name].level == "tile"]
-    return {name: {"title": title(name), **describe(name)[0]} for name in names}
+def _tile_level(catalogue: Catalogue) -> dict[str, Any]:
+    """Describe the layers that have no asset: they stand in every sample's JSON."""
+    return {
+        layer.name: {"title": layer.title, **describe(layer, catalogue)[0]}
+        for layer in catalogue.tile_layers
+    }
 
 
-def _publications(task: str, card: DatasetCard) -> list[dict[str, str]]:
+def _publications(task: Task, catalogue: Catalogue) -> list[dict[str, str]]:
     """Return the papers behind the labels and modalities that have a DOI."""
-    texts = [TASKS[task].citation, *(MODALITIES[name].citation for name in card.modalities)]
+    texts = [task.target.citation, *(layer.citation for layer in catalogue.layers.values())]
     found = [(re.search(r"doi:(10\.\S+)", text), text) for text in dict.fromkeys(texts)]
     return [{"doi": doi.group(1), "citation": text} for doi, text in found if doi]
 
 
-def _extent(table: pa.Table) -> pystac.Extent:
+def _extent(table: pa.Table, grid: Grid) -> pystac.Extent:
     """Return the box and the interval of the samples; the whole Earth where there is none."""
     if not table.num_rows:
         world = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
         return pystac.Extent(world, pystac.TemporalExtent([None, None]))
-    tiles = [Tile.parse(tile) for tile in table["tile"].to_pylist()]
+    tiles = [Tile.parse(tile, grid) for tile in table["tile"].to_pylist()]
     first_and_last = pc.min_max(table["date"]).as_py()
     interval: list[datetime.datetime | None] = [
         datetime.datetime.combine(first_and_last[end], datetime.time(), datetime.UTC)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.task import Task
 
 SUBSETS = ("train", "train_50", "train_5")
 """The train subsets that have statistics of their own (MMEarth-Bench §4: 100 %, 50 % and 5 %)."""
@@ -132,10 +132,12 @@ class BandStatistics:
 
 @dataclass(slots=True)
 class TaskStatistics:
-    """Statistics of a task's train subsets: every modality and the target, band by band."""
+    """Statistics of a task's train subsets: every layer and the target, band by band."""
 
-    task: str
-    """A key of TASKS."""
+    task: Task
+    """Whose."""
+    layers: tuple[Layer, ...]
+    """The dataset's modalities, in their order."""
     n_samples: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SUBSETS, 0))
     """Samples by subset."""
     bands: dict[tuple[Subsets, str, str], BandStatistics] = field(default_factory=dict)
@@ -156,15 +158,15 @@ class TaskStatistics:
         """
         for subset in subsets:
             self.n_samples[subset] += 1
-        for name, array in arrays.items():
-            modality = MODALITIES[name]
-            bands = [self._band(subsets, name, band.name) for band in modality.bands]
-            _add(bands, array, modality.nodata, modality.kind == "categorical")
+        for layer in self.layers:
+            if layer.name in arrays:
+                bands = [self._band(subsets, layer.name, name) for name in layer.band_names]
+                _add(bands, arrays[layer.name], layer.nodata, layer.kind == "categorical")
         if target is None:
             return
-        task = TASKS[self.task]
-        bands = [self._band(subsets, "target", output) for output in task.outputs]
-        _add(bands, target[np.newaxis] if task.level == "pixel" else target, task.nodata)
+        layer, is_class = self.task.target, self.task.kind == "classification"
+        bands = [self._band(subsets, "target", name) for name in layer.band_names]
+        _add(bands, target.reshape(layer.shape), layer.nodata, is_class)
 
     def merge(self, other: TaskStatistics) -> None:
         """Add what another has seen; the order of merging does not matter."""
@@ -175,17 +177,17 @@ class TaskStatistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return `{subset: {n_samples, modalities: {name: {band: {…}}}, target: {…}}}`."""
-        document: dict[str, Any] = {"task": self.task}
+        document: dict[str, Any] = {"task": self.task.name}
         for subset in SUBSETS:
             modalities = {
-                name: bands
-                for name, modality in MODALITIES.items()
-                if (bands := self._of(subset, name, [band.name for band in modality.bands]))
+                layer.name: bands
+                for layer in self.layers
+                if (bands := self._of(subset, layer.name, layer.band_names))
             }
             document[subset] = {
                 "n_samples": self.n_samples[subset],
                 "modalities": modalities,
-                "target": self._of(subset, "target", TASKS[self.task].outputs),
+                "target": self._of(subset, "target", self.task.target.band_names),
             }
         return document
 

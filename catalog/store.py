@@ -1,4 +1,4 @@
-"""The store: one file an observation, `store/<epsg>/<tile>/<modality>.tif` or `.json`.
+"""The store: one file per observation, `store/<epsg>/<tile>/<modality>.tif` or `.json`.
 
 Pixel-level observations are GeoTIFFs that any GIS opens: band names, no-data and provenance inside.
 Tile-level ones are small JSON documents. The same observation gives the same bytes.
@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -22,9 +21,8 @@ from rasterio.transform import Affine
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError, IntegrityError
 from mmearth.catalog.files import read_regular, sha256_bytes, write_atomic
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 
 STORE = "store"
@@ -41,10 +39,10 @@ _DAMAGE = (
 """What a file of the store that is not ours makes libraries raise."""
 
 
-def observation_path(tile: Tile, modality: str) -> str:
+def observation_path(tile: Tile, layer: Layer) -> str:
     """Return where an observation is kept, relative to the dataset's root."""
-    pixel = modality in TASKS or MODALITIES[modality].level == "pixel"
-    return f"{STORE}/{tile.epsg}/{tile.id}/{modality}.{'tif' if pixel else 'json'}"
+    suffix = "tif" if layer.is_pixel else "json"
+    return f"{STORE}/{tile.epsg}/{tile.id}/{layer.name}.{suffix}"
 
 
 def write_observation(root: Path, tile: Tile, observation: Observation) -> bytes:
@@ -63,32 +61,32 @@ def write_observation(root: Path, tile: Tile, observation: Observation) -> bytes
         StorageError: The disk is full or the directory cannot be written.
     """
     observation.check()
-    path = root / observation_path(tile, observation.modality)
+    path = root / observation_path(tile, observation.layer)
     data = _geotiff(tile, observation) if path.suffix == ".tif" else _json(observation)
     write_atomic(path, data)
     return data
 
 
 def read_observation(
-    root: Path, tile: Tile, modality: str, sha256: str | None = None
+    root: Path, tile: Tile, layer: Layer, sha256: str | None = None
 ) -> tuple[Observation, str]:
     """Read one observation back, bit for bit; return it with its file's SHA-256.
 
-    The store may be a stranger's: nothing is opened but a GeoTIFF with the layout of the modality,
+    The store may be a stranger's: nothing is opened but a GeoTIFF with the layout of the layer,
     from memory, so that it can lead to no other file or URL and take no more memory than a tile.
 
     Args:
         root: The dataset's directory.
         tile: The place.
-        modality: A modality, or a task with pixel-level targets.
+        layer: What it is of.
         sha256: What the file must have, before anything in it is looked at; None: anything.
 
     Raises:
         FormatError: The file is missing or is not what `write_observation` wrote.
         IntegrityError: It has another SHA-256.
     """
-    path = root / observation_path(tile, modality)
-    data = read_stored(root, tile, modality)
+    path = root / observation_path(tile, layer)
+    data = read_stored(root, tile, layer)
     digest = sha256_bytes(data)
     if sha256 is not None and digest != sha256:
         raise IntegrityError(
@@ -97,23 +95,23 @@ def read_observation(
         )
     try:
         if path.suffix == ".tif":
-            return _from_geotiff(data, tile, modality), digest
-        return _from_json(data, modality), digest
+            return _from_geotiff(data, tile, layer), digest
+        return _from_json(data, layer), digest
     except _DAMAGE as exc:
         raise FormatError(
             f"{path} cannot be read back ({exc}); delete it and run the build again"
         ) from exc
 
 
-def read_stored(root: Path, tile: Tile, modality: str) -> bytes:
+def read_stored(root: Path, tile: Tile, layer: Layer) -> bytes:
     """Return the bytes of an observation's file.
 
     Raises:
         FormatError: It is missing, is no regular file of the dataset, or is too large.
     """
-    path = root / observation_path(tile, modality)
+    path = root / observation_path(tile, layer)
     try:
-        return read_regular(path, root, _most(modality))
+        return read_regular(path, root, _most(layer))
     except OSError as exc:
         raise FormatError(
             f"{path} cannot be read back ({exc.strerror}); delete it and run the build again"
@@ -127,19 +125,8 @@ def reading_many() -> Iterator[None]:
         yield
 
 
-def _bands(modality: str) -> list[str]:
-    if modality in MODALITIES:
-        return [band.name for band in MODALITIES[modality].bands]
-    return [modality]
-
-
-def _nodata(modality: str) -> float | None:
-    nodata: float | None = _spec(modality).nodata
-    return nodata
-
-
 def _geotiff(tile: Tile, observation: Observation) -> bytes:
-    array = observation.array if observation.array.ndim == 3 else observation.array[np.newaxis]
+    array = observation.array
     profile = {
         "driver": "GTiff",
         "count": array.shape[0],
@@ -148,7 +135,7 @@ def _geotiff(tile: Tile, observation: Observation) -> bytes:
         "dtype": array.dtype.name,
         "crs": f"EPSG:{tile.epsg}",
         "transform": Affine(*tile.transform),
-        "nodata": _nodata(observation.modality),
+        "nodata": observation.layer.nodata,
         "tiled": True,
         "blockxsize": array.shape[2],
         "blockysize": array.shape[1],
@@ -161,33 +148,32 @@ def _geotiff(tile: Tile, observation: Observation) -> bytes:
     with MemoryFile() as memory:
         with memory.open(**profile) as dataset:
             dataset.write(array)
-            dataset.descriptions = tuple(_bands(observation.modality))
+            dataset.descriptions = observation.layer.band_names
             dataset.update_tags(**_provenance(observation))
         return bytes(memory.read())
 
 
-def _from_geotiff(data: bytes, tile: Tile, modality: str) -> Observation:
+def _from_geotiff(data: bytes, tile: Tile, layer: Layer) -> Observation:
     # Opened from memory: GDAL would otherwise look for side-car files beside each one. Other
     # drivers than GTiff open other files and URLs.
     with MemoryFile(data) as memory, memory.open(driver="GTiff") as dataset:
-        _check_layout(dataset, tile, modality)
+        _check_layout(dataset, tile, layer)
         array: NDArray[np.generic] = dataset.read()
         tags = dataset.tags()
-    return _observation(modality, array[0] if modality in TASKS else array, tags)
+    return _observation(layer, array, tags)
 
 
-def _check_layout(dataset: rasterio.DatasetReader, tile: Tile, modality: str) -> None:
+def _check_layout(dataset: rasterio.DatasetReader, tile: Tile, layer: Layer) -> None:
     """Refuse a raster of another layout before memory is taken for it: a tiny file can claim much.
 
     Raises:
         ValueError: It is of another.
     """
-    spec = _spec(modality)
-    shape = (1, *spec.shape) if modality in TASKS else spec.shape
+    shape = layer.shape
     found, types = (dataset.count, *dataset.shape), set(dataset.dtypes)
-    if found != shape or types != {spec.dtype}:
+    if found != shape or types != {layer.dtype}:
         raise ValueError(
-            f"it is {found} of {', '.join(sorted(types))}, expected {shape} of {spec.dtype}"
+            f"it is {found} of {', '.join(sorted(types))}, expected {shape} of {layer.dtype}"
         )
     if tuple(dataset.transform)[:6] != tile.transform:
         raise ValueError("it is not at the place of its tile")
@@ -197,38 +183,32 @@ def _check_layout(dataset: rasterio.DatasetReader, tile: Tile, modality: str) ->
         raise ValueError(f"it has blocks of {sorted(blocks)} and the codec {codec}, expected ours")
 
 
-def _spec(modality: str) -> Any:
-    return MODALITIES[modality] if modality in MODALITIES else TASKS[modality]
-
-
-def _most(modality: str) -> int:
+def _most(layer: Layer) -> int:
     """Return the bytes that a file may have: those of the array, of incompressible values, tags."""
-    spec = _spec(modality)
-    nbytes: int = np.empty(spec.shape, spec.dtype).nbytes
-    return 2 * nbytes + _TAGS_BYTES
+    return 2 * layer.nbytes + _TAGS_BYTES
 
 
 def _json(observation: Observation) -> bytes:
     document = {
-        "bands": _bands(observation.modality),
+        "bands": list(observation.layer.band_names),
         "values": observation.array.tolist(),
         **_provenance(observation),
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _from_json(data: bytes, modality: str) -> Observation:
+def _from_json(data: bytes, layer: Layer) -> Observation:
     document = parse_json(data, "it")
-    array = np.asarray(document["values"], dtype=MODALITIES[modality].dtype)
-    if array.shape != MODALITIES[modality].shape:
+    array = np.asarray(document["values"], dtype=layer.dtype)
+    if array.shape != layer.shape:
         raise ValueError(f"it has values of shape {array.shape}")
-    return _observation(modality, array, document)
+    return _observation(layer, array, document)
 
 
 def _provenance(observation: Observation) -> dict[str, str]:
     """Return the tags of an observation; one that has no value is left out."""
     tags = {
-        "modality": observation.modality,
+        "modality": observation.layer.name,
         "acquired": observation.acquired or "",
         "source": observation.source,
         "source_ids": json.dumps(observation.source_ids, ensure_ascii=False),
@@ -238,9 +218,9 @@ def _provenance(observation: Observation) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def _observation(modality: str, array: NDArray[np.generic], tags: dict[str, str]) -> Observation:
+def _observation(layer: Layer, array: NDArray[np.generic], tags: dict[str, str]) -> Observation:
     return Observation(
-        modality=modality,
+        layer=layer,
         array=array,
         acquired=tags.get("acquired"),
         source=tags.get("source", ""),

@@ -1,4 +1,4 @@
-"""Tiles: 128 × 128 pixels of 10 m, snapped to the 10 m grid of the place's own UTM zone."""
+"""Tiles: squares of pixels, snapped to the pixels of the place's own UTM zone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modality import TILE_PX
+from mmearth.catalog.grid import DEFAULT_GRID, Grid
 from mmearth.catalog.utm import from_lonlat, to_lonlat, utm_epsg
 
-PIXEL_M = 10
-"""Side of a pixel in metres (MMEarth-Bench §3)."""
-TILE_M = TILE_PX * PIXEL_M
-"""Side of a tile in metres."""
 CELL_KM = 100.0
 """Side of the cells used for geographic batches and splits, about, in kilometres."""
 EARTH_RADIUS_KM = 6371.0088
@@ -34,9 +30,11 @@ class Tile:
     epsg: int
     """EPSG code of the UTM zone: 32601–32660 north, 32701–32760 south."""
     left: int
-    """Western edge in metres, a multiple of 10."""
+    """Western edge in metres, a multiple of the resolution."""
     top: int
-    """Northern edge in metres, a multiple of 10."""
+    """Northern edge in metres, a multiple of the resolution."""
+    grid: Grid = DEFAULT_GRID
+    """Its pixels."""
 
     @property
     def id(self) -> str:
@@ -46,12 +44,14 @@ class Tile:
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """(left, bottom, right, top) in metres."""
-        return self.left, self.top - TILE_M, self.left + TILE_M, self.top
+        side = self.grid.side_m
+        return self.left, self.top - side, self.left + side, self.top
 
     @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
         """Affine (a, b, c, d, e, f): x = a·col + b·row + c, y = d·col + e·row + f."""
-        return float(PIXEL_M), 0.0, float(self.left), 0.0, -float(PIXEL_M), float(self.top)
+        pixel = float(self.grid.resolution_m)
+        return pixel, 0.0, float(self.left), 0.0, -pixel, float(self.top)
 
     @property
     def lon(self) -> float:
@@ -78,16 +78,16 @@ class Tile:
         return cell_at(*self._centre())
 
     @classmethod
-    def at(cls, lon: float, lat: float) -> Tile:
-        """Return the tile centred on a place, to the nearest corner of the 10 m grid.
+    def at(cls, lon: float, lat: float, grid: Grid = DEFAULT_GRID) -> Tile:
+        """Return the tile centred on a place, to the nearest corner of a pixel.
 
         Raises:
             ConfigError: The place is not on Earth or beyond UTM (north of 84°, south of 80° S).
         """
-        return tiles_at([lon], [lat])[0]
+        return tiles_at([lon], [lat], grid)[0]
 
     @classmethod
-    def parse(cls, tile_id: str) -> Tile:
+    def parse(cls, tile_id: str, grid: Grid) -> Tile:
         """Return the tile of an id.
 
         Raises:
@@ -99,16 +99,15 @@ class Tile:
             raise ConfigError(
                 f"{tile_id!r} is not a tile id; expected one like 32633_500000_4649760"
             ) from exc
-        if (
-            not (32601 <= epsg <= 32660 or 32701 <= epsg <= 32760)
-            or left % PIXEL_M
-            or top % PIXEL_M
-        ):
-            raise ConfigError(f"{tile_id!r} is not a tile id: its zone or 10 m grid is wrong")
-        return cls(epsg, left, top)
+        pixel = grid.resolution_m
+        is_zone = 32601 <= epsg <= 32660 or 32701 <= epsg <= 32760
+        if not is_zone or left % pixel or top % pixel:
+            raise ConfigError(f"{tile_id!r} is not a tile id: its zone or {pixel} m grid is wrong")
+        return cls(epsg, left, top, grid)
 
     def _centre(self) -> tuple[float, float]:
-        lon, lat = to_lonlat(self.epsg).transform(self.left + TILE_M / 2, self.top - TILE_M / 2)
+        half = self.grid.side_m / 2
+        lon, lat = to_lonlat(self.epsg).transform(self.left + half, self.top - half)
         # 1e-7 degrees is 1 cm: the same on every build of PROJ, where the last bit is not.
         return round((lon + 180.0) % 360.0 - 180.0, 7), round(lat, 7)
 
@@ -123,19 +122,25 @@ class Tiles(Sequence[Tile]):
     """Western edges in metres, (n,)."""
     top: NDArray[np.int64]
     """Northern edges in metres, (n,)."""
+    grid: Grid
+    """Of all of them."""
 
     @classmethod
     def of(cls, tiles: Sequence[Tile]) -> Tiles:
-        """Return the columns of any sequence of tiles."""
+        """Return the columns of any sequence of tiles of one grid."""
         if isinstance(tiles, Tiles):
             return tiles
+        grid = tiles[0].grid if tiles else DEFAULT_GRID
         rows = np.array([(tile.epsg, tile.left, tile.top) for tile in tiles], dtype=np.int64)
-        return cls(*rows.reshape(-1, 3).T)
+        epsg, left, top = rows.reshape(-1, 3).T
+        return cls(epsg, left, top, grid)
 
     @property
     def number(self) -> NDArray[np.int64]:
         """One number for each place, another for another place, (n,)."""
-        return (self.epsg * 200_000 + self.left // 10) * 2_000_000 + self.top // 10
+        pixel = self.grid.resolution_m
+        columns, rows = 2_000_000 // pixel, 20_000_000 // pixel  # of a zone, and more
+        return (self.epsg * columns + self.left // pixel) * rows + self.top // pixel
 
     def __len__(self) -> int:
         return len(self.epsg)
@@ -146,19 +151,21 @@ class Tiles(Sequence[Tile]):
     def __getitem__(self, index: slice | NDArray[np.generic]) -> Tiles: ...
     def __getitem__(self, index: int | slice | NDArray[np.generic]) -> Tile | Tiles:
         if isinstance(index, slice | np.ndarray):
-            return Tiles(self.epsg[index], self.left[index], self.top[index])
-        return Tile(int(self.epsg[index]), int(self.left[index]), int(self.top[index]))
+            return Tiles(self.epsg[index], self.left[index], self.top[index], self.grid)
+        epsg, left, top = (int(column[index]) for column in (self.epsg, self.left, self.top))
+        return Tile(epsg, left, top, self.grid)
 
 
-def tiles_at(lons: ArrayLike, lats: ArrayLike) -> Tiles:
+def tiles_at(lons: ArrayLike, lats: ArrayLike, grid: Grid) -> Tiles:
     """Return the tiles centred on many places, in their order.
 
     Args:
         lons: Degrees east, (n,); any turn of the globe is accepted.
         lats: Degrees north, (n,).
+        grid: Of every tile.
 
     Returns:
-        One tile a place.
+        One tile per place.
 
     Raises:
         ConfigError: A place is not on Earth or beyond UTM; the sentence names the first.
@@ -168,12 +175,13 @@ def tiles_at(lons: ArrayLike, lats: ArrayLike) -> Tiles:
     epsg = utm_epsg(lon, lat)
     left = np.empty(lon.shape, dtype=np.int64)
     top = np.empty(lon.shape, dtype=np.int64)
+    pixel, half = grid.resolution_m, grid.side_m / 2
     for code in np.unique(epsg):
         rows = epsg == code
         x, y = from_lonlat(int(code)).transform(lon[rows], lat[rows])
-        left[rows] = np.floor(np.asarray(x) / PIXEL_M + 0.5) * PIXEL_M - TILE_M / 2
-        top[rows] = np.floor(np.asarray(y) / PIXEL_M + 0.5) * PIXEL_M + TILE_M / 2
-    return Tiles(epsg, left, top)
+        left[rows] = np.floor(np.asarray(x) / pixel + 0.5) * pixel - half
+        top[rows] = np.floor(np.asarray(y) / pixel + 0.5) * pixel + half
+    return Tiles(epsg, left, top, grid)
 
 
 def lonlat_bounds(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.float64]:
@@ -187,8 +195,9 @@ def lonlat_bounds(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.fl
     """
     result = np.empty((len(tiles), 4))
     columns = Tiles.of(tiles)
-    dx = np.array([-margin_m, TILE_M + margin_m] * 2)  # (corner,)
-    dy = np.array([margin_m] * 2 + [-TILE_M - margin_m] * 2)
+    side = columns.grid.side_m
+    dx = np.array([-margin_m, side + margin_m] * 2)  # (corner,)
+    dy = np.array([margin_m] * 2 + [-side - margin_m] * 2)
     for code in np.unique(columns.epsg):
         rows = columns.epsg == code
         xs, ys = columns.left[rows, None] + dx, columns.top[rows, None] + dy  # (n, corner)
@@ -202,7 +211,8 @@ def lonlat_bounds(tiles: Sequence[Tile], margin_m: float = 0.0) -> NDArray[np.fl
 def centres(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return longitude and latitude of many tiles' centres, (n,) each."""
     columns = Tiles.of(tiles)
-    x, y = columns.left + TILE_M / 2, columns.top - TILE_M / 2
+    half = columns.grid.side_m / 2
+    x, y = columns.left + half, columns.top - half
     lon, lat = np.empty_like(x), np.empty_like(y)
     for code in np.unique(columns.epsg):
         rows = columns.epsg == code

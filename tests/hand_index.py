@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.checksums import read_sums, render
 from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.choose.index import Index
 
 
@@ -23,7 +22,7 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
     """Return the index of all samples of a task, for pixel-level modalities."""
     rows = pq.read_table(root / "manifests" / f"{task}.parquet").to_pylist()
     shards = tuple(dict.fromkeys(row["shard"] for row in rows))
-    kinds = [*modalities, *([task] if TASKS[task].level == "pixel" else [])]
+    kinds = [*modalities, *([task] if MMEARTH_BENCH.tasks[task].level == "pixel" else [])]
     offset = {name: np.zeros(len(rows), np.uint64) for name in kinds}
     sha256 = {name: np.zeros(len(rows), "V32") for name in kinds}
     for i, row in enumerate(rows):
@@ -53,12 +52,16 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
 
 def _known(rows: list[dict[str, Any]], name: str) -> NDArray[np.int8]:
     """Return what is known of each band, as `Index.known` has it."""
-    n_bands = len(MODALITIES[name].bands) if name in MODALITIES else 1
+    n_bands = len(MMEARTH_BENCH.layers[name].bands) if name in MMEARTH_BENCH.layers else 1
     found = np.zeros((len(rows), n_bands), np.int8)
     for i, row in enumerate(rows):
         at = row[name]
         if at["sha256"] is not None:
-            shares = at["band_valid_fraction"] if name in MODALITIES else [at["valid_fraction"]]
+            shares = (
+                at["band_valid_fraction"]
+                if name in MMEARTH_BENCH.layers
+                else [at["valid_fraction"]]
+            )
             found[i] = [share if share in (0, 1) else -1 for share in shares]
     return found
 
@@ -82,9 +85,12 @@ def destinations(index: Index, n: int, fill: int = 0) -> dict[str, NDArray[np.ui
 
 def nbytes(name: str) -> int:
     """Return the bytes of a member's values."""
-    if name in MODALITIES:
-        return MODALITIES[name].nbytes
-    return int(np.prod(TASKS[name].shape)) * np.dtype(TASKS[name].dtype).itemsize
+    if name in MMEARTH_BENCH.layers:
+        return MMEARTH_BENCH.layers[name].nbytes
+    return (
+        int(np.prod(MMEARTH_BENCH.tasks[name].shape))
+        * np.dtype(MMEARTH_BENCH.tasks[name].dtype).itemsize
+    )
 
 
 def copy_to_read(source: Path, to: Path, task: str) -> Path:

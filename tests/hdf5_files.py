@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 
 PIXEL_KEYS = {
@@ -42,7 +41,7 @@ def write_published(
 
     Args:
         folder: Gets no_data_values.json and the task's folder.
-        task: A key of TASKS.
+        task: A key of MMEARTH_BENCH.tasks.
         n: Tiles.
         seed: Of the values; the places and dates are the same for all.
         dem: What the file calls the elevation.
@@ -71,7 +70,7 @@ def write_published(
     (place / f"{task}_split_data.json").write_text(json.dumps(document))
     (folder / "no_data_values.json").write_text(json.dumps(NODATA))
     if task == "species":
-        labels = {name: i for i, name in enumerate(TASKS[task].outputs)}
+        labels = {name: i for i, name in enumerate(MMEARTH_BENCH.tasks[task].outputs)}
         (place / "species_labels.json").write_text(json.dumps(labels))
     return path
 
@@ -81,7 +80,7 @@ def _pixels(task: str, n: int, generator: np.random.Generator) -> dict[str, NDAr
     dtype = np.float64 if task == "biomass" else np.float32
     found: dict[str, NDArray[Any]] = {}
     for key, name in PIXEL_KEYS.items():
-        spec = MODALITIES[name]
+        spec = MMEARTH_BENCH.layers[name]
         low, high = spec.bands[0].valid
         shape = (n, spec.shape[0], 16, 16)
         values = generator.integers(max(low, 0), min(high, 90), shape, endpoint=True).astype(dtype)
@@ -126,7 +125,7 @@ def _columns(task: str, n: int, generator: np.random.Generator) -> dict[str, NDA
         found[f"{key}_CLOUDY_PIXEL_FRACTION"] = generator.random(n)
     found["SCL_NO_DATA_PIXEL_FRACTION"] = generator.random(n)
     if task == "species":
-        names = TASKS[task].outputs
+        names = MMEARTH_BENCH.tasks[task].outputs
         chosen = [sorted(generator.choice(100, 1 + i % 5, replace=False)) for i in range(n)]
         found[task] = _text(json.dumps([names[i] for i in each][::-1]) for each in chosen)
     elif task != "biomass":

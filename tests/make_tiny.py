@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
 from mmearth.catalog.store import observation_path, write_observation
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.build import build
 
@@ -40,7 +39,7 @@ CARD = DatasetCard(
     config_sha256="0" * 64,
     source="random 1",
     tasks=("biomass", "soil_pH", "species"),
-    modalities=tuple(MODALITIES),
+    modalities=tuple(MMEARTH_BENCH.layers),
     require=("sentinel2",),
     shard_bytes=3_000_000,
 )
@@ -55,7 +54,10 @@ def make_tiny(root: Path, n_tiles: int = N_TILES) -> DatasetCard:
         tile = Tile.at(-170.0 + 14.3 * i % 340, 50.0 - 4.1 * i % 100)
         tasks = TASKS_OF_TILE[i % len(TASKS_OF_TILE)]
         tiles += [_planned(task, tile, i) for task in tasks]
-        wanted = [*MODALITIES, *(task for task in tasks if TASKS[task].level == "pixel")]
+        wanted = [
+            *MMEARTH_BENCH.layers,
+            *(task for task in tasks if MMEARTH_BENCH.tasks[task].level == "pixel"),
+        ]
         observations += [_observed(root, tile, name, i, generator) for name in wanted]
     tiles.sort(key=lambda row: (row["task"], row["tile"]))
     observations.sort(key=lambda row: (row["tile"], row["modality"]))
@@ -88,7 +90,9 @@ def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:
         "train_5": split == "train" and i % 2 == 0 and i % 4 == 0,
         "train_50": split == "train" and i % 2 == 0,
         "target": 4.0 + i % 32 / 8 if task == "soil_pH" else None,
-        "species": list(TASKS["species"].outputs[i % 97 :][:3]) if task == "species" else None,
+        "species": list(MMEARTH_BENCH.tasks["species"].outputs[i % 97 :][:3])
+        if task == "species"
+        else None,
         "label_id": f"{task}-{i}",
     }
 
@@ -125,11 +129,11 @@ def _is_missing(name: str, i: int) -> bool:
 
 
 def _array(name: str, i: int, generator: np.random.Generator) -> NDArray[Any]:
-    if name in TASKS:
+    if name in MMEARTH_BENCH.tasks:
         target = np.full((128, 128), -9999, dtype=np.float32)
         target[::16, ::16] = generator.uniform(0, 500, (8, 8)).astype(np.float32)
         return target
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     array = np.empty(modality.shape, dtype=modality.dtype)
     for k, band in enumerate(modality.bands):
         low, high = max(band.valid[0], -30.0), min(band.valid[1], 3000.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import MMEarthError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
@@ -55,7 +55,7 @@ def write_tif(path: Path, values: NDArray[Any], **said: Any) -> Path:
 
 def share(found: Observation) -> float:
     """Return how much of an observation's first band has a value."""
-    return float(np.mean(found.array[0] != MODALITIES[found.modality].nodata))
+    return float(np.mean(found.array[0] != MMEARTH_BENCH.layers[found.modality].nodata))
 
 
 def write_netcdf(
@@ -98,7 +98,7 @@ def outcome(
     root: Path, name: str, anchor: str | None = "2021-07-10", tile: Tile = TILE, **entry: Any
 ) -> Outcome:
     """Return what a tile has of a modality by one entry, of the modality's own product."""
-    document = {"path": "a.tif", "product": MODALITIES[name].collection, **entry}
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
     config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
     return Files(config, root).observe(tile, [name], anchor)[name]
 
@@ -115,7 +115,7 @@ def middle(root: Path, name: str, **entry: Any) -> list[float | None]:
     """Return the stored value of each band in the middle of the tile; None for no data."""
     array = seen(root, name, **entry).array
     pixel = array[:, 64, 64] if array.ndim == 3 else array
-    return [None if value == MODALITIES[name].nodata else float(value) for value in pixel]
+    return [None if value == MMEARTH_BENCH.layers[name].nodata else float(value) for value in pixel]
 
 
 def refused(root: Path, name: str, kind: type[MMEarthError], **entry: Any) -> str:

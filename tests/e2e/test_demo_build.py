@@ -12,8 +12,7 @@ import rasterio
 import yaml
 from PIL import Image
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import load_config
 from mmearth.curate.plan import make_plan
 from mmearth.curate.sources import make_source
@@ -34,7 +33,9 @@ Run = Callable[..., tuple[int, str, str]]
 def test_the_plan_of_the_demo_is_what_it_promises() -> None:
     config = load_config(DEMO)
     plan = make_plan(config, make_source(config, DEMO.parent), DEMO.parent)
-    assert [report.task for report in plan.tasks] == [task for task in TASKS if task != "custom"]
+    assert [report.task for report in plan.tasks] == [
+        task for task in MMEARTH_BENCH.tasks if task != "custom"
+    ]
     for report in plan.tasks:
         assert 135 <= sum(report.splits.values()) <= 150
         assert all(n >= 5 for n in report.splits.values()), report
@@ -87,7 +88,7 @@ def test_the_whole_way(config: Path, tmp_path: Path, run_cli: Run) -> None:
     code, stdout, _ = run_cli("curate", "status", str(out), "--json")
     status = json.loads(stdout)
     assert code == 0
-    assert set(status) == {*MODALITIES, "biomass"}
+    assert set(status) == {*MMEARTH_BENCH.layers, "biomass"}
     assert all(set(states) <= {"done", "missing"} for states in status.values())
 
     assert run_cli("curate", "failures", str(out), "--json") == (0, "", "")

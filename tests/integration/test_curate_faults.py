@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import read_table
 
 # rasterio multiplies affine transforms in a way that affine has begun to deprecate.
@@ -47,11 +47,11 @@ def config(tmp_path: Path) -> Path:
         "sentinel2": [
             {
                 "path": "s2_*.tif",
-                "product": MODALITIES["sentinel2"].collection,
+                "product": MMEARTH_BENCH.layers["sentinel2"].collection,
                 "date": {"value": "2020-06-01"},
             }
         ],
-        "eth_gch": [{"path": "gch_*.tif", "product": MODALITIES["eth_gch"].collection}],
+        "eth_gch": [{"path": "gch_*.tif", "product": MMEARTH_BENCH.layers["eth_gch"].collection}],
     }
     document = {
         "name": "own",

@@ -13,7 +13,8 @@ import pytest
 
 from mmearth.build import Summary, build
 from mmearth.catalog.errors import QuotaError, RefusedError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.store import read_observation
@@ -101,7 +102,7 @@ def test_all_modalities_and_tasks(base: Path, tmp_path: Path, server: Server, re
         *("biomass", "soil_nitrogen", "soil_organic_carbon", "soil_pH", "species")
     }
     assert all(count > _N // 2 for count in summary.samples.values())
-    assert all(summary.states[name]["done"] > _N // 2 for name in MODALITIES)
+    assert all(summary.states[name]["done"] > _N // 2 for name in MMEARTH_BENCH.layers)
     n_scalar = server.counters.requests["value:compute"]
     n_pixel = server.counters.requests["image:computePixels"]
     assert n_scalar <= -(-_N // AHEAD) and n_pixel <= _N
@@ -114,11 +115,11 @@ def _agrees_with_the_synthetic_source(out: Path) -> None:
     rows = pq.read_table(out / "manifests" / "biomass.parquet").to_pylist()
     planet = Synthetic(SEED)
     for row in rows:
-        tile, date = Tile.parse(row["tile"]), row["date"].isoformat()
-        truth = planet.observe(tile, [*MODALITIES, "biomass"], date)
+        tile, date = Tile.parse(row["tile"], DEFAULT_GRID), row["date"].isoformat()
+        truth = planet.observe(tile, [*MMEARTH_BENCH.layers, "biomass"], date)
         painted = read_observation(out, tile, "biomass")[0].array
         np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[_NEAR])
-        for name in MODALITIES:
+        for name in MMEARTH_BENCH.layers:
             if not row[member_column(name)]["present"]:
                 assert isinstance(truth[name], Exception), (tile.id, name)
                 continue
@@ -136,8 +137,10 @@ def test_provenance_is_in_manifest_and_catalogue(
     out = tmp_path / "out"
     _build(base, out)
     rows = pq.read_table(out / "manifests" / "biomass.parquet").to_pylist()
-    row = next(r for r in rows if all(r[member_column(name)]["present"] for name in MODALITIES))
-    found = {name: row[member_column(name)] for name in MODALITIES}
+    row = next(
+        r for r in rows if all(r[member_column(name)]["present"] for name in MMEARTH_BENCH.layers)
+    )
+    found = {name: row[member_column(name)] for name in MMEARTH_BENCH.layers}
     for name, pattern in _IDS.items():
         ids = found[name]["source_ids"]
         assert ids and all(re.fullmatch(pattern, each) for each in ids), (name, ids)
@@ -149,11 +152,15 @@ def test_provenance_is_in_manifest_and_catalogue(
     assert row["biomass"]["source_ids"][0].startswith("LARSE/GEDI/GEDI04_A_002")
     item = next((out / "stac" / "biomass").rglob(f"{row['key']}.json"))
     assets = json.loads(item.read_text())["assets"]
-    for name in (name for name in MODALITIES if MODALITIES[name].level == "pixel"):
+    for name in (
+        name for name in MMEARTH_BENCH.layers if MMEARTH_BENCH.layers[name].level == "pixel"
+    ):
         assert assets[name]["mmearth:source_ids"] == found[name]["source_ids"]
         assert assets[name]["processing:expression"]["expression"] == found[name]["expression"]
     of_tile = {each["name"]: each for each in assets["shard"]["mmearth:tile_level"]}
-    assert list(of_tile) == [name for name in MODALITIES if MODALITIES[name].level == "tile"]
+    assert list(of_tile) == [
+        name for name in MMEARTH_BENCH.layers if MMEARTH_BENCH.layers[name].level == "tile"
+    ]
     for name, each in of_tile.items():
         assert each["source_ids"] == found[name]["source_ids"]
         assert each.get("expression") == found[name]["expression"]
@@ -180,7 +187,7 @@ def test_biomass_places_are_footprints(
     monkeypatch.setattr(Planet, "assets", _unlisted)
     assert labels == list(source.labels("biomass", 40, 1))
     for label in labels[:3]:
-        [tile] = tiles_at([label.lon], [label.lat])
+        [tile] = tiles_at([label.lon], [label.lat], DEFAULT_GRID)
         painted = source.observe(tile, ["biomass"], None)["biomass"]
         assert isinstance(painted, Observation) and painted.valid_fraction > 0
 

@@ -18,6 +18,7 @@ import pytest
 from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.store import read_observation, write_observation
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.h5.export_h5 import export_h5
@@ -89,7 +90,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _told(root: Path, i: int, row: dict[str, Any]) -> dict[str, Any]:
     if row["state"] != "done":
         return row | {"reason": f"reason {i}"}
-    tile = Tile.parse(row["tile"])
+    tile = Tile.parse(row["tile"], DEFAULT_GRID)
     more = {"stand_in": "RTC for GRD", "expression": f"{i:064x}", "source": f"files {i % 2}"}
     seen = replace(read_observation(root, tile, row["modality"])[0], **more)
     return row | more | {"sha256": sha256_bytes(write_observation(root, tile, seen))}

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.cli import root
 from mmearth.loaders.dataset import open_dataset
 from mmearth.packaging.h5.export_h5 import export_h5
@@ -190,7 +190,7 @@ def test_a_dataset_of_ours_is_exported(small_dataset: Path, tmp_path: Path) -> N
     for each in TASKS:
         with h5py.File(tmp_path / f"h5/{each}/{each}.h5") as file:
             missing = {name for text in file["missing_modalities"] for name in json.loads(text)}
-            assert missing <= set(MODALITIES)
+            assert missing <= set(MMEARTH_BENCH.layers)
             assert (file["Sentinel2"][...] < 65535).any()
     import_h5(tmp_path / "h5" / task, tmp_path / "again", 1, _quiet)
     assert verify(tmp_path / "again") == []

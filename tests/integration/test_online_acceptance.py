@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.sources.earthengine import granules, session, sign_in
 from mmearth.tests.earthengine.evaluate import Evaluate
@@ -19,7 +20,7 @@ from mmearth.tests.online import acceptance
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A planet that knows the tiles of the run."""
     lon, lat = zip(*acceptance.PRICED, strict=True)
-    tiles = [*acceptance.TILES.values(), acceptance.FOREST, *tiles_at(lon, lat)]
+    tiles = [*acceptance.TILES.values(), acceptance.FOREST, *tiles_at(lon, lat, DEFAULT_GRID)]
     with Server(Evaluate(Planet(SEED, tiles))).running() as running:
         monkeypatch.setenv("MMEARTH_EE_URL", running.url)
         monkeypatch.setenv("MMEARTH_EE_PAUSE_S", "0.01")

@@ -23,7 +23,8 @@ import webdataset
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.build import build
 
 MAKE_TINY = Path(__file__).resolve().parent.parent / "make_tiny.py"
@@ -105,8 +106,8 @@ def test_every_byte_range_is_the_array_of_the_store(
     compared = 0
     for row in pq.read_table(packed / "manifests/soil_pH.parquet").to_pylist():
         data = (packed / row["shard"]).read_bytes()
-        tile = Tile.parse(row["tile"])
-        for name, modality in MODALITIES.items():
+        tile = Tile.parse(row["tile"], DEFAULT_GRID)
+        for name, modality in MMEARTH_BENCH.layers.items():
             struct = row[f"{name}_observation" if name in {"biome", "ecoregion"} else name]
             if not struct["present"]:
                 assert struct["byte_offset"] is None

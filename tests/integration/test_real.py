@@ -22,8 +22,7 @@ from rasterio.windows import Window
 
 from mmearth.build import Options, build
 from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile, lonlat_bounds
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
@@ -232,8 +231,8 @@ def test_worldcover_equals_a_plain_nearest_read(
 def test_what_no_file_covers_is_missing(dataset: Path, rows: dict[str, Row]) -> None:
     present = {
         name: {place for place, row in rows.items() if row[name]["present"]}
-        for name in MODALITIES
-        if MODALITIES[name].level == "pixel"
+        for name in MMEARTH_BENCH.layers
+        if MMEARTH_BENCH.layers[name].level == "pixel"
     }
     [radar] = {place for place in rows if place.startswith("S1A")}
     assert present == {
@@ -256,7 +255,7 @@ def test_species_are_those_whose_range_touches_the_tile(
     with np.errstate(invalid="ignore"):  # some coordinates are NaN, which NumPy warns about
         ranges = gpd.read_file(path)
     ranges["name"] = ranges["sci_name"].str.replace("_", " ")
-    ranges = ranges[ranges["name"].isin(TASKS["species"].outputs)]
+    ranges = ranges[ranges["name"].isin(MMEARTH_BENCH.tasks["species"].outputs)]
     for row in rows.values():
         tile = Tile(row["epsg"], row["left"], row["top"])
         touched = ranges[ranges.intersects(shapely.box(*lonlat_bounds([tile])[0]))]["name"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig
@@ -23,7 +23,7 @@ from mmearth.tests.raster_files import refused, seen
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
 
 SCENES = ("38D_378R_2_3", "282D_485L_3_3", "433D_629L_3_1")
-BANDS = [band.name for band in MODALITIES["sentinel2"].bands]
+BANDS = [band.name for band in MMEARTH_BENCH.layers["sentinel2"].bands]
 L1C = [*BANDS[:8], "B8A", "B9", "B10", "B11", "B12"]
 DAY = {"date": {"value": "2021-06-15"}}
 

@@ -23,7 +23,8 @@ import requests
 
 import mmearth
 from mmearth.catalog.errors import MMEarthError, RefusedError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.collectors import biomass, climate, eth_gch, sentinel2
@@ -153,7 +154,7 @@ def _sign_in(run: Run) -> tuple[str, bool]:
 
 def _tile(recipe: str) -> Step:
     def observe(run: Run) -> tuple[str, bool]:
-        outcomes = run.source(recipe).observe(TILES[recipe], tuple(MODALITIES), None)
+        outcomes = run.source(recipe).observe(TILES[recipe], tuple(MMEARTH_BENCH.layers), None)
         lacking = [f"{n}: {o}" for n, o in outcomes.items() if isinstance(o, MMEarthError)]
         for outcome in outcomes.values():
             if isinstance(outcome, Observation):
@@ -181,7 +182,7 @@ def _again(run: Run) -> tuple[str, bool]:
 def _draw(run: Run) -> tuple[str, bool]:
     source = run.source("default")
     label = next(source.labels("biomass", 1, 1))
-    [tile] = tiles_at([label.lon], [label.lat])
+    [tile] = tiles_at([label.lon], [label.lat], DEFAULT_GRID)
     return f"shot {label.label_id} on {tile.id}", True
 
 

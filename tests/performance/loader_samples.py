@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.files import write_atomic
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.hilbert import row_key
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.statistics import TaskStatistics
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import TILE_M, Tile
+from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.packaging.codec import encode
 from mmearth.packaging.inputs import Planned
@@ -36,7 +36,7 @@ SPLIT = "train"
 TARGET = "target"
 SHARD_SAMPLES = 96
 """About 116 MB a shard: two workers of a reader that goes by shards have two each of 384."""
-_COPIES_M = 40 * TILE_M  # between a tile and its next copy
+_COPIES_M = 40 * DEFAULT_GRID.side_m  # between a tile and its next copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def make_samples(folder: Path, n: int) -> Samples:
     )
     _pack(samples.root, seen)
     samples.plain.mkdir()
-    for name in MODALITIES:
+    for name in MMEARTH_BENCH.layers:
         stacked = np.stack([sample.observations[name].array for sample in seen])
         np.save(samples.plain / f"{name}.npy", stacked)
     np.save(samples.plain / f"{TARGET}.npy", np.stack([_target(sample) for sample in seen]))
@@ -106,11 +106,11 @@ def _observe(n: int) -> list[Sample]:
     found: dict[str, Sample] = {}
     for label in source.labels(TASK, 6 * n, 0):
         tile = Tile.at(label.lon, label.lat)
-        outcomes = source.observe(tile, tuple(MODALITIES), None)
+        outcomes = source.observe(tile, tuple(MMEARTH_BENCH.layers), None)
         observations = {k: o for k, o in outcomes.items() if isinstance(o, Observation)}
-        if len(observations) < len(MODALITIES):
+        if len(observations) < len(MMEARTH_BENCH.layers):
             continue
-        target = np.array([label.value], dtype=TASKS[TASK].dtype)
+        target = np.array([label.value], dtype=MMEARTH_BENCH.tasks[TASK].dtype)
         date = str(observations["sentinel2"].acquired)
         sample = Sample(tile, date, TASK, SPLIT, target, observations)
         found.setdefault(sample.key, sample)
@@ -146,11 +146,11 @@ def _numbers(samples: list[Sample], keys: list[str]) -> list[int]:
 
 def _moved(few: Samples, i: int) -> Iterator[Sample]:
     """Yield the samples again, moved to the east by `i` steps."""
-    arrays = {name: few.array(name) for name in (*MODALITIES, TARGET)}
+    arrays = {name: few.array(name) for name in (*MMEARTH_BENCH.layers, TARGET)}
     for row, key in enumerate(few.keys):
         epsg, left, top, day = key.split("_")
         tile = Tile(int(epsg), int(left) + i * _COPIES_M, int(top))
-        observations = {name: Observation(name, arrays[name][row]) for name in MODALITIES}
+        observations = {name: Observation(name, arrays[name][row]) for name in MMEARTH_BENCH.layers}
         date = f"{day[:4]}-{day[4:6]}-{day[6:]}"
         yield Sample(tile, date, TASK, SPLIT, arrays[TARGET][row], observations)
 
@@ -207,7 +207,7 @@ def _card() -> DatasetCard:
         config_sha256="0" * 64,
         source="synthetic 1",
         tasks=(TASK,),
-        modalities=tuple(MODALITIES),
-        require=tuple(MODALITIES),
+        modalities=tuple(MMEARTH_BENCH.layers),
+        require=tuple(MMEARTH_BENCH.layers),
         shard_bytes=1 << 27,
     )

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmearth.catalog.hilbert import KEY_BITS, hilbert_index
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import (
     MEMBER,
     ROW_GROUP_ROWS,
@@ -114,7 +114,7 @@ def _members(n: int, name: str, i: int, draw: np.random.Generator) -> pa.Array:
     offset = (np.arange(n) % SAMPLES_PER_SHARD) * 1_220_096 + 2048 + 400_384 * i
     text = np.frombuffer(draw.bytes(32 * n).hex().encode(), dtype="S64")
     present = draw.random(n) < 0.97
-    shares = np.ones((n, len(MODALITIES[name].bands)))
+    shares = np.ones((n, len(MMEARTH_BENCH.layers[name].bands)))
     if name == "sentinel1":  # six samples in ten were never seen in HH and HV
         shares[draw.random(n) < 0.6, 2:4] = 0
         shares[shares[:, 2] == 0, 6:8] = 0

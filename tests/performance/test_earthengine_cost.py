@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import QuotaError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.collectors.collector import Place
@@ -29,7 +29,7 @@ from mmearth.tests.earthengine.planet.places import planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server
 
 _N = 60
-_NAMES = tuple(MODALITIES)
+_NAMES = tuple(MMEARTH_BENCH.layers)
 
 pytestmark = pytest.mark.performance
 

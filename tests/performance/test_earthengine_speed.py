@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
@@ -88,7 +88,7 @@ def _source(url: str, per_second: float, pixels_url: str | None = None) -> Earth
 
 def _collect(source: EarthEngine, tiles: list[Tile], out: Path) -> tuple[float, list[Record]]:
     """Collect all tiles as a build does; return seconds and records."""
-    jobs = [Job(tile, tuple(MODALITIES), None, ("sentinel2",)) for tile in sorted(tiles)]
+    jobs = [Job(tile, tuple(MMEARTH_BENCH.layers), None, ("sentinel2",)) for tile in sorted(tiles)]
     records: list[Record] = []
     begin = time.perf_counter()
     how = Options(None, None, None, fresh=False)

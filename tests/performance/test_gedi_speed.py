@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.gedi.balance import Regions, choose, locate, read_regions
 from mmearth.curate.labels.gedi.files import find_granules
@@ -106,7 +107,7 @@ def test_20_000_places_among_2_million_footprints(real_data: Path, balanced: boo
     begin = time.perf_counter()
     chosen = choose(footprints, 20_000, regions if balanced else None, 42)
     took = time.perf_counter() - begin
-    tiles = tiles_at(footprints.lon[chosen[:2000]], footprints.lat[chosen[:2000]])
+    tiles = tiles_at(footprints.lon[chosen[:2000]], footprints.lat[chosen[:2000]], DEFAULT_GRID)
     begin = time.perf_counter()
     for tile in tiles:
         paint(footprints, tile)

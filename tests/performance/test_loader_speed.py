@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.performance.contenders.case import TWO, Case, Order
 from mmearth.tests.performance.contenders.child import CONTENDERS, Child, Timing
 from mmearth.tests.performance.loader_samples import Samples, make_many, make_samples
@@ -218,7 +218,9 @@ def test_one_percent_of_many(few: Samples, tmp_path: Path, say: Say) -> None:
 )
 def test_over_http(contest: Contest, few: Samples, case: Case, merged: bool, say: Say) -> None:
     n = len(few.chosen) if case.selected else len(few.keys)
-    pixels = [MODALITIES[m] for m in case.modalities if MODALITIES[m].level == "pixel"]
+    pixels = [
+        MMEARTH_BENCH.layers[m] for m in case.modalities if MMEARTH_BENCH.layers[m].level == "pixel"
+    ]
     wanted = n * sum(NPY_HEADER + modality.nbytes for modality in pixels)
     with serving(few.root) as server:
         case = replace(case, url=server.url)

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 from mmearth.loaders.masks import Masking, Masks
 from mmearth.loaders.normalise import Normalising, shape_of
 
 BATCH = 32
 N_ROUNDS = 15
-TILE_BYTES = sum(m.nbytes for m in MODALITIES.values() if m.level == "pixel")
+TILE_BYTES = sum(m.nbytes for m in MMEARTH_BENCH.layers.values() if m.level == "pixel")
 
 
 def all_bands(name: str) -> ModalityInput:
-    bands = MODALITIES[name].bands
+    bands = MMEARTH_BENCH.layers[name].bands
     names, units = tuple(band.name for band in bands), tuple(band.unit for band in bands)
     return ModalityInput(
         name, names, units, bands[0].scale, (0.1,) * len(bands), (9.0,) * len(bands)
@@ -33,7 +33,7 @@ def all_bands(name: str) -> ModalityInput:
 
 
 def random_batch(name: str) -> NDArray[Any]:
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     low, high = max(modality.bands[0].valid[0], -30), min(modality.bands[0].valid[1], 9e3)
     draw = np.random.default_rng(0)
     return draw.uniform(low, high, (BATCH, *modality.shape)).astype(modality.dtype)

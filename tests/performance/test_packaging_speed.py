@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mmearth.catalog import card as cards
 from mmearth.catalog import croissant, stac
 from mmearth.catalog.checksums import seal
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.build import build
 from mmearth.packaging.codec import npy
 from mmearth.packaging.shard import ShardWriter
@@ -44,7 +44,7 @@ def some_arrays() -> list[dict[str, NDArray[Any]]]:
     samples = []
     for _ in range(16):
         arrays = {}
-        for name, modality in MODALITIES.items():
+        for name, modality in MMEARTH_BENCH.layers.items():
             if modality.level == "pixel":
                 low, high = (
                     max(modality.bands[0].valid[0], -30),

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.splits import default
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.overlap import keep_apart
@@ -19,7 +20,7 @@ def test_plan_of_100_000_places(what: str, span_deg: float) -> None:
     lons = generator.uniform(100 - span_deg, 100 + span_deg, 100_000)
     lats = generator.uniform(30 - span_deg / 2, 30 + span_deg / 2, 100_000)
     begin = time.perf_counter()
-    tiles = tiles_at(lons, lats)
+    tiles = tiles_at(lons, lats, DEFAULT_GRID)
     placed = time.perf_counter()
     kept = keep_apart(tiles)
     apart = time.perf_counter()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.labels.range_places import range_labels
 from mmearth.curate.places import RangePlaces
 
@@ -20,8 +20,10 @@ _VERTICES = 20_000
 @pytest.mark.performance
 def test_forty_thousand_places(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    shapes = [_coast(rng) for _ in TASKS["species"].outputs]
-    frame = gpd.GeoDataFrame({"sci_name": TASKS["species"].outputs}, geometry=shapes, crs=4326)
+    shapes = [_coast(rng) for _ in MMEARTH_BENCH.tasks["species"].outputs]
+    frame = gpd.GeoDataFrame(
+        {"sci_name": MMEARTH_BENCH.tasks["species"].outputs}, geometry=shapes, crs=4326
+    )
     frame.to_file(tmp_path / "ranges.gpkg")
     begin = time.perf_counter()
     labels = range_labels(RangePlaces(path="ranges.gpkg"), tmp_path, 42)

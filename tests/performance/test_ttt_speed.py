@@ -23,7 +23,7 @@ from mmearth.benchmark.decoders import ReconstructionHead
 from mmearth.benchmark.losses import auxiliary_loss, losses_of_batch
 from mmearth.benchmark.methods.products import PRODUCTS
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.performance import ttt_loop
 
 N_TILES = 8
@@ -91,7 +91,7 @@ def bench(name: str) -> Bench:
     make, dim, grid = ENCODERS[name]
     head = ReconstructionHead(dim, grid)
     batch: dict[str, Any] = {"mask": {}, "sentinel2_rgb": torch.randn(N_TILES, 3, 128, 128)}
-    for each, modality in MODALITIES.items():
+    for each, modality in MMEARTH_BENCH.layers.items():
         shape = (N_TILES, *modality.shape)
         mask = torch.rand(shape) > 0.1
         if modality.kind == "categorical":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmearth.benchmark.decoders import ReconstructionHead
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 
 Batch = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ class PlainDecoder(nn.Module):
         large = functional.interpolate(features, (128, 128), mode="bilinear", align_corners=False)
         parts = self.conv(large).split(list(self.widths.values()), 1)
         return {
-            name: part.mean((2, 3)) if MODALITIES[name].level == "tile" else part
+            name: part.mean((2, 3)) if MMEARTH_BENCH.layers[name].level == "tile" else part
             for name, part in zip(self.widths, parts, strict=True)
         }
 
@@ -43,7 +43,7 @@ def losses_of(outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     losses = {}
     for name, output in outputs.items():
         mask, truth = batch["mask"][name], batch[name]
-        if MODALITIES[name].kind == "categorical":
+        if MMEARTH_BENCH.layers[name].kind == "categorical":
             each = functional.cross_entropy(output, truth[:, 0], reduction="none")[:, None]
         else:
             each = (output - truth).square()

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.tile import Tile, cell_at
 
@@ -17,7 +18,7 @@ from mmearth.catalog.tile import Tile, cell_at
 @given(st.floats(-180, 179.999), st.floats(-79.9, 83.9))
 def test_a_tile_holds_its_place_and_is_found_again(lon: float, lat: float) -> None:
     tile = Tile.at(lon, lat)
-    assert Tile.parse(tile.id) == tile
+    assert Tile.parse(tile.id, DEFAULT_GRID) == tile
     assert abs(tile.lat - lat) < 1e-4
     turn = abs((tile.lon - lon + 180) % 360 - 180)
     assert turn * math.cos(math.radians(lat)) < 1e-4
@@ -62,8 +63,8 @@ def test_statistics_equal_a_plain_computation() -> None:
     document = found.to_json()
     for name in ("sentinel1", "sentinel2"):
         stack = np.stack([arrays[name] for arrays, _ in samples]).astype(np.float64)
-        for i, band in enumerate(MODALITIES[name].bands):
-            values = stack[:, i][stack[:, i] != MODALITIES[name].nodata]
+        for i, band in enumerate(MMEARTH_BENCH.layers[name].bands):
+            values = stack[:, i][stack[:, i] != MMEARTH_BENCH.layers[name].nodata]
             entry = document["train"]["modalities"][name][band.name]
             assert entry["n"] == values.size
             exact = math.fsum(values.tolist()) / values.size  # rounded twice, ours once

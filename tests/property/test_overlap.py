@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile, lonlat_bounds, tiles_at
 from mmearth.curate.overlap import OUTER_MARGIN_M, keep_apart
 
@@ -49,5 +50,6 @@ def test_equals_the_naive_removal(
     tiles = tiles_at(
         [lon + x * _SPREAD_DEG / 20 for x, _ in offsets],
         [lat + y * _SPREAD_DEG / 20 for _, y in offsets],
+        DEFAULT_GRID,
     )
     assert keep_apart(tiles).tolist() == _naive(tiles)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.splits import LEFT_OUT, SPLITS, default
 from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, lonlat_bounds, tiles_at
 
@@ -24,7 +25,7 @@ def carpet(lon: float, lat: float, side: int, step_m: float) -> list[Tile]:
     degree_m = np.radians(EARTH_RADIUS_KM * 1000.0)
     steps = (np.arange(side) - side / 2) * step_m / degree_m
     east, north = np.meshgrid(steps / np.cos(np.radians(lat)), steps)
-    return tiles_at((east + lon).ravel(), (north + lat).ravel())
+    return tiles_at((east + lon).ravel(), (north + lat).ravel(), DEFAULT_GRID)
 
 
 def squares(tiles: list[Tile], lon: float, lat: float) -> NDArray[np.object_]:

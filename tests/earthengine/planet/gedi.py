@@ -12,8 +12,8 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.catalog.grid import PIXELS, RESOLUTION_M
+from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.synthetic.labels import GEDI_LATITUDE
 from mmearth.curate.sources.synthetic.noise import mix, uniform
 from mmearth.tests.earthengine.model import Feature
@@ -160,10 +160,10 @@ def _outline(tiles: tuple[Tile, ...]) -> BaseGeometry:
 @lru_cache(maxsize=256)
 def _footprints(seed: int, tile: Tile) -> dict[str, tuple[Feature, ...]]:
     """Return the footprints over a tile by granule; each in the middle of its pixel."""
-    column = np.arange(TILE_PX)[None, :] + tile.left // PIXEL_M
-    row = np.arange(TILE_PX)[:, None] - tile.top // PIXEL_M
+    column = np.arange(PIXELS)[None, :] + tile.left // RESOLUTION_M
+    row = np.arange(PIXELS)[:, None] - tile.top // RESOLUTION_M
     array = Ground(seed).array(tile, "biomass")
-    truth = np.full((TILE_PX, TILE_PX), _NODATA) if array is None else array
+    truth = np.full((PIXELS, PIXELS), _NODATA) if array is None else array
     track = (column * 3 + row) // _TRACK
     chance = uniform(seed, 71, column, row)
     free = truth == _NODATA
@@ -217,6 +217,6 @@ def _leaves(lat: float, deal: int) -> tuple[int, int]:
 
 def _points(tile: Tile, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.object_]:
     """Return the middles of pixels in EPSG:4326, (n,)."""
-    x = np.asarray(tile.left + (columns + 0.5) * PIXEL_M, dtype=np.float64)
-    y = np.asarray(tile.top - (rows + 0.5) * PIXEL_M, dtype=np.float64)
+    x = np.asarray(tile.left + (columns + 0.5) * RESOLUTION_M, dtype=np.float64)
+    y = np.asarray(tile.top - (rows + 0.5) * RESOLUTION_M, dtype=np.float64)
     return np.asarray(shapely.points(*convert(x, y, f"EPSG:{tile.epsg}", "EPSG:4326")))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modality import TILE_PX
+from mmearth.catalog.grid import DEFAULT_GRID, PIXELS, RESOLUTION_M
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.tile import PIXEL_M, TILE_M, Tile
+from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.sources.synthetic.planet import Places, visit
@@ -74,17 +74,17 @@ class Ground:
         if epsg is None:
             return self.tile_at(*middle(grid, "EPSG:4326"))
         x, y = middle(grid, grid.crs)
-        column, row = math.floor(x / PIXEL_M + 0.5), math.floor(y / PIXEL_M + 0.5)
-        half = TILE_M // 2
-        return Tile(epsg, column * PIXEL_M - half, row * PIXEL_M + half)
+        column, row = math.floor(x / RESOLUTION_M + 0.5), math.floor(y / RESOLUTION_M + 0.5)
+        half = DEFAULT_GRID.side_m // 2
+        return Tile(epsg, column * RESOLUTION_M - half, row * RESOLUTION_M + half)
 
     def named(self, grid: Grid) -> Tile | None:
         """Return the tile whose grid it is, or the known tile around its centre, else None."""
         epsg = zone_of(grid.crs)
         left, top = grid.transform[2], grid.transform[5]
-        own = (float(PIXEL_M), 0.0, left, 0.0, -float(PIXEL_M), top)
-        whole = grid.transform == own and left % PIXEL_M == top % PIXEL_M == 0.0
-        if epsg and whole and (grid.width, grid.height) == (TILE_PX, TILE_PX):
+        own = (float(RESOLUTION_M), 0.0, left, 0.0, -float(RESOLUTION_M), top)
+        whole = grid.transform == own and left % RESOLUTION_M == top % RESOLUTION_M == 0.0
+        if epsg and whole and (grid.width, grid.height) == (PIXELS, PIXELS):
             return Tile(epsg, int(left), int(top))
         known = self.tile_at(*middle(grid, "EPSG:4326"), epsg) if self._all else None
         return known if known in self._all else None
@@ -105,9 +105,9 @@ class Ground:
         if tile is None or array is None:
             return np.zeros(shape, dtype=dtype), np.zeros(shape, dtype=np.bool_)
         x, y = positions(grid, f"EPSG:{tile.epsg}")
-        column = np.floor((x - tile.left) / PIXEL_M).astype(np.int64)
-        row = np.floor((tile.top - y) / PIXEL_M).astype(np.int64)
-        last = TILE_PX - 1
+        column = np.floor((x - tile.left) / RESOLUTION_M).astype(np.int64)
+        row = np.floor((tile.top - y) / RESOLUTION_M).astype(np.int64)
+        last = PIXELS - 1
         inside = (np.abs(column - last / 2) <= last / 2 + _RIM_PX) & (
             np.abs(row - last / 2) <= last / 2 + _RIM_PX
         )

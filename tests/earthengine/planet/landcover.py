@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.catalog.grid import PIXELS, RESOLUTION_M
+from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.synthetic.noise import grain
 from mmearth.tests.earthengine.model import Band, Grid, Image, Pixels
 from mmearth.tests.earthengine.planet.ground import Ground
@@ -85,7 +85,7 @@ class DynamicWorld:
 @lru_cache(maxsize=64)
 def _masks(tile: Tile) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return each pixel's group, and what it adds to its class where it shows nonsense."""
-    bits = grain((tile.left // PIXEL_M, -tile.top // PIXEL_M), TILE_PX, tile.epsg)
+    bits = grain((tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M), PIXELS, tile.epsg)
     group = (bits % np.uint64(_GROUPS)).astype(np.int64)
     return group, (1 + (bits >> np.uint64(20)) % np.uint64(8)).astype(np.int64)
 
@@ -94,7 +94,7 @@ def _masks(tile: Tile) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _shown(seed: int, turn: int, here: bool, tile: Tile) -> NDArray[np.uint8]:
     array = Ground(seed).array(tile, "dynamic_world")
     if array is None:
-        return np.full((TILE_PX, TILE_PX), _MASKED, dtype=np.uint8)
+        return np.full((PIXELS, PIXELS), _MASKED, dtype=np.uint8)
     truth = array[0].astype(np.int64)
     group, step = _masks(tile)
     shown = truth if here else (truth + 4) % 9

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.source import Label
 from mmearth.curate.sources.synthetic import Synthetic
@@ -38,7 +39,7 @@ def write_places(path: Path, count: int) -> list[Tile]:
             species = "Mus musculus;Canis lupus" if i % 2 else "Felis silvestris"
             soil = 1 + i % 5, 10 + i % 40, label.value
             writer.writerow([label.lon, label.lat, *soil, species, "2020-07-01"])
-    return tiles_at([label.lon for label in labels], [label.lat for label in labels])
+    return tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
 
 
 def planet_of(tiles: Sequence[Tile]) -> Planet:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modality import TILE_PX
+from mmearth.catalog.grid import PIXELS
 from mmearth.catalog.tile import Tile
 from mmearth.tests.earthengine.model import Band, Grid, Image, Pixels
 from mmearth.tests.earthengine.planet.ground import Ground
@@ -62,7 +62,7 @@ class Relief:
     def _layer(self, modality: str, number: int, tile: Tile) -> NDArray[Any] | None:
         array = self.ground.array(tile, modality)
         if array is None and modality == "aster_gdem":
-            return np.full((TILE_PX, TILE_PX), _NO_ELEVATION, dtype=np.float32)
+            return np.full((PIXELS, PIXELS), _NO_ELEVATION, dtype=np.float32)
         return None if array is None else np.asarray(array[number])
 
 

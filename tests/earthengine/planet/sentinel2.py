@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.tests.earthengine.model import Band, Grid, Image, Pixels
 from mmearth.tests.earthengine.planet.ground import Ground, place_of
@@ -54,7 +54,7 @@ class Sentinel2:
     def _image(self, scene: Scene, hidden: bool | None) -> Image:
         bands = [
             Band(band.name, "uint16", *_own(scene, int(band.native_m or 10)), read)
-            for number, band in enumerate(MODALITIES["sentinel2"].bands)
+            for number, band in enumerate(MMEARTH_BENCH.layers["sentinel2"].bands)
             for read in (partial(self._reflectance, scene, number),)
         ]
         own = _own(scene, 20)

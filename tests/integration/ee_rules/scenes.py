@@ -13,14 +13,15 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.tile import TILE_M, Tile
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.tile import Tile
 from mmearth.tests.earthengine.memory import Listed, Memory, Rows
 from mmearth.tests.earthengine.model import Band, Feature, Grid, Image, Pixels
 from mmearth.tests.earthengine.planet.pixels import Double, Mask, convert, positions
 
 NORTH, SOUTH = Tile(32633, 499_360, 5_000_640), Tile(32733, 499_360, 5_000_640)
 """Tiles on a zone's central meridian, at 45.15° north and south."""
-HALF_M = TILE_M / 2
+HALF_M = DEFAULT_GRID.side_m / 2
 S2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
 
 Pattern = Callable[[Double, Double], Mask]
@@ -31,7 +32,7 @@ Field = Callable[[Double, Double], Pixels]
 
 def first(n: int, size_m: float = 10.0) -> Pattern:
     """Return the first n pixels of a size, row by row: n / 16384 of the tile where it is 10 m."""
-    width = TILE_M / size_m
+    width = DEFAULT_GRID.side_m / size_m
 
     def where(east: Double, south: Double) -> Mask:
         column, row = np.floor(east / size_m), np.floor(south / size_m)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.errors import NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.integration.ee_rules.asking import (
     DEFAULT,
     PUBLISHED,
@@ -243,10 +243,10 @@ def test_no_scene_no_modality(ask: Ask, recipe: str) -> None:
         Optical(3, "2020-06-11T10:00", outline=reach(0)),
         Optical(4, "2020-03-01T10:00"),
     ]
-    outcomes = ask(World(NORTH, scenes), tuple(MODALITIES), recipe)
+    outcomes = ask(World(NORTH, scenes), tuple(MMEARTH_BENCH.layers), recipe)
     reason = "none of the 2 Sentinel-2 scenes that cover the tile in its season is clear"
     assert {name: (type(o), str(o)) for name, o in outcomes.items()} == dict.fromkeys(
-        MODALITIES, (NoDataError, reason)
+        MMEARTH_BENCH.layers, (NoDataError, reason)
     )
     assert "none of the 0 " in str(ask(World(), ["month"], recipe)["month"])
 

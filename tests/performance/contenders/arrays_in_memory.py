@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.performance.contenders.case import (
     BATCH,
     Batch,
@@ -38,7 +38,7 @@ class Gather(Dataset[Batch]):
         self.keys = samples.keys
         self.arrays = {name: np.array(samples.array(name)) for name in names}
         for name in names if with_masks else ():
-            nodata = MODALITIES[name].nodata if name in MODALITIES else None
+            nodata = MMEARTH_BENCH.layers[name].nodata if name in MMEARTH_BENCH.layers else None
             if nodata is not None and (self.arrays[name] == nodata).any():
                 self.arrays[f"mask of {name}"] = self.arrays[name] != nodata
 

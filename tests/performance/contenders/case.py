@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.performance.loader_samples import TARGET, Samples
 
 BATCH = 32
@@ -26,7 +26,7 @@ Sample = dict[str, Any]
 class Case:
     """One way to read the samples."""
 
-    modalities: tuple[str, ...] = tuple(MODALITIES)
+    modalities: tuple[str, ...] = tuple(MMEARTH_BENCH.layers)
     order: Order = "sequential"
     selected: bool = False
     """Only the samples whose target is above the threshold, one in 96."""
@@ -89,7 +89,7 @@ def sample(arrays: dict[str, NDArray[Any]], samples: Samples, row: int) -> Sampl
 
 def mapped(samples: Samples) -> dict[str, NDArray[Any]]:
     """Return all arrays of all samples."""
-    return {name: samples.array(name) for name in (*MODALITIES, TARGET)}
+    return {name: samples.array(name) for name in (*MMEARTH_BENCH.layers, TARGET)}
 
 
 def stack(samples: Sequence[Sample], names: tuple[str, ...]) -> Batch:

@@ -15,7 +15,7 @@ import numpy as np
 import webdataset as wds
 from torch.utils.data import DataLoader
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.performance.contenders.case import (
     BATCH,
     Case,
@@ -97,7 +97,9 @@ def _flat(names: tuple[str, ...], found: Sample) -> Sample:
         elif name == TARGET:
             flat[name] = np.array([facts["target"]], dtype=np.float32)
         else:
-            flat[name] = np.asarray(facts["modalities"][name], dtype=MODALITIES[name].dtype)
+            flat[name] = np.asarray(
+                facts["modalities"][name], dtype=MMEARTH_BENCH.layers[name].dtype
+            )
     return flat
 
 

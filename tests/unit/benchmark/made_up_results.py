@@ -27,8 +27,7 @@ from mmearth.benchmark.results import (
     write_run,
 )
 from mmearth.benchmark.traces import predictions_path, write_batches, write_reconstruction
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 
 TESTS = ("random_test", "geographic_test")
 SKILL = {"convnext": 0.35, "terramind": 0.6, "copernicus_fm": 0.65}
@@ -105,14 +104,14 @@ def predictions(which: Setting, split: str, n: int, generator: np.random.Generat
         skill = SKILL.get(which.encoder, 0.5) + GAIN[which.method]
     skill += LABELS[which.fraction] - 0.2 * (split == "geographic_test")
     skill = min(max(skill, 0.0 if which.method == "mean" else 0.05), 0.98)
-    if TASKS[which.task].kind == "multilabel":
+    if MMEARTH_BENCH.tasks[which.task].kind == "multilabel":
         return labels(which.task, keys, skill, truth, generator)
     centre, width = {"biomass": (62.5, 99.0), "soil_pH": (6.3, 1.3)}.get(which.task, (20, 25))
     latent = truth.normal(size=n)
     noise = generator.normal(size=n) * np.sqrt(skill * (1 - skill))
     guess = centre + width * (skill * latent + noise)
-    if TASKS[which.task].level == "tile":
-        target = np.clip(centre + width * latent, *TASKS[which.task].valid)
+    if MMEARTH_BENCH.tasks[which.task].level == "tile":
+        target = np.clip(centre + width * latent, *MMEARTH_BENCH.tasks[which.task].valid)
         return tile_predictions(which.task, keys, guess[:, None], target[:, None])
     shape = (n, 128, 128)
     mask = truth.random(shape) < 0.002
@@ -145,7 +144,7 @@ def write_traces(folder: Path, steps: int | None, generator: np.random.Generator
                 "accuracy" if what.kind == "categorical" else "r2",
                 float(generator.uniform(0.2, 0.8) - 0.2 * (split == "geographic_test")),
             )
-            for name, what in MODALITIES.items()
+            for name, what in MMEARTH_BENCH.layers.items()
         }
         for split in TESTS
     }

@@ -13,6 +13,7 @@ from mmearth.benchmark.baselines import BASELINES, Places, places, predict, trut
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.predictions import pixel_predictions
 from mmearth.catalog.errors import ConfigError, DataError, FormatError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import manifest_schema, member_column
 
 
@@ -154,8 +155,15 @@ def test_places_read_a_manifest() -> None:
         "train_5": [False, True, None],
         "lon": [1.0, 2.0, 3.0],
         "lat": [4.0, 5.0, 6.0],
-        member_column("precipitation"): [{"values": [0.1, -9999.0, 0.3]}, None, {"values": None}],
-        member_column("temperature"): [{"values": [float(i) for i in range(9)]}] * 3,
+        member_column(MMEARTH_BENCH.layers["precipitation"]): [
+            {"values": [0.1, -9999.0, 0.3]},
+            None,
+            {"values": None},
+        ],
+        member_column(MMEARTH_BENCH.layers["temperature"]): [
+            {"values": [float(i) for i in range(9)]}
+        ]
+        * 3,
     }
     biomass = {**shared, "biomass": [{"valid_fraction": 3 / 16384, "mean": m} for m in (7, 8, 9)]}
     read = places(manifest("biomass", biomass, 3), "biomass")

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mmearth.benchmark.decoders import PixelHead, ReconstructionHead, TileHead, bilinear
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 
 GRIDS = [(4, 4), (8, 8), (15, 15), (9, 16)]
 """Of ConvNeXt V2, of ViTs, of MP-MAE, which does not divide 128, and one that is not square."""
@@ -41,11 +41,11 @@ def test_reconstruction_is_the_plain_head(grid: tuple[int, int]) -> None:
     assert head.weight.shape == (922, 6)
     features = torch.randn(2, 6, *grid)
     maps = functional.conv2d(upsampled(features), head.weight[:, :, None, None], head.bias)
-    plain = dict(zip(MODALITIES, maps.split(head.widths, 1), strict=True))
+    plain = dict(zip(MMEARTH_BENCH.layers, maps.split(head.widths, 1), strict=True))
     found = head(features)
-    assert list(found) == list(MODALITIES)
+    assert list(found) == list(MMEARTH_BENCH.layers)
     for name, output in found.items():
-        of_tile = MODALITIES[name].level == "tile"
+        of_tile = MMEARTH_BENCH.layers[name].level == "tile"
         expected = plain[name].mean((2, 3)) if of_tile else plain[name]
         assert output.shape == expected.shape
         assert torch.allclose(output, expected, rtol=1e-12, atol=1e-12), name

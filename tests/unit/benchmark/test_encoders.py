@@ -19,7 +19,7 @@ from mmearth.benchmark.encoders.pictures import eight_bit, stretched
 from mmearth.benchmark.matrix import Cell
 from mmearth.benchmark.run import _left, plan
 from mmearth.catalog.errors import ConfigError, UnavailableError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.inputs import Normalisation
 
 # The packages warn about themselves.
@@ -142,7 +142,7 @@ def test_places_come_back(lon: float, lat: float) -> None:
 
 
 def test_units_of_another_kind_are_refused() -> None:
-    bands = tuple(band.name for band in MODALITIES["sentinel1"].bands)
+    bands = tuple(band.name for band in MMEARTH_BENCH.layers["sentinel1"].bands)
     with pytest.raises(ConfigError, match="unit"):
         Normalisation.from_model(
             {"sentinel1": {"bands": bands, "unit": "1", "mean": [0.1] * 8, "std": [1.0] * 8}}

@@ -15,8 +15,7 @@ from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_p
 from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.sums import moments
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 
 
 def regression(n: int = 50, seed: int = 0, task: str = "soil_pH") -> Predictions:
@@ -44,7 +43,7 @@ def biomass(n: int = 30, seed: int = 0) -> Predictions:
 
 
 def test_every_task_has_its_metrics() -> None:
-    assert {name for task in TASKS.values() for name in task.metrics} == set(METRICS)
+    assert {name for task in MMEARTH_BENCH.tasks.values() for name in task.metrics} == set(METRICS)
 
 
 @pytest.mark.parametrize("made", [regression(), biomass()], ids=["tile", "pixel"])
@@ -172,7 +171,7 @@ def reconstruction_arrays(n: int, seed: int) -> tuple[Arrays, Arrays, Arrays]:
     generator = np.random.default_rng(seed)
     outputs, target, mask = {}, {}, {}
     for name in ("sentinel2", "aster_gdem", "dynamic_world", "temperature", "biome"):
-        what = MODALITIES[name]
+        what = MMEARTH_BENCH.layers[name]
         size = (6, 6) if what.level == "pixel" else ()
         shape = (n, len(what.bands), *size)
         mask[name] = generator.random(shape) < 0.8
@@ -213,7 +212,7 @@ def test_reconstruction_equals_scikit_learn() -> None:
         parts = ({m: a[rows] for m, a in part.items()} for part in (outputs, target, mask))
         seen.update(*parts, [f"k{j}" for j in range(40)][rows])
     scores = seen.scores()
-    assert list(scores) == [name for name in MODALITIES if name in outputs]
+    assert list(scores) == [name for name in MMEARTH_BENCH.layers if name in outputs]
     for name in ("sentinel2", "aster_gdem", "temperature"):
         # In float64: scikit-learn's own float32 sums are good to seven digits only.
         truth, guess = (a[name][mask[name]].astype(np.float64) for a in (target, outputs))

@@ -18,11 +18,11 @@ from mmearth.benchmark.encoders.scratch import ConvNeXtV2Tiny
 from mmearth.benchmark.losses import losses_of_batch
 from mmearth.benchmark.methods.products import PRODUCTS
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.inputs import Normalisation
 
 N_TILES = 2
-NAMES = tuple(name for name in MODALITIES if name != "ecoregion")
+NAMES = tuple(name for name in MMEARTH_BENCH.layers if name != "ecoregion")
 """Its 846 maps take the plain loop twelve times as long; test_decoders.py has them."""
 EXACT = 1e-12
 """Relative, in float64."""
@@ -31,7 +31,7 @@ EXACT = 1e-12
 def _statistics() -> Normalisation:
     """Return means of 0 and deviations of 1, of Sentinel-2 reflectances other ones."""
     declared: dict[str, Any] = {}
-    for name, modality in MODALITIES.items():
+    for name, modality in MMEARTH_BENCH.layers.items():
         units = [band.unit for band in modality.bands]
         n = len(units)
         declared[name] = {"unit": units, "mean": [0.0] * n, "std": [1.0] * n}
@@ -74,7 +74,7 @@ def make_batch(dtype: torch.dtype, n: int = N_TILES) -> dict[str, Any]:
     """Return a batch with gaps of pixels, of bands, of a tile, and without Sentinel-1."""
     of = torch.Generator().manual_seed(11)
     batch: dict[str, Any] = {"mask": {}, "weight": torch.ones(n)}
-    for name, modality in MODALITIES.items():
+    for name, modality in MMEARTH_BENCH.layers.items():
         shape = (n, *modality.shape)
         mask = torch.rand(shape, generator=of) > 0.3
         if name in ("aster_gdem", "biome", "temperature"):
@@ -100,12 +100,12 @@ def plain_losses(model: Model, features: Tensor) -> dict[str, Tensor]:
     maps = functional.conv2d(maps, head.weight[:, :, None, None], head.bias)
     losses = {}
     for name, rows in zip(NAMES, maps.split(head.widths, 1), strict=True):
-        output = rows.mean((2, 3)) if MODALITIES[name].level == "tile" else rows
+        output = rows.mean((2, 3)) if MMEARTH_BENCH.layers[name].level == "tile" else rows
         tiles = []
         for tile, truth, valid in zip(output, batch[name], batch["mask"][name], strict=True):
             if not valid.any():
                 continue
-            if MODALITIES[name].kind == "categorical":
+            if MMEARTH_BENCH.layers[name].kind == "categorical":
                 channels = tile.reshape(len(tile), -1).T[valid.flatten()]
                 tiles.append(functional.cross_entropy(channels, truth[valid]))
             else:

@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import (
     OBSERVATIONS,
@@ -56,7 +56,7 @@ def _row(task: str, place: tuple[float, float, str]) -> Row:
     """Return a row whose sample has Sentinel-2, a stand-in for elevation, climate and biome."""
     tile = Tile.at(*place[:2])
     absent = {"present": False, "valid_fraction": 0.0, "source_ids": []}
-    row: Row = {member_column(name): absent for name in MODALITIES}
+    row: Row = {member_column(name): absent for name in MMEARTH_BENCH.layers}
     row |= {
         "key": sample_key(tile, "2020-06-19"),
         "task": task,

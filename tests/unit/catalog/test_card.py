@@ -11,7 +11,7 @@ import yaml
 
 from mmearth.catalog.card import DatasetCard, citations, write_readme
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import manifest_path, manifest_schema, write_table
 
 
@@ -74,7 +74,7 @@ def test_the_example_names_a_shard_that_is_there(packed: Path, card: DatasetCard
 
 def test_citations_are_listed_once_and_only_where_needed(card: DatasetCard) -> None:
     found = citations(
-        replace(card, tasks=("soil_nitrogen", "soil_pH"), modalities=tuple(MODALITIES))
+        replace(card, tasks=("soil_nitrogen", "soil_pH"), modalities=tuple(MMEARTH_BENCH.layers))
     )
     assert len(found) == len(set(found)) == 8  # one for both soils, seven for twelve modalities
     assert found[0].startswith("Batjes")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -24,7 +23,7 @@ def copy(small_dataset: Path, tmp_path: Path) -> Path:
 def test_modalities_are_listed_in_order(run_cli: Run) -> None:
     code, out, _ = run_cli("catalog", "modalities")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[2:]] == list(MODALITIES)
+    assert [line.split()[0] for line in out.splitlines()[2:]] == list(MMEARTH_BENCH.layers)
     assert "65535" in next(line for line in out.splitlines() if line.startswith("sentinel2"))
 
 
@@ -32,7 +31,7 @@ def test_modalities_as_json_have_bands_and_classes(run_cli: Run) -> None:
     code, out, _ = run_cli("catalog", "modalities", "--json")
     assert code == 0
     found = {entry["name"]: entry for entry in json.loads(out)}
-    assert list(found) == list(MODALITIES)
+    assert list(found) == list(MMEARTH_BENCH.layers)
     assert [band["name"] for band in found["sentinel2"]["bands"]][:2] == ["B1", "B2"]
     assert found["sentinel1"]["bands"][0]["unit"] == "dB"
     assert len(found["ecoregion"]["classes"]) == 846
@@ -42,7 +41,7 @@ def test_modalities_as_json_have_bands_and_classes(run_cli: Run) -> None:
 def test_tasks_are_listed(run_cli: Run) -> None:
     code, out, _ = run_cli("catalog", "tasks")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[2:]] == list(TASKS)
+    assert [line.split()[0] for line in out.splitlines()[2:]] == list(MMEARTH_BENCH.tasks)
     code, out, _ = run_cli("catalog", "tasks", "--json")
     units = [entry["unit"] for entry in json.loads(out)]
     assert units == ["Mg/ha", "g/kg", "g/kg", "1", "1", "unknown"]

@@ -12,11 +12,10 @@ import rasterio
 
 from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS, biome_id, ecoregion_id
 from mmearth.catalog.errors import ConfigError, DataError, FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import TILES, VERSION_KEY, manifest_schema, read_table, write_table
 from mmearth.catalog.store import observation_path, read_observation, write_observation
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 
 TILE = Tile(32633, 500_000, 4_649_760)
@@ -27,10 +26,10 @@ def test_the_twelve_and_the_five_in_the_published_order_and_one_of_your_own() ->
         "sentinel2 sentinel1 aster_gdem eth_gch dynamic_world esa_worldcover precipitation "
         "temperature geolocation month biome ecoregion"
     )
-    assert list(MODALITIES) == names.split()
+    assert list(MMEARTH_BENCH.layers) == names.split()
     five = "biomass soil_nitrogen soil_organic_carbon soil_pH species".split()
-    assert list(TASKS) == [*five, "custom"]
-    assert [name for name, task in TASKS.items() if task.optional] == ["custom"]
+    assert list(MMEARTH_BENCH.tasks) == [*five, "custom"]
+    assert [name for name, task in MMEARTH_BENCH.tasks.items() if task.optional] == ["custom"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_the_twelve_and_the_five_in_the_published_order_and_one_of_your_own() ->
     ],
 )
 def test_published_shapes_and_no_data(name: str, shape: tuple[int, ...], nodata: float) -> None:
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     assert modality.shape == shape
     assert modality.nodata == nodata
     assert modality.licence
@@ -76,7 +75,7 @@ def test_ecoregions_have_the_published_ids() -> None:
 
 
 def test_species_have_the_published_ids() -> None:
-    outputs = TASKS["species"].outputs
+    outputs = MMEARTH_BENCH.tasks["species"].outputs
     assert len(set(outputs)) == 100
     assert (outputs[0], outputs[12], outputs[94]) == (
         "Mus musculus",
@@ -86,7 +85,7 @@ def test_species_have_the_published_ids() -> None:
 
 
 def test_arrays_that_break_the_contract_are_refused() -> None:
-    modality = MODALITIES["temperature"]
+    modality = MMEARTH_BENCH.layers["temperature"]
     good = np.full(9, 280.0)
     modality.check(good)
     with pytest.raises(DataError, match=r"found float32 \(9,\), expected float64 \(9,\)"):
@@ -98,21 +97,21 @@ def test_arrays_that_break_the_contract_are_refused() -> None:
     half = np.full(9, 280.0)
     half[3] = -9999
     modality.check(half)
-    assert Observation("temperature", half).valid_fraction == 8 / 9
+    assert Observation(MMEARTH_BENCH.layers["temperature"], half).valid_fraction == 8 / 9
     with pytest.raises(DataError, match="nothing in the target is labelled"):
-        TASKS["biomass"].check(np.full((128, 128), -9999, dtype=np.float32))
+        MMEARTH_BENCH.tasks["biomass"].check(np.full((128, 128), -9999, dtype=np.float32))
     with pytest.raises(DataError, match=r"soil_pH: there is no target; expected \(1,\)"):
-        TASKS["soil_pH"].check(None)
-    TASKS["custom"].check(None)
+        MMEARTH_BENCH.tasks["soil_pH"].check(None)
+    MMEARTH_BENCH.tasks["custom"].check(None)
     with pytest.raises(DataError, match="found values inf to inf unknown"):
-        TASKS["custom"].check(np.array([np.inf]))
+        MMEARTH_BENCH.tasks["custom"].check(np.array([np.inf]))
     with pytest.raises(ConfigError, match="has no band 'B10'"):
-        MODALITIES["sentinel2"].index(("B4", "B10"))
-    assert MODALITIES["sentinel2"].index(("B4", "B8A")) == [3, 8]
+        MMEARTH_BENCH.layers["sentinel2"].index(("B4", "B10"))
+    assert MMEARTH_BENCH.layers["sentinel2"].index(("B4", "B8A")) == [3, 8]
 
 
 def _observation(name: str) -> Observation:
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     generator = np.random.default_rng(1)
     low = max(-50, *(band.valid[0] for band in modality.bands))
     high = min(modality.bands[0].valid[1], 80)
@@ -122,7 +121,7 @@ def _observation(name: str) -> Observation:
     return Observation(name, array, "2020-07-04", "test 1", ("a", "b:c"), "because")
 
 
-@pytest.mark.parametrize("name", list(MODALITIES))
+@pytest.mark.parametrize("name", list(MMEARTH_BENCH.layers))
 def test_store_gives_back_what_it_got(name: str, tmp_path: Path) -> None:
     observation = _observation(name)
     data = write_observation(tmp_path, TILE, observation)
@@ -174,7 +173,7 @@ def test_tables_say_their_version(tmp_path: Path) -> None:
 
 def test_manifest_has_a_struct_for_every_modality() -> None:
     schema = manifest_schema("species")
-    for name in MODALITIES:
+    for name in MMEARTH_BENCH.layers:
         column = f"{name}_observation" if name in ("biome", "ecoregion") else name
         assert pa.types.is_struct(schema.field(column).type)
     assert pa.types.is_int16(schema.field("biome").type)

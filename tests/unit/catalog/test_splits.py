@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.africa import africa, touches_africa
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, default, published
 from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, centres, tiles_at
 
@@ -21,7 +22,7 @@ def _places(n: int, seed: int, in_africa: bool) -> list[Tile]:
             lons, lats = generator.uniform(5, 35, 4 * n), generator.uniform(-30, 25, 4 * n)
         else:
             lons, lats = generator.uniform(60, 170, 4 * n), generator.uniform(10, 60, 4 * n)
-        tiles = tiles_at(lons, lats)
+        tiles = tiles_at(lons, lats, DEFAULT_GRID)
         keep = touches_africa(tiles) == in_africa
         found += [tile for tile, good in zip(tiles, keep, strict=True) if good]
     return found[:n]
@@ -60,7 +61,7 @@ def test_default_rule_keeps_the_shares() -> None:
     generator = np.random.default_rng(5)
     n = 60_000
     lats = np.degrees(np.arcsin(generator.uniform(-0.98, 0.99, n)))
-    found = default(tiles_at(generator.uniform(-180, 180, n), lats), 42)
+    found = default(tiles_at(generator.uniform(-180, 180, n), lats, DEFAULT_GRID), 42)
     rest = (found.split != "geographic_test").sum()
     dealt = {name: (found.split == name).sum() / rest for name in (*SPLITS[:3], LEFT_OUT)}
     # What the buffer leaves out comes from train; about 6 % at 5 km and blocks of 50 km.
@@ -77,7 +78,7 @@ def test_default_rule_keeps_the_shares() -> None:
 def test_default_rule_keeps_its_distance(buffer_m: float) -> None:
     # A carpet of tiles over 600 km of land, where the random rule has neighbours everywhere.
     lons, lats = np.meshgrid(np.arange(80, 86, 0.02), np.arange(49, 51, 0.02))
-    tiles = tiles_at(lons.ravel(), lats.ravel())
+    tiles = tiles_at(lons.ravel(), lats.ravel(), DEFAULT_GRID)
     found = default(tiles, 42, buffer_m)
     lon, lat = (np.radians(values) for values in centres(tiles))
     points = np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

@@ -20,7 +20,7 @@ from PIL import Image
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import FormatError, IntegrityError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.store import observation_path, read_observation, write_observation
 from mmearth.catalog.tile import Tile
@@ -44,7 +44,7 @@ OURS = {
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    write_observation(tmp_path, TILE, Observation(NAME, MODALITIES[NAME].empty()))
+    write_observation(tmp_path, TILE, Observation(NAME, MMEARTH_BENCH.layers[NAME].empty()))
     return tmp_path / observation_path(TILE, NAME)
 
 

@@ -7,6 +7,7 @@ import pytest
 from pyproj import Geod
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile, Tiles, cell_at, centres, lonlat_bounds, tiles_at
 
 
@@ -41,7 +42,7 @@ def test_poles_are_refused(lat: float) -> None:
 
 def test_places_off_earth_are_refused() -> None:
     with pytest.raises(ConfigError, match="not on Earth"):
-        tiles_at([0.0, float("nan")], [0.0, 0.0])
+        tiles_at([0.0, float("nan")], [0.0, 0.0], DEFAULT_GRID)
     with pytest.raises(ConfigError, match="not on Earth"):
         Tile.at(0.0, 91.0)
 
@@ -76,16 +77,16 @@ def test_antimeridian() -> None:
 
 def test_ids_are_read_back_and_wrong_ones_refused() -> None:
     tile = Tile(32733, 500_000, 4_649_760)
-    assert Tile.parse(tile.id) == tile
+    assert Tile.parse(tile.id, DEFAULT_GRID) == tile
     for wrong in ("", "32633", "4326_0_0", "32633_500001_0", "32661_0_0", "a_b_c", "1_2_3_4"):
         with pytest.raises(ConfigError, match="is not a tile id"):
-            Tile.parse(wrong)
+            Tile.parse(wrong, DEFAULT_GRID)
 
 
 def test_many_equals_one_by_one() -> None:
     generator = np.random.default_rng(3)
     lons, lats = generator.uniform(-200, 200, 300), generator.uniform(-80, 84, 300)
-    tiles = tiles_at(lons, lats)
+    tiles = tiles_at(lons, lats, DEFAULT_GRID)
     assert list(tiles) == [Tile.at(lon, lat) for lon, lat in zip(lons, lats, strict=True)]
     lon, lat = centres(tiles)
     assert lon.tolist() == [tile.lon for tile in tiles]

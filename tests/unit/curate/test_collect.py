@@ -19,6 +19,7 @@ from mmearth.catalog.errors import (
     UnavailableError,
 )
 from mmearth.catalog.files import sha256_file
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
@@ -27,9 +28,13 @@ from mmearth.curate.source import Label, Outcome
 
 _TILE = Tile(32633, 500_000, 4_649_760)
 _SCENE = Observation(
-    "sentinel2", np.full((12, 128, 128), 700, np.uint16), "2020-06-01", "told 1", ("z", "a")
+    MMEARTH_BENCH.layers["sentinel2"],
+    np.full((12, 128, 128), 700, np.uint16),
+    "2020-06-01",
+    "told 1",
+    ("z", "a"),
 )
-_MONTH = Observation("month", np.array([-1.0, 0.0]), "2020-06-01", "told 1")
+_MONTH = Observation(MMEARTH_BENCH.layers["month"], np.array([-1.0, 0.0]), "2020-06-01", "told 1")
 
 
 @dataclass
@@ -95,7 +100,9 @@ def test_what_is_missing_is_final_and_what_fails_does_not_lose_the_rest(tmp_path
 
 
 def test_an_array_that_breaks_its_contract_is_a_failure(tmp_path: Path) -> None:
-    hot = Observation("temperature", np.full(9, 25.0), None, "told 1")  # Celsius, not kelvin
+    hot = Observation(
+        MMEARTH_BENCH.layers["temperature"], np.full(9, 25.0), None, "told 1"
+    )  # Celsius, not kelvin
     record = collect(_job("temperature"), Told({"temperature": [hot]}), tmp_path)[0]
     assert (record.state, record.kind) == ("failed", "DataError")
     assert "check the unit" in str(record.reason)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import BuildConfig, load_config
 
 _SMALLEST = {
@@ -28,7 +28,7 @@ def _load(directory: Path, **changed: Any) -> BuildConfig:
 
 def test_defaults(tmp_path: Path) -> None:
     config = _load(tmp_path)
-    assert config.modalities == tuple(MODALITIES)
+    assert config.modalities == tuple(MMEARTH_BENCH.layers)
     assert config.require == ("sentinel2",)
     assert (config.recipe, config.seed, config.keep_store) == ("default", 42, True)
     assert config.source.kind == "synthetic"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.curate.sources.synthetic import Synthetic
@@ -28,12 +29,12 @@ TILES = {
     "Taymyr": Tile.at(102.0, 72.5),
     "zone border": Tile.at(11.98, 48.0),
 }
-EDGE = Tile.parse("32723_277070_9668840")
-CLOUDED = Tile.parse("32721_596760_6792240")
-WITHOUT_ORBITS = Tile.parse("32635_407010_3763250")
-WITHOUT_ASCENDING = Tile.parse("32631_612180_2533510")
-WITHOUT_DESCENDING = Tile.parse("32721_797870_9259230")
-ALL_POLARISATIONS = Tile.parse("32642_416150_3752070")
+EDGE = Tile.parse("32723_277070_9668840", DEFAULT_GRID)
+CLOUDED = Tile.parse("32721_596760_6792240", DEFAULT_GRID)
+WITHOUT_ORBITS = Tile.parse("32635_407010_3763250", DEFAULT_GRID)
+WITHOUT_ASCENDING = Tile.parse("32631_612180_2533510", DEFAULT_GRID)
+WITHOUT_DESCENDING = Tile.parse("32721_797870_9259230", DEFAULT_GRID)
+ALL_POLARISATIONS = Tile.parse("32642_416150_3752070", DEFAULT_GRID)
 S2, S2C = "COPERNICUS/S2_SR_HARMONIZED", "COPERNICUS/S2_CLOUD_PROBABILITY"
 S1, DW = "COPERNICUS/S1_GRD", "GOOGLE/DYNAMICWORLD/V1"
 
@@ -113,7 +114,7 @@ def test_a_clear_scene_is_the_synthetic_one(tile: Tile) -> None:
     scene = _clear(planet, tile)[0]
     expected = _array(tile, "sentinel2", _day(scene))
     by_id = planet.image(scene.properties["system:id"])
-    for number, band in enumerate(MODALITIES["sentinel2"].bands):
+    for number, band in enumerate(MMEARTH_BENCH.layers["sentinel2"].bands):
         for image in (scene, by_id):
             assert np.array_equal(_drawn(image, band.name, _grid(tile), 65535), expected[number])
 

@@ -15,7 +15,8 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
@@ -327,10 +328,12 @@ def test_real_ranges_answer_as_their_own_file_does(real_data: Path) -> None:
     with np.errstate(invalid="ignore"):
         frame = gpd.read_file(path).explode()
         frame = frame[np.isfinite(shapely.area(frame.geometry.to_numpy()))]
-    bounds = lonlat_bounds(tiles_at(lons, lats), 10.0)
+    bounds = lonlat_bounds(tiles_at(lons, lats, DEFAULT_GRID), 10.0)
     boxes = gpd.GeoDataFrame(geometry=shapely.box(*bounds.T), crs=4326)
     frame["name"] = frame["sci_name"].str.replace("_", " ")
-    joined = boxes.sjoin(frame[frame["name"].isin(TASKS["species"].outputs)]).groupby(level=0)
+    joined = boxes.sjoin(frame[frame["name"].isin(MMEARTH_BENCH.tasks["species"].outputs)]).groupby(
+        level=0
+    )
     expected = joined["name"].agg(set).reindex(range(500)).tolist()
     assert sum(map(len, found)) > 1500
     assert [set(names) for names in found] == [e if isinstance(e, set) else set() for e in expected]

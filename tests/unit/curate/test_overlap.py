@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile, Tiles, tiles_at
 from mmearth.curate.overlap import keep_apart
 
@@ -37,13 +38,13 @@ def test_of_equal_tiles_the_last_stays() -> None:
 
 def test_tiles_of_two_zones_on_the_same_ground_conflict() -> None:
     # 12° E is the edge of zones 32 and 33; the two places are about 150 m apart.
-    tiles = tiles_at([11.999, 12.001], [45.0, 45.0])
+    tiles = tiles_at([11.999, 12.001], [45.0, 45.0], DEFAULT_GRID)
     assert [tile.epsg for tile in tiles] == [32632, 32633]
     assert keep_apart(tiles).tolist() == [False, True]
 
 
 def test_tiles_at_both_sides_of_the_antimeridian_conflict() -> None:
-    tiles = tiles_at([179.999, -179.999], [-17.0, -17.0])
+    tiles = tiles_at([179.999, -179.999], [-17.0, -17.0], DEFAULT_GRID)
     assert [tile.epsg for tile in tiles] == [32760, 32701]
     assert keep_apart(tiles).tolist() == [False, True]
 
@@ -52,7 +53,7 @@ def test_a_hundred_thousand_places_take_seconds() -> None:
     generator = np.random.default_rng(1)
     lon, lat = generator.uniform(0, 20, 99_000), generator.uniform(40, 55, 99_000)
     # A thousand records of one place, as tables of soil profiles have them.
-    tiles = tiles_at(np.append(lon, [5.0] * 1000), np.append(lat, [60.0] * 1000))
+    tiles = tiles_at(np.append(lon, [5.0] * 1000), np.append(lat, [60.0] * 1000), DEFAULT_GRID)
     begin = time.perf_counter()
     kept = keep_apart(tiles)
     assert time.perf_counter() - begin < 20.0

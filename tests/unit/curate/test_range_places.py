@@ -12,6 +12,8 @@ import shapely
 
 from mmearth.catalog.africa import africa
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.range_places import range_labels
 from mmearth.curate.overlap import keep_apart
@@ -41,7 +43,9 @@ def test_so_many_in_africa_and_outside(tmp_path: Path) -> None:
     assert {label.species for label in labels} == {("Canis lupus",)}
     assert all(19.9 < x.lon < 30.1 and -0.1 < x.lat < 10.1 for x in labels[:20])
     assert all(79.9 < x.lon < 90.1 and 19.9 < x.lat < 30.1 for x in labels[20:])
-    assert keep_apart(tiles_at([x.lon for x in labels], [x.lat for x in labels])).all()
+    assert keep_apart(
+        tiles_at([x.lon for x in labels], [x.lat for x in labels], DEFAULT_GRID)
+    ).all()
 
 
 def test_every_species_that_is_present_is_named(tmp_path: Path) -> None:
@@ -123,6 +127,5 @@ def test_real_ranges(real_data: Path) -> None:
 
 
 def _task_names() -> tuple[str, ...]:
-    from mmearth.catalog.tasks import TASKS
 
-    return TASKS["species"].outputs
+    return MMEARTH_BENCH.tasks["species"].outputs

@@ -13,7 +13,8 @@ import rasterio
 from PIL import Image
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, tile_of
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
@@ -36,7 +37,7 @@ def test_view_draws_and_copies(small_dataset: Path, tmp_path: Path, run_cli: Run
     code, out, _ = run_cli("curate", "view", str(small_dataset), *arguments)
     assert code == 0
     told = json.loads(out)
-    tile = Tile.parse(told["tile"])
+    tile = Tile.parse(told["tile"], DEFAULT_GRID)
     with Image.open(png) as sheet:
         assert sheet.width > 1000
         assert len(sheet.getcolors(maxcolors=1 << 20) or ()) > 1000  # pictures, not blank panels
@@ -109,16 +110,16 @@ def test_a_sample_key_names_its_tile(small_dataset: Path, tmp_path: Path, run_cl
     ],
 )
 def test_a_date_is_told_from_a_place(text: str, tile: str) -> None:
-    assert tile_of(text).id == tile
+    assert tile_of(text, DEFAULT_GRID).id == tile
 
 
 def test_labels_of_every_kind_are_shown(small_dataset: Path) -> None:
     rows = pq.read_table(small_dataset / "tiles.parquet").to_pylist()
     soil = next(row for row in rows if row["task"] == "soil_pH")
-    lines = _label_lines(small_dataset, Tile.parse(soil["tile"]))
+    lines = _label_lines(small_dataset, Tile.parse(soil["tile"], DEFAULT_GRID))
     assert lines[:2] == [f"soil_pH\t{soil['split']}", f"  {soil['target']:.6g}"]
     mammals = next(row for row in rows if row["species"])
-    lines = _label_lines(small_dataset, Tile.parse(mammals["tile"]))
+    lines = _label_lines(small_dataset, Tile.parse(mammals["tile"], DEFAULT_GRID))
     assert [line.strip() for line in lines[1:-1]] == mammals["species"]
     assert _label_of({"task": "soil_nitrogen", "target": 1.25}) == ["  1.25 g/kg"]
     assert _label_of({"task": "custom", "target": None}) == ["  no label"]
@@ -133,7 +134,7 @@ def test_what_the_dataset_does_not_have_takes_no_room(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     tile = Tile(32633, 500_000, 4_649_760)
     two = contact_sheet(tmp_path, tile, {"biome": "off the map", "eth_gch": "no data"}, {})
-    all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MODALITIES, "no data"), {})
+    all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MMEARTH_BENCH.layers, "no data"), {})
     assert two.height < all_twelve.height
     assert two.width < all_twelve.width
 
@@ -153,7 +154,7 @@ def test_a_window_of_one_value_says_it() -> None:
 
 @pytest.mark.parametrize(("name", "n_panels"), [("sentinel1", 2), ("temperature", 1)])
 def test_a_window_of_any_modality_is_drawn(name: str, n_panels: int) -> None:
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     array = np.full(modality.shape, 280.0 if name == "temperature" else -10.0, modality.dtype)
     sheet = window_sheet(Tile(32633, 500_000, 4_649_760), Observation(name, array), "x" * 60)
     assert (sheet.width, sheet.height) == (2 * (256 + 14) + 14, 26 + 256 + 78 + 56)

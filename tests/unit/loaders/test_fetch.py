@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import mmearth
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.batch_reader import BatchReader, mask_of
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch import digests, shards
@@ -30,7 +30,7 @@ from mmearth.loaders.fetch.shards import OPEN_SHARDS, Shards
 from mmearth.loaders.pool import allocate, carve, nbytes_of
 from mmearth.tests.hand_index import copy_to_read, destinations, hand_index, nbytes, tar_members
 
-PIXEL = tuple(name for name, modality in MODALITIES.items() if modality.level == "pixel")
+PIXEL = tuple(name for name, modality in MMEARTH_BENCH.layers.items() if modality.level == "pixel")
 
 
 @pytest.fixture(scope="module")

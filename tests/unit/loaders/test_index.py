@@ -23,9 +23,8 @@ import pytest
 import mmearth
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, StorageError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import SCHEMA_VERSION, VERSION_KEY, member_column, write_table
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.choose.indexing import build_index
 from mmearth.loaders.choose.spill import PREFIX, Spill
@@ -34,7 +33,7 @@ from mmearth.tests.hand_index import resealed
 from mmearth.tests.make_tiny import make_tiny
 
 Row = dict[str, Any]
-PIXEL = [name for name, modality in MODALITIES.items() if modality.level == "pixel"]
+PIXEL = [name for name, modality in MMEARTH_BENCH.layers.items() if modality.level == "pixel"]
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +64,10 @@ def changed(root: Path, to: Path, task: str, change: Callable[[list[Row]], None]
 
 def known_of(name: str, member: dict[str, Any]) -> list[int]:
     """Return what a member's struct says of each band."""
-    if name in TASKS:
+    if name in MMEARTH_BENCH.tasks:
         shares = [member["valid_fraction"]]
     else:
-        shares = member["band_valid_fraction"] or [0.0] * len(MODALITIES[name].bands)
+        shares = member["band_valid_fraction"] or [0.0] * len(MMEARTH_BENCH.layers[name].bands)
     return [int(share) if share in (0, 1) else -1 for share in shares]
 
 
@@ -83,11 +82,11 @@ def test_every_value_is_the_manifests(tiny: Path, task: str, memory_bytes: int) 
     assert index.lon.tolist() == [row["lon"] for row in rows]
     assert index.lat.tolist() == [row["lat"] for row in rows]
     assert index.labelled.all()
-    for name in MODALITIES:
+    for name in MMEARTH_BENCH.layers:
         here = [row[member_column(name)] for row in rows]
         assert index.present[name].tolist() == [member["present"] for member in here]
         if name not in PIXEL:
-            absent = [MODALITIES[name].nodata] * len(MODALITIES[name].bands)
+            absent = [MMEARTH_BENCH.layers[name].nodata] * len(MMEARTH_BENCH.layers[name].bands)
             assert index.values[name].tolist() == [m["values"] or absent for m in here]
     members = {name: [row[name] for row in rows] for name in index.offset}
     assert list(members) == [*([task] if task == "biomass" else []), *PIXEL]
@@ -104,7 +103,7 @@ def test_offsets_and_digests_are_those_of_the_shards(tiny: Path) -> None:
     for row, shard in enumerate(index.shard):
         data = (tiny / index.shards[shard]).read_bytes()
         for name, offset in index.offset.items():
-            contract: Any = MODALITIES.get(name) or TASKS[name]
+            contract: Any = MMEARTH_BENCH.layers.get(name) or MMEARTH_BENCH.tasks[name]
             n_values = int(np.prod(contract.shape))
             begin = int(offset[row])
             if begin:
@@ -126,7 +125,7 @@ def test_targets(tiny: Path) -> None:
     assert soil.tolist() == [[row["target"]] for row in manifest(tiny, "soil_pH")]
     species = dataset.select("species").index.target
     assert species is not None and species.dtype == np.uint8
-    outputs = np.array(TASKS["species"].outputs)
+    outputs = np.array(MMEARTH_BENCH.tasks["species"].outputs)
     named = [set(outputs[row == 1].tolist()) for row in species]
     assert named == [set(row["species"]) for row in manifest(tiny, "species")]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import ConfigError, FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.inputs import Normalisation
 
 RGB = {"bands": ["B4", "B3", "B2"], "unit": "1", "scale": 1e-4}
@@ -133,7 +133,7 @@ def test_statistics_without_a_number_leave_a_band_as_it_is() -> None:
         elevation={"mean": None, "std": None}, slope={"mean": 5.0, "std": 0.0, "n": 3}
     )
     found = Normalisation.from_statistics(document, "train")
-    assert list(found) == list(MODALITIES)
+    assert list(found) == list(MMEARTH_BENCH.layers)
     assert found["aster_gdem"].stored(0) == (0.0, 1.0)
     assert found["aster_gdem"].stored(1) == (5.0, 1.0)
     assert found["sentinel2"].mean == (0.0,) * 12
@@ -144,7 +144,7 @@ def test_the_subset_in_use_decides(small_dataset: Path) -> None:
     document = json.loads((small_dataset / "statistics" / "soil_pH.json").read_text())
     found = Normalisation.from_statistics(document, "train")
     for name in ("sentinel2", "temperature"):
-        for i, band in enumerate(MODALITIES[name].bands):
+        for i, band in enumerate(MMEARTH_BENCH.layers[name].bands):
             published = document["train"]["modalities"][name][band.name]
             assert found[name].stored(i) == (published["mean"], published["std"])
     document["train_50"] = {**document["train"], "modalities": {}}

@@ -13,9 +13,8 @@ import torch
 
 import mmearth
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import member_column
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.collate import Batch
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.orders.order import ORDERS
@@ -42,7 +41,7 @@ def _samples(root: Path, task: str) -> dict[str, dict[str, Any]]:
     for row in _rows(root, task):
         document = json.loads(members[f"{row['key']}.json"])
         arrays: dict[str, Any] = dict(decode_tile_level(document))
-        for name in [*MODALITIES, task]:
+        for name in [*MMEARTH_BENCH.layers, task]:
             if f"{row['key']}.{name}.npy" in members:
                 arrays[name] = decode_npy(members[f"{row['key']}.{name}.npy"], name)
         target = arrays.pop(task, None)
@@ -65,32 +64,34 @@ def test_tensors_are_what_the_tars_hold(small_dataset: Path, dataset: Dataset, t
     again = list(loader)  # each member was checked by now; in other batches, over other numbers
     assert sorted(_keys(first)) == sorted(_keys(again)) == sorted(truth)
     for batch in [*first, *again]:
-        assert set(batch) == {*MODALITIES, "target", "mask", "weight", "key", "position"}
+        assert set(batch) == {*MMEARTH_BENCH.layers, "target", "mask", "weight", "key", "position"}
         assert batch["weight"].tolist() == [1.0] * len(batch["key"])
         for i, key in enumerate(batch["key"]):
-            for name in MODALITIES:
+            for name in MMEARTH_BENCH.layers:
                 _agrees(name, batch[name][i], batch["mask"][name][i], truth[key].get(name))
             mask, target = batch["mask"]["target"][i].numpy(), batch["target"][i].numpy()
-            assert target.dtype == np.dtype(TASKS[task].dtype)
+            assert target.dtype == np.dtype(MMEARTH_BENCH.tasks[task].dtype)
             np.testing.assert_array_equal(target, truth[key]["target"])
-            nodata = TASKS[task].nodata
+            nodata = MMEARTH_BENCH.tasks[task].nodata
             np.testing.assert_array_equal(mask, target != nodata if nodata else np.True_)
 
 
 def _agrees(name: str, values: torch.Tensor, mask: torch.Tensor, truth: Any) -> None:
-    assert values.shape == mask.shape == MODALITIES[name].shape
-    assert values.numpy().dtype == np.dtype(MODALITIES[name].dtype)
+    assert values.shape == mask.shape == MMEARTH_BENCH.layers[name].shape
+    assert values.numpy().dtype == np.dtype(MMEARTH_BENCH.layers[name].dtype)
     if truth is None:
         assert not mask.any(), name
         return
     np.testing.assert_array_equal(values.numpy(), truth, err_msg=name)
-    np.testing.assert_array_equal(mask.numpy(), MODALITIES[name].valid(truth), err_msg=name)
+    np.testing.assert_array_equal(
+        mask.numpy(), MMEARTH_BENCH.layers[name].valid(truth), err_msg=name
+    )
 
 
 def test_some_samples_lack_modalities_and_pixels(small_dataset: Path, dataset: Dataset) -> None:
     """What the test above compares has gaps of all kinds."""
     rows = [row for task in ("biomass", "soil_pH", "species") for row in _rows(small_dataset, task)]
-    structs = [row[member_column(name)] for row in rows for name in MODALITIES]
+    structs = [row[member_column(name)] for row in rows for name in MMEARTH_BENCH.layers]
     assert any(not struct["present"] for struct in structs)
     assert any(0 < struct["valid_fraction"] < 1 for struct in structs)
 
@@ -124,8 +125,11 @@ def _by_key(batches: list[Batch]) -> dict[str, dict[str, Any]]:
     """Return every sample's values and masks, copied."""
     return {
         key: {
-            **{name: batch[name][i].numpy().copy() for name in MODALITIES},
-            **{f"mask of {name}": batch["mask"][name][i].numpy().copy() for name in MODALITIES},
+            **{name: batch[name][i].numpy().copy() for name in MMEARTH_BENCH.layers},
+            **{
+                f"mask of {name}": batch["mask"][name][i].numpy().copy()
+                for name in MMEARTH_BENCH.layers
+            },
         }
         for batch in batches
         for i, key in enumerate(batch["key"])

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.masks import Extent, Masking, Masks, mask_tiles
 
-HAS_BANDS = [n for n, m in MODALITIES.items() if m.level == "pixel" and len(m.bands) > 1]
+HAS_BANDS = [n for n, m in MMEARTH_BENCH.layers.items() if m.level == "pixel" and len(m.bands) > 1]
 WHOLE, HOLED, UNEVEN, HALF, ABSENT = range(5)
 """Kinds of samples: no no-data, the same in all bands, in one alone, all of one, not there."""
 
@@ -25,7 +24,7 @@ def rubbish(shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def batch_of(name: str, kinds: list[int]) -> NDArray[Any]:
     """Return samples of those kinds as stored."""
-    modality, draw = MODALITIES[name], np.random.default_rng(len(kinds))
+    modality, draw = MMEARTH_BENCH.layers[name], np.random.default_rng(len(kinds))
     stored = np.ones((len(kinds), *modality.shape), modality.dtype)
     for sample, kind in zip(stored, kinds, strict=True):
         holes = draw.random((128, 128)) < 0.3
@@ -63,7 +62,7 @@ def masked(
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(HAS_BANDS), st.lists(st.integers(WHOLE, ABSENT), min_size=1), st.booleans())
 def test_masks_are_those_of_a_whole_comparison(name: str, kinds: list[int], is_known: bool) -> None:
-    stored, nodata = batch_of(name, kinds), MODALITIES[name].nodata
+    stored, nodata = batch_of(name, kinds), MMEARTH_BENCH.layers[name].nodata
     present = np.array([kind != ABSENT for kind in kinds])
     known = known_of(stored, nodata, kinds)
     if not is_known:
@@ -104,15 +103,15 @@ def test_a_missing_orbit_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize("name", ["dynamic_world", "esa_worldcover"])
 def test_one_band_is_all_bands(name: str) -> None:
-    stored = np.zeros((2, *MODALITIES[name].shape), MODALITIES[name].dtype)
-    stored[1, 0, 2, 3] = MODALITIES[name].nodata
+    stored = np.zeros((2, *MMEARTH_BENCH.layers[name].shape), MMEARTH_BENCH.layers[name].dtype)
+    stored[1, 0, 2, 3] = MMEARTH_BENCH.layers[name].nodata
     extent, valid, _ = masked(name, stored, np.array([[1], [-1]], np.int8))
     assert extent == "values"
     assert np.argwhere(~valid).tolist() == [[1, 0, 2, 3]]
 
 
 def test_tile_level_modalities() -> None:
-    for name, modality in MODALITIES.items():
+    for name, modality in MMEARTH_BENCH.layers.items():
         if modality.level == "pixel":
             continue
         stored = np.ones((3, *modality.shape), modality.dtype)
@@ -130,4 +129,4 @@ def test_pixel_level_targets() -> None:
     extent, valid, _ = masked("biomass", target, np.array([[-1], [-1]], np.int8))
     assert extent == "values"
     assert np.argwhere(valid).tolist() == [[1, 0, 3, 4]]
-    assert TASKS["biomass"].nodata == -9999
+    assert MMEARTH_BENCH.tasks["biomass"].nodata == -9999

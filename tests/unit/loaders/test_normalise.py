@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.splits import SPLITS
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 from mmearth.loaders.masks import Extent
@@ -21,13 +21,17 @@ from mmearth.loaders.normalise import Normalising, normalise_tiles, shape_of
 from mmearth.packaging.codec import decode_npy
 from mmearth.tests.hand_index import hand_index, tar_members
 
-CONTINUOUS = [name for name, modality in MODALITIES.items() if modality.kind == "continuous"]
-CATEGORICAL = [name for name, modality in MODALITIES.items() if modality.kind == "categorical"]
+CONTINUOUS = [
+    name for name, modality in MMEARTH_BENCH.layers.items() if modality.kind == "continuous"
+]
+CATEGORICAL = [
+    name for name, modality in MMEARTH_BENCH.layers.items() if modality.kind == "categorical"
+]
 
 
 def drawn(name: str, n: int, seed: int) -> NDArray[Any]:
     """Return n samples of valid values, (n, band, …), a fifth of them no-data."""
-    modality, generator = MODALITIES[name], np.random.default_rng(seed)
+    modality, generator = MMEARTH_BENCH.layers[name], np.random.default_rng(seed)
     stored = np.empty((n, *modality.shape), modality.dtype)
     for i, band in enumerate(modality.bands):
         values = generator.uniform(*band.valid, (n, *modality.shape[1:]))
@@ -39,7 +43,7 @@ def drawn(name: str, n: int, seed: int) -> NDArray[Any]:
 
 def wanted_of(name: str, seed: int) -> ModalityInput:
     """Return some bands in any order, with means and deviations that values may have."""
-    modality, generator = MODALITIES[name], np.random.default_rng(seed)
+    modality, generator = MMEARTH_BENCH.layers[name], np.random.default_rng(seed)
     n_bands = int(generator.integers(1, len(modality.bands) + 1))
     bands = [modality.bands[i] for i in generator.permutation(len(modality.bands))[:n_bands]]
     plain = modality.kind != "continuous"
@@ -84,7 +88,7 @@ def normalised(
 
 def formula(stored: NDArray[Any], wanted: ModalityInput) -> NDArray[np.float64]:
     """Return (stored - mean) / std in float64."""
-    at = MODALITIES[wanted.modality].index(wanted.bands)
+    at = MMEARTH_BENCH.layers[wanted.modality].index(wanted.bands)
     tail = (1,) * (stored.ndim - 2)
     mean, std = (np.array(each).reshape(-1, *tail) for each in (wanted.mean, wanted.std))
     return np.asarray((stored[:, at].astype(np.float64) - mean) / std)
@@ -95,8 +99,8 @@ def formula(stored: NDArray[Any], wanted: ModalityInput) -> NDArray[np.float64]:
 def test_it_is_the_formula(name: str, seed: int) -> None:
     stored, wanted = drawn(name, 2, seed), wanted_of(name, seed)
     out, valid, _ = normalised(stored, wanted)
-    at = MODALITIES[name].index(wanted.bands)
-    np.testing.assert_array_equal(valid, stored[:, at] != MODALITIES[name].nodata)
+    at = MMEARTH_BENCH.layers[name].index(wanted.bands)
+    np.testing.assert_array_equal(valid, stored[:, at] != MMEARTH_BENCH.layers[name].nodata)
     expected = np.where(valid, formula(stored, wanted), 0.0)
     tail = (1,) * (stored.ndim - 2)
     mean, std = (np.array(each).reshape(-1, *tail) for each in (wanted.mean, wanted.std))
@@ -107,7 +111,7 @@ def test_it_is_the_formula(name: str, seed: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(sorted(MODALITIES)), st.integers(0, 2**32))
+@given(st.sampled_from(sorted(MMEARTH_BENCH.layers)), st.integers(0, 2**32))
 def test_what_is_not_valid_never_gets_through(name: str, seed: int) -> None:
     stored, wanted = drawn(name, 4, seed), wanted_of(name, seed)
     present = np.array([True, False, True, False])
@@ -139,7 +143,7 @@ def test_no_data_that_is_extreme_changes_no_other_value() -> None:
 @pytest.mark.parametrize("name", CATEGORICAL)
 def test_classes_become_indices(name: str) -> None:
     """Which are their codes: were a code not its class' position, this would be wrong."""
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     assert [each.code for each in modality.classes] == list(range(len(modality.classes)))
     stored, wanted = drawn(name, 3, 1), wanted_of(name, 1)
     out, valid, _ = normalised(stored, wanted)
@@ -152,7 +156,7 @@ def test_classes_become_indices(name: str) -> None:
 @pytest.mark.parametrize("name", ["sentinel2", "sentinel1", "eth_gch", "esa_worldcover"])
 def test_what_is_known_of_bands_saves_looking(name: str) -> None:
     stored, wanted = drawn(name, 4, 2), wanted_of(name, 2)
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     stored[0] = modality.bands[0].valid[1]
     stored[1] = modality.nodata
     known = np.array([1, 0, -1, 0], np.int8)[:, np.newaxis].repeat(len(modality.bands), axis=1)
@@ -166,7 +170,7 @@ def test_what_is_known_of_bands_saves_looking(name: str) -> None:
 
 def test_no_mask_is_written_where_all_bands_are_known() -> None:
     stored, wanted = drawn("sentinel1", 2, 0), wanted_of("sentinel1", 0)
-    at = MODALITIES["sentinel1"].index(wanted.bands)
+    at = MMEARTH_BENCH.layers["sentinel1"].index(wanted.bands)
     stored[0] = -12.5
     stored[0, at[0]] = -9999
     known = np.array([[1] * 8, [0] * 8], np.int8)

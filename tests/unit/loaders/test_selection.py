@@ -16,7 +16,7 @@ import pytest
 import mmearth
 from mmearth.catalog.checksums import render
 from mmearth.catalog.errors import ConfigError, IntegrityError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.query import Query
 from mmearth.catalog.splits import SPLITS
 from mmearth.loaders.choose.counting import size
@@ -52,11 +52,11 @@ def test_all_of_a_task(dataset: Dataset, rows: list[Row]) -> None:
     assert chosen.counts.split == {
         name: n for name in SPLITS if (n := sum(row["split"] == name for row in rows))
     }
-    assert list(chosen.counts.present) == list(MODALITIES)
+    assert list(chosen.counts.present) == list(MMEARTH_BENCH.layers)
     for name, n in chosen.counts.present.items():
         column = f"{name}_observation" if name in ("biome", "ecoregion") else name
         assert n == sum(row[column]["present"] for row in rows)
-    pixel = [name for name, modality in MODALITIES.items() if modality.level == "pixel"]
+    pixel = [name for name, modality in MMEARTH_BENCH.layers.items() if modality.level == "pixel"]
     members = [row[name]["byte_length"] or 0 for row in rows for name in pixel]
     assert chosen.nbytes == sum(members) > 0
 
@@ -98,7 +98,7 @@ def test_modalities_come_in_the_published_order(dataset: Dataset) -> None:
     chosen = dataset.select("soil_pH", modalities=asked)
     assert chosen.query.modalities == chosen.index.modalities == ("sentinel2", "sentinel1", "month")
     assert dataset.select("soil_pH", modalities="month").query.modalities == ("month",)
-    assert dataset.select("soil_pH").query.modalities == tuple(MODALITIES)
+    assert dataset.select("soil_pH").query.modalities == tuple(MMEARTH_BENCH.layers)
 
 
 def test_the_hash_says_which_samples(dataset: Dataset) -> None:

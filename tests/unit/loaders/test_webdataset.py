@@ -16,13 +16,13 @@ import pytest
 import webdataset as wds
 
 from mmearth.catalog.errors import ConfigError, IntegrityError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.dataset import open_dataset
 from mmearth.loaders.selection import Selection
 from mmearth.loaders.webdataset import pipeline
 
 TASKS = ("biomass", "soil_pH", "species")
-TILE_LEVEL = [name for name, modality in MODALITIES.items() if modality.level == "tile"]
+TILE_LEVEL = [name for name, modality in MMEARTH_BENCH.layers.items() if modality.level == "tile"]
 
 
 def stock(selection: Selection) -> Iterator[dict[str, Any]]:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, Sample
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.codec import (
     decode_npy,
@@ -29,7 +28,7 @@ PLACE = Tile(32633, 500000, 4649760)
 
 
 def an_array(name: str, seed: int) -> NDArray[Any]:
-    modality = MODALITIES[name]
+    modality = MMEARTH_BENCH.layers[name]
     draw = np.random.default_rng(seed)
     array = np.empty(modality.shape, dtype=modality.dtype)
     for i, band in enumerate(modality.bands):
@@ -38,7 +37,7 @@ def an_array(name: str, seed: int) -> NDArray[Any]:
 
 
 def a_target(task: str, seed: int) -> NDArray[Any]:
-    spec, draw = TASKS[task], np.random.default_rng(seed)
+    spec, draw = MMEARTH_BENCH.tasks[task], np.random.default_rng(seed)
     if spec.kind == "multilabel":
         return draw.integers(0, 2, spec.shape).astype(spec.dtype)
     return draw.uniform(*spec.valid, size=spec.shape).astype(spec.dtype)
@@ -50,14 +49,14 @@ def a_sample(task: str, names: list[str], seed: int = 0) -> Sample:
 
 
 @given(
-    task=st.sampled_from(sorted(TASKS)),
-    names=st.lists(st.sampled_from(list(MODALITIES)), unique=True),
+    task=st.sampled_from(sorted(MMEARTH_BENCH.tasks)),
+    names=st.lists(st.sampled_from(list(MMEARTH_BENCH.layers)), unique=True),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40, deadline=None)
 def test_round_trip(task: str, names: list[str], seed: int) -> None:
     sample = a_sample(task, names, seed)
-    missing = {name: "not there" for name in MODALITIES if name not in names}
+    missing = {name: "not there" for name in MMEARTH_BENCH.layers if name not in names}
 
     members = encode(sample, missing)
 
@@ -65,14 +64,14 @@ def test_round_trip(task: str, names: list[str], seed: int) -> None:
     found = dict(decode_tile_level(document))
     found |= {
         name: decode_npy(members[f"{name}.npy"], name)
-        for name in MODALITIES
+        for name in MMEARTH_BENCH.layers
         if f"{name}.npy" in members
     }
     assert set(found) == set(names)
     for name in names:
         np.testing.assert_array_equal(found[name], sample.observations[name].array)
         assert found[name].dtype == sample.observations[name].array.dtype
-    pixel = TASKS[task].level == "pixel"
+    pixel = MMEARTH_BENCH.tasks[task].level == "pixel"
     target = decode_npy(members[f"{task}.npy"], task) if pixel else decode_target(document)
     np.testing.assert_array_equal(target, sample.target)
     assert document["missing"] == missing

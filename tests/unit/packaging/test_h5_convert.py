@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
 from mmearth.packaging.h5.layout import NODATA, PIXELS, TILES
 
@@ -18,7 +18,7 @@ FLOAT = np.dtype("float32"), -9999.0
 
 def test_no_data_values_are_the_published_ones() -> None:
     for key, name in (PIXELS | TILES).items():
-        assert MODALITIES[name].nodata == NODATA.get(key), key
+        assert MMEARTH_BENCH.layers[name].nodata == NODATA.get(key), key
 
 
 def test_whole_numbers_are_rounded_and_nan_is_no_data() -> None:

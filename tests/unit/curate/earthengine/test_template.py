@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.collector import Place
 from mmearth.curate.recipes import RECIPES
@@ -19,7 +19,7 @@ from mmearth.curate.sources.earthengine.template import pixel_question, scalar_q
 from mmearth.tests.earthengine.memory import Memory
 from mmearth.tests.earthengine.offline import connected
 
-_NAMES = tuple(MODALITIES)
+_NAMES = tuple(MMEARTH_BENCH.layers)
 _PLACES = [
     *((10.1, 45.2, None), (-70.0, -33.0, None), (100.0, 0.5, "2020-07-01"), (179.9, 60.0, None)),
     *((2.9, -79.5, "2020-01-31"), (171.0, -10.0, None), (-177.0, 83.9, None)),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels.gedi import gedi_labels
@@ -150,7 +151,7 @@ def test_no_footprint_in_any_region(four: Path, tmp_path: Path) -> None:
 def test_tiles_of_a_track_do_not_overlap_and_leave_no_room() -> None:
     footprints = _track(1000)  # 60 km
     chosen = choose(footprints, 1000, None, 5)
-    tiles = list(tiles_at(footprints.lon, footprints.lat))
+    tiles = list(tiles_at(footprints.lon, footprints.lat, DEFAULT_GRID))
     kept = [tiles[i] for i in chosen]
     pairs = [(a, b) for i, a in enumerate(kept) for b in kept[:i]]
     assert pairs and not any(_overlap(a, b) for a, b in pairs)
@@ -164,7 +165,7 @@ def test_as_many_as_asked_from_a_crowd() -> None:
     generator = np.random.default_rng(1)
     lon, lat = 15 + generator.uniform(0, 0.5, 20_000), 1 + generator.uniform(0, 0.5, 20_000)
     # 55 × 55 km: 1800 tiles side by side, about half of that at random; tried in several rounds.
-    tiles = tiles_at(lon, lat)
+    tiles = tiles_at(lon, lat, DEFAULT_GRID)
     kept = tiles[first_apart(tiles, 800)]
     assert len(kept) == 800
     across = np.abs(kept.left[:, None] - kept.left)
@@ -178,7 +179,7 @@ def test_tiles_on_both_sides_of_a_zone_s_edge_do_not_overlap(
 ) -> None:
     generator = np.random.default_rng(1)
     lon, lat = edge + generator.uniform(-0.02, 0.02, 3000), 40 + generator.uniform(0, 0.5, 3000)
-    tiles = tiles_at((lon + 180.0) % 360.0 - 180.0, lat)
+    tiles = tiles_at((lon + 180.0) % 360.0 - 180.0, lat, DEFAULT_GRID)
     kept = tiles[first_apart(tiles, 80)]  # in several rounds
     assert len(kept) > 60 and set(kept.epsg.tolist()) == set(zones)
     to_first = Transformer.from_crs(zones[1], zones[0], always_xy=True)

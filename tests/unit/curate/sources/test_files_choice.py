@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import DataError, NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
@@ -56,7 +56,7 @@ def write(tmp_path: Path) -> Write:
 
 def source(root: Path, name: str, **entry: Any) -> Files:
     """Return the source of one entry, of the modality's own product."""
-    entry = {"product": MODALITIES[name].collection, **entry}
+    entry = {"product": MMEARTH_BENCH.layers[name].collection, **entry}
     return Files(FilesConfig.model_validate({"kind": "files", "rasters": {name: [entry]}}), root)
 
 
@@ -245,6 +245,6 @@ def test_the_fingerprint_sees_pixels_dates_and_attributes(tmp_path: Path, write:
     ],
 )
 def test_an_entry_that_cannot_be_meant(name: str, entry: dict[str, Any], sentence: str) -> None:
-    document = {"path": "a.tif", "product": MODALITIES[name].collection, **entry}
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
     with pytest.raises(ValidationError, match=sentence):
         FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})

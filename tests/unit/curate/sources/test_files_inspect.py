@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig
@@ -22,7 +22,7 @@ DAY = {"date": {"value": "2021-06-15"}}
 
 def facts(root: Path, name: str, tiles: tuple[Tile, ...] = (TILE,), **entry: Any) -> Inspection:
     """Return what is told of one entry."""
-    document = {"path": "a.tif", "product": MODALITIES[name].collection, **entry}
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
     config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
     return inspect_raster(Files(config, root), name, config.rasters[name][0], tiles)
 

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import ConfigError, DataError, FormatError, MMEarthError, NoDataError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.tests.raster_files import TILE, layers, middle, refused, seen, share, write_tif
@@ -508,9 +509,8 @@ def test_an_alpha_band_is_a_mask_and_no_band(tmp_path: Path, dtype: str) -> None
     ],
 )
 def test_an_entry_that_cannot_be_meant(name: str, entry: dict[str, Any], sentence: str) -> None:
-    from mmearth.catalog.modalities import MODALITIES
 
-    document = {"path": "a.tif", "product": MODALITIES[name].collection, **entry}
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
     with pytest.raises(ValidationError, match=sentence):
         FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
 

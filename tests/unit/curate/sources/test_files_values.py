@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import ConfigError, DataError, MMEarthError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
@@ -52,7 +52,9 @@ def layers(*values: float, dtype: str = "float32") -> NDArray[Any]:
 
 def outcome(root: Path, name: str, month: int = 4, **entry: Any) -> Outcome:
     """Return what the tile has of a modality when one entry tells of it."""
-    product = MODALITIES[name].collection if name in MODALITIES else "field plots"
+    product = (
+        MMEARTH_BENCH.layers[name].collection if name in MMEARTH_BENCH.layers else "field plots"
+    )
     entry = {"path": "a.tif", "product": product, **entry}
     config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [entry]}})
     return Files(config, root).observe(TILE, [name], f"2020-{month:02d}-08")[name]
@@ -238,7 +240,9 @@ def test_precipitation_of_a_climatology(tmp_path: Path, month: int, before: int)
 def test_temperature_of_a_climatology_knows_only_means(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", layers(*range(1, 13)))  # °C: 1 in January … 12 in December
     found = seen(tmp_path, "temperature", 4, months=True, unit="degC")
-    bands = dict(zip((b.name for b in MODALITIES["temperature"].bands), found, strict=True))
+    bands = dict(
+        zip((b.name for b in MMEARTH_BENCH.layers["temperature"].bands), found, strict=True)
+    )
     means = {name: value for name, value in bands.items() if name.endswith("_mean")}
     assert means == {
         "last_month_mean": pytest.approx(276.15),

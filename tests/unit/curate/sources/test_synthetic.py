@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.errors import NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.synthetic import Synthetic
 
-WANTED = (*MODALITIES, "biomass")
+WANTED = (*MMEARTH_BENCH.layers, "biomass")
 GOLDEN = {
     # Congo, Alps, Kansas, New South Wales, Sahara, the coast of Chile.
     "32735_232260_9890010": "65b80b7ba25b6712e25255c46835b069c20cd2cfc8aae86650c7c0a119e4da2a",
@@ -57,7 +58,7 @@ def digests() -> dict[str, str]:
 def seen() -> list[tuple[Tile, dict[str, Outcome]]]:
     source = Synthetic(0)
     labels = list(source.labels("soil_pH", 240, 3))
-    tiles = tiles_at([label.lon for label in labels], [label.lat for label in labels])
+    tiles = tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
     return [(tile, source.observe(tile, WANTED, None)) for tile in tiles]
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.africa import touches_africa
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.synthetic import Synthetic
@@ -28,7 +28,7 @@ def _labels(task: str, count: int = 400, seed: int = 3) -> list[Label]:
 
 
 def _tiles(labels: list[Label]) -> list[Tile]:
-    return tiles_at([label.lon for label in labels], [label.lat for label in labels])
+    return tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
 
 
 def _places(labels: list[Label]) -> Places:
@@ -36,7 +36,7 @@ def _places(labels: list[Label]) -> Places:
     return visit(lon, lat, 0)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MMEARTH_BENCH.tasks)
 def test_the_first_n_are_the_same_however_many_are_asked(task: str) -> None:
     many = _labels(task)
     assert len(many) == 400
@@ -45,7 +45,7 @@ def test_the_first_n_are_the_same_however_many_are_asked(task: str) -> None:
     assert _labels(task, 0) == []
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MMEARTH_BENCH.tasks)
 def test_another_seed_gives_other_places(task: str) -> None:
     one = {(label.lon, label.lat) for label in _labels(task)}
     other = {(label.lon, label.lat) for label in _labels(task, seed=4)}
@@ -53,7 +53,7 @@ def test_another_seed_gives_other_places(task: str) -> None:
     assert not one & other
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MMEARTH_BENCH.tasks)
 def test_places_are_on_every_continent_and_of_no_one_biome(task: str) -> None:
     places = _places(_labels(task))
     assert set(places.continent) == set(range(1, ANTARCTICA))
@@ -63,13 +63,13 @@ def test_places_are_on_every_continent_and_of_no_one_biome(task: str) -> None:
     assert np.count_nonzero(shares) >= 12
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MMEARTH_BENCH.tasks)
 def test_a_hundred_places_are_enough_for_the_geographic_test(task: str) -> None:
     africa = touches_africa(_tiles(_labels(task, 100)))
     assert 10 <= np.count_nonzero(africa) <= 40
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MMEARTH_BENCH.tasks)
 def test_a_label_is_at_the_centre_of_its_tile(task: str) -> None:
     for label, tile in zip(_labels(task, 50), _tiles(_labels(task, 50)), strict=True):
         assert (tile.lon, tile.lat) == (label.lon, label.lat)
@@ -90,7 +90,7 @@ def test_soil_is_like_soil(task: str, low: float, high: float, mean: tuple[float
 
 
 def test_species_are_published_names_and_each_lives_somewhere() -> None:
-    names = TASKS["species"].outputs
+    names = MMEARTH_BENCH.tasks["species"].outputs
     labels = _labels("species", 2000)
     lists = [label.species for label in labels]
     assert all(here for here in lists)
@@ -132,7 +132,7 @@ def _features(outcomes: dict[str, Outcome]) -> list[float]:
     """Return the mean of each band, or the share of each class; the nodata itself where absent."""
     row: list[float] = []
     for name in INPUTS:
-        outcome, modality = outcomes[name], MODALITIES[name]
+        outcome, modality = outcomes[name], MMEARTH_BENCH.layers[name]
         array = outcome.array if isinstance(outcome, Observation) else modality.empty()
         if name in CLASSES:
             counts = np.bincount(array.ravel().astype(int), minlength=CLASSES[name] + 1)

@@ -1,4 +1,4 @@
-"""What a modality is: a kind of observation, its bands and the contract its arrays keep."""
+"""Layer: one array over a tile, its bands and the contract that its values keep."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, DataError
-
-TILE_PX = 128
-"""Rows and columns of a pixel-level array (MMEarth-Bench §3: 128 × 128 px at 10 m)."""
+from mmearth.catalog.grid import PIXELS
 
 Level = Literal["pixel", "tile"]
-"""`pixel`: an array (band, 128, 128). `tile`: one value a band, an array (band,)."""
+"""`pixel`: an array (band, row, column). `tile`: one value per band, an array (band,)."""
 
 Kind = Literal["continuous", "categorical", "cyclic"]
 """`cyclic`: sine and cosine of an angle, in [-1, 1]."""
 
 Timing = Literal["anchor", "nearest", "month", "year", "static"]
-"""Which moment of the anchor date a modality shows."""
+"""Which moment of the anchor date a layer shows."""
 
 Resampling = Literal["nearest", "bilinear"]
 """How a source's pixels are brought onto the tile's grid."""
@@ -28,10 +26,10 @@ Resampling = Literal["nearest", "bilinear"]
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One channel of a modality."""
+    """One channel of a layer."""
 
     name: str
-    """Unique within its modality."""
+    """Unique within its layer."""
     unit: str
     """UCUM-like, of the stored value times `scale`: `m`, `dB`, `K`, `1` for none."""
     valid: tuple[float, float]
@@ -50,7 +48,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class ClassCode:
-    """One class of a categorical modality."""
+    """One class of a categorical layer."""
 
     code: int
     """Stored value."""
@@ -61,8 +59,8 @@ class ClassCode:
 
 
 @dataclass(frozen=True, slots=True)
-class Modality:
-    """A kind of observation over a tile."""
+class Layer:
+    """A kind of array over a tile: a modality, or what a task predicts."""
 
     name: str
     """The name that files, columns and options use."""
@@ -81,36 +79,59 @@ class Modality:
     timing: Timing
     """How its date follows the anchor date."""
     resampling: Resampling | None
-    """Onto the tile's grid; None for tile-level modalities."""
-    source: str
-    """The product and its version."""
-    collection: str
-    """Identifier of the Earth Engine collection or asset that the published data came from."""
+    """Onto the tile's grid; None for tile-level layers."""
+    description: str
+    """The product and its version, for people."""
+    product: str
+    """Identifier of the product, such as its Earth Engine collection; `none` where it follows from
+    the tile and the date alone."""
     licence: str
     """SPDX identifier, or `other` where there is none."""
     citation: str
     """How its users must name it."""
     classes: tuple[ClassCode, ...] = ()
     """All classes, by code, when categorical."""
+    pixels: int = PIXELS
+    """Rows, and columns, of a pixel-level array: the grid's."""
+
+    @property
+    def is_pixel(self) -> bool:
+        """Whether its array has pixels."""
+        return self.level == "pixel"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of its array: (band, 128, 128) or (band,)."""
+        """Shape of its array: (band, row, column) or (band,)."""
         n_bands = len(self.bands)
-        return (n_bands, TILE_PX, TILE_PX) if self.level == "pixel" else (n_bands,)
+        return (n_bands, self.pixels, self.pixels) if self.is_pixel else (n_bands,)
 
     @property
     def nbytes(self) -> int:
         """Bytes of one array, without any header."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of its bands, in their order."""
+        return tuple(band.name for band in self.bands)
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Codes of its classes; a class's position here is its index for a model."""
+        return tuple(entry.code for entry in self.classes)
+
+    @property
+    def has_code_column(self) -> bool:
+        """Whether its class code is a plain column of the manifest, so that `biome = 12` is SQL."""
+        return not self.is_pixel and self.kind == "categorical" and len(self.bands) == 1
+
     def index(self, names: tuple[str, ...]) -> list[int]:
         """Return the positions of bands by name.
 
         Raises:
-            ConfigError: A name is not a band of this modality.
+            ConfigError: A name is not a band of this layer.
         """
-        known = [band.name for band in self.bands]
+        known = self.band_names
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConfigError(
@@ -118,11 +139,18 @@ class Modality:
             )
         return [known.index(name) for name in names]
 
+    def class_indices(self, codes: NDArray[np.generic]) -> NDArray[np.int64]:
+        """Return the positions in `classes` of valid class codes, in the shape of `codes`."""
+        if self.codes == tuple(range(len(self.codes))):
+            return codes.astype(np.int64)
+        order = np.argsort(self.codes)
+        return np.asarray(order[np.searchsorted(np.sort(self.codes), codes)], dtype=np.int64)
+
     def empty(self) -> NDArray[np.generic]:
-        """Return an array of this modality that holds nothing but no-data.
+        """Return an array of this layer that holds nothing but no-data.
 
         Raises:
-            ConfigError: The modality has no no-data value.
+            ConfigError: The layer has no no-data value.
         """
         if self.nodata is None:
             raise ConfigError(f"{self.name} has no no-data value: it is always there")
@@ -135,10 +163,10 @@ class Modality:
         return np.asarray(array != np.asarray(self.nodata, dtype=array.dtype))
 
     def check(self, array: NDArray[np.generic]) -> None:
-        """Refuse an array that breaks this modality's contract.
+        """Refuse an array that breaks this layer's contract.
 
         Args:
-            array: (band, 128, 128) or (band,), of `dtype`; `nodata` where absent.
+            array: Of `shape` and `dtype`; `nodata` where absent.
 
         Raises:
             DataError: Its shape, dtype or a valid value differs from the contract.
@@ -148,17 +176,25 @@ class Modality:
                 f"{self.name}: found {array.dtype} {array.shape}, "
                 f"expected {self.dtype} {self.shape}"
             )
-        valid = self.valid(array)
-        for i, band in enumerate(self.bands):
-            values = (
-                array[i][valid[i]] if self.level == "pixel" else array[i : i + 1][valid[i : i + 1]]
+        bands = array.reshape(len(self.bands), -1)
+        for band, values, valid in zip(self.bands, bands, self.valid(bands), strict=True):
+            self._check_band(band, values[valid])
+
+    def _check_band(self, band: Band, values: NDArray[np.generic]) -> None:
+        """Refuse valid values, (n,), outside of the band's range or of no class."""
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (band.valid[0] <= low and high <= band.valid[1]):
+            raise DataError(
+                f"{self.name} {band.name}: found values {low:g} to {high:g} {band.unit}, "
+                f"expected {band.valid[0]:g} to {band.valid[1]:g}; "
+                "check the unit, scale and offset"
             )
-            if not values.size:
-                continue
-            low, high = float(values.min()), float(values.max())
-            if not (band.valid[0] <= low and high <= band.valid[1]):
+        if self.codes and len(self.codes) <= band.valid[1] - band.valid[0]:  # codes with gaps
+            unknown = np.setdiff1d(values, self.codes)
+            if unknown.size:
                 raise DataError(
-                    f"{self.name} {band.name}: found values {low:g} to {high:g} {band.unit}, "
-                    f"expected {band.valid[0]:g} to {band.valid[1]:g}; "
-                    "check the unit, scale and offset"
+                    f"{self.name} {band.name}: found class code {unknown[0]:g}, expected one of "
+                    f"{', '.join(map(str, self.codes[:20]))}; check classes"
                 )

@@ -1,18 +1,25 @@
-"""MODALITIES: the twelve modalities, in the published order (arXiv 2602.06285, §3).
+"""MMEARTH_BENCH: twelve modalities and five tasks (arXiv 2602.06285, §3), as data.
 
-One table says all that a loader, a collector or a STAC item must know. No-data values and class
-codes are the published ones; class colours are their publishers'.
+In the published order. No-data values and class codes are the published ones; class colours are
+their publishers'. Only collecting reads it: a dataset carries its own catalogue.
 """
 
 from __future__ import annotations
 
+import csv
+from importlib import resources
+
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.classes import (
+    ABSENT_PRESENT,
     BIOME_CLASSES,
     DYNAMIC_WORLD,
     ECOREGION_CLASSES,
     WORLDCOVER,
 )
-from mmearth.catalog.modality import Band, Modality
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Band, ClassCode, Layer, Level
+from mmearth.catalog.task import METRICS, Task, TaskKind
 
 COPERNICUS = "LicenseRef-Copernicus-Sentinel"
 """Free, full and open access; credit "Contains modified Copernicus Sentinel data [year]"."""
@@ -43,8 +50,8 @@ _ERA5 = (
     "applications, doi:10.5194/essd-13-4349-2021"
 )
 
-_TABLE = (
-    Modality(
+_MODALITIES = (
+    Layer(
         name="sentinel2",
         title="Sentinel-2 surface reflectance",
         level="pixel",
@@ -57,12 +64,12 @@ _TABLE = (
         nodata=65535,
         timing="anchor",
         resampling="bilinear",
-        source="Sentinel-2 MSI Level-2A, harmonised (no baseline offset)",
-        collection="COPERNICUS/S2_SR_HARMONIZED",
+        description="Sentinel-2 MSI Level-2A, harmonised (no baseline offset)",
+        product="COPERNICUS/S2_SR_HARMONIZED",
         licence=COPERNICUS,
         citation="Contains modified Copernicus Sentinel data",
     ),
-    Modality(
+    Layer(
         name="sentinel1",
         title="Sentinel-1 backscatter, ascending and descending",
         level="pixel",
@@ -76,12 +83,12 @@ _TABLE = (
         nodata=-9999,
         timing="nearest",
         resampling="bilinear",
-        source="Sentinel-1 IW GRD, sigma0, terrain-corrected",
-        collection="COPERNICUS/S1_GRD",
+        description="Sentinel-1 IW GRD, sigma0, terrain-corrected",
+        product="COPERNICUS/S1_GRD",
         licence=COPERNICUS,
         citation="Contains modified Copernicus Sentinel data",
     ),
-    Modality(
+    Layer(
         name="aster_gdem",
         title="Elevation and slope",
         level="pixel",
@@ -94,12 +101,12 @@ _TABLE = (
         nodata=-9999,
         timing="static",
         resampling="bilinear",
-        source="ASTER GDEM version 3",
-        collection="projects/sat-io/open-datasets/ASTER/GDEM",
+        description="ASTER GDEM version 3",
+        product="projects/sat-io/open-datasets/ASTER/GDEM",
         licence="LicenseRef-ASTER-GDEM",
         citation="ASTER GDEM is a product of METI and NASA, doi:10.5067/ASTER/ASTGTM.003",
     ),
-    Modality(
+    Layer(
         name="eth_gch",
         title="Canopy height and its standard deviation",
         level="pixel",
@@ -112,15 +119,15 @@ _TABLE = (
         nodata=255,
         timing="static",
         resampling="bilinear",
-        source="ETH Global Canopy Height 2020, version 1",
-        collection="users/nlang/ETH_GlobalCanopyHeight_2020_10m_v1",
+        description="ETH Global Canopy Height 2020, version 1",
+        product="users/nlang/ETH_GlobalCanopyHeight_2020_10m_v1",
         licence="CC-BY-4.0",
         citation=(
             "Lang et al. 2023, A high-resolution canopy height model of the Earth, "
             "doi:10.1038/s41559-023-02206-6"
         ),
     ),
-    Modality(
+    Layer(
         name="dynamic_world",
         title="Dynamic World land cover, mode of the year",
         level="pixel",
@@ -130,8 +137,8 @@ _TABLE = (
         nodata=9,
         timing="year",
         resampling="nearest",
-        source="Dynamic World version 1",
-        collection="GOOGLE/DYNAMICWORLD/V1",
+        description="Dynamic World version 1",
+        product="GOOGLE/DYNAMICWORLD/V1",
         licence="CC-BY-4.0",
         citation=(
             "Brown et al. 2022, Dynamic World, Near real-time global 10 m land use land cover "
@@ -139,7 +146,7 @@ _TABLE = (
         ),
         classes=DYNAMIC_WORLD,
     ),
-    Modality(
+    Layer(
         name="esa_worldcover",
         title="ESA WorldCover land cover 2020",
         level="pixel",
@@ -149,13 +156,13 @@ _TABLE = (
         nodata=11,
         timing="static",
         resampling="nearest",
-        source="ESA WorldCover 2020, version 100",
-        collection="ESA/WorldCover/v100",
+        description="ESA WorldCover 2020, version 100",
+        product="ESA/WorldCover/v100",
         licence="CC-BY-4.0",
         citation="Zanaga et al. 2021, ESA WorldCover 10 m 2020 v100, doi:10.5281/zenodo.5571936",
         classes=WORLDCOVER,
     ),
-    Modality(
+    Layer(
         name="precipitation",
         title="Total precipitation",
         level="tile",
@@ -169,12 +176,12 @@ _TABLE = (
         nodata=-9999,
         timing="month",
         resampling=None,
-        source="ERA5-Land monthly aggregates",
-        collection="ECMWF/ERA5_LAND/MONTHLY_AGGR",
+        description="ERA5-Land monthly aggregates",
+        product="ECMWF/ERA5_LAND/MONTHLY_AGGR",
         licence="LicenseRef-Copernicus-C3S",
         citation=_ERA5,
     ),
-    Modality(
+    Layer(
         name="temperature",
         title="Air temperature at 2 m",
         level="tile",
@@ -188,12 +195,12 @@ _TABLE = (
         nodata=-9999,
         timing="month",
         resampling=None,
-        source="ERA5-Land monthly aggregates",
-        collection="ECMWF/ERA5_LAND/MONTHLY_AGGR",
+        description="ERA5-Land monthly aggregates",
+        product="ECMWF/ERA5_LAND/MONTHLY_AGGR",
         licence="LicenseRef-Copernicus-C3S",
         citation=_ERA5,
     ),
-    Modality(
+    Layer(
         name="geolocation",
         title="Longitude and latitude of the tile's centre, encoded",
         level="tile",
@@ -205,12 +212,12 @@ _TABLE = (
         nodata=None,
         timing="static",
         resampling=None,
-        source="the tile itself",
-        collection="none",
+        description="the tile itself",
+        product="none",
         licence="CC0-1.0",
         citation="none needed",
     ),
-    Modality(
+    Layer(
         name="month",
         title="Month of the anchor date, encoded",
         level="tile",
@@ -220,12 +227,12 @@ _TABLE = (
         nodata=None,
         timing="anchor",
         resampling=None,
-        source="the anchor date",
-        collection="none",
+        description="the anchor date",
+        product="none",
         licence="CC0-1.0",
         citation="none needed",
     ),
-    Modality(
+    Layer(
         name="biome",
         title="Biome",
         level="tile",
@@ -235,13 +242,13 @@ _TABLE = (
         nodata=14,
         timing="static",
         resampling=None,
-        source="RESOLVE Ecoregions 2017",
-        collection="RESOLVE/ECOREGIONS/2017",
+        description="RESOLVE Ecoregions 2017",
+        product="RESOLVE/ECOREGIONS/2017",
         licence="CC-BY-4.0",
         citation=_RESOLVE,
         classes=BIOME_CLASSES,
     ),
-    Modality(
+    Layer(
         name="ecoregion",
         title="Ecoregion",
         level="tile",
@@ -251,13 +258,98 @@ _TABLE = (
         nodata=846,
         timing="static",
         resampling=None,
-        source="RESOLVE Ecoregions 2017",
-        collection="RESOLVE/ECOREGIONS/2017",
+        description="RESOLVE Ecoregions 2017",
+        product="RESOLVE/ECOREGIONS/2017",
         licence="CC-BY-4.0",
         citation=_RESOLVE,
         classes=ECOREGION_CLASSES,
     ),
 )
 
-MODALITIES: dict[str, Modality] = {modality.name: modality for modality in _TABLE}
-"""By name, in the order that samples, shards and tables keep."""
+
+_SPECIES = tuple(
+    row["name"]
+    for row in csv.DictReader(
+        (resources.files("mmearth") / "catalog" / "data" / "species.csv")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
+)
+"""The 100 species by falling number of tiles: the published label ids, 0 to 99.
+
+The project page shows 99 names; id 93 is not public and stands as `unpublished 93`.
+"""
+_WOSIS = (
+    "Batjes et al. 2024, Providing quality-assessed and standardised soil data (WoSIS), "
+    "doi:10.5194/essd-16-4735-2024"
+)
+
+
+def _task(
+    name: str,
+    title: str,
+    bands: tuple[Band, ...],
+    licence: str,
+    citation: str,
+    kind: TaskKind = "regression",
+    level: Level = "tile",
+    dtype: str = "float32",
+    nodata: float | None = None,
+    classes: tuple[ClassCode, ...] = (),
+) -> Task:
+    """Return a task whose labels follow from the place: no date, no resampling."""
+    target = Layer(
+        name=name,
+        title=title,
+        level=level,
+        kind="categorical" if classes else "continuous",
+        bands=bands,
+        dtype=dtype,
+        nodata=nodata,
+        timing="static",
+        resampling=None,
+        description=title,
+        product="none",
+        licence=licence,
+        citation=citation,
+        classes=classes,
+    )
+    return Task(name, title, kind, target, METRICS[kind][level])
+
+
+def _soil(name: str, title: str, output: str, unit: str, valid: tuple[float, float]) -> Task:
+    """Return a soil task: one number per tile from WoSIS, December 2023, depth 0–5 cm."""
+    return _task(name, title, (Band(output, unit, valid),), "CC-BY-NC-4.0", _WOSIS)
+
+
+_TASKS = (
+    _task(
+        "biomass",
+        "Above-ground biomass density of each GEDI footprint",
+        # The published filter keeps footprints up to 2000 Mg/ha (§2.0).
+        (Band("agbd", "Mg/ha", (0, 2000), native_m=25.0),),
+        "CC-BY-4.0",
+        "Dubayah et al. 2022, GEDI L4A Footprint Level Aboveground Biomass Density v2.1, "
+        "doi:10.3334/ORNLDAAC/2056",
+        level="pixel",
+        nodata=-9999,
+    ),
+    _soil("soil_nitrogen", "Total nitrogen of the topsoil (Kjeldahl)", "nitkjd", "g/kg", (0, 1000)),
+    _soil("soil_organic_carbon", "Organic carbon of the topsoil", "orgc", "g/kg", (0, 1000)),
+    _soil("soil_pH", "Acidity of the topsoil, pH in water", "phaq", "1", (0, 14)),
+    _task(
+        "species",
+        "Which of 100 terrestrial mammals have the place in their range",
+        tuple(Band(name, "1", (0, 1)) for name in _SPECIES),
+        "LicenseRef-IUCN-Red-List",
+        "IUCN 2025, The IUCN Red List of Threatened Species, version 2025-1",
+        kind="multilabel",
+        dtype="uint8",
+        classes=ABSENT_PRESENT,
+    ),
+)
+
+MMEARTH_BENCH = Catalogue(
+    Grid(), {layer.name: layer for layer in _MODALITIES}, {task.name: task for task in _TASKS}
+)
+"""The published grid, modalities and tasks."""

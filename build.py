@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import catalogue_bytes, read_catalogue, write_catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
-from mmearth.catalog.files import TEMPORARY, remove_temporaries
+from mmearth.catalog.files import TEMPORARY, remove_temporaries, sha256_bytes
 from mmearth.catalog.progress import Progress
 from mmearth.catalog.schema import (
     OBSERVATIONS,
@@ -125,9 +126,11 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         states = _states(ledger)
         finished = _is_finished(config, plan, everything, ledger, out)
         if finished and not verify(out, how.cores, progress):
-            dropped = {t: read_inputs(out, t, config.require).dropped for t in config.tasks}
+            tasks = config.catalogue.tasks
+            dropped = {n: read_inputs(out, t, config.require).dropped for n, t in tasks.items()}
             return _summary(out, plan, states, _Published(dropped), unchanged=True)
         checksums.unseal(out)
+        write_catalogue(out, config.catalogue)
         write_table(plan.table, out / "tiles.parquet", TILES)
         _collect(
             pending(everything, config.require, ledger, out),
@@ -217,6 +220,7 @@ def _is_finished(
     try:
         return (
             checksums.read_dataset(out)["config_sha256"] == config.sha256
+            and read_catalogue(out) == config.catalogue
             and not pending(everything, config.require, ledger, store)
             and read_table(out / "tiles.parquet").equals(plan.table)
             and _equal(read_parts(out / "observations.parquet"), ledger.export())
@@ -267,6 +271,7 @@ def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path
     """Refuse to mix two datasets in one directory."""
     for name, value, what in (
         ("config_sha256", config.sha256, "another configuration"),
+        ("catalogue_sha256", sha256_bytes(catalogue_bytes(config.catalogue)), "other layers"),
         ("source_fingerprint", source.fingerprint, "other source data"),
     ):
         known = ledger.fact(name)
@@ -318,8 +323,8 @@ def _card(config: BuildConfig, source: Source) -> DatasetCard:
         seed=config.seed,
         config_sha256=config.sha256,
         source=source.name,
-        tasks=tuple(config.tasks),
-        modalities=config.modalities,
+        tasks=tuple(config.catalogue.tasks),
+        modalities=tuple(config.catalogue.layers),
         require=config.require,
         shard_bytes=config.shard_bytes,
     )

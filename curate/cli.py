@@ -164,6 +164,7 @@ def view(
 
     mmearth curate view data/demo -o tile.png
     """
+    from mmearth.catalog.catalogue import read_catalogue
     from mmearth.catalog.sample import tile_of
     from mmearth.curate.ledger import Ledger
     from mmearth.curate.view import check_format, contact_sheet, export_geotiffs, save
@@ -172,7 +173,7 @@ def view(
     if out is not None:
         check_format(Path(out))
     with Ledger.reading(root) as ledger:
-        chosen = tile_of(tile or ledger.first_tile())
+        chosen = tile_of(tile or ledger.first_tile(), read_catalogue(root).grid)
         reasons, digests = ledger.reasons(chosen.id), ledger.digests(chosen.id)
     path = Path(out or f"{chosen.id}.png")
     save(contact_sheet(root, chosen, reasons, digests), path)

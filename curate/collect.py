@@ -93,7 +93,7 @@ def _keep(job: Job, name: str, outcome: Outcome, root: Path) -> Record:
             tile=job.tile.id,
             modality=name,
             state="done",
-            path=observation_path(job.tile, name),
+            path=observation_path(job.tile, outcome.layer),
             bytes=len(data),
             sha256=sha256_bytes(data),
             acquired=outcome.acquired,

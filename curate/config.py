@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mmearth.catalog.anchor import normalised
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.configuration import read_config
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.splits import BUFFER_M, RULES
-from mmearth.catalog.tasks import TASKS
+from mmearth.curate.declared import own_task
 from mmearth.curate.places import (
     GediPlaces,
     GridPlaces,
@@ -106,7 +108,7 @@ class BuildConfig(Strict):
     """Which set of rules makes the data (docs/differences.md)."""
     seed: int = 42
     """Of the choice of places and of the splits."""
-    modalities: tuple[str, ...] = tuple(MODALITIES)
+    modalities: tuple[str, ...] = tuple(MMEARTH_BENCH.layers)
     """What is collected."""
     require: tuple[str, ...] = ("sentinel2",)
     """Modalities without which a tile makes no sample."""
@@ -122,7 +124,7 @@ class BuildConfig(Strict):
     ]
     """Where observations come from."""
     tasks: dict[str, TaskConfig] = Field(min_length=1)
-    """By name; a key of TASKS."""
+    """By name: a published task, or one of the user's own."""
 
     @field_validator("name")
     @classmethod
@@ -136,12 +138,11 @@ class BuildConfig(Strict):
     @field_validator("modalities", "require")
     @classmethod
     def _modalities(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in MODALITIES]
+        known = MMEARTH_BENCH.layers
+        unknown = [name for name in names if name not in known]
         if unknown:
-            raise ValueError(
-                f"{unknown[0]!r} is no modality, expected some of {', '.join(MODALITIES)}"
-            )
-        return tuple(name for name in MODALITIES if name in names)
+            raise ValueError(f"{unknown[0]!r} is no modality, expected some of {', '.join(known)}")
+        return tuple(name for name in known if name in names)
 
     @field_validator("modalities")
     @classmethod
@@ -167,18 +168,20 @@ class BuildConfig(Strict):
     @field_validator("tasks")
     @classmethod
     def _tasks(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        unknown = [name for name in tasks if name not in TASKS]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no task, expected some of {', '.join(TASKS)}")
-        for name, task in tasks.items():
-            spec = TASKS[name]
-            if task.grid is None or spec.level == "pixel" or spec.optional:
+        published = [name for name in MMEARTH_BENCH.tasks if name in tasks]
+        return {name: tasks[name] for name in (*published, *tasks)}
+
+    @model_validator(mode="after")
+    def _grids_have_labels(self) -> BuildConfig:
+        for name, task in self.catalogue.tasks.items():
+            grid = self.tasks[name].grid
+            if grid is None or task.is_pixel or task.optional:
                 continue
-            if spec.kind == "regression":
+            if task.kind == "regression":
                 raise ValueError(f"{name}: a grid has no values; give points: or labels: instead")
-            if task.grid.ranges is None:
+            if grid.ranges is None:
                 raise ValueError(f"{name}: a grid has no labels; give ranges: (polygons) with it")
-        return {name: tasks[name] for name in TASKS if name in tasks}
+        return self
 
     @model_validator(mode="after")
     def _required_are_collected(self) -> BuildConfig:
@@ -186,6 +189,14 @@ class BuildConfig(Strict):
         if absent:
             raise ValueError(f"require names {absent[0]}, which modalities leaves out")
         return self
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The grid, and the modalities and tasks that are collected."""
+        published = MMEARTH_BENCH.tasks
+        tasks = {name: published.get(name) or own_task(name) for name in self.tasks}
+        layers = {name: MMEARTH_BENCH.layers[name] for name in self.modalities}
+        return Catalogue(MMEARTH_BENCH.grid, layers, tasks)
 
     @property
     def quirks(self) -> Quirks:

@@ -7,11 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 
 # The last bits of sin and cos differ between mathematics libraries; nine decimals do not.
 _DECIMALS = 9
+_GEOLOCATION, _MONTH = (MMEARTH_BENCH.layers[name] for name in ("geolocation", "month"))
 
 
 def geolocation(tile: Tile) -> Observation:
@@ -22,7 +24,7 @@ def geolocation(tile: Tile) -> Observation:
     """
     lon, lat = math.radians(tile.lon), math.radians(tile.lat)
     values = _array(math.cos(lon), math.sin(lon), math.cos(lat), math.sin(lat))
-    return Observation("geolocation", values, None, "tile", (tile.id,))
+    return Observation(_GEOLOCATION, values, None, "tile", (tile.id,))
 
 
 def month(date: str) -> Observation:
@@ -32,7 +34,7 @@ def month(date: str) -> Observation:
         MMEarth-Bench §3, `month_encoding`.
     """
     angle = math.pi * int(date[5:7]) / 6.0
-    return Observation("month", _array(math.cos(angle), math.sin(angle)), date, "date", (date,))
+    return Observation(_MONTH, _array(math.cos(angle), math.sin(angle)), date, "date", (date,))
 
 
 def _array(*values: float) -> NDArray[np.float64]:

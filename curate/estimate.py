@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
@@ -50,6 +47,8 @@ class Estimate:
     """That Earth Engine would charge; None where no tile was tried or it does not say."""
     looks: Looks
     """What the files are like that it would read."""
+    catalogue: Catalogue
+    """Of the dataset."""
     problems: tuple[str, ...]
     """What of the user's cannot be used."""
     warnings: tuple[str, ...]
@@ -57,7 +56,8 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "looks"}
+        names = [f.name for f in fields(self) if f.name not in ("looks", "catalogue")]
+        plain = {name: getattr(self, name) for name in names}
         return {
             **plain,
             "tasks": [asdict(task) for task in self.tasks],
@@ -94,13 +94,13 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     everything = wanted(config, plan)
     visits = list(_visits(everything))
     looks = look(config, source, plan, [visit.tile for visit in visits])
-    cost = _metered(source, visits, everything.names, calibrate)
+    cost = _metered(source, visits, config.catalogue, calibrate)
     if cost is None:
         cost = _tried(source, visits)
     stored = _STORED_SHARE * len(visits) if config.keep_store else 0.0
     return Estimate(
         tasks=plan.tasks,
-        modalities=tuple(name for name in MODALITIES if name in config.modalities),
+        modalities=tuple(config.catalogue.layers),
         require=config.require,
         n_tiles=len(visits),
         bytes=round(cost.bytes_per_tile * (plan.table.num_rows + stored)),
@@ -109,6 +109,7 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
         requests=cost.requests,
         eecu_hours=cost.eecu_hours,
         looks=looks,
+        catalogue=config.catalogue,
         problems=looks.problems,
         warnings=(
             *(f"{task.task}: {text}" for task in plan.tasks for text in task.facts.warnings),
@@ -120,7 +121,7 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
 def _visits(everything: Wanted) -> Iterator[Visit]:
     """Yield the first visit to each tile of a plan."""
     for name, wanted_there, date in everything.planned():
-        tile = Tile.parse(name)
+        tile = Tile.parse(name, everything.grid)
         yield Visit(tile, wanted_there, date, everything.anchor(tile, date))
 
 
@@ -136,7 +137,7 @@ def _tried(source: Source, visits: Sequence[Visit]) -> _Cost:
 
 
 def _metered(
-    source: Source, visits: Sequence[Visit], names: tuple[str, ...], n_tried: int
+    source: Source, visits: Sequence[Visit], catalogue: Catalogue, n_tried: int
 ) -> _Cost | None:
     """Return what a metered service is asked for; None for a source that is not metered."""
     if not is_metered(source):
@@ -145,8 +146,7 @@ def _metered(
     requests = -(-len(visits) // AHEAD) + len(visits)
     at_best = requests / source.per_second
     if not n_tried:
-        shapes = [MODALITIES[name] for name in names if name in MODALITIES]
-        whole = sum(np.dtype(m.dtype).itemsize * math.prod(m.shape) for m in shapes)
+        whole = sum(layer.nbytes for layer in catalogue.layers.values())
         return _Cost(whole, at_best, 0, requests)
     from mmearth.curate.sources.earthengine.cost import calibrate
     from mmearth.curate.sources.earthengine.source import EarthEngine

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import anchor_date
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
@@ -37,6 +38,8 @@ class Wanted:
     """Modalities, then tasks with pixel-level targets: all that is wanted anywhere."""
     choice: NDArray[np.int64]
     """What is wanted of each tile: bit i stands for `names[i]`, (n,)."""
+    grid: Grid
+    """Of every tile."""
 
     def anchor(self, tile: Tile, date: str | None) -> str | None:
         """Return the anchor date, where no image will fix it; None where one may."""
@@ -75,7 +78,8 @@ class Pending:
         for begin in range(0, len(self.rows), _AT_ONCE):
             stretch = slice(begin, begin + _AT_ONCE)
             tiles = self.wanted.tiles.take(pa.array(self.rows[stretch])).to_pydict()
-            places = map(Tile, tiles["epsg"], tiles["left"], tiles["top"])
+            corners = tiles["epsg"], tiles["left"], tiles["top"]
+            places = map(Tile, *corners, repeat(self.wanted.grid))
             planned = self.wanted.choice[self.rows[stretch]].tolist()
             rest = self.choice[stretch].tolist(), planned, self.anchors[stretch], tiles["date"]
             for tile, choice, whole, anchor, date in zip(places, *rest, strict=True):
@@ -88,18 +92,19 @@ class Pending:
 def wanted(config: BuildConfig, plan: Plan) -> Wanted:
     """Return what is wanted at every tile.
 
-    Where two tasks ask for different dates of one tile, the earlier task in the published order
+    Where two tasks ask for different dates of one tile, the earlier task in the catalogue's order
     decides.
     """
-    targets = tuple(task for task in config.tasks if TASKS[task].level == "pixel")
+    tasks = config.catalogue.tasks
+    targets = tuple(name for name, task in tasks.items() if task.is_pixel)
     names = config.modalities + targets
-    rank = pc.index_in(plan.table["task"], pa.array(list(TASKS)))
+    rank = pc.index_in(plan.table["task"], pa.array(list(tasks)))
     rows = plan.table.select(["tile", "epsg", "left", "top", "date"]).append_column("rank", rank)
     rows = rows.sort_by([("tile", "ascending"), ("rank", "ascending")]).combine_chunks()
     is_first = np.ones(rows.num_rows, dtype=np.bool_)
     is_first[1:] = pc.not_equal(rows["tile"][1:], rows["tile"][:-1])
     first, group = np.flatnonzero(is_first), np.cumsum(is_first) - 1
-    bits = [1 << names.index(task) if task in names else 0 for task in TASKS]
+    bits = [1 << names.index(task) if task in names else 0 for task in tasks]
     choice = np.full(len(first), (1 << len(config.modalities)) - 1, dtype=np.int64)
     np.bitwise_or.at(choice, group, np.array(bits, dtype=np.int64)[rows["rank"].to_numpy()])
     dated = np.flatnonzero(pc.is_valid(rows["date"]))
@@ -108,7 +113,7 @@ def wanted(config: BuildConfig, plan: Plan) -> Wanted:
     source[asking] = dated[which]
     dates = rows["date"].take(pa.array(source, mask=source < 0))
     tiles = rows.select(["tile", "epsg", "left", "top"]).take(pa.array(first))
-    return Wanted(tiles.append_column("date", dates), names, choice)
+    return Wanted(tiles.append_column("date", dates), names, choice, config.catalogue.grid)
 
 
 def pending(

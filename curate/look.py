@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile, Tiles, lonlat_bounds
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.plan import Plan
@@ -208,7 +208,7 @@ def _raster_json(seen: RasterLook) -> dict[str, Any]:
 
 def class_shares(found: Inspection) -> dict[str, float]:
     """Return class → share of the window's valid pixels, the most frequent first."""
-    modality = MODALITIES.get(found.name)
+    modality = MMEARTH_BENCH.layers.get(found.name)
     if found.window is None or modality is None or modality.kind != "categorical":
         return {}
     codes, counts = np.unique(found.window.observation.array, return_counts=True)

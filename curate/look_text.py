@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.task import Task
 from mmearth.curate.labels.facts import LabelFacts
 from mmearth.curate.look import Looks, RasterLook, class_shares
 from mmearth.curate.plan import TaskPlan
@@ -17,12 +18,12 @@ _SHOWN = 4
 """Names and classes that a line tells; the others are counted."""
 
 
-def blocks(tasks: Sequence[TaskPlan], looks: Looks) -> list[list[str]]:
+def blocks(tasks: Sequence[TaskPlan], looks: Looks, catalogue: Catalogue) -> list[list[str]]:
     """Return a block of sentences for each task, raster entry and polygon entry.
 
     The first of a block names it, the others are facts of it.
     """
-    found = [_labels(task) for task in tasks]
+    found = [_labels(task, catalogue.tasks[task.task]) for task in tasks]
     found += [_raster(look, looks.n_tiles) for look in looks.rasters]
     found += [_polygons(facts) for facts in looks.polygons]
     if looks.unnamed:
@@ -30,21 +31,21 @@ def blocks(tasks: Sequence[TaskPlan], looks: Looks) -> list[list[str]]:
     return found
 
 
-def _labels(task: TaskPlan) -> list[str]:
-    facts, spec = task.facts, TASKS[task.task]
+def _labels(task: TaskPlan, spec: Task) -> list[str]:
+    facts = task.facts
     lines = [f"{task.task}: {task.origin}"]
     lines.append(
         f"{_count(task.n_places, 'place')}, {_box(facts.box)}; {_asked(task.n_places, facts)}"
     )
     if facts.n_valued:
-        low, high = spec.valid
+        low, high = spec.target.bands[0].valid
         limits = "" if spec.optional else f" (valid {low:g} to {high:g})"
         unit = "" if spec.unit in {"1", "unknown"} else f" {spec.unit}"
         lines.append(f"{_three(facts)}{unit} in {_count(facts.n_valued, 'value')}{limits}")
     if spec.kind == "multilabel":
         here = len(spec.outputs) - len(facts.absent)
         lines.append(
-            f"{here} of {len(spec.outputs)} species are present somewhere, none at "
+            f"{here} of {len(spec.outputs)} labels are present somewhere, none at "
             f"{_count(facts.n_without_species, 'place')}{_absent(facts.absent)}"
         )
     return [*lines, *(note.removeprefix(f"tasks.{task.task}: ") for note in task.notes)]

@@ -16,7 +16,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import TILES
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.config import BuildConfig
@@ -33,7 +33,7 @@ class TaskPlan:
     """What became of one task's places."""
 
     task: str
-    """A key of TASKS."""
+    """Its name."""
     n_places: int
     """Places read."""
     n_beyond_utm: int
@@ -65,7 +65,7 @@ class Plan:
     table: pa.Table
     """Of the schema TILES, sorted by (task, tile)."""
     tasks: tuple[TaskPlan, ...]
-    """In the published order."""
+    """In the catalogue's order."""
 
 
 def make_plan(config: BuildConfig, source: Source, base: Path, progress: Progress = silent) -> Plan:
@@ -82,7 +82,7 @@ def make_plan(config: BuildConfig, source: Source, base: Path, progress: Progres
     """
     parts, reports = [], []
     progress("plan", len(config.tasks))
-    for task in config.tasks:
+    for task in config.catalogue.tasks.values():
         rows, report = _plan_task(task, config, source, base)
         parts.append(rows)
         reports.append(report)
@@ -92,22 +92,22 @@ def make_plan(config: BuildConfig, source: Source, base: Path, progress: Progres
 
 
 def _plan_task(
-    task: str, config: BuildConfig, source: Source, base: Path
+    task: Task, config: BuildConfig, source: Source, base: Path
 ) -> tuple[pa.Table, TaskPlan]:
-    task_config = config.tasks[task]
+    task_config, grid = config.tasks[task.name], config.catalogue.grid
     with told() as notes:
         how = config.seed, config.quirks, EVERY_PRESENCE[config.recipe]
-        labels = read_labels(task, task_config, source, base, *how)
+        labels = read_labels(task, task_config, source, base, grid, *how)
     lon = np.fromiter((label.lon for label in labels), np.float64, len(labels))
     lat = np.fromiter((label.lat for label in labels), np.float64, len(labels))
     on_grid = np.flatnonzero(np.isfinite(lon) & (lat >= UTM_SOUTH) & (lat <= UTM_NORTH))
     if not on_grid.size:
         raise ConfigError(
-            f"tasks.{task}: none of its {len(labels)} places lies where UTM is defined, between "
-            f"{UTM_SOUTH:g} and {UTM_NORTH:g} degrees north"
+            f"tasks.{task.name}: none of its {len(labels)} places lies where UTM is defined, "
+            f"between {UTM_SOUTH:g} and {UTM_NORTH:g} degrees north"
         )
-    usable = on_grid[_valid(task, [labels[i].value for i in on_grid])]
-    tiles = tiles_at(lon[usable], lat[usable])
+    usable = on_grid[_valid(task, [labels[i] for i in on_grid])]
+    tiles = tiles_at(lon[usable], lat[usable], grid)
     kept = np.flatnonzero(keep_apart(tiles))
     tiles = tiles[kept]
     rule = task_config.split.rule or SPLIT_RULES[config.recipe]
@@ -116,7 +116,7 @@ def _plan_task(
     chosen = [labels[i] for i in usable[kept][planned]]
     table = _table(task, tiles[planned], chosen, assignment, config.date)
     report = TaskPlan(
-        task,
+        task.name,
         n_places=len(labels),
         n_beyond_utm=len(labels) - len(on_grid),
         n_invalid=len(on_grid) - len(usable),
@@ -147,37 +147,45 @@ def _far_from_tests(tiles: Tiles, assignment: Assignment, buffer_m: float) -> in
     return len(left_out) - len(np.unique(np.concatenate(found)))
 
 
-def _valid(task: str, values: Sequence[float | None]) -> NDArray[np.bool_]:
-    """Return which values are ones that the task can have, (n,); None is."""
-    low, high = TASKS[task].valid
-    good = np.fromiter((v is None or low <= v <= high for v in values), np.bool_, len(values))
+def _valid(task: Task, labels: Sequence[Label]) -> NDArray[np.bool_]:
+    """Return which labels have values that the task can have, (n,); those without have."""
+    bounds = [band.valid for band in task.target.bands]
+    found = [label.values or (label.value,) for label in labels]
+    good = np.fromiter((_within(values, bounds) for values in found), np.bool_, len(found))
     if not good.any():
+        low, high = bounds[0]
         raise ConfigError(
-            f"tasks.{task}: found values like {values[0]:g}, expected {low:g} to {high:g} "
-            f"{TASKS[task].unit}; check the unit of the labels"
+            f"tasks.{task.name}: found values like {found[0][0]:g}, expected {low:g} to {high:g} "
+            f"{task.unit}; check the unit of the labels"
         )
     return good
 
 
+def _within(values: Sequence[float | None], bounds: Sequence[tuple[float, float]]) -> bool:
+    return all(
+        value is None or low <= value <= high
+        for value, (low, high) in zip(values, bounds, strict=False)
+    )
+
+
 def _table(
-    task: str, tiles: Tiles, labels: Sequence[Label], assignment: Assignment, date: str | None
+    task: Task, tiles: Tiles, labels: Sequence[Label], assignment: Assignment, date: str | None
 ) -> pa.Table:
     """Return the rows of one task.
 
     Args:
-        task: A key of TASKS.
+        task: Whose they are.
         tiles: Those that are planned: none that the buffer leaves out.
-        labels: One a tile.
+        labels: One per tile.
         assignment: Of these tiles and of those left out, in one order.
         date: Asked for where a label has none.
     """
     lons, lats = centres(tiles)
     planned = assignment.split != LEFT_OUT
-    species: list[list[str] | None] = [None] * len(tiles)
-    if TASKS[task].kind == "multilabel":
-        species = [list(label.species or ()) for label in labels]
+    is_multilabel = task.kind == "multilabel"
+    names = [list(x.labels or ()) if is_multilabel else x.labels for x in labels]
     columns = {
-        "task": pa.repeat(task, len(tiles)),
+        "task": pa.repeat(task.name, len(tiles)),
         "tile": _joined(tiles.epsg, tiles.left, tiles.top),
         "epsg": tiles.epsg,
         "left": tiles.left,
@@ -190,7 +198,8 @@ def _table(
         "train_5": assignment.train_5[planned],
         "train_50": assignment.train_50[planned],
         "target": [label.value for label in labels],
-        "species": species,
+        "targets": [label.values for label in labels],
+        "labels": names,
         "label_id": [label.label_id for label in labels],
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in TILES], schema=TILES)

@@ -44,7 +44,7 @@ def notes(found: Estimate) -> list[str]:
 def seen(found: Estimate) -> list[str]:
     """Return what the labels and files are like, a block each, in lines of WIDTH."""
     lines = []
-    for first, *facts in blocks(found.tasks, found.looks):
+    for first, *facts in blocks(found.tasks, found.looks, found.catalogue):
         lines += [wrapped(first), *(wrapped(fact, "  ") for fact in facts)]
     return lines
 

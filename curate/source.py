@@ -8,6 +8,7 @@ from typing import Protocol, TypeGuard, runtime_checkable
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.sample import Observation
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit
 
@@ -26,13 +27,15 @@ class Label:
     """Degrees north."""
     value: float | None = None
     """The target of a tile-level regression, in the task's unit; None for other tasks."""
-    species: tuple[str, ...] | None = None
-    """Names of the species that are present; None for other tasks."""
+    labels: tuple[str, ...] | None = None
+    """Names of the labels that are present, or of the one class; None for other tasks."""
     date: str | None = None
     """`YYYY-MM-DD` that the observations should be of, or intervals `YYYY-MM-DD/YYYY-MM-DD`, both
     ends included, separated by commas; None for any."""
     label_id: str | None = None
     """Identifier in the table it came from."""
+    values: tuple[float, ...] | None = None
+    """The target of a regression of several outputs; None for other tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Visit:
     tile: Tile
     """The place."""
     wanted: tuple[str, ...]
-    """Keys of MODALITIES, and of TASKS for pixel-level targets."""
+    """Layers, and tasks with pixel-level targets, by name."""
     date: str | None
     """What the label asks for: a date, intervals, or None."""
     anchor: str | None = None
@@ -74,7 +77,7 @@ class Source(Protocol):
 
         Args:
             tile: The place.
-            wanted: Keys of MODALITIES, and of TASKS for pixel-level targets.
+            wanted: Layers, and tasks with pixel-level targets, by name.
             date: What the label asks for, a day or intervals, as in `Label.date`; None lets the
                 source choose the anchor date.
             anchor: The anchor date, where an earlier visit settled it.
@@ -87,11 +90,11 @@ class Source(Protocol):
             RefusedError: A person must act before anything can be fetched.
         """
 
-    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield labelled places of a task.
 
         Args:
-            task: A key of TASKS.
+            task: One of the dataset's.
             count: How many; fewer when the source has no more.
             seed: The same seed yields the same places.
 

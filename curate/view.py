@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.classes import BIOME_CLASSES, ECOREGION_CLASSES
 from mmearth.catalog.errors import ConfigError, storage_errors
 from mmearth.catalog.files import write_atomic
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import ClassCode
+from mmearth.catalog.layer import ClassCode
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import TILES, read_table
-from mmearth.catalog.store import STORE, observation_path, read_observation, read_stored
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.store import STORE, read_observation, read_stored
+from mmearth.catalog.targets import planned_target
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
@@ -73,10 +75,12 @@ def contact_sheet(
             f"{root} has no store to draw from; build with keep_store: true, or read its shards"
         )
     found: dict[str, Observation] = {}
-    for name in (*MODALITIES, *(n for n, t in TASKS.items() if t.level == "pixel")):
-        if name in digests:
-            found[name] = read_observation(root, tile, name, digests[name])[0]
-            found[name].check()
+    catalogue = read_catalogue(root)
+    targets = [task.target for task in catalogue.tasks.values() if task.is_pixel]
+    for layer in (*catalogue.layers.values(), *targets):
+        if layer.name in digests:
+            found[layer.name] = read_observation(root, tile, layer, digests[layer.name])[0]
+            found[layer.name].check()
     # What was neither found nor missed was not planned: the dataset does not have it.
     panels = [
         _pixel_panel(title, name, draw, found, reasons)
@@ -100,14 +104,14 @@ def window_sheet(tile: Tile, seen: Observation, origin: str) -> Image.Image:
         seen: Of any modality, or of a pixel-level target.
         origin: What it came from, for the title.
     """
-    found = {seen.modality: seen}
+    found = {seen.layer.name: seen}
     panels = [
         _pixel_panel(title, name, draw, found, {})
         for title, name, draw in _PICTURES
         if name in found
     ]
     if climate := _climate_lines(found, {}):
-        panels.append(_Panel(seen.modality, climate))
+        panels.append(_Panel(seen.layer.name, climate))
     return _compose(panels, tile, origin)
 
 
@@ -147,11 +151,11 @@ def export_geotiffs(root: Path, tile: Tile, out: Path, names: Iterable[str]) -> 
     Raises:
         StorageError: The disk is full.
     """
-    copied = []
-    for name in names:
-        if observation_path(tile, name).endswith(".tif"):
-            copied.append(out / f"{tile.id}_{name}.tif")
-            write_atomic(copied[-1], read_stored(root, tile, name))
+    copied, catalogue = [], read_catalogue(root)
+    for layer in map(catalogue.observed, names):
+        if layer.is_pixel:
+            copied.append(out / f"{tile.id}_{layer.name}.tif")
+            write_atomic(copied[-1], read_stored(root, tile, layer))
     return copied
 
 
@@ -182,8 +186,8 @@ def _false_colour(array: NDArray[Any]) -> _Panel:
 def _composite(array: NDArray[Any], bands: tuple[int, ...]) -> _Panel:
     """Return a panel of three bands of Sentinel-2; one that is constant says so, and is grey."""
     values = array[list(bands)].astype(np.float64)
-    values[values == MODALITIES["sentinel2"].nodata] = np.nan
-    names = [MODALITIES["sentinel2"].bands[band].name for band in bands]
+    values[values == MMEARTH_BENCH.layers["sentinel2"].nodata] = np.nan
+    names = [MMEARTH_BENCH.layers["sentinel2"].bands[band].name for band in bands]
     flat = {
         name: known[0]
         for name, band in zip(names, values, strict=True)
@@ -224,11 +228,11 @@ def _ramp_of(band: int, nodata: float, unit: str) -> Callable[[NDArray[Any]], _P
 def _classes_of(name: str) -> Callable[[NDArray[Any]], _Panel]:
     def draw(array: NDArray[Any]) -> _Panel:
         table = np.full((256, 3), _EMPTY, dtype=np.uint8)
-        for entry in MODALITIES[name].classes:
+        for entry in MMEARTH_BENCH.layers[name].classes:
             table[entry.code] = _colour(entry)
         counts = np.bincount(array[0].ravel(), minlength=256)
         present = sorted(
-            (entry for entry in MODALITIES[name].classes if counts[entry.code]),
+            (entry for entry in MMEARTH_BENCH.layers[name].classes if counts[entry.code]),
             key=lambda entry: -int(counts[entry.code]),
         )
         return _Panel("", table[array[0]], (), tuple(present))
@@ -258,8 +262,12 @@ def _climate_lines(found: dict[str, Observation], reasons: dict[str, str]) -> li
             lines += [f"{name}: missing", *_wrap(reasons[name]), ""]
         if name not in found:
             continue
-        for band, value in zip(MODALITIES[name].bands, found[name].array, strict=True):
-            shown = "-" if value == MODALITIES[name].nodata else f"{value * factor:.1f} {unit}"
+        for band, value in zip(MMEARTH_BENCH.layers[name].bands, found[name].array, strict=True):
+            shown = (
+                "-"
+                if value == MMEARTH_BENCH.layers[name].nodata
+                else f"{value * factor:.1f} {unit}"
+            )
             lines.append(f"{band.name.replace('_', ' ')}\t{shown}")
         lines.append("")
     return lines
@@ -283,21 +291,30 @@ def _label_lines(root: Path, tile: Tile) -> list[str]:
     """Return what is to be predicted at a tile, task by task; nothing before a plan is written."""
     if not (root / _TILES).exists():
         return []
-    lines = []
+    lines, catalogue = [], read_catalogue(root)
     for row in read_table(root / _TILES, root=root, schema=TILES).to_pylist():
         if row["tile"] == tile.id:
-            lines += [f"{row['task']}\t{row['split']}", *_label_of(row), ""]
+            task = catalogue.task(row["task"])
+            lines += [f"{task.name}\t{row['split']}", *_label_of(task, row), ""]
     return lines
 
 
-def _label_of(row: dict[str, Any]) -> list[str]:
-    task = TASKS[row["task"]]
-    if task.level == "pixel":
+def _label_of(task: Task, row: dict[str, Any]) -> list[str]:
+    if task.is_pixel:
         return []  # it has a picture
+    target = planned_target(task, row)
+    if target is None:
+        return ["  no label"]
     if task.kind == "multilabel":
-        return [f"  {name}" for name in row["species"] or ("none of them",)]
+        return [f"  {name}" for name in target or ("none of them",)]
+    if task.kind == "classification":
+        return [f"  {target}"]
     unit = "" if task.unit == "1" else task.unit
-    return ["  no label" if row["target"] is None else f"  {row['target']:.6g} {unit}".rstrip()]
+    numbers = target if isinstance(target, dict) else {"": target}
+    return [
+        f"  {name} {value:.6g} {unit}".replace("   ", "  ").rstrip()
+        for name, value in numbers.items()
+    ]
 
 
 def _compose(panels: list[_Panel], tile: Tile, origin: str) -> Image.Image:

@@ -27,7 +27,7 @@ def _draw(place: Place, date: str, facts: Facts) -> Any:
 
 
 def _read(seen: Seen) -> Observation:
-    return of_pixels(seen, "aster_gdem", None, ids(seen.facts))
+    return of_pixels(seen, None, ids(seen.facts))
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

@@ -106,7 +106,7 @@ def _read(seen: Seen) -> Observation:
     if not seen.facts["count"]:
         raise NoDataError("no good GEDI footprint lies on the tile")
     ids = tuple(sorted(seen.place.granules or ()))
-    return of_pixels(seen, "biomass", str(YEAR), ids)
+    return of_pixels(seen, str(YEAR), ids)
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

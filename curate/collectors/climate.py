@@ -72,4 +72,4 @@ def read_values(seen: Seen, name: str, order: Sequence[tuple[str, str]]) -> Obse
     if any(value is None for value in values):
         raise NoDataError("ERA5-Land has no values here: the tile lies at sea")
     ids = tuple(sorted({*image_ids(MONTHS, year), *image_ids(MONTHS, last)}))
-    return Observation(name, np.array(values, dtype=np.float64), seen.date[:7], "", ids)
+    return Observation(seen.layer, np.array(values, dtype=np.float64), seen.date[:7], "", ids)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.recipes import Quirks
@@ -100,7 +100,9 @@ class Seen:
     facts: Facts
     """The modality's own answer; empty where it asks nothing."""
     pixels: NDArray[np.generic] | None
-    """(band, 128, 128) as drawn; None where nothing was drawn."""
+    """(band, row, column) as drawn; None where nothing was drawn."""
+    layer: Layer
+    """What is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +118,11 @@ class Collector:
     """What was answered → the observation; NoDataError when there is none."""
 
 
-def of_pixels(
-    seen: Seen, name: str, acquired: str | None, source_ids: tuple[str, ...]
-) -> Observation:
+def of_pixels(seen: Seen, acquired: str | None, source_ids: tuple[str, ...]) -> Observation:
     """Return an observation of what was drawn, unless all of it is no-data.
 
     Args:
         seen: With pixels.
-        name: A modality, or a task with a pixel-level target, whose array has no axis of bands.
         acquired: See `Observation.acquired`.
         source_ids: See `Observation.source_ids`.
 
@@ -131,10 +130,9 @@ def of_pixels(
         NoDataError: No pixel is valid.
     """
     assert seen.pixels is not None  # a collector that drew nothing says why before it comes here
-    array = seen.pixels if name in MODALITIES else seen.pixels[0]
-    observation = Observation(name, array, acquired, "", source_ids)
+    observation = Observation(seen.layer, seen.pixels, acquired, "", source_ids)
     if observation.valid_fraction == 0.0:
-        raise NoDataError(f"no pixel of {name} is valid in {seen.place.tile.id}")
+        raise NoDataError(f"no pixel of {seen.layer.name} is valid in {seen.place.tile.id}")
     return observation
 
 

@@ -44,7 +44,7 @@ def _read(seen: Seen) -> Observation:
     year = seen.date[:4]
     if not seen.facts["indices"]:
         raise NoDataError(f"no Dynamic World image of {year} touches the tile")
-    return of_pixels(seen, "dynamic_world", year, image_ids(SCENES, seen.facts))
+    return of_pixels(seen, year, image_ids(SCENES, seen.facts))
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

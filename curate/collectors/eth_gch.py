@@ -25,7 +25,7 @@ def _draw(place: Place, date: str, facts: Facts) -> Any:
 
 
 def _read(seen: Seen) -> Observation:
-    return of_pixels(seen, "eth_gch", "2020", ids(seen.facts))
+    return of_pixels(seen, "2020", ids(seen.facts))
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

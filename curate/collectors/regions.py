@@ -45,4 +45,4 @@ def read_class(seen: Seen, name: str, code: Callable[[str], int]) -> Observation
     except ConfigError as exc:
         raise SourceError(f"{POLYGONS} names {seen.facts[name][0]!r}: {exc}") from exc
     source_ids = (f"{POLYGONS}#{seen.facts['id'][0]:.0f}",)
-    return Observation(name, np.array([value], dtype=np.int16), None, "", source_ids)
+    return Observation(seen.layer, np.array([value], dtype=np.int16), None, "", source_ids)

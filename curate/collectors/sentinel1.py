@@ -7,7 +7,7 @@ from typing import Any
 import ee
 
 from mmearth.catalog.errors import NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.curate.collectors.collector import (
     Collector,
@@ -55,7 +55,9 @@ def _describe(scene: Any) -> Any:
 def _draw(place: Place, date: str, facts: Facts) -> Any:
     if not any(facts[orbit] for orbit in _ORBITS):
         return None
-    bands = [_band(facts, *band.name.split("_")) for band in MODALITIES["sentinel1"].bands]
+    bands = [
+        _band(facts, *band.name.split("_")) for band in MMEARTH_BENCH.layers["sentinel1"].bands
+    ]
     return ee.Image.cat(bands)
 
 
@@ -73,7 +75,7 @@ def _read(seen: Seen) -> Observation:
     if not scenes:
         raise NoDataError("no Sentinel-1 scene of either orbit covers the tile in its season")
     ids = tuple(sorted(image_id(SCENES, scene) for scene in scenes))
-    return of_pixels(seen, "sentinel1", seen.date, ids)
+    return of_pixels(seen, seen.date, ids)
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

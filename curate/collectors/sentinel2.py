@@ -9,7 +9,7 @@ from typing import Any
 
 import ee
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.curate.collectors.collector import (
     CIRCLE_M,
@@ -28,7 +28,7 @@ LIMIT = 0.1
 """Share of cloudy, and of absent, pixels from which a scene is refused (MMEarth-Bench §3)."""
 CLOUDY = 10
 """Per cent of cloud probability from which a pixel is cloudy (MMEarth-Bench §3)."""
-_BANDS = [band.name for band in MODALITIES["sentinel2"].bands]
+_BANDS = [band.name for band in MMEARTH_BENCH.layers["sentinel2"].bands]
 _NODATA = 65535
 # Larger than any other part of a scene's rank: days, or a quality between 0 and 1.
 _OTHER_ZONE = 1e6
@@ -154,7 +154,7 @@ def _draw(place: Place, date: str, facts: Facts) -> Any:
 
 
 def _read(seen: Seen) -> Observation:
-    return of_pixels(seen, "sentinel2", seen.date, (image_id(SCENES, seen.facts),))
+    return of_pixels(seen, seen.date, (image_id(SCENES, seen.facts),))
 
 
 COLLECTOR = Collector(_ask, _draw, _read)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.task import Task
 from mmearth.curate.config import TaskConfig
 from mmearth.curate.labels.gedi import gedi_labels
 from mmearth.curate.labels.grid import grid_labels
@@ -16,10 +18,11 @@ from mmearth.curate.source import Label, Source
 
 
 def read_labels(
-    task: str,
+    task: Task,
     config: TaskConfig,
     source: Source,
     base: Path,
+    grid: Grid,
     seed: int,
     quirks: Quirks,
     every_presence: bool,
@@ -27,10 +30,11 @@ def read_labels(
     """Return a task's labelled places, in their own order.
 
     Args:
-        task: A key of TASKS.
+        task: Whose places.
         config: Where they come from.
         source: Asked when the configuration says `labels`.
         base: Directory that relative paths start from.
+        grid: Of the tiles.
         seed: Of the source's choice of places.
         quirks: Published rules that are kept.
         every_presence: Take ranges of every IUCN presence where the configuration names none.
@@ -43,15 +47,15 @@ def read_labels(
     if config.labels is not None:
         return list(source.labels(task, config.labels.count, seed))
     if config.points is not None:
-        return point_labels(task, config.points, base)
+        return point_labels(task, config.points, base, grid)
     if config.soil is not None:
         return soil_labels(task, config.soil, base)
     if config.gedi is not None:
-        return gedi_labels(task, config.gedi, source, base, seed, quirks.leaf_days_late)
+        return gedi_labels(task, config.gedi, source, base, grid, seed, quirks.leaf_days_late)
     if config.ranges is not None:
-        return range_labels(config.ranges, base, seed)
+        return range_labels(config.ranges, base, seed, grid)
     assert config.grid is not None  # TaskConfig lets exactly one be given
-    return grid_labels(config.grid, base)
+    return grid_labels(config.grid, base, grid)
 
 
 def _of_every_presence(config: TaskConfig) -> TaskConfig:

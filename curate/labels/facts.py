@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import Interval, intervals
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.curate.source import Label
 
 _FIRST_IMAGE = "2015-06-23"  # the launch of Sentinel-2A
@@ -48,11 +48,11 @@ class LabelFacts:
     """What is suspicious, each with the key to look at."""
 
 
-def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelFacts:
+def label_facts(task: Task, labels: Sequence[Label], with_images: bool) -> LabelFacts:
     """Return what a task's labels are like.
 
     Args:
-        task: A key of TASKS.
+        task: Whose they are.
         labels: At least one.
         with_images: Sentinel-2 is collected.
     """
@@ -60,9 +60,9 @@ def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelF
     dates = Counter(label.date for label in labels if label.date is not None)
     spans = {date: intervals(date) for date in dates}
     values = np.array([x.value for x in labels if x.value is not None], dtype=np.float64)
-    present = Counter(name for label in labels for name in label.species or ())
-    many = TASKS[task].kind == "multilabel"
-    lone = sum(not label.species for label in labels) if many else 0
+    present = Counter(name for label in labels for name in label.labels or ())
+    many = task.kind == "multilabel"
+    lone = sum(not label.labels for label in labels) if many else 0
     low, middle, high = np.percentile(values, (0, 50, 100)).tolist() if values.size else [None] * 3
     west, south = np.nanmin(places, axis=0).tolist()
     east, north = np.nanmax(places, axis=0).tolist()
@@ -78,7 +78,7 @@ def label_facts(task: str, labels: Sequence[Label], with_images: bool) -> LabelF
         middle=middle,
         high=high,
         n_without_species=lone,
-        absent=tuple(name for name in TASKS[task].outputs if many and not present[name]),
+        absent=tuple(name for name in task.outputs if many and not present[name]),
         warnings=(
             *_of_places(places),
             *_of_values(task, values),
@@ -95,23 +95,23 @@ def _of_places(places: NDArray[np.float64]) -> list[str]:
     return []
 
 
-def _of_values(task: str, values: NDArray[np.float64]) -> list[str]:
+def _of_values(task: Task, values: NDArray[np.float64]) -> list[str]:
     if values.size < _MANY:
         return []
-    low, high = TASKS[task].valid
+    low, high = task.target.bands[0].valid
     found = []
     n_invalid = int(np.count_nonzero((values < low) | (values > high)))
     if n_invalid:
         found.append(
             f"value: {n_invalid} of {values.size} values lie outside {low:g} to {high:g} "
-            f"{TASKS[task].unit}, and are left out; check value: and scale:"
+            f"{task.unit}, and are left out; check value: and scale:"
         )
     if np.ptp(values) == 0:
         found.append(f"value: all {values.size} values are {values[0]:g}")
     median = float(np.median(values))
-    if median < _LOW_MEDIAN.get(task, -np.inf):
+    if median < _LOW_MEDIAN.get(task.name, -np.inf):
         found.append(
-            f"value: half of the values are below {median:.3g} {TASKS[task].unit}, as in a table "
+            f"value: half of the values are below {median:.3g} {task.unit}, as in a table "
             "in per cent; if so, scale: 10"
         )
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import EARTH_RADIUS_KM
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.places import GridPlaces
@@ -16,7 +17,7 @@ from mmearth.curate.source import Label
 from mmearth.curate.vector import read_polygons
 
 
-def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
+def grid_labels(config: GridPlaces, base: Path, grid: Grid) -> list[Label]:
     """Return places `spacing_m` apart inside the polygons, south to north and west to east.
 
     Raises:
@@ -43,7 +44,7 @@ def grid_labels(config: GridPlaces, base: Path) -> list[Label]:
     lons, lats = lons[::every], lats[::every]
     species = None
     if config.ranges is not None:
-        species = species_in_ranges(config.ranges, base, lons, lats)
+        species = species_in_ranges(config.ranges, base, lons, lats, grid)
     return [
         Label(round(lon, 7), round(lat, 7), None, None if species is None else species[i])
         for i, (lon, lat) in enumerate(zip(lons, lats, strict=True))

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.task import Task
 from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.ranges import species_in_ranges
-from mmearth.curate.labels.species import listed_species
+from mmearth.curate.labels.species import SPECIES, listed_species
 from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
@@ -27,7 +28,7 @@ _NONE = (-9999.0, -99999.0, -32768.0)
 _KEYS = ("lon", "lat", "value", "species", "date", "id")
 
 
-def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
+def point_labels(task: Task, config: PointsPlaces, base: Path, grid: Grid) -> list[Label]:
     """Return the labelled places of a table.
 
     Rows without coordinates or, for a tile-level regression, without a value are left out; where
@@ -43,15 +44,15 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     columns = {key: getattr(config, key) for key in _KEYS}
     table = read_table(path, columns, ("lon", "lat", "value"), config.layer, config.crs)
     lon, lat = locate(table, config.crs)
-    if config.id is not None and TASKS[task].optional:
+    if config.id is not None and task.optional:
         check_ids(table.text["id"].to_pylist(), path)
-    value = _values(table, TASKS[task].optional)
+    value = _values(table, task.optional)
     kept = _kept(task, config, table, lon, lat, value)
     places = lon[kept].tolist(), lat[kept].tolist()
     values = [None if math.isnan(number) else number for number in value[kept].tolist()]
     species: Iterable[tuple[str, ...] | None] = repeat(None, len(kept))
     if config.ranges is not None:
-        species = species_in_ranges(config.ranges, base, *places)
+        species = species_in_ranges(config.ranges, base, *places, grid)
     elif config.species is not None:
         species = _together(places, listed_species(table, kept, config.ignore_unknown))
     ids = [None] * len(kept) if config.id is None else table.text["id"].take(kept).to_pylist()
@@ -59,13 +60,16 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     return list(map(Label, *places, values, species, dates, ids))
 
 
-def _check_target(task: str, config: PointsPlaces, path: Path) -> None:
-    spec = TASKS[task]
-    wants = spec.level == "tile" and spec.kind == "regression" and not spec.optional
+def _check_target(task: Task, config: PointsPlaces, path: Path) -> None:
+    wants = not task.is_pixel and task.kind == "regression" and not task.optional
     if wants and config.value is None:
-        raise ConfigError(f"tasks.{task}.points: value: must name the column of {path} with {task}")
-    if spec.kind == "multilabel" and config.species is None and config.ranges is None:
-        raise ConfigError(f"tasks.{task}.points: give species: (a column) or ranges: (polygons)")
+        raise ConfigError(
+            f"tasks.{task.name}.points: value: must name the column of {path} with {task.name}"
+        )
+    if task.kind == "multilabel" and config.species is None and config.ranges is None:
+        raise ConfigError(
+            f"tasks.{task.name}.points: give species: (a column) or ranges: (polygons)"
+        )
 
 
 def _together(
@@ -76,8 +80,7 @@ def _together(
     at = list(zip(*places, strict=True))
     for place, names in zip(at, species, strict=True):
         here.setdefault(place, set()).update(names)
-    known = TASKS["species"].outputs
-    return [tuple(name for name in known if name in here[place]) for place in at]
+    return [tuple(name for name in SPECIES if name in here[place]) for place in at]
 
 
 def _values(table: Table, any_number: bool) -> NDArray[np.float64]:
@@ -96,7 +99,7 @@ def _values(table: Table, any_number: bool) -> NDArray[np.float64]:
 
 
 def _kept(
-    task: str,
+    task: Task,
     config: PointsPlaces,
     table: Table,
     lon: NDArray[np.float64],
@@ -111,7 +114,7 @@ def _kept(
     placed = np.isfinite(lon) & np.isfinite(lat)
     here = placed & on_earth(lon, lat)
     unlabelled = np.zeros(len(table), dtype=np.bool_)
-    if config.value is not None and not TASKS[task].optional:
+    if config.value is not None and not task.optional:
         unlabelled = np.isnan(value)
     reasons = {
         "malformed": len(table.malformed),
@@ -129,6 +132,6 @@ def _kept(
         )
     if found:
         _LOG.info(
-            "tasks.%s: %s: kept %d of %d rows; %s", task, config.path, len(kept), n_rows, found
+            "tasks.%s: %s: kept %d of %d rows; %s", task.name, config.path, len(kept), n_rows, found
         )
     return kept

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.africa import africa
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 from mmearth.curate.labels.ranges import Ranges, outer_boxes, read_ranges
@@ -31,13 +32,14 @@ _log = logging.getLogger(__name__)
 Double = NDArray[np.float64]
 
 
-def range_labels(config: RangePlaces, base: Path, seed: int) -> list[Label]:
+def range_labels(config: RangePlaces, base: Path, seed: int, grid: Grid) -> list[Label]:
     """Return random places in the ranges of species, with all species that are present there.
 
     Args:
         config: The polygons, and how many places a species.
         base: Directory that a relative path starts from.
         seed: With a species' name it decides that species' places, whatever others there are.
+        grid: Of the tiles.
 
     Returns:
         By species in alphabetical order, African places first.
@@ -56,7 +58,7 @@ def range_labels(config: RangePlaces, base: Path, seed: int) -> list[Label]:
         whole = _selected(whole, config)
         ranges = Ranges(tuple(whole), np.array(list(whole.values()), dtype=object))
     places = [
-        _draw(part, count, _generator(seed, name, side), name)
+        _draw(part, count, _generator(seed, name, side), name, grid)
         for name, shape in whole.items()
         for side, part, count in (
             ("in Africa", shapely.intersection(shape, africa()), config.in_africa),
@@ -66,9 +68,9 @@ def range_labels(config: RangePlaces, base: Path, seed: int) -> list[Label]:
     lons, lats = np.concatenate(places, axis=1).tolist()
     if not lons:
         raise ConfigError(f"{base / config.path} has no range that a tile fits in; check its CRS")
-    present = ranges.present(lons, lats)
+    present = ranges.present(lons, lats, grid)
     return [
-        Label(lon, lat, species=here) for lon, lat, here in zip(lons, lats, present, strict=True)
+        Label(lon, lat, labels=here) for lon, lat, here in zip(lons, lats, present, strict=True)
     ]
 
 
@@ -112,7 +114,9 @@ def _generator(seed: int, name: str, side: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8])])
 
 
-def _draw(part: shapely.Geometry, count: int, generator: np.random.Generator, name: str) -> Double:
+def _draw(
+    part: shapely.Geometry, count: int, generator: np.random.Generator, name: str, grid: Grid
+) -> Double:
     """Return places in one part of a range whose tiles do not overlap, (lon lat, n)."""
     found = np.empty((2, 0))
     if part.is_empty or not count:
@@ -123,14 +127,13 @@ def _draw(part: shapely.Geometry, count: int, generator: np.random.Generator, na
     south, north = max(south, UTM_SOUTH), min(north, UTM_NORTH)
     for _ in range(_MOST_BATCHES if south < north else 0):
         tried = generator.uniform((west, south), (east, north), (_BATCH, 2)).T
-        found = np.concatenate([found, tried[:, _touching(part, outline, *tried)]], axis=1)[
-            :, :count
-        ]
+        touching = _touching(part, outline, tried[0], tried[1], grid)
+        found = np.concatenate([found, tried[:, touching]], axis=1)[:, :count]
         if found.shape[1] == count:
             break
     if found.shape[1] < count:
         _log.warning("%s gives %d of %d places: its range is small", name, found.shape[1], count)
-    return found[:, keep_apart(tiles_at(*found))] if found.size else found
+    return found[:, keep_apart(tiles_at(found[0], found[1], grid))] if found.size else found
 
 
 def _segments(part: shapely.Geometry) -> NDArray[np.object_]:
@@ -142,12 +145,12 @@ def _segments(part: shapely.Geometry) -> NDArray[np.object_]:
 
 
 def _touching(
-    part: shapely.Geometry, outline: shapely.STRtree, lon: Double, lat: Double
+    part: shapely.Geometry, outline: shapely.STRtree, lon: Double, lat: Double, grid: Grid
 ) -> NDArray[np.bool_]:
     """Return which places' 1.3 km boxes touch a prepared polygon, (n,)."""
     touching = np.asarray(shapely.intersects_xy(part, lon, lat))
     # A box whose middle is outside touches the polygon where it touches its outline.
     outside = np.flatnonzero(~touching)
-    boxes = outer_boxes(lon[outside], lat[outside])
+    boxes = outer_boxes(lon[outside], lat[outside], grid)
     touching[outside[outline.query(boxes, predicate="intersects")[0]]] = True
     return touching

@@ -14,10 +14,10 @@ import shapely
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
-from mmearth.curate.labels.species import first_few, known_name, misspelt, nearest
+from mmearth.curate.labels.species import SPECIES, first_few, known_name, misspelt, nearest
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.places import RangesConfig
 from mmearth.curate.vector import read_polygons
@@ -34,12 +34,15 @@ class Ranges:
     shapes: NDArray[np.object_]
     """Polygons in longitude and latitude, one or more a species, (n,)."""
 
-    def present(self, lons: Sequence[float], lats: Sequence[float]) -> list[tuple[str, ...]]:
+    def present(
+        self, lons: Sequence[float], lats: Sequence[float], grid: Grid
+    ) -> list[tuple[str, ...]]:
         """Return the names of the species present at each place, in the task's order.
 
         Args:
             lons: Degrees east, n of them.
             lats: Degrees north, n of them; beyond UTM nothing is present.
+            grid: Of the tiles there.
 
         Source:
             MMEarth-Bench §3: a species is present where its range intersects the tile's 1.3 km box.
@@ -47,18 +50,19 @@ class Ranges:
         lon, lat = np.asarray(lons, dtype=np.float64), np.asarray(lats, dtype=np.float64)
         placed = np.flatnonzero(np.isfinite(lon) & (lat >= UTM_SOUTH) & (lat <= UTM_NORTH))
         present: list[set[str]] = [set() for _ in lons]
-        boxes, place = _on_both_sides(outer_boxes(lon[placed], lat[placed]))
+        boxes, place = _on_both_sides(outer_boxes(lon[placed], lat[placed], grid))
         # The polygons do the asking: each is prepared once, however many vertices it has.
         ranges, hits = shapely.STRtree(boxes).query(self.shapes, predicate="intersects")
         for here, found in zip(placed[place[hits]].tolist(), ranges.tolist(), strict=True):
             present[here].add(self.names[found])
-        known = TASKS["species"].outputs
-        return [tuple(name for name in known if name in here) for here in present]
+        return [tuple(name for name in SPECIES if name in here) for here in present]
 
 
-def outer_boxes(lons: NDArray[np.float64], lats: NDArray[np.float64]) -> NDArray[np.object_]:
-    """Return the 1.3 km boxes of the tiles at places, in longitude and latitude, (n,)."""
-    west, south, east, north = lonlat_bounds(tiles_at(lons, lats), OUTER_MARGIN_M).T
+def outer_boxes(
+    lons: NDArray[np.float64], lats: NDArray[np.float64], grid: Grid
+) -> NDArray[np.object_]:
+    """Return the outer boxes of the tiles at places, in degrees, (n,): 1.3 km as published."""
+    west, south, east, north = lonlat_bounds(tiles_at(lons, lats, grid), OUTER_MARGIN_M).T
     return np.asarray(shapely.box(west, south, east, north))
 
 
@@ -74,14 +78,14 @@ def _on_both_sides(boxes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDA
 
 
 def species_in_ranges(
-    config: RangesConfig, base: Path, lons: Sequence[float], lats: Sequence[float]
+    config: RangesConfig, base: Path, lons: Sequence[float], lats: Sequence[float], grid: Grid
 ) -> list[tuple[str, ...]]:
     """Return the names of the species present at each place; see `Ranges.present`.
 
     Raises:
         ConfigError: See `read_ranges`.
     """
-    return read_ranges(config, base).present(lons, lats)
+    return read_ranges(config, base).present(lons, lats, grid)
 
 
 def read_ranges(config: RangesConfig, base: Path) -> Ranges:
@@ -144,7 +148,7 @@ def _tell(config: RangesConfig, others: list[str], found: set[str]) -> None:
     """Log which species of the file the task does not know, and which of its own have no range."""
     for name, known in misspelt(others).items():
         _log.warning("%s: %r is taken for another species than %r", config.path, name, known)
-    without = [name for name in TASKS["species"].outputs if name not in found]
+    without = [name for name in SPECIES if name not in found]
     _log.info(
         "%s: ranges of %d of the task's 100 species%s%s",
         config.path,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import SoilPlaces
@@ -76,14 +76,14 @@ class Layers:
     """As `Label.date`; None where the table has none."""
 
 
-def soil_labels(task: str, config: SoilPlaces, base: Path) -> list[Label]:
+def soil_labels(task: Task, config: SoilPlaces, base: Path) -> list[Label]:
     """Return a labelled place for every layer that the configuration keeps.
 
     Several layers of one profile are as many places: the plan keeps one, as for all tiles that
     overlap. Values beyond the task's range are left out there, too.
 
     Args:
-        task: A task with one number a tile.
+        task: A task with one number per tile.
         config: The table, its columns and the rules.
         base: Directory that a relative path starts from.
 
@@ -95,17 +95,16 @@ def soil_labels(task: str, config: SoilPlaces, base: Path) -> list[Label]:
         MMEarth-Bench, `generate_soil_points.py`: upper_depth >= 0, lower_depth <= 5,
         positional_uncertainty == 'Circa 100 m', value_avg as it is.
     """
-    spec = TASKS[task]
-    if spec.level != "tile" or spec.kind != "regression":
+    if task.column != "target":
         raise ConfigError(
-            f"tasks.{task}: a table of soil profiles gives one number a place, which is no label "
-            "of this task; give another kind of places"
+            f"tasks.{task.name}: a table of soil profiles gives one number per place, which is no "
+            "label of this task; give another kind of places"
         )
     path = base / config.path
     layers, counts = read_layers(path, config)
     if not counts.kept:
         raise ConfigError(f"{path} has no usable layer: {counts}; check the columns and rules")
-    _LOG.info("tasks.%s: %s: %s", task, config.path, counts)
+    _LOG.info("tasks.%s: %s: %s", task.name, config.path, counts)
     places = layers.lon.tolist(), layers.lat.tolist(), layers.value.tolist()
     return list(map(Label, *places, repeat(None), layers.dates, layers.ids))
 

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.labels.table import Table
 
 _LOG = logging.getLogger(__name__)
+SPECIES = MMEARTH_BENCH.tasks["species"].outputs
+"""The published names, in their order."""
 _SEPARATORS = re.compile(r"[;,|\n]")
 _BLANKS = re.compile(r"[_\s]+")
 _ALIKE = 0.88
@@ -52,7 +54,7 @@ def listed_species(
             here.add(known_name(name))
             if known_name(name) is None:
                 unknown.setdefault(name, row)
-        found.append(tuple(name for name in TASKS["species"].outputs if name in here))
+        found.append(tuple(name for name in SPECIES if name in here))
     for name, row in unknown.items():
         alike = _alike(name, _ALIKE)
         if not any(found) or (alike and not ignore_unknown):
@@ -98,4 +100,4 @@ def _key(name: str) -> str:
     return _BLANKS.sub(" ", name).strip().casefold()
 
 
-_KNOWN = {_key(name): name for name in TASKS["species"].outputs}
+_KNOWN = {_key(name): name for name in SPECIES}

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def _synthetic(config: BuildConfig, base: Path) -> Source:
     kind: Any = config.source
-    return Synthetic(kind.seed)
+    return Synthetic(kind.seed, config.catalogue)
 
 
 def _files(config: BuildConfig, base: Path) -> Source:
     kind: Any = config.source
-    return Files(kind, base)
+    return Files(kind, base, config.catalogue)
 
 
 def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
@@ -39,7 +39,7 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     access = access_of_environment()
     limit = LocalLimit(access.in_flight, access.per_second)
     tag = workload_tag(config.name, config.sha256)
-    return EarthEngine(config.quirks, kind.days, access, limit, tag=tag)
+    return EarthEngine(config.catalogue, config.quirks, kind.days, access, limit, tag=tag)
 
 
 SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {
@@ -83,4 +83,5 @@ def painter(config: BuildConfig, base: Path, scratch: Path) -> Callable[[Source]
 
     path = keep_footprints(task.gedi, base, scratch)
     in_circle = config.quirks.labels_in_circle
-    return lambda source: Painted(source, path, in_circle)
+    target = config.catalogue.tasks["biomass"].target
+    return lambda source: Painted(source, path, target, in_circle)

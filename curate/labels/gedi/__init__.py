@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.gedi.balance import choose
 from mmearth.curate.labels.gedi.files import Granule, find_granules
@@ -29,7 +31,13 @@ _FORMAT = 1  # of the kept files: another number makes them again
 
 
 def gedi_labels(
-    task: str, config: GediPlaces, source: Source, base: Path, seed: int, days_late: bool = False
+    task: Task,
+    config: GediPlaces,
+    source: Source,
+    base: Path,
+    grid: Grid,
+    seed: int,
+    days_late: bool = False,
 ) -> list[Label]:
     """Return places at footprints, balanced over biomes and ecoregions where those are given.
 
@@ -38,6 +46,7 @@ def gedi_labels(
         config: Granules and how many places.
         source: When it paints footprints (`Painted`), those are used and no granule is read again.
         base: Directory that relative paths start from.
+        grid: Of the tiles.
         seed: The same seed chooses the same places, in whatever order the granules are named.
         days_late: Count the days of seasons as in the published data; see `paint.seasons`.
 
@@ -49,20 +58,24 @@ def gedi_labels(
         ConfigError: A file is missing, no shot passes the tests, or the task is another one.
         FormatError: A granule is broken or no GEDI L4A granule.
     """
-    if task != TASK:
-        raise ConfigError(f"tasks.{task}: gedi: gives places of {TASK} only; give another kind")
+    if task.name != TASK:
+        raise ConfigError(
+            f"tasks.{task.name}: gedi: gives places of {TASK} only; give another kind"
+        )
     footprints = source.footprints if isinstance(source, Painted) else read_footprints(config, base)
     _refuse_none(footprints, config)
-    _LOG.info("tasks.%s: GEDI: %s", task, footprints.counts)
+    _LOG.info("tasks.%s: GEDI: %s", task.name, footprints.counts)
     regions = None if config.ecoregions is None else base / config.ecoregions
-    chosen = choose(footprints, config.count, regions, seed, config.layer, config.crs)
+    chosen = choose(footprints, config.count, regions, seed, grid, config.layer, config.crs)
     if chosen.size < config.count:
         reason = "no further tile fits between these"
         if regions is not None:
             reason = "shares of biomes and ecoregions hold no more (ecoregions: null takes all)"
-        _LOG.info("tasks.%s: %d places of count: %d: %s", task, chosen.size, config.count, reason)
+        _LOG.info(
+            "tasks.%s: %d places of count: %d: %s", task.name, chosen.size, config.count, reason
+        )
     lon, lat, shot = (c[chosen] for c in (footprints.lon, footprints.lat, footprints.shot))
-    when = (",".join(seasons(footprints, tile, days_late)) for tile in tiles_at(lon, lat))
+    when = (",".join(seasons(footprints, tile, days_late)) for tile in tiles_at(lon, lat, grid))
     rows = zip(lon.tolist(), lat.tolist(), when, shot.tolist(), strict=True)
     return [Label(x, y, date=date or None, label_id=str(n)) for x, y, date, n in rows]
 

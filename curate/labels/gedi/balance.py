@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.gedi.footprints import Footprints
 from mmearth.curate.labels.gedi.thin import first_apart
@@ -41,6 +42,7 @@ def choose(
     count: int,
     ecoregions: Path | None,
     seed: int,
+    grid: Grid,
     layer: str | None = None,
     crs: str | None = None,
 ) -> NDArray[np.int64]:
@@ -51,6 +53,7 @@ def choose(
         count: How many places in all, about: shares are rounded up.
         ecoregions: Vector file with ECO_NAME and BIOME_NAME; None draws from all footprints alike.
         seed: The same seed draws the same places.
+        grid: Of the tiles.
         layer: Of the vector file; None where only one has polygons.
         crs: Of the vector file, in place of its own.
 
@@ -67,13 +70,15 @@ def choose(
     """
     if ecoregions is None:
         everything = np.arange(len(footprints))
-        return _draw(footprints, everything, count, np.random.default_rng([seed]))
+        return _draw(footprints, everything, count, np.random.default_rng([seed]), grid)
     regions = read_regions(ecoregions, count, layer, crs)
     region = locate(footprints, regions)
     order = np.argsort(region, kind="stable")
     begins = np.searchsorted(region[order], np.arange(regions.share.size + 1))
     drawn = [
-        _draw(footprints, order[begins[i] : begins[i + 1]], n, np.random.default_rng([seed, i]))
+        _draw(
+            footprints, order[begins[i] : begins[i + 1]], n, np.random.default_rng([seed, i]), grid
+        )
         for i, n in enumerate(regions.share.tolist())
         if begins[i] < begins[i + 1]
     ]
@@ -131,11 +136,15 @@ def locate(footprints: Footprints, regions: Regions) -> NDArray[np.int64]:
 
 
 def _draw(
-    footprints: Footprints, pool: NDArray[np.int64], count: int, generator: np.random.Generator
+    footprints: Footprints,
+    pool: NDArray[np.int64],
+    count: int,
+    generator: np.random.Generator,
+    grid: Grid,
 ) -> NDArray[np.int64]:
     """Return up to `count` footprints of a pool, at random, whose tiles do not overlap."""
     order = generator.permutation(pool)
-    tiles = tiles_at(footprints.lon[order], footprints.lat[order])
+    tiles = tiles_at(footprints.lon[order], footprints.lat[order], grid)
     return order[first_apart(tiles, count)]
 
 

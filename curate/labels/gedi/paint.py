@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import PIXEL_M, TILE_M, Tile
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.tile import Tile
 from mmearth.curate.labels.gedi.footprints import Footprints
 
 CIRCLE_M = 650.0
@@ -28,38 +27,41 @@ class Painting:
     """One tile's biomass."""
 
     array: NDArray[np.float32]
-    """Mg/ha, (128, 128): rows from north to south, columns from west to east; -9999 where no
+    """Mg/ha, (1, row, column): rows from north to south, columns from west to east; -9999 where no
     footprint is."""
     footprints: NDArray[np.int64]
     """Which footprints are to be seen in it."""
 
 
-def paint(footprints: Footprints, tile: Tile, circle_m: float | None = None) -> Painting:
+def paint(
+    footprints: Footprints, layer: Layer, tile: Tile, circle_m: float | None = None
+) -> Painting:
     """Colour the one pixel that each footprint's centre lies in.
 
     Where several lie in a pixel, the one with the greatest shot number is seen.
 
     Args:
         footprints: All there are.
+        layer: What is painted.
         tile: The place.
         circle_m: Only those this near to the tile's centre, in metres of its UTM zone; None for the
             whole square.
     """
     indices = footprints.near(tile)
     x, y = _metres(footprints, indices, tile)
-    column = np.floor((x - tile.left) / PIXEL_M).astype(np.int64)
-    row = np.floor((tile.top - y) / PIXEL_M).astype(np.int64)
-    inside = (column >= 0) & (column < TILE_PX) & (row >= 0) & (row < TILE_PX)
+    size, pixel_m = tile.grid.pixels, tile.grid.resolution_m
+    column = np.floor((x - tile.left) / pixel_m).astype(np.int64)
+    row = np.floor((tile.top - y) / pixel_m).astype(np.int64)
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
     if circle_m is not None:
         inside &= _from_centre(x, y, tile) <= circle_m
-    indices, pixel = indices[inside], (row * TILE_PX + column)[inside]
+    indices, pixel = indices[inside], (row * size + column)[inside]
     # near() sorts by shot number; np.unique keeps the first of equals, so it looks from the end.
     pixel, from_end = np.unique(pixel[::-1], return_index=True)
     seen = indices[::-1][from_end]
-    task = TASKS["biomass"]
-    array = np.full(TILE_PX * TILE_PX, task.nodata, dtype=np.float32)
+    array = np.full(size * size, layer.nodata, dtype=np.float32)
     array[pixel] = footprints.agbd[seen]
-    return Painting(array.reshape(TILE_PX, TILE_PX), seen)
+    return Painting(array.reshape(layer.shape), seen)
 
 
 def seasons(footprints: Footprints, tile: Tile, days_late: bool = False) -> tuple[str, ...]:
@@ -118,7 +120,8 @@ def _metres(
 
 
 def _from_centre(x: NDArray[np.float64], y: NDArray[np.float64], tile: Tile) -> NDArray[np.float64]:
-    return np.hypot(x - (tile.left + TILE_M / 2), y - (tile.top - TILE_M / 2))
+    half = tile.grid.side_m / 2
+    return np.hypot(x - (tile.left + half), y - (tile.top - half))
 
 
 @cache

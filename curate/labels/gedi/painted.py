@@ -10,7 +10,9 @@ import numpy as np
 
 from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.labels.gedi.footprints import Footprints, open_footprints
 from mmearth.curate.labels.gedi.paint import CIRCLE_M, dates, paint
@@ -23,19 +25,22 @@ TASK = "biomass"
 class Painted:
     """A source that answers `biomass` from footprints, and all else as the wrapped one does."""
 
-    def __init__(self, source: Source, path: Path, labels_in_circle: bool = False) -> None:
+    def __init__(
+        self, source: Source, path: Path, layer: Layer, labels_in_circle: bool = False
+    ) -> None:
         """Wrap a source.
 
         Args:
             source: Answers everything but biomass.
             path: File of footprints (`keep_footprints`); every process maps it on its own.
+            layer: Of biomass.
             labels_in_circle: Paint within 650 m of the centre only, as in the published data.
 
         Raises:
             FormatError: The file is broken.
         """
         self._source = source
-        self._path = path.resolve()
+        self._path, self._layer = path.resolve(), layer
         self._circle_m = CIRCLE_M if labels_in_circle else None
         self._key = self.footprints.key
 
@@ -77,7 +82,7 @@ class Painted:
             outcomes[TASK] = self._paint(tile)
         return outcomes
 
-    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield the wrapped source's labels; see `Source.labels`."""
         return self._source.labels(task, count, seed)
 
@@ -88,12 +93,12 @@ class Painted:
 
     def _paint(self, tile: Tile) -> Outcome:
         footprints = self.footprints
-        painting = paint(footprints, tile, self._circle_m)
+        painting = paint(footprints, self._layer, tile, self._circle_m)
         if not painting.footprints.size:
             return NoDataError("no GEDI footprint that passes the tests lies on the tile")
         granules = np.unique(footprints.granule[painting.footprints]).tolist()
         return Observation(
-            TASK,
+            self._layer,
             painting.array,
             dates(footprints, painting.footprints),
             ", ".join(sorted({footprints.products[i] for i in granules})),

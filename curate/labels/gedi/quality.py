@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
 
 Values = NDArray[Any]
@@ -38,7 +38,7 @@ def _on_earth(lon: Values, lat: Values) -> Values:
 
 
 def _measured(agbd: Values) -> Values:
-    low, high = TASKS["biomass"].valid
+    low, high = MMEARTH_BENCH.tasks["biomass"].target.bands[0].valid
     return (agbd >= low) & (agbd <= high)
 
 

@@ -6,12 +6,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from mmearth.catalog.tile import TILE_M, Tiles, lonlat_bounds
+from mmearth.catalog.tile import Tiles, lonlat_bounds
 from mmearth.curate.overlap import OUTER_MARGIN_M, keep_apart
 
-_OUTER_M = TILE_M + 2 * int(OUTER_MARGIN_M)
 _LEAST_TRIED, _MOST_TRIED = 256, 20_000  # tiles looked at in one go
-_ROWS, _COLUMNS = 1 << 14, 1 << 11  # more squares of 1300 m than a UTM zone has, either way
+_ROWS, _COLUMNS = 1 << 18, 1 << 15  # more outer boxes of 52 m than a UTM zone has, either way
 _AROUND = np.array([column * _ROWS + row for column in (-1, 0, 1) for row in (-1, 0, 1)])
 
 
@@ -60,11 +59,12 @@ def _boxes(tiles: Tiles, turns: tuple[float, ...]) -> NDArray[np.object_]:
 
 
 def _squares(tiles: Tiles) -> NDArray[np.int64]:
-    """Return a number for the 1300 m square of its zone that each tile's corner lies in, (tile,).
+    """Return a number for the square that each tile's corner lies in, (tile,); they divide a zone.
 
     Neighbours differ by one of _AROUND.
     """
-    column, row = tiles.left // _OUTER_M, tiles.top // _OUTER_M
+    side = _outer_m(tiles)
+    column, row = tiles.left // side, tiles.top // side
     return np.asarray((tiles.epsg * _COLUMNS + column) * _ROWS + row)
 
 
@@ -90,4 +90,10 @@ def _under(
     other = by_square[position]
     across = np.abs(tiles.left[other] - tiles.left[centre])
     along = np.abs(tiles.top[other] - tiles.top[centre])
-    return np.asarray(other[(across <= _OUTER_M) & (along <= _OUTER_M)])
+    side = _outer_m(tiles)
+    return np.asarray(other[(across <= side) & (along <= side)])
+
+
+def _outer_m(tiles: Tiles) -> int:
+    """Return the side of a tile's outer box in metres: 1300 as published."""
+    return tiles.grid.side_m + 2 * int(OUTER_MARGIN_M)

@@ -9,7 +9,7 @@ import ee
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.curate.collectors import COLLECTORS, sentinel2
 from mmearth.curate.collectors.collector import Facts, Place
 
@@ -47,7 +47,7 @@ def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
 
 
 def drawing(
-    place: Place, date: str, facts: Mapping[str, Facts], names: Sequence[str]
+    place: Place, date: str, facts: Mapping[str, Facts], layers: Sequence[Layer]
 ) -> tuple[Any, dict[str, tuple[str, ...]]]:
     """Return the pixel question: every band that is wanted, as one image.
 
@@ -59,21 +59,21 @@ def drawing(
     """
     images: list[Any] = []
     fields: dict[str, tuple[str, ...]] = {}
-    for name in names:
+    for layer in layers:
+        name = layer.name
         draw = COLLECTORS[name].draw
         image = draw(place, date, facts.get(name, {})) if draw is not None else None
         if image is not None:
-            n_bands = len(MODALITIES[name].bands) if name in MODALITIES else 1
-            fields[name] = tuple(f"{name}_{band}" for band in range(n_bands))
+            fields[name] = tuple(f"{name}_{band}" for band in range(len(layer.bands)))
             images.append(image.rename(list(fields[name])))
     return (ee.Image.cat(images) if images else None), fields
 
 
 def pixels_of(
-    name: str, fields: Mapping[str, tuple[str, ...]], reply: NDArray[np.void] | None
+    layer: Layer, fields: Mapping[str, tuple[str, ...]], reply: NDArray[np.void] | None
 ) -> NDArray[np.generic] | None:
-    """Return one modality's part of the reply, (band, 128, 128); None where it was not drawn."""
-    if reply is None or name not in fields:
+    """Return one layer's part of the reply, (band, row, column); None where it was not drawn."""
+    if reply is None or layer.name not in fields:
         return None
-    array = np.stack([reply[field] for field in fields[name]])
-    return array.astype(MODALITIES[name].dtype, copy=False) if name in MODALITIES else array
+    array = np.stack([reply[field] for field in fields[layer.name]])
+    return array.astype(layer.dtype, copy=False)

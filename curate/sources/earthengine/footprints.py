@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from shapely.geometry import shape
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.curate.collectors.biomass import footprints
 from mmearth.curate.collectors.regions import ICE, POLYGONS
@@ -43,11 +44,12 @@ class Region:
     """How many places it gives."""
 
 
-def biomass_labels(service: Service, count: int, seed: int) -> Iterator[Label]:
+def biomass_labels(service: Service, grid: Grid, count: int, seed: int) -> Iterator[Label]:
     """Yield places of biomass: footprints that pass the published filters, tiles apart.
 
     Args:
         service: Earth Engine.
+        grid: Of the tiles.
         count: How many in all, about: the shares of biomes and ecoregions are rounded up.
         seed: The same seed chooses the same places.
 
@@ -66,7 +68,7 @@ def biomass_labels(service: Service, count: int, seed: int) -> Iterator[Label]:
     for number, region in enumerate(_regions(service, count)):
         rng = np.random.default_rng([seed, number])
         granules = rng.permutation(list(index.touching(region.outline))).tolist()
-        for label in _draw(service, region, granules, seed):
+        for label in _draw(service, grid, region, granules, seed):
             found += 1
             yield label
     if not found:
@@ -105,7 +107,9 @@ def _outlines() -> Any:
     return seen.filterBounds(band).map(crop)
 
 
-def _draw(service: Service, region: Region, granules: list[str], seed: int) -> Iterator[Label]:
+def _draw(
+    service: Service, grid: Grid, region: Region, granules: list[str], seed: int
+) -> Iterator[Label]:
     """Yield up to a region's share of labels whose tiles do not overlap."""
     kept: list[shapely.Geometry] = []
     for begin in range(0, len(granules), _GRANULES):
@@ -113,7 +117,7 @@ def _draw(service: Service, region: Region, granules: list[str], seed: int) -> I
             return
         rows = _rows(service, region, granules[begin : begin + _GRANULES], seed)
         places = [row["geometry"]["coordinates"] for row in rows]
-        for row, place, box in zip(rows, places, _boxes(places), strict=True):
+        for row, place, box in zip(rows, places, _boxes(places, grid), strict=True):
             if len(kept) < region.share and not shapely.intersects(kept, box).any():
                 kept.append(box)
                 shot = str(row["properties"]["shot_number"])
@@ -134,10 +138,10 @@ def _rows(service: Service, region: Region, granules: list[str], seed: int) -> l
             granules = [granule for granule in granules if granule != exc.asset]
 
 
-def _boxes(places: list[list[float]]) -> NDArray[np.object_]:
+def _boxes(places: list[list[float]], grid: Grid) -> NDArray[np.object_]:
     """Return the outer boxes of the tiles at places, in degrees."""
     lonlat = np.array(places, dtype=np.float64).reshape(-1, 2)
-    bounds = lonlat_bounds(tiles_at(lonlat[:, 0], lonlat[:, 1]), OUTER_MARGIN_M)
+    bounds = lonlat_bounds(tiles_at(lonlat[:, 0], lonlat[:, 1], grid), OUTER_MARGIN_M)
     return np.asarray(shapely.box(*bounds.T))
 
 

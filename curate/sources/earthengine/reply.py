@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import UnavailableError
-from mmearth.catalog.modality import TILE_PX
 
 _HEADS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -20,8 +19,12 @@ _HEADS = {
 _one_head = threading.Lock()
 
 
-def pixel_array(reply: bytes) -> NDArray[np.void]:
-    """Return the pixels of a reply, (row, col), a named field a band; read-only, not copied.
+def pixel_array(reply: bytes, size: int) -> NDArray[np.void]:
+    """Return the pixels of a reply, (row, column), a named field per band; read-only, not copied.
+
+    Args:
+        reply: What was sent.
+        size: Rows, and columns, that were asked for.
 
     Raises:
         UnavailableError: The reply was cut short, or is no such array.
@@ -35,9 +38,9 @@ def pixel_array(reply: bytes) -> NDArray[np.void]:
         raise UnavailableError(
             f"Earth Engine sent {len(reply)} bytes that are no whole array"
         ) from exc
-    if array.shape != (TILE_PX, TILE_PX) or dtype.names is None or fortran:
+    if array.shape != (size, size) or dtype.names is None or fortran:
         raise UnavailableError(
-            f"Earth Engine sent an array {array.shape}; expected ({TILE_PX}, {TILE_PX}) with a "
+            f"Earth Engine sent an array {array.shape}; expected ({size}, {size}) with a "
             "field a band"
         )
     return array

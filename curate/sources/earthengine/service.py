@@ -20,7 +20,6 @@ import tenacity
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import MMEarthError, UnavailableError
-from mmearth.catalog.modality import TILE_PX
 from mmearth.catalog.tile import Tile
 from mmearth.curate.limit import Limit, Permit
 from mmearth.curate.outage import OutOfReachError
@@ -152,13 +151,16 @@ class Service:
         a, b, c, d, e, f = tile.transform
         affine = {"scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e}
         grid = {
-            "dimensions": {"width": TILE_PX, "height": TILE_PX},
+            "dimensions": {"width": tile.grid.pixels, "height": tile.grid.pixels},
             "affineTransform": {**affine, "translateY": f},
             "crsCode": f"EPSG:{tile.epsg}",
         }
         body = self._body(image, {"fileFormat": "NPY", "grid": grid})
         session = self.sign_in()
-        return self._send(PIXELS, lambda sent: pixel_array(self._ask(session, PIXELS, body, sent)))
+        size = tile.grid.pixels
+        return self._send(
+            PIXELS, lambda sent: pixel_array(self._ask(session, PIXELS, body, sent), size)
+        )
 
     def features(self, table: Asked) -> Iterator[dict[str, Any]]:
         """Yield the features of a table as GeoJSON, page by page.

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError, RefusedError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors import COLLECTORS, sentinel2
 from mmearth.curate.collectors.collector import Facts, Place, Seen
@@ -47,6 +49,8 @@ class Question:
 class EarthEngine:
     """Collections of Google Earth Engine, as a Source."""
 
+    catalogue: Catalogue
+    """Of the dataset."""
     quirks: Quirks
     """Which published rules are kept."""
     days: int
@@ -131,13 +135,14 @@ class EarthEngine:
             outcomes.update(dict.fromkeys(visit.wanted, exc))
         return outcomes
 
-    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield labelled places of biomass; see `Source.labels`."""
-        if task != "biomass":
+        if task.name != "biomass":
             raise ConfigError(
-                f"{self.name} has no labels for {task}; give a table with points:, soil: or ranges:"
+                f"{self.name} has no labels for {task.name}; give a table with points:, soil: or "
+                "ranges:"
             )
-        return biomass_labels(self.service, count, seed)
+        return biomass_labels(self.service, self.catalogue.grid, count, seed)
 
     def _place(self, visit: Visit) -> Place:
         """Return how a tile is asked for."""
@@ -171,24 +176,25 @@ class EarthEngine:
         """Ask the two questions, of which the first may be answered, and decode the answers."""
         if question.answer is None:
             question = replace(question, answer=self.service.value(question.scalars))
-        place, names, answer = question.place, visit.wanted, question.answer
+        place, answer = question.place, question.answer
+        layers = [self.catalogue.observed(name) for name in visit.wanted]
         if not answer["scene"]:
             raise NoDataError(_no_scene(place, answer["counts"]))
         facts: Mapping[str, Facts] = answer["scene"][0]
         day = question.anchor or sentinel2.day(facts["sentinel2"])
-        image, fields = pixel_question(place, day, facts, names)
+        image, fields = pixel_question(place, day, facts, layers)
         reply = None if image is None else self.service.pixels(image, visit.tile)
         hashes = (question.scalars.sha256, "" if image is None else image.sha256)
         outcomes: dict[str, Outcome] = {}
-        for name in names:
-            seen = Seen(place, day, facts.get(name, {}), pixels_of(name, fields, reply))
-            outcomes[name] = self._read(name, seen, hashes[name in fields])
+        for layer in layers:
+            here = facts.get(layer.name, {}), pixels_of(layer, fields, reply), layer
+            outcomes[layer.name] = self._read(Seen(place, day, *here), hashes[layer.name in fields])
         return outcomes
 
-    def _read(self, name: str, seen: Seen, expression: str) -> Outcome:
+    def _read(self, seen: Seen, expression: str) -> Outcome:
         """Decode one modality; what needs no request keeps its own source."""
         try:
-            observation = COLLECTORS[name].read(seen)
+            observation = COLLECTORS[seen.layer.name].read(seen)
         except MMEarthError as exc:
             return exc
         if observation.source:

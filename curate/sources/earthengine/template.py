@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.collector import MARGIN_M, Facts, Place
 from mmearth.curate.sources.earthengine.asked import Asked, Form, asked, form
@@ -16,7 +17,7 @@ from mmearth.curate.sources.earthengine.expressions import drawing, scalars
 Fields = Mapping[str, tuple[str, ...]]
 """Names of the drawn bands by modality, in the modality's order."""
 
-_MARK = Tile(32617, 123450, 7654320)
+_MARK = 32617, 123450, 7654320
 _MARK_NEAR, _MARK_INTERVALS = "1901-02-03", (("1904-05-06", "1907-08-09"),)
 _MOST_FORMS = 256
 """Kept at one time: some 50 kB each."""
@@ -41,7 +42,12 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
     single = place.near is None or len(place.intervals) == 1
     if anchor is not None or place.granules is not None or not single:
         return asked(scalars(place, names, anchor))
-    key = (tuple(names), place.quirks, None if place.near is not None else place.intervals)
+    key = (
+        tuple(names),
+        place.tile.grid,
+        place.quirks,
+        None if place.near is not None else place.intervals,
+    )
 
     def make() -> _Kind:
         marked = _marked(place)
@@ -54,23 +60,24 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
 
 
 def pixel_question(
-    place: Place, date: str, facts: Mapping[str, Facts], names: Sequence[str]
+    place: Place, date: str, facts: Mapping[str, Facts], layers: Sequence[Layer]
 ) -> tuple[Asked | None, Fields]:
     """Return the pixel question about one tile, None when nothing is to be drawn, and its bands.
 
     Likewise a form, of all tiles whose scenes have the same bands.
     """
     if place.granules is not None:
-        return _drawn(place, date, facts, names)
+        return _drawn(place, date, facts, layers)
     radar = facts.get("sentinel1", {})
     bands = {orbit: [scene["bands"] for scene in found] for orbit, found in radar.items()}
     seen = bool(facts.get("dynamic_world", {}).get("indices"))
-    key = (tuple(names), place.quirks, date[:4], json.dumps(bands, sort_keys=True), seen)
+    names = tuple(layer.name for layer in layers)
+    key = (names, place.tile.grid, place.quirks, date[:4], json.dumps(bands, sort_keys=True), seen)
     scenes = [scene["index"] for scene in _scenes(facts)]
 
     def make() -> _Kind:
         marked, marks = _marked(place), [f"@scene{i}@" for i in range(len(scenes))]
-        image, fields = _drawn(marked, date, _with_scenes(facts, marks), names)
+        image, fields = _drawn(marked, date, _with_scenes(facts, marks), layers)
         every = [*_constants(marked.tile), *marks]
         return _Kind(None if image is None else form(image, every), fields)
 
@@ -81,9 +88,9 @@ def pixel_question(
 
 
 def _drawn(
-    place: Place, date: str, facts: Mapping[str, Facts], names: Sequence[str]
+    place: Place, date: str, facts: Mapping[str, Facts], layers: Sequence[Layer]
 ) -> tuple[Asked | None, Fields]:
-    image, fields = drawing(place, date, facts, names)
+    image, fields = drawing(place, date, facts, layers)
     return (None if image is None else asked(image)), fields
 
 
@@ -98,9 +105,10 @@ def _kind(key: object, make: Callable[[], _Kind]) -> _Kind:
 
 def _marked(place: Place) -> Place:
     """Return the place whose numbers stand for those of any other of its kind."""
+    marked = Tile(*_MARK, place.tile.grid)
     if place.near is None:
-        return replace(place, tile=_MARK)
-    return replace(place, tile=_MARK, near=_MARK_NEAR, intervals=_MARK_INTERVALS)
+        return replace(place, tile=marked)
+    return replace(place, tile=marked, near=_MARK_NEAR, intervals=_MARK_INTERVALS)
 
 
 def _constants(tile: Tile) -> list[str]:

@@ -15,9 +15,12 @@ from functools import cached_property
 from pathlib import Path
 
 from mmearth.catalog.anchor import anchor_date
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.source import Label, Outcome
@@ -34,17 +37,18 @@ class Files:
     name = "files"
     """As it stands in provenance."""
 
-    def __init__(self, config: FilesConfig, base: Path) -> None:
+    def __init__(self, config: FilesConfig, base: Path, catalogue: Catalogue) -> None:
         """Find the files.
 
         Args:
             config: Which files hold what.
             base: Directory that `config.root` starts from.
+            catalogue: Of the dataset.
 
         Raises:
             ConfigError: The root directory or a polygon file is missing.
         """
-        self._config = config
+        self._config, self._catalogue = config, catalogue
         self._root = (base / config.root).resolve()
         if not self._root.is_dir():
             raise ConfigError(f"source.root: {base / config.root} is no directory; correct root:")
@@ -56,6 +60,10 @@ class Files:
     def root(self) -> Path:
         """Directory that all paths start from."""
         return self._root
+
+    def layer(self, name: str) -> Layer:
+        """Return what the files of a name are of."""
+        return self._catalogue.observed(name)
 
     def index(self, name: str) -> Index:
         """Return the files of a modality, or of a pixel-level target."""
@@ -74,9 +82,11 @@ class Files:
             lines += [content_key(part) for part in parts(self._existing(polygons.path))]
         return sha256_bytes("\n".join(lines).encode())
 
-    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Refuse: places for files come from points or a grid; see `Source.labels`."""
-        raise ConfigError(f"tasks.{task}: the source `files` has no labels; give points: or grid:")
+        raise ConfigError(
+            f"tasks.{task.name}: the source `files` has no labels; give points: or grid:"
+        )
 
     def observe(
         self,
@@ -114,12 +124,15 @@ class Files:
             return self._class(name, tile)
         if name not in self._indices:
             raise NoDataError(f"the configuration names no file for {name}")
-        return observation(name, self._indices[name], tile, date, self.name)
+        return observation(self.layer(name), self._indices[name], tile, date, self.name)
 
     def _class(self, name: str, tile: Tile) -> Observation:
         entry = self._config.polygons[name]
+        layer = self._catalogue.layer(name)
         array, found = class_at(name, entry, self._existing(entry.path), tile)
-        return Observation(name, array, None, self.name, (f"{entry.path}#{found}",), entry.stand_in)
+        return Observation(
+            layer, array, None, self.name, (f"{entry.path}#{found}",), entry.stand_in
+        )
 
     def _existing(self, path: str) -> Path:
         if not (self._root / path).is_file():

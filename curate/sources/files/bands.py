@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import BandHeader, Header
 
@@ -123,7 +123,7 @@ def band_of(name: str, description: str | None) -> str | None:
     plain = re.sub(r"[\s_.\-]+", " ", (description or "").lower()).strip()
     if not plain:
         return None
-    modality = MODALITIES.get(name)
+    modality = MMEARTH_BENCH.layers.get(name)
     ours = [band.name for band in modality.bands] if modality is not None else []
     exact = [band for band in ours if band.lower().replace("_", " ") == plain]
     exact += [band for band, words in _WORDS.get(name, {}).items() if plain in words]
@@ -141,12 +141,12 @@ def _optical(plain: str) -> str | None:
         return found.pop()
     joined = plain.replace(" ", "")
     if wavelength := re.fullmatch(r"(\d{3,4})(?:nm)?", joined):
-        bands = MODALITIES["sentinel2"].bands
+        bands = MMEARTH_BENCH.layers["sentinel2"].bands
         off, nearest = min(
             (abs(float(wavelength[1]) - (b.wavelength_nm or 0)), b.name) for b in bands
         )
         return nearest if off <= _NEAR_NM else None
-    common = {band.common_name: band.name for band in MODALITIES["sentinel2"].bands}
+    common = {band.common_name: band.name for band in MMEARTH_BENCH.layers["sentinel2"].bands}
     return (common | _COMMON).get(joined) if not found else None
 
 
@@ -243,7 +243,7 @@ def _contradicts(name: str, ours: str, theirs: BandHeader) -> bool:
     if _is_generic(theirs):
         return False
     plain = re.sub(r"[\s_.\-]+", " ", (theirs.description or "").lower()).strip()
-    modality = MODALITIES.get(name)
+    modality = MMEARTH_BENCH.layers.get(name)
     classes = {c.name.lower().replace("_", " ") for c in modality.classes} if modality else set()
     polarisation = re.findall(r"\b(vv|vh|hh|hv)\b", plain) if name == "sentinel1" else []
     other = band_of(name, theirs.description) not in (None, ours)

@@ -11,9 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmearth.catalog.classes import product_codes
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import Modality, Resampling
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.layer import Layer, Resampling
+from mmearth.catalog.published import MMEARTH_BENCH
 
 
 class _Strict(BaseModel):
@@ -151,8 +150,8 @@ class FilesConfig(_Strict):
     @field_validator("rasters")
     @classmethod
     def _rasters(cls, entries: dict[str, list[Rasters]]) -> dict[str, list[Rasters]]:
-        usable = {n for n, m in MODALITIES.items() if m.level == "pixel"}
-        usable |= {n for n, t in TASKS.items() if t.level == "pixel"}
+        usable = {n for n, m in MMEARTH_BENCH.layers.items() if m.level == "pixel"}
+        usable |= {n for n, t in MMEARTH_BENCH.tasks.items() if t.is_pixel}
         usable |= {"precipitation", "temperature"}
         for name, rasters in entries.items():
             if name not in usable:
@@ -174,7 +173,7 @@ class FilesConfig(_Strict):
 
 def _check_options(name: str, raster: Rasters) -> None:
     """Refuse what has no meaning for a modality, or would blend class codes."""
-    modality = MODALITIES.get(name)
+    modality = MMEARTH_BENCH.layers.get(name)
     if raster.derive_slope and name != "aster_gdem":
         raise ValueError(f"{name}: derive_slope is for aster_gdem only; leave it out")
     if raster.months and (modality is None or modality.level != "tile"):
@@ -187,7 +186,7 @@ def _check_options(name: str, raster: Rasters) -> None:
         raise ValueError(f"{name}: classes is for class codes, and {name} has none; leave it out")
 
 
-def _check_classes(modality: Modality, raster: Rasters) -> None:
+def _check_classes(modality: Layer, raster: Rasters) -> None:
     if raster.resampling == "bilinear":
         raise ValueError(f"{modality.name}: bilinear would blend class codes; use nearest")
     numeric = {"scale": raster.scale, "offset": raster.offset, "unit": raster.unit}
@@ -230,9 +229,13 @@ def _check_pattern(pattern: str) -> None:
 
 def _check_product(name: str, product: str, stand_in: str | None) -> None:
     """Refuse another product than the modality's own without a reason."""
-    if name not in MODALITIES or product == MODALITIES[name].collection or stand_in:
+    if (
+        name not in MMEARTH_BENCH.layers
+        or product == MMEARTH_BENCH.layers[name].product
+        or stand_in
+    ):
         return
     raise ValueError(
-        f"{name}: product {product!r} is not {MODALITIES[name].collection!r}; if it shall be used "
-        'all the same, say why with stand_in: "…"'
+        f"{name}: product {product!r} is not {MMEARTH_BENCH.layers[name].product!r}; if it shall "
+        'be used all the same, say why with stand_in: "…"'
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.reading import Reading
 from mmearth.curate.sources.files.units import Conversion
@@ -94,7 +94,7 @@ def _of_sentinel2(
 
 def _share(values: NDArray[np.float64], readings: Sequence[Reading]) -> str | None:
     """Return a band of Sentinel-2 that is reflectance, None where there is none."""
-    names = [band.name for band in MODALITIES["sentinel2"].bands]
+    names = [band.name for band in MMEARTH_BENCH.layers["sentinel2"].bands]
     for reading in readings:
         band = values[names.index(reading.ours)]
         known = band[~np.isnan(band)]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files import Files
@@ -147,7 +147,9 @@ def inspect_raster(
     empty: list[str] = []
     for tile in _looked_at(own, tiles) if products else ():
         try:
-            seen = observation(name, own, tile, date or (dates or [_ANY_DATE])[0], source.name)
+            seen = observation(
+                source.layer(name), own, tile, date or (dates or [_ANY_DATE])[0], source.name
+            )
             window = Window(tile, seen, _values(name, seen))
             break
         except NoDataError:
@@ -289,7 +291,9 @@ def _values_in_doubt(name: str, entry: Rasters, window: Window) -> list[str]:
         return []
     found = []
     zeros = float(np.mean(array == 0))
-    continuous = name not in MODALITIES or MODALITIES[name].kind != "categorical"
+    continuous = (
+        name not in MMEARTH_BENCH.layers or MMEARTH_BENCH.layers[name].kind != "categorical"
+    )
     if continuous and array.ndim > 1 and zeros > _MANY_ZEROS and name != "aster_gdem":
         found.append(f"nodata: {zeros:.0%} of the values are 0; if that means no data, nodata: 0")
     if name == "sentinel2" and min(lows) >= _OFFSET_DN and entry.offset is None:

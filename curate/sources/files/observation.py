@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmearth.catalog.errors import ConfigError, NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.choose import choose
@@ -11,11 +11,13 @@ from mmearth.curate.sources.files.index import Index, Product
 from mmearth.curate.sources.files.observe import stored
 
 
-def observation(name: str, index: Index, tile: Tile, date: str | None, source: str) -> Observation:
+def observation(
+    layer: Layer, index: Index, tile: Tile, date: str | None, source: str
+) -> Observation:
     """Return what the files of a modality, or of a pixel-level target, have at a tile.
 
     Args:
-        name: Of the modality or task.
+        layer: What is observed.
         index: Its files.
         tile: Where.
         date: The anchor date; of Sentinel-2, which fixes it, what is asked for, or None.
@@ -27,7 +29,7 @@ def observation(name: str, index: Index, tile: Tile, date: str | None, source: s
         FormatError: A file that cannot be used might have covered the tile, and no other does.
         NoDataError: No file covers the tile.
     """
-    of_month = name in MODALITIES and MODALITIES[name].level == "tile"
+    name = layer.name
     found = choose(name, index.near(tile), tile, date)
     if found is None:
         if index.broken:
@@ -38,11 +40,11 @@ def observation(name: str, index: Index, tile: Tile, date: str | None, source: s
     if name == "sentinel2" and when is None:
         raise ConfigError(f"{found.entry.path}: sentinel2 fixes the anchor date; give date:")
     month = int(date[5:7]) if date is not None else 1
-    if of_month and date is not None and not found.entry.months:
+    if not layer.is_pixel and date is not None and not found.entry.months:
         when = (found.date or date)[:7]  # a climatology is of no year
     array = stored(name, found.products, found.values, month)
     ids = tuple(sorted(_source_id(product) for product in found.products))
-    return Observation(name, array, when, source, ids, found.entry.stand_in)
+    return Observation(layer, array, when, source, ids, found.entry.stand_in)
 
 
 def _source_id(product: Product) -> str:

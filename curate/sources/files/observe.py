@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.classes import product_codes
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import PIXELS
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.baseline import offset_of_date
 from mmearth.curate.sources.files.dates import acquired
@@ -86,24 +85,23 @@ def stored(
     """
     entry, readings = products[0].entry, products[0].readings
     bands, dtype, nodata = target_of(name)
-    if name in MODALITIES and MODALITIES[name].level == "tile":
+    if name in MMEARTH_BENCH.layers and MMEARTH_BENCH.layers[name].level == "tile":
         means = _means(values)
         values = _climatology(name, means, month) if entry.months else means
     refuse_doubtful(name, values, entry, readings)
-    array = to_stored(values, dtype, nodata, bands, entry.clamp)
-    return array[0] if name in TASKS else array
+    return to_stored(values, dtype, nodata, bands, entry.clamp)
 
 
 def _read_one(name: str, product: Product, tile: Tile, when: str | None) -> NDArray[np.float64]:
     """Return one product's bands in our units, (band, 128, 128), or its twelve months."""
     entry, resampling = product.entry, _resampling(name, product)
-    found = np.full((len(product.readings), TILE_PX, TILE_PX), np.nan)
+    found = np.full((len(product.readings), PIXELS, PIXELS), np.nan)
     for raster, path in product.rasters.items():
         at = [i for i, reading in enumerate(product.readings) if reading.raster == raster]
         of_raster = [product.readings[i] for i in at]
         if at:
             found[at] = read_bands(path, entry, of_raster, tile, resampling)
-    modality = MODALITIES.get(name)
+    modality = MMEARTH_BENCH.layers.get(name)
     if modality is not None and modality.kind == "categorical":
         codes = entry.classes or product_codes(name, entry.product)
         assert codes is not None  # the configuration refuses products whose codes are not known
@@ -119,7 +117,7 @@ def _read_one(name: str, product: Product, tile: Tile, when: str | None) -> NDAr
     if entry.months:
         return found
     names = [band.name for band in target_of(name)[0]]
-    values = np.full((len(names), TILE_PX, TILE_PX), np.nan)
+    values = np.full((len(names), PIXELS, PIXELS), np.nan)
     values[[names.index(reading.ours) for reading in product.readings]] = found
     return values
 
@@ -135,14 +133,14 @@ def _baseline(product: Product, reading: Reading, dated: str | None) -> float:
 
 
 def _resampling(name: str, product: Product) -> str:
-    modality = MODALITIES.get(name)
+    modality = MMEARTH_BENCH.layers.get(name)
     own = modality.resampling if modality is not None else None
     return product.entry.resampling or own or "nearest"
 
 
 def _climatology(name: str, months: NDArray[np.float64], month: int) -> NDArray[np.float64]:
     """Return a modality's bands of twelve monthly values, (band,)."""
-    names = [band.name for band in MODALITIES[name].bands]
+    names = [band.name for band in MMEARTH_BENCH.layers[name].bands]
     values = np.full(len(names), np.nan)
     total = name == "precipitation"
     kind = "" if total else "_mean"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.ecoregions import biome_id, ecoregion_id
 from mmearth.catalog.errors import ConfigError, DataError, NoDataError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Polygons
 from mmearth.curate.vector import read_polygons
@@ -38,7 +38,7 @@ def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArra
         code = _IDS[name](found)
     except ConfigError as exc:
         raise DataError(f"{entry.path}: {exc}") from exc
-    return np.array([code], dtype=MODALITIES[name].dtype), found
+    return np.array([code], dtype=MMEARTH_BENCH.layers[name].dtype), found
 
 
 def named_polygons(path: Path, entry: Polygons) -> tuple[list[str], shapely.STRtree]:

@@ -17,8 +17,8 @@ from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window
 
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.catalog.grid import PIXELS, RESOLUTION_M
+from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import RASTER_ERRORS, crs_of, dataset_name, in_degrees
 from mmearth.curate.sources.files.reading import Reading
@@ -29,7 +29,7 @@ _METHODS = {"nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class PixelGrid:
     """Where pixels lie."""
 
     crs: CRS
@@ -42,10 +42,10 @@ class Grid:
     """Columns."""
 
 
-def tile_grid(tile: Tile) -> Grid:
+def tile_grid(tile: Tile) -> PixelGrid:
     """Return a tile's own grid."""
-    transform = Affine(PIXEL_M, 0.0, tile.left, 0.0, -PIXEL_M, tile.top)
-    return Grid(CRS.from_epsg(tile.epsg), transform, TILE_PX, TILE_PX)
+    transform = Affine(RESOLUTION_M, 0.0, tile.left, 0.0, -RESOLUTION_M, tile.top)
+    return PixelGrid(CRS.from_epsg(tile.epsg), transform, PIXELS, PIXELS)
 
 
 def read_bands(
@@ -54,7 +54,7 @@ def read_bands(
     bands: Sequence[Reading],
     tile: Tile,
     resampling: str,
-    grid: Grid | None = None,
+    grid: PixelGrid | None = None,
 ) -> NDArray[np.float64]:
     """Return bands of a raster on a tile's grid, the file's own scale and offset applied.
 
@@ -79,7 +79,7 @@ def read_bands(
         raise _damaged(path, exc) from exc
 
 
-def native_grid(path: Path, entry: Rasters, tile: Tile) -> Grid | None:
+def native_grid(path: Path, entry: Rasters, tile: Tile) -> PixelGrid | None:
     """Return a raster's own grid over a tile, continued beyond the raster; None if they are apart.
 
     Raises:
@@ -92,14 +92,14 @@ def native_grid(path: Path, entry: Rasters, tile: Tile) -> Grid | None:
                 if _window(dataset, crs, tile, turn) is not None:
                     column, row, width, height = _extent_px(dataset, crs, tile, turn)
                     corner = dataset.transform @ Affine.translation(column, row)
-                    return Grid(crs, Affine.translation(-turn, 0.0) @ corner, height, width)
+                    return PixelGrid(crs, Affine.translation(-turn, 0.0) @ corner, height, width)
     except RASTER_ERRORS as exc:
         raise _damaged(path, exc) from exc
     return None
 
 
 def warp(
-    values: NDArray[np.float64], transform: Affine, crs: CRS, onto: Grid, resampling: str
+    values: NDArray[np.float64], transform: Affine, crs: CRS, onto: PixelGrid, resampling: str
 ) -> NDArray[np.float64]:
     """Return (row, column) values on another grid; NaN takes no part."""
     result = np.full((onto.height, onto.width), np.nan)
@@ -130,7 +130,7 @@ def _onto_grid(
     bands: Sequence[Reading],
     tile: Tile,
     resampling: str,
-    grid: Grid,
+    grid: PixelGrid,
 ) -> NDArray[np.float64]:
     result = np.full((len(bands), grid.height, grid.width), np.nan)
     crs = crs_of(dataset, entry)
@@ -154,7 +154,7 @@ def _extent_px(
     dataset: rasterio.DatasetReader, crs: CRS, tile: Tile, turn: float
 ) -> tuple[int, int, int, int]:
     """Return first column, first row, columns and rows of a raster's pixels that a tile needs."""
-    size = TILE_PX * PIXEL_M
+    size = PIXELS * RESOLUTION_M
     west, south, east, north = transform_bounds(
         CRS.from_epsg(tile.epsg), crs, tile.left, tile.top - size, tile.left + size, tile.top
     )
@@ -166,7 +166,7 @@ def _extent_px(
     columns, rows = zip(*corners, strict=True)
     spans = (max(columns) - min(columns), max(rows) - min(rows))
     # Where the file is finer than the tile, bilinear weighs all pixels under one of ours.
-    margin = _MARGIN_PX + math.ceil(max(spans) / TILE_PX)
+    margin = _MARGIN_PX + math.ceil(max(spans) / PIXELS)
     column, row = (math.floor(min(at)) - margin for at in (columns, rows))
     last, bottom = (math.ceil(max(at)) + margin for at in (columns, rows))
     return column, row, last - column, bottom - row

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import Band
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.layer import Band
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files.bands import How, Match, match
 from mmearth.curate.sources.files.baseline import offset_told
 from mmearth.curate.sources.files.config import Rasters
@@ -57,13 +56,9 @@ class Reading:
 
 def target_of(name: str) -> tuple[list[Band], str, float]:
     """Return bands, stored type and no-data value of a modality or of a pixel-level target."""
-    if name in TASKS:
-        task = TASKS[name]
-        assert task.nodata is not None
-        return [Band(task.outputs[0], task.unit, task.valid)], task.dtype, task.nodata
-    modality = MODALITIES[name]
-    assert modality.nodata is not None
-    return list(modality.bands), modality.dtype, modality.nodata
+    layer = MMEARTH_BENCH.observed(name)
+    assert layer.nodata is not None
+    return list(layer.bands), layer.dtype, layer.nodata
 
 
 def readings_of(
@@ -276,4 +271,4 @@ def fits(value: float, dtype: str) -> bool:
 
 
 def _categorical(name: str) -> bool:
-    return name in MODALITIES and MODALITIES[name].kind == "categorical"
+    return name in MMEARTH_BENCH.layers and MMEARTH_BENCH.layers[name].kind == "categorical"

@@ -10,10 +10,10 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.warp import transform
 
-from mmearth.catalog.modality import TILE_PX
+from mmearth.catalog.grid import PIXELS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.index import Product
-from mmearth.curate.sources.files.raster import Grid, native_grid, read_bands, tile_grid, warp
+from mmearth.curate.sources.files.raster import PixelGrid, native_grid, read_bands, tile_grid, warp
 from mmearth.curate.sources.files.values import converted
 
 
@@ -33,7 +33,7 @@ def slope_on_tile(products: Sequence[Product], tile: Tile, resampling: str) -> N
         if grid is not None:
             break
     else:
-        return np.full((TILE_PX, TILE_PX), np.nan)
+        return np.full((PIXELS, PIXELS), np.nan)
     elevation = np.full((grid.height, grid.width), np.nan)
     for product in products:
         [reading] = product.readings
@@ -72,7 +72,7 @@ def slope_deg(elevation: NDArray[np.float64], steps: NDArray[np.float64]) -> NDA
     return np.asarray(np.where(np.isnan(z[1:-1, 1:-1]), np.nan, result))
 
 
-def _steps(grid: Grid, tile: Tile) -> NDArray[np.float64]:
+def _steps(grid: PixelGrid, tile: Tile) -> NDArray[np.float64]:
     """Return metres on the ground of a step of a column and of a row, at the tile's centre."""
     column, row = grid.width / 2.0, grid.height / 2.0
     at = [(column + 0.5, row), (column - 0.5, row), (column, row + 0.5), (column, row - 0.5)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, DataError
-from mmearth.catalog.modality import Band
+from mmearth.catalog.layer import Band
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.doubts import GREATEST_REFLECTANCE
 from mmearth.curate.sources.files.reading import Reading, period

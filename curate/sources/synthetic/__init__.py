@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import anchor_date
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, NoDataError
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.seasons import days_of
@@ -54,6 +55,8 @@ class Synthetic:
 
     seed: int = 0
     """Another seed, another Earth under the same coasts."""
+    catalogue: Catalogue = MMEARTH_BENCH
+    """Of the dataset."""
     name: str = field(default=f"synthetic {VERSION}", init=False)
     """As it stands in provenance."""
 
@@ -74,11 +77,14 @@ class Synthetic:
         scene = Scene.at(tile, anchor or date, self.seed)
         return {name: self._one(scene, name) for name in wanted}
 
-    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield labelled places of a task; see `Source.labels`."""
-        if task not in TASKS:
-            raise ConfigError(f"{task!r} is no task; expected one of {', '.join(TASKS)}")
-        return labelling.labels(task, count, seed, self.seed)
+        if task.name not in MMEARTH_BENCH.tasks:
+            raise ConfigError(
+                f"{self.name} has no labels for {task.name}; expected one of "
+                f"{', '.join(MMEARTH_BENCH.tasks)}"
+            )
+        return labelling.labels(task, count, seed, self.seed, self.catalogue.grid)
 
     def _one(self, scene: Scene, name: str) -> Outcome:
         if name not in _OBSERVERS:
@@ -90,7 +96,9 @@ class Synthetic:
         if isinstance(array, Observation):
             return array
         source_id = f"synthetic/{self.seed}/{name}/{scene.tile.id}/{acquired or 'static'}"
-        observation = Observation(name, array, acquired, self.name, (source_id,))
+        observation = Observation(
+            self.catalogue.observed(name), array, acquired, self.name, (source_id,)
+        )
         if observation.valid_fraction == 0.0:
             return NoDataError(f"no pixel of {name} is valid here")
         return observation
@@ -163,7 +171,7 @@ def _sentinel1(scene: Scene) -> Observed:
     luck = float(scene.luck[3])
     if luck < _NO_ORBIT:
         raise NoDataError("no Sentinel-1 scene of either orbit covers the place")
-    array = np.full(MODALITIES["sentinel1"].shape, -9999.0, dtype=np.float32)
+    array = np.full(MMEARTH_BENCH.layers["sentinel1"].shape, -9999.0, dtype=np.float32)
     if not _NO_DESCENDING <= luck < _NO_ASCENDING:
         array[0], array[1] = spectra.backscatter(scene.surface, scene.tile, False, scene.seed)
     if not _NO_ORBIT <= luck < _NO_DESCENDING:
@@ -227,7 +235,7 @@ def _class(name: str, code: int) -> Observed:
 
 def _biomass(scene: Scene) -> Observed:
     array = labelling.biomass(scene.surface, scene.place, scene.tile, scene.seed)
-    return array, "2020"
+    return array[np.newaxis], "2020"
 
 
 _OBSERVERS: dict[str, Callable[[Scene], Observed]] = {

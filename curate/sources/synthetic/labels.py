@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import PIXEL_M, Tile, centres, tiles_at
+from mmearth.catalog.grid import PIXELS, RESOLUTION_M, Grid
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.task import Task
+from mmearth.catalog.tile import Tile, centres, tiles_at
 from mmearth.curate.source import Label
 from mmearth.curate.sources.synthetic.noise import (
     Double,
@@ -31,12 +32,12 @@ _MAX_LATITUDE = 72.0
 
 def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[np.float32]:
     """Return above-ground biomass in Mg/ha at GEDI-like footprints, (128, 128); -9999 elsewhere."""
-    origin = (tile.left // PIXEL_M, -tile.top // PIXEL_M)
-    result = np.full((TILE_PX, TILE_PX), -9999.0, dtype=np.float32)
+    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
+    result = np.full((PIXELS, PIXELS), -9999.0, dtype=np.float32)
     if abs(float(place.lat[0])) > GEDI_LATITUDE or int(place.biome[0]) < 0:
         return result
-    columns = np.arange(origin[0], origin[0] + TILE_PX, dtype=np.int64)[None, :]
-    rows = np.arange(origin[1], origin[1] + TILE_PX, dtype=np.int64)[:, None]
+    columns = np.arange(origin[0], origin[0] + PIXELS, dtype=np.int64)[None, :]
+    rows = np.arange(origin[1], origin[1] + PIXELS, dtype=np.int64)[:, None]
     # A footprint every 60 m along tracks that lean, 600 m apart; four tracks in five were flown.
     across = columns * 3 + rows
     on_track = (across % 180 < 3) & (uniform(seed, 31, across // 180) < 0.8) & (rows % 6 == 0)
@@ -44,7 +45,7 @@ def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[n
     # Wood grows with the 1.5th power of height; regions differ in wood density.
     density = np.float32(1.9 * (1.0 + 0.7 * float(place.shift[0])))
     wood = density * height * np.sqrt(height) * (0.7 + 0.5 * surface.vigour)
-    noise = bell(grain(origin, TILE_PX, seed * 64 + 40))
+    noise = bell(grain(origin, PIXELS, seed * 64 + 40))
     measured = wood * (1.0 + 0.18 * noise) + 1.5 + 0.8 * noise
     result[on_track] = np.clip(measured, 0.0, 2000.0).astype(np.float32)[on_track]
     return result
@@ -73,7 +74,7 @@ def soil(task: str, places: Places, seed: int) -> Double:
 
 def species(places: Places, seed: int) -> NDArray[np.bool_]:
     """Return which of the 100 species have each place in their range, (100, n)."""
-    number = np.arange(len(TASKS["species"].outputs), dtype=np.int64)[:, None]
+    number = np.arange(len(MMEARTH_BENCH.tasks["species"].outputs), dtype=np.int64)[:, None]
     home_lat = uniform(seed, 51, number) * 110.0 - 45.0
     home_lon = uniform(seed, 52, number) * 360.0 - 180.0
     # Every second species has its home in or around Africa, as the published selection does.
@@ -93,24 +94,26 @@ def species(places: Places, seed: int) -> NDArray[np.bool_]:
     return np.asarray((closeness > spread - 0.25 * (1 - misfit)) & (misfit + dry * dry < 1.0))
 
 
-def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label]:
+def labels(task: Task, count: int, seed: int, planet_seed: int, grid: Grid) -> Iterator[Label]:
     """Yield labelled places on every continent but Antarctica, no biome far beyond its share.
 
     The first n of more are the same as n asked for.
 
     Args:
-        task: A key of TASKS.
+        task: One of those of the planet.
         count: How many.
         seed: Of the choice of places.
         planet_seed: Of the planet.
+        grid: Of the tiles.
     """
-    names = TASKS["species"].outputs
+    names = MMEARTH_BENCH.tasks["species"].outputs
     taken = np.zeros(14, dtype=np.int64)
     found = 0
     for start in range(0, 400 * _BATCH, _BATCH):
-        places = _candidates(task, start, seed, planet_seed)
-        values = soil(task, places, planet_seed) if task.startswith("soil") else None
-        present = species(places, planet_seed) if task == "species" else None
+        places = _candidates(task.name, start, seed, planet_seed, grid)
+        is_soil = task.name.startswith("soil")
+        values = soil(task.name, places, planet_seed) if is_soil else None
+        present = species(places, planet_seed) if task.name == "species" else None
         for i in range(places.lon.size):
             if found == count:
                 return
@@ -126,10 +129,10 @@ def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label
             found += 1
             value = None if values is None else round(float(values[i]), 4)
             lon, lat = float(places.lon[i]), float(places.lat[i])
-            yield Label(lon, lat, value, here, None, f"{task}-{found}")
+            yield Label(lon, lat, value, here, None, f"{task.name}-{found}")
 
 
-def _candidates(task: str, start: int, seed: int, planet_seed: int) -> Places:
+def _candidates(task: str, start: int, seed: int, planet_seed: int, grid: Grid) -> Places:
     """Return habitable places of one batch, evenly spread over the land, at tile centres."""
     stream = sum(task.encode())
     number = np.arange(start, start + _BATCH, dtype=np.int64)
@@ -141,7 +144,7 @@ def _candidates(task: str, start: int, seed: int, planet_seed: int) -> Places:
     good = (places.biome >= 0) & (places.continent != ANTARCTICA) & (places.coast_km > 3.0)
     if task == "biomass":
         good &= np.abs(places.lat) < GEDI_LATITUDE - 0.1
-    lons, lats = centres(tiles_at(places.lon[good], places.lat[good]))
+    lons, lats = centres(tiles_at(places.lon[good], places.lat[good], grid))
     inside = visit(lons, lats, planet_seed)
     if not (inside.biome < 0).any():
         return inside

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.catalog.grid import PIXELS, RESOLUTION_M
+from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, fractal, grain, uniform
 from mmearth.curate.sources.synthetic.planet import Places
 
@@ -52,20 +52,20 @@ def survey(tile: Tile, place: Places, seed: int) -> Surface:
         place: The planet at the tile's centre, n = 1.
         seed: Another seed, another pattern.
     """
-    origin = (tile.left // PIXEL_M, -tile.top // PIXEL_M)
+    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
     zone = seed * 1000 + tile.epsg
     elevation, slope, shade = _relief(origin, place, zone)
-    moisture = fractal(origin, TILE_PX, (96, 48, 24, 12), zone * 16 + 1)
+    moisture = fractal(origin, PIXELS, (96, 48, 24, 12), zone * 16 + 1)
     parcels = _parcels(origin, zone)
     rain, warm = float(place.rain_year_m[0]), float(place.warmth_c[0])
     wet = float(np.clip((rain - 0.2) / 1.4, 0.0, 1.0))
-    trees = fractal(origin, TILE_PX, (128, 48, 16, 6, 3), zone * 16 + 2, fall=0.6)
+    trees = fractal(origin, PIXELS, (128, 48, 16, 6, 3), zone * 16 + 2, fall=0.6)
     cover = _cover(origin, place, zone, slope, moisture, trees, parcels)
     biome = max(int(place.biome[0]), 0)
     vigour = np.clip(0.15 + 0.55 * wet + 0.5 * (moisture - 0.4) + 0.3 * (trees - 0.5), 0.02, 1.0)
     vigour = np.where(cover == CROP, 0.15 + 0.75 * parcels, vigour).astype(np.float32)
     tallest = _CANOPY_M[biome] * (0.55 + 0.25 * wet + 0.01 * np.clip(warm, 0.0, 25.0))
-    crowns = field(origin, TILE_PX, 2, zone * 16 + 3)
+    crowns = field(origin, PIXELS, 2, zone * 16 + 3)
     height = np.float32(tallest) * (0.25 + 0.75 * trees) * (0.7 + 0.6 * crowns)
     height = height * (1.0 - np.clip(slope, 0.0, 45.0) / 90.0)
     share = np.select([cover == TREE, cover == MANGROVE, cover == SHRUB], [1.0, 0.6, 0.15], 0.0)
@@ -75,14 +75,14 @@ def survey(tile: Tile, place: Places, seed: int) -> Surface:
 
 def _relief(origin: tuple[int, int], place: Places, zone: int) -> tuple[Float, Float, Float]:
     """Return elevation, slope and shade; one pixel more on each side makes the slope whole."""
-    size = TILE_PX + 2
+    size = PIXELS + 2
     corner = (origin[0] - 1, origin[1] - 1)
     rough = fractal(corner, size, (160, 80, 40, 20, 10), zone * 16 + 4, fall=0.45)
     swing = 15.0 + 700.0 * float(place.rugged[0])
     whole = np.float32(place.elevation_m[0]) + np.float32(swing) * (rough - np.float32(0.5))
     whole = np.maximum(whole, np.float32(0.5))
-    east = (whole[1:-1, 2:] - whole[1:-1, :-2]) / np.float32(2 * PIXEL_M)
-    south = (whole[2:, 1:-1] - whole[:-2, 1:-1]) / np.float32(2 * PIXEL_M)
+    east = (whole[1:-1, 2:] - whole[1:-1, :-2]) / np.float32(2 * RESOLUTION_M)
+    south = (whole[2:, 1:-1] - whole[:-2, 1:-1]) / np.float32(2 * RESOLUTION_M)
     steep = np.sqrt(east * east + south * south)
     shade = 1.0 + np.clip(east * 0.9 - south * 0.6, -0.45, 0.45)
     return whole[1:-1, 1:-1], _atan_deg(steep), shade.astype(np.float32)
@@ -102,8 +102,8 @@ def _atan_deg(x: Float) -> Float:
 
 def _parcels(origin: tuple[int, int], zone: int) -> Float:
     """Return a number for each rectangular field of farmland, (row, col)."""
-    columns = np.arange(origin[0], origin[0] + TILE_PX, dtype=np.int64)[None, :]
-    rows = np.arange(origin[1], origin[1] + TILE_PX, dtype=np.int64)[:, None]
+    columns = np.arange(origin[0], origin[0] + PIXELS, dtype=np.int64)[None, :]
+    rows = np.arange(origin[1], origin[1] + PIXELS, dtype=np.int64)[:, None]
     strip = (rows + columns // 9) // 14
     shift = (uniform(zone, 5, strip) * 23.0).astype(np.int64)
     width = 11 + (uniform(zone, 6, strip) * 14.0).astype(np.int64)
@@ -123,19 +123,19 @@ def _cover(
     """Return the WorldCover class of each pixel; the first rule that holds wins."""
     if int(place.biome[0]) < 0:
         nothing = SNOW if float(place.coast_km[0]) > 0 else WATER
-        return np.full((TILE_PX, TILE_PX), nothing, dtype=np.uint8)
+        return np.full((PIXELS, PIXELS), nothing, dtype=np.uint8)
     biome = int(place.biome[0])
     local = float(place.fertility[0])
     wooded = _quantile_like(trees, _TREES[biome])
     farmed = _CROPS[biome] * (0.4 + 1.2 * local) * (float(place.elevation_m[0]) < 2000.0)
-    country = field(origin, TILE_PX, 70, zone * 16 + 6)
-    settled = field(origin, TILE_PX, 40, zone * 16 + 7) * fractal(
-        origin, TILE_PX, (12, 5), zone * 16 + 8
+    country = field(origin, PIXELS, 70, zone * 16 + 6)
+    settled = field(origin, PIXELS, 40, zone * 16 + 7) * fractal(
+        origin, PIXELS, (12, 5), zone * 16 + 8
     )
     crowded = settled - 0.62 + 0.25 * min(farmed, 0.5)  # towns grow where fields are
     # Two valleys in three are dry: there the distance to the river is put out of reach.
-    river = np.abs(fractal(origin, TILE_PX, (110, 40), zone * 16 + 9) - 0.5)
-    river = river + 0.5 * np.maximum(0.0, 0.62 - field(origin, TILE_PX, 160, zone * 16 + 14))
+    river = np.abs(fractal(origin, PIXELS, (110, 40), zone * 16 + 9) - 0.5)
+    river = river + 0.5 * np.maximum(0.0, 0.62 - field(origin, PIXELS, 160, zone * 16 + 14))
     rain = float(place.rain_year_m[0])
     sea = _shore(origin, place, zone)
     cold = float(place.warmth_c[0]) < -12.0
@@ -166,18 +166,18 @@ def _shore(origin: tuple[int, int], place: Places, zone: int) -> NDArray[np.bool
     """Return which pixels of a tile on the coast are sea."""
     coast_km = float(place.coast_km[0])
     if coast_km > 6.0:
-        return np.zeros((TILE_PX, TILE_PX), dtype=np.bool_)
-    bend = fractal(origin, TILE_PX, (120, 60, 25, 10), zone * 16 + 10)
+        return np.zeros((PIXELS, PIXELS), dtype=np.bool_)
+    bend = fractal(origin, PIXELS, (120, 60, 25, 10), zone * 16 + 10)
     return np.asarray(bend > 0.42 + 0.04 * max(coast_km, 0.0))
 
 
 def dynamic_world(surface: Surface, tile: Tile, seed: int) -> NDArray[np.uint8]:
     """Return the Dynamic World class of each pixel: the same land, seen by another classifier."""
-    origin = (tile.left // PIXEL_M, -tile.top // PIXEL_M)
+    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
     translation = np.array([1, 5, 2, 4, 6, 7, 8, 0, 3, 3, 5], dtype=np.uint8)
     label = translation[surface.cover]
-    doubt = field(origin, TILE_PX, 5, seed * 16 + 11) + np.float32(0.08) * bell(
-        grain(origin, TILE_PX, seed * 16 + 12)
+    doubt = field(origin, PIXELS, 5, seed * 16 + 11) + np.float32(0.08) * bell(
+        grain(origin, PIXELS, seed * 16 + 12)
     )
     label = np.where((surface.cover == GRASS) & (doubt > 0.70), 5, label)
     label = np.where((surface.cover == SHRUB) & (doubt > 0.66), 2, label)

@@ -11,18 +11,14 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tile import PIXEL_M, Tile, centres
-from mmearth.packaging.h5.layout import ORIGIN, PIXELS, TILES
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, centres
+from mmearth.packaging.h5.layout import FOLLOWS, FORMAT, KEY_OF, KEYS
 
 Columns = dict[str, NDArray[Any]]
 """Published key → the datasets that have no pixels."""
-_EARTH_RADIUS_M = 6_371_008.8  # mean radius R1 of GRS 80, IUGG
-_PIXEL = PIXEL_M / _EARTH_RADIUS_M  # in radians
+_PIXEL = FORMAT.grid.resolution_m / (1000 * EARTH_RADIUS_KM)  # in radians
 _MONTH = 1e-3  # of cos and sin; those of two months differ by 0.13 at least
-FOLLOWS = ("geolocation", "month")
-"""Modalities that follow from the place and the date: a file has them always, and lists neither as
-missing."""
 
 
 def check_places(path: Path, tiles: Sequence[Tile], dates: list[str], columns: Columns) -> None:
@@ -41,13 +37,13 @@ def check_places(path: Path, tiles: Sequence[Tile], dates: list[str], columns: C
         apart = np.column_stack([east * np.cos(y), found[:, 1] - y])
         row = _first(apart, _PIXEL + 4 * _step(columns["geolocation"]), columns["geolocation"])
         _refuse_place(path, "geolocation", columns["geolocation"], row, lon, lat)
-    key = ORIGIN["geolocation"]
+    key = KEY_OF["geolocation"]
     # A pixel of longitude is more of a turn, the nearer the pole.
     allowed = _PIXEL / np.column_stack([np.cos(y)] * 2 + [np.ones_like(y)] * 2)
     expected = np.column_stack([np.cos(x), np.sin(x), np.cos(y), np.sin(y)])
     row = _first(columns[key] - expected, allowed + _step(columns[key]), columns[key])
     _refuse_place(path, key, columns[key], row, lon, lat)
-    key = ORIGIN["month"]
+    key = KEY_OF["month"]
     angle = np.pi / 6 * np.array([int(date[5:7]) for date in dates])
     expected = np.column_stack([np.cos(angle), np.sin(angle)])
     row = _first(columns[key] - expected, _MONTH, columns[key])
@@ -76,20 +72,22 @@ def missing_of(path: Path, columns: Columns, values: Columns) -> list[frozenset[
     if "missing_modalities" not in columns:
         return None
     found = [_listed(path, row, text) for row, text in enumerate(columns["missing_modalities"])]
-    for key, name in TILES.items():
-        is_valid = valid_values(name, values[key]).reshape(len(found), -1)
-        absent = np.count_nonzero(is_valid, axis=1) == 0
-        check_missing(path, name, [name in each for each in found], absent)
+    for key, column in values.items():
+        is_valid = valid_values(KEYS[key], column).reshape(len(found), -1)
+        check_missing(path, KEYS[key].name, found, np.count_nonzero(is_valid, axis=1) == 0)
     return found
 
 
-def check_missing(path: Path, name: str, listed: list[bool], absent: NDArray[np.bool_]) -> None:
+def check_missing(
+    path: Path, name: str, missing: list[frozenset[str]], absent: NDArray[np.bool_]
+) -> None:
     """Refuse rows whose missing_modalities and values of a modality are not of one mind.
 
     Raises:
         FormatError: There is such a row.
     """
-    wrong = np.array(listed) != absent
+    listed = np.array([name in each for each in missing])
+    wrong = listed != absent
     if name in FOLLOWS:
         wrong &= ~absent
     if wrong.any():
@@ -133,11 +131,9 @@ def check_reflectances(path: Path, largest: NDArray[np.float64]) -> None:
         )
 
 
-def valid_values(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+def valid_values(layer: Layer, values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where a tile-level modality has a value; NaN where it has no no-data value is none."""
-    if MODALITIES[name].nodata is None:
-        return np.asarray(~np.isnan(values))
-    return MODALITIES[name].valid(values)
+    return np.asarray(~np.isnan(values)) if layer.nodata is None else layer.valid(values)
 
 
 def _listed(path: Path, row: int, text: str) -> frozenset[str]:
@@ -146,11 +142,10 @@ def _listed(path: Path, row: int, text: str) -> frozenset[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FormatError(f"{where}; expected a JSON list of names")
     # Lower-case names as published; a name of a dataset is meant alike.
-    listed = {PIXELS.get(name, TILES.get(name, name.lower())) for name in names}
-    unknown = sorted(listed - MODALITIES.keys())
-    if unknown:
-        raise FormatError(f"{where}; expected names of {', '.join(MODALITIES)}")
-    return frozenset(listed)
+    listed = frozenset(KEYS[name].name if name in KEYS else name.lower() for name in names)
+    if listed - FORMAT.layers.keys():
+        raise FormatError(f"{where}; expected names of {', '.join(FORMAT.layers)}")
+    return listed
 
 
 def _first(apart: NDArray[Any], allowed: Any, said: NDArray[Any]) -> int | None:

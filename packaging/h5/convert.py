@@ -9,28 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.h5.layout import PIXELS, TILES
-
-Spec = tuple[np.dtype[Any], float | None]
-"""Our dtype and no-data value."""
+from mmearth.catalog.layer import Layer
 
 
-def spec_of(key: str, task: str) -> Spec | None:
-    """Return our dtype and no-data value of a published key; None for what we have no place for."""
-    if key == task and TASKS[task].level == "pixel":
-        spec: Any = TASKS[task]
-    elif key in PIXELS or key in TILES:
-        spec = MODALITIES[(PIXELS | TILES)[key]]
-    else:
-        return None
-    return np.dtype(spec.dtype), None if spec.nodata is None else float(spec.nodata)
-
-
-def ours(values: NDArray[Any], spec: Spec) -> NDArray[Any]:
+def ours(values: NDArray[Any], layer: Layer) -> NDArray[Any]:
     """Return published values in our dtype, rounded where it is whole; NaN becomes no-data."""
-    dtype, nodata = spec
+    dtype, nodata = np.dtype(layer.dtype), layer.nodata
     if values.dtype.kind == "f" and nodata is not None:
         values = np.where(np.isnan(values), values.dtype.type(nodata), values)
     if values.dtype.kind == "f" and dtype.kind != "f":
@@ -39,7 +23,7 @@ def ours(values: NDArray[Any], spec: Spec) -> NDArray[Any]:
         return values.astype(dtype)
 
 
-def refuse_beyond(path: Path, name: str, first: int, values: NDArray[Any], spec: Spec) -> None:
+def refuse_beyond(path: Path, name: str, first: int, values: NDArray[Any], layer: Layer) -> None:
     """Refuse what our whole numbers cannot hold: it would become another number.
 
     Args:
@@ -47,12 +31,12 @@ def refuse_beyond(path: Path, name: str, first: int, values: NDArray[Any], spec:
         name: Of the dataset in it.
         first: The row of values[0].
         values: As published, rows first.
-        spec: What they are to become.
+        layer: What they are to become.
 
     Raises:
         DataError: There is such a value.
     """
-    dtype, _ = spec
+    dtype = np.dtype(layer.dtype)
     if dtype.kind == "f" or values.dtype == dtype:
         return
     limits = np.iinfo(dtype)

@@ -12,23 +12,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.checksums import read_dataset
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, member_column, read_table
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import PIXEL_M
-from mmearth.packaging.h5.agreement import FOLLOWS
-from mmearth.packaging.h5.file import TEXT
+from mmearth.catalog.task import Task
+from mmearth.packaging.h5.file import TEXT, shapes_of
 from mmearth.packaging.h5.layout import (
+    FOLLOWS,
+    FORMAT,
+    KEYS,
     LABELS_FILE,
     NODATA,
     NODATA_FILE,
-    PIXELS,
     SPLIT_KEYS,
     SUBSET_KEYS,
     SUBSET_OF_PERCENT,
-    TILES,
     WITH_STATISTICS,
+    layer_of,
     read_json,
 )
 from mmearth.packaging.h5.provenance import provenance_bytes
@@ -37,51 +37,47 @@ from mmearth.packaging.h5.side import Dataset, Side
 Row = dict[str, Any]
 
 
-def derive(root: Path, task: str) -> Side:
+def derive(root: Path, catalogue: Catalogue, task: Task, card: DatasetCard) -> Side:
     """Return a task in the published layout, and beside it what that has no field for.
 
-    The cloud layers and fractions are not there: ours does not keep them.
+    The cloud layers and fractions are not there: ours does not keep them. A modality that the
+    dataset does not have is no-data everywhere.
 
     Raises:
         FormatError: A table is missing or damaged.
     """
-    names = [member_column(name) for name in MODALITIES]
-    target = [] if TASKS[task].level == "pixel" else [_target_column(task)]
+    target = [] if task.is_pixel else [task.column]
     wanted = ["key", "split", "train_5", "train_50", "epsg", "left", "top", "lon", "lat", "date"]
-    table = read_table(root / manifest_path(task), [*wanted, "tile", *target, *names], root)
+    wanted += ["tile", *target, *map(member_column, catalogue.layers.values())]
+    table = read_table(root / manifest_path(task.name), wanted, root)
     rows = table.to_pylist()
     columns = _columns(task, rows)
-    n = len(rows)
     datasets = {
         key: Dataset(key, TEXT if c.dtype.kind == "O" else c.dtype.str, c.shape)
         for key, c in columns.items()
     }
-    for key, modality in PIXELS.items():
-        spec = MODALITIES[modality]
-        datasets[key] = Dataset(key, np.dtype(spec.dtype).str, (n, *spec.shape))
-    if TASKS[task].level == "pixel":
-        datasets[task] = Dataset(task, np.dtype(TASKS[task].dtype).str, (n, *TASKS[task].shape))
+    for key in (*KEYS, task.name):
+        layer = layer_of(key, task)
+        if layer is not None and layer.is_pixel:
+            shape = shapes_of(key, task, len(rows))[0]
+            datasets[key] = Dataset(key, np.dtype(layer.dtype).str, shape)
     files = {
-        f"{task}_split_data.json": _json(_splits(table) | _statistics(root, task)),
+        f"{task.name}_split_data.json": _json(_splits(table) | _statistics(root, task)),
         NODATA_FILE: _json(NODATA),
     }
-    if TASKS[task].kind == "multilabel":
-        files[LABELS_FILE] = _json({name: i for i, name in enumerate(TASKS[task].outputs)})
-    files[f"{task}_mmearth.parquet"] = provenance_bytes(
+    if task.kind == "multilabel":
+        files[LABELS_FILE] = _json({name: i for i, name in enumerate(task.outputs)})
+    files[f"{task.name}_mmearth.parquet"] = provenance_bytes(
         read_table(root / "tiles.parquet", root=root),
         read_table(root / "observations.parquet", root=root),
-        task,
+        task.name,
         [row["tile"] for row in rows],
-        DatasetCard.from_json(read_dataset(root)).to_json(),
+        card.to_json(),
     )
     return Side(datasets, [row["key"] for row in rows], columns, {}, files)
 
 
-def _target_column(task: str) -> str:
-    return task if TASKS[task].kind == "multilabel" else "target"
-
-
-def _columns(task: str, rows: list[Row]) -> dict[str, NDArray[Any]]:
+def _columns(task: Task, rows: list[Row]) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
         "id": np.arange(len(rows), dtype=np.int64),
         "crs": _text(f"EPSG:{row['epsg']}" for row in rows),
@@ -91,45 +87,54 @@ def _columns(task: str, rows: list[Row]) -> dict[str, NDArray[Any]]:
         "geolocation": np.array([(r["lon"], r["lat"]) for r in rows], np.float64).reshape(-1, 2),
         "missing_modalities": _text(json.dumps(_missing(row)) for row in rows),
     }
-    for key, name in TILES.items():
-        spec = MODALITIES[name]
-        # Those that follow from place and date are there even in a dataset without them: a reader
-        # of published files expects no gap in them.
-        values = [row[member_column(name)]["values"] or _absent(name, row) for row in rows]
-        found = np.array(values, np.float64).reshape(len(rows), len(spec.bands))
-        columns[key] = found[:, 0].astype(np.int64) if spec.kind == "categorical" else found
-    if TASKS[task].kind == "multilabel":
-        columns[task] = _text(json.dumps(row[task]) for row in rows)
-    elif TASKS[task].level == "tile":
-        values = [np.nan if row["target"] is None else row["target"] for row in rows]
-        columns[task] = np.array(values, TASKS[task].dtype).reshape(-1, 1)
+    for key, layer in KEYS.items():
+        if not layer.is_pixel:
+            values = [_member(row, layer).get("values") or _absent(layer, row) for row in rows]
+            found = np.array(values, np.float64).reshape(len(rows), len(layer.bands))
+            columns[key] = found[:, 0].astype(np.int64) if layer.classes else found
+    if task.kind == "multilabel":
+        columns[task.name] = _text(json.dumps(row[task.column]) for row in rows)
+    elif not task.is_pixel:
+        values = [row[task.column] for row in rows]
+        columns[task.name] = np.array(values, task.dtype).reshape(-1, 1)
     return columns
 
 
-def _absent(name: str, row: Row) -> list[Any]:
-    """Return the values of a tile-level modality that a sample does not have."""
-    if name == "geolocation":
+def _member(row: Row, layer: Layer) -> Row:
+    """Return what the manifest says of a modality; nothing where the dataset has no such one."""
+    found: Row = row.get(member_column(layer)) or {}
+    return found
+
+
+def _absent(layer: Layer, row: Row) -> list[Any]:
+    """Return the values of a tile-level modality that a sample does not have.
+
+    Those that follow from place and date are there even in a dataset without them: a reader of
+    published files expects no gap in them.
+    """
+    if layer.name == "geolocation":
         turn = math.radians(row["lon"]), math.radians(row["lat"])
         return [wave(angle) for angle in turn for wave in (math.cos, math.sin)]
-    if name == "month":
+    if layer.name == "month":
         angle = math.pi * row["date"].month / 6
         return [math.cos(angle), math.sin(angle)]
-    return [MODALITIES[name].nodata] * len(MODALITIES[name].bands)
+    return [layer.nodata] * len(layer.bands)
 
 
 def _affine(row: Row) -> tuple[float, ...]:
-    return (PIXEL_M, 0, row["left"], 0, -PIXEL_M, row["top"], 0, 0, 1)
+    pixel = FORMAT.grid.resolution_m
+    return (pixel, 0, row["left"], 0, -pixel, row["top"], 0, 0, 1)
 
 
 def _missing(row: Row) -> list[str]:
     """Return the modalities that are all no-data; the published lists have these very names."""
-    structs = {name: row[member_column(name)] for name in MODALITIES if name not in FOLLOWS}
-    return [n for n, each in structs.items() if not (each["present"] and each["valid_fraction"])]
+    members = {n: _member(row, layer) for n, layer in FORMAT.layers.items() if n not in FOLLOWS}
+    return [n for n, m in members.items() if not (m.get("present") and m["valid_fraction"])]
 
 
 def _scene(row: Row) -> str:
     """Return what Sentinel-2 was made from; empty where nothing is known."""
-    return " ".join(row["sentinel2"]["source_ids"] or ())
+    return " ".join(_member(row, FORMAT.layer("sentinel2")).get("source_ids") or ())
 
 
 def _text(values: Any) -> NDArray[Any]:
@@ -144,17 +149,17 @@ def _splits(table: pa.Table) -> Row:
     return found
 
 
-def _statistics(root: Path, task: str) -> Row:
+def _statistics(root: Path, task: Task) -> Row:
     """Return means and deviations as published: (band, 1, 1) with pixels, else (band,)."""
-    document = read_json(root / "statistics" / f"{task}.json", root)
+    document = read_json(root / "statistics" / f"{task.name}.json", root)
     found: Row = {}
     for key in WITH_STATISTICS:
-        modality = MODALITIES[(PIXELS | TILES)[key]]
+        layer = KEYS[key]
         for percent, subset in SUBSET_OF_PERCENT.items():
-            bands = document[subset]["modalities"].get(modality.name, {})
+            bands = document[subset]["modalities"].get(layer.name, {})
             for ours, theirs in (("mean", "means"), ("std", "stds")):
-                values = [bands.get(band.name, {}).get(ours) for band in modality.bands]
-                nested = [[[v]] for v in values] if modality.level == "pixel" else values
+                values = [bands.get(band.name, {}).get(ours) for band in layer.bands]
+                nested = [[[v]] for v in values] if layer.is_pixel else values
                 found[f"{key}_train_{percent}%_{theirs}"] = nested
     return found
 

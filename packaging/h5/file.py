@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, MMEarthWarning
 from mmearth.catalog.files import check_regular
 from mmearth.catalog.hdf5 import refuse_elsewhere
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.h5.layout import LAYERS, PIXELS, PLACE, TEXTS, TILES, key_of
+from mmearth.catalog.task import Task
+from mmearth.packaging.h5.layout import FORMAT, KEYS, LAYERS, PLACE, TEXTS, key_of
 
 TEXT = "text"
 """First word of a text's dtype; then `ascii` where it is that, then its size where it has one."""
@@ -105,18 +104,18 @@ class _Stream(io.FileIO):
             return self.tell()
 
 
-def check(path: Path, task: str, file: Any) -> dict[str, str]:
+def check(path: Path, task: Task, file: Any) -> dict[str, str]:
     """Return published key → its name in this file, after looking at every dtype and shape.
 
     Raises:
         FormatError: A key is missing, twice there, or of another dtype or shape.
     """
     names = _names(path, file)
-    for key in (*PIXELS, *TILES, *PLACE, task):
+    for key in (*KEYS, *PLACE, task.name):
         if key not in names:
             raise FormatError(
                 f"{path} has no {key}; found {', '.join(sorted(file))}: it is not the published "
-                f"file of {task}"
+                f"file of {task.name}"
             )
     n = len(file[names["id"]]) if file[names["id"]].shape else 0
     if not n:
@@ -238,14 +237,14 @@ def _check_sizes(path: Path, file: Any, names: Mapping[str, str]) -> None:
         )
 
 
-def _check_dtype(path: Path, key: str, task: str, dataset: Any) -> None:
+def _check_dtype(path: Path, key: str, task: Task, dataset: Any) -> None:
     """Refuse text where numbers belong, numbers where text does, and what is neither."""
-    is_label = key == task and TASKS[task].kind == "multilabel"
+    is_label = key == task.name and task.kind == "multilabel"
     is_text = import_h5py().check_string_dtype(dataset.dtype) is not None
     kind = "text" if is_text else dataset.dtype.kind
     if is_label or key in TEXTS:
         wanted, is_right = "text", is_text
-    elif key in {*PIXELS, *TILES, *PLACE, task}:
+    elif key in {*KEYS, *PLACE, task.name}:
         wanted, is_right = "numbers", not is_text and kind in _NUMBERS
     else:
         wanted, is_right = "numbers or text", is_text or kind in _ANY_NUMBERS
@@ -256,23 +255,15 @@ def _check_dtype(path: Path, key: str, task: str, dataset: Any) -> None:
         )
 
 
-def shapes_of(key: str, task: str, n: int) -> list[tuple[int, ...]]:
+def shapes_of(key: str, task: Task, n: int) -> list[tuple[int, ...]]:
     """Return the shapes that a key may have, the published one first; none where any will do."""
-    if key in PIXELS:
-        return [(n, *MODALITIES[PIXELS[key]].shape)]
-    if key in TILES:
-        shape = MODALITIES[TILES[key]].shape
+    if key in KEYS:
+        shape = KEYS[key].shape
         return [(n,), (n, 1)] if shape == (1,) else [(n, *shape)]
     if key in LAYERS:
-        return [(n, 1, 128, 128)]
-    if key == task and TASKS[task].kind == "multilabel":
-        return [(n,)]
-    if key == task:
-        return [(n, *TASKS[task].shape)]
-    if key == "geolocation":
-        return [(n, 2)]
-    if key == "missing_modalities":
-        return [(n,)]
-    if key in PLACE:
-        return [(n, 9) if key == "transform" else (n,)]
-    return []
+        return [(n, 1, FORMAT.grid.pixels, FORMAT.grid.pixels)]
+    if key == task.name and task.kind != "multilabel":
+        return [(n, *task.shape)]
+    if key in {"geolocation", "transform"}:
+        return [(n, 2 if key == "geolocation" else 9)]
+    return [(n,)] if key in {*PLACE, "missing_modalities", task.name} else []

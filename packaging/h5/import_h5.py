@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmearth.catalog import card as cards
 from mmearth.catalog import checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import Catalogue, write_catalogue
 from mmearth.catalog.errors import (
     ConfigError,
     DataError,
@@ -22,14 +23,15 @@ from mmearth.catalog.errors import (
     storage_errors,
 )
 from mmearth.catalog.files import sha256_bytes, sha256_file
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.targets import planned_target, target_array
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.build import Built, Map, build_task, open_map
-from mmearth.packaging.h5.convert import ours, spec_of
+from mmearth.packaging.h5.convert import ours
 from mmearth.packaging.h5.file import check, opened
-from mmearth.packaging.h5.layout import ORIGIN, TaskFiles, find_tasks, side_folder
+from mmearth.packaging.h5.layout import FORMAT, KEY_OF, TaskFiles, find_tasks, side_folder
 from mmearth.packaging.h5.provenance import read_provenance
 from mmearth.packaging.h5.rows import read_rows
 from mmearth.packaging.h5.scratch import Pixels, write_tiles
@@ -84,13 +86,15 @@ def import_h5(source: Path, out: Path, workers: int, progress: Progress) -> tupl
 def _import(
     tasks: list[TaskFiles], card: DatasetCard, out: Path, workers: int, progress: Progress
 ) -> tuple[Built, str]:
+    catalogue = FORMAT.only(card.modalities, card.tasks)
+    write_catalogue(out, catalogue)
     tables, built = Tables(), Built({}, {}, {}, 0)
     with open_map(workers) as pack_all:
         for files in tasks:
             progress(f"read {files.h5.name}", 1)
             pixels = _unpack(files, out, tables)
-            progress(f"pack {files.task}", 1)
-            built = built.plus(_pack(out, card, files, pixels, pack_all))
+            progress(f"pack {files.task.name}", 1)
+            built = built.plus(_pack(out, card, catalogue, files, pixels, pack_all))
     progress("catalogue", 1)
     cards.write_readme(out, card)
     stac.build(out, card)
@@ -141,8 +145,8 @@ def _card(tasks: list[TaskFiles]) -> DatasetCard:
         seed=42,
         config_sha256=sha256_bytes(digests.encode()),
         source=SOURCE,
-        tasks=tuple(files.task for files in tasks),
-        modalities=tuple(MODALITIES),
+        tasks=tuple(files.task.name for files in tasks),
+        modalities=tuple(FORMAT.layers),
         require=(),
         shard_bytes=_SHARD_BYTES,
     )
@@ -150,7 +154,7 @@ def _card(tasks: list[TaskFiles]) -> DatasetCard:
 
 def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
     """Read one file: tables, side files, and its pixels as scratch."""
-    scratch = out / _ARRAYS / files.task
+    scratch = out / _ARRAYS / files.task.name
     with opened(files.h5) as file:
         names = check(files.h5, files.task, file)
         rows = read_rows(files, file, names)
@@ -165,21 +169,27 @@ def _unpack(files: TaskFiles, out: Path, tables: Tables) -> dict[str, Pixels]:
 
 
 def _pack(
-    out: Path, card: DatasetCard, files: TaskFiles, pixels: dict[str, Pixels], pack_all: Map
+    out: Path,
+    card: DatasetCard,
+    catalogue: Catalogue,
+    files: TaskFiles,
+    pixels: dict[str, Pixels],
+    pack_all: Map,
 ) -> Built:
-    task = files.task
-    scratch = out / _ARRAYS / task
-    built = build_task(out, card, task, partial(load_row, scratch), pack_all)
-    for tile, reason in built.dropped[task].items():
+    name = files.task.name
+    scratch = out / _ARRAYS / name
+    load = partial(load_row, scratch, tuple(catalogue.layers.values()))
+    built = build_task(out, card, catalogue, files.task, load, pack_all)
+    for tile, reason in built.dropped[name].items():
         raise FormatError(f"{files.h5}: tile {tile} makes no sample: {reason}; take its row out")
     for key, found in pixels.items():
         if not found.is_exact:
-            os.replace(scratch / f"{key}.npy", out / side_folder(task) / f"{key}.npy")
+            os.replace(scratch / f"{key}.npy", out / side_folder(name) / f"{key}.npy")
     shutil.rmtree(scratch)
     return built
 
 
-def load_row(scratch: Path, task: str, planned: Planned) -> Sample:
+def load_row(scratch: Path, layers: Iterable[Layer], task: Task, planned: Planned) -> Sample:
     """Return the sample of one published row, from scratch.
 
     Raises:
@@ -191,49 +201,40 @@ def load_row(scratch: Path, task: str, planned: Planned) -> Sample:
     row = columns["row"][planned.tile["tile"]]
     if planned.date != columns["date"][row]:
         raise FormatError(
-            f"row {row} of {task}.h5 has the sentinel2_date {columns['date'][row]}, and the file "
-            f"of provenance beside it says {planned.date}; take it away, or export the dataset "
-            "again"
+            f"row {row} of {task.name}.h5 has the sentinel2_date {columns['date'][row]}, and the "
+            f"file of provenance beside it says {planned.date}; take it away, or export the "
+            "dataset again"
         )
-    spec = TASKS[task]
     observations = {
-        name: Observation(name, _array(scratch, columns, task, name, row), **_provenance(seen))
-        for name in MODALITIES
-        if (seen := planned.observations.get(name, {})).get("state") == "done"
+        layer.name: Observation(layer, _array(scratch, columns, layer, row), **_provenance(seen))
+        for layer in layers
+        if (seen := planned.observations.get(layer.name, {})).get("state") == "done"
     }
-    target: NDArray[np.generic] | None = None
-    if spec.level == "pixel":
-        target = _pixels(scratch, task, task, row)
-    elif spec.kind == "multilabel":
-        here = set(planned.tile["species"])
-        target = np.array([name in here for name in spec.outputs], dtype=spec.dtype)
-    elif planned.tile["target"] is not None:
-        target = np.array([planned.tile["target"]], dtype=spec.dtype)
-    tile = Tile.parse(planned.tile["tile"])
+    if task.is_pixel:
+        target: NDArray[np.generic] | None = _array(scratch, columns, task.target, row)[0]
+    else:
+        target = target_array(task, planned_target(task, planned.tile))
+    tile = Tile.parse(planned.tile["tile"], FORMAT.grid)
     sample = Sample(tile, planned.date, task, planned.tile["split"], target, observations)
     try:
         sample.check()
     except DataError as exc:
-        raise DataError(f"row {row} of {task}.h5: {exc}") from exc
+        raise DataError(f"row {row} of {task.name}.h5: {exc}") from exc
     return sample
 
 
 def _provenance(seen: Row) -> Row:
-    return {
-        "acquired": seen["acquired"],
-        "source": seen["source"],
-        "source_ids": tuple(seen["source_ids"] or ()),
-        "stand_in": seen.get("stand_in"),
-        "expression": seen.get("expression"),
-    }
+    names = ("acquired", "source", "stand_in", "expression")
+    return {name: seen[name] for name in names} | {"source_ids": tuple(seen["source_ids"] or ())}
 
 
-def _array(scratch: Path, columns: Row, task: str, name: str, row: int) -> NDArray[np.generic]:
-    key, modality = ORIGIN[name], MODALITIES[name]
-    if modality.level == "pixel":
-        return _pixels(scratch, key, task, row)
-    values: NDArray[np.generic] = columns[key][row].reshape(modality.shape)
-    return values
+def _array(scratch: Path, columns: Row, layer: Layer, row: int) -> NDArray[np.generic]:
+    """Return what a row holds of a modality or of a target with pixels."""
+    key = KEY_OF.get(layer.name, layer.name)
+    if not layer.is_pixel:
+        values: NDArray[np.generic] = columns[key][row]
+        return values.reshape(layer.shape)
+    return ours(np.load(scratch / f"{key}.npy", mmap_mode="r")[row], layer).reshape(layer.shape)
 
 
 @cache
@@ -243,9 +244,3 @@ def _columns(path: Path, stamp: int) -> Row:
         found: Row = {key: arrays[key] for key in arrays.files}
     found["row"] = {tile: row for row, tile in enumerate(found["tile"].tolist())}
     return found
-
-
-def _pixels(scratch: Path, key: str, task: str, row: int) -> NDArray[np.generic]:
-    spec = spec_of(key, task)
-    assert spec is not None, key
-    return ours(np.load(scratch / f"{key}.npy", mmap_mode="r")[row], spec)

@@ -5,24 +5,28 @@ Source: MMEarth-Bench, arXiv 2602.06285, the data's README and its conversion sc
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmearth.catalog import documents
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.catalogues import catalogue_named
 from mmearth.catalog.errors import ConfigError, FormatError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.task import Task
 
-PIXELS = {
+FORMAT = catalogue_named()
+"""The published catalogue: all that the layout can hold."""
+_NAMES = {
     "Sentinel2": "sentinel2",
     "Sentinel1": "sentinel1",
     "ASTER_GDEM": "aster_gdem",
     "ETH_GCH": "eth_gch",
     "DynamicWorld": "dynamic_world",
     "ESA_WorldCover": "esa_worldcover",
-}
-"""Key → pixel-level modality, (N, band, 128, 128)."""
-TILES = {
     "precipitation": "precipitation",
     "temperature": "temperature",
     "geolocation_encoding": "geolocation",
@@ -30,9 +34,13 @@ TILES = {
     "biome": "biome",
     "ecoregion": "ecoregion",
 }
-"""Key → tile-level modality, (N, band), or (N,) of one band."""
-ORIGIN = {modality: key for key, modality in (PIXELS | TILES).items()}
+KEYS = {key: FORMAT.layer(name) for key, name in _NAMES.items()}
+"""Key → modality: (N, band, 128, 128) with pixels; else (N, band), or (N,) of one band."""
+KEY_OF = {name: key for key, name in _NAMES.items()}
 """Modality → its key."""
+FOLLOWS = ("geolocation", "month")
+"""Modalities that follow from the place and the date: a file has them always, and lists neither as
+missing."""
 LAYERS = ("MSK_CLDPRB", "S2CLOUDLESS", "SCL")
 """Cloud layers, (N, 1, 128, 128): no modality of ours, kept beside the shards."""
 OLDER_KEYS = {"AsterDEM": "ASTER_GDEM"}
@@ -58,11 +66,10 @@ SUBSET_KEYS = {"train_50": "train_50%_indices", "train_5": "train_5%_indices"}
 SUBSET_OF_PERCENT = {"5": "train_5", "50": "train_50", "100": "train"}
 """Percent in a statistics key → the subset of ours."""
 NODATA = {
-    **{"Sentinel2": 65535, "Sentinel1": -9999, "ASTER_GDEM": -9999, "ETH_GCH": 255},
-    **{"DynamicWorld": 9, "ESA_WorldCover": 11, "precipitation": -9999, "temperature": -9999},
-    **{"biome": 14, "ecoregion": 846, "MSK_CLDPRB": 65535, "S2CLOUDLESS": 65535, "SCL": 0},
+    **{key: int(layer.nodata) for key, layer in KEYS.items() if layer.nodata is not None},
+    **{"MSK_CLDPRB": 65535, "S2CLOUDLESS": 65535, "SCL": 0},
 }
-"""`no_data_values.json`; those of modalities are ours too."""
+"""`no_data_values.json`."""
 NODATA_FILE = "no_data_values.json"
 LABELS_FILE = "species_labels.json"
 """Name of a species → its number."""
@@ -74,15 +81,15 @@ NAMES_FILE = "species_names.json"
 class TaskFiles:
     """One task's files."""
 
-    task: str
-    """A key of TASKS."""
+    task: Task
+    """As published."""
     h5: Path
     """`<task>.h5`."""
 
     @property
     def splits(self) -> Path:
         """`<task>_split_data.json`, beside it."""
-        return self.h5.with_name(f"{self.task}_split_data.json")
+        return self.h5.with_name(f"{self.task.name}_split_data.json")
 
     @property
     def nodata(self) -> list[Path]:
@@ -93,7 +100,7 @@ class TaskFiles:
     @property
     def provenance(self) -> Path:
         """`<task>_mmearth.parquet`, which an export of ours leaves beside it."""
-        return self.h5.with_name(f"{self.task}_mmearth.parquet")
+        return self.h5.with_name(f"{self.task.name}_mmearth.parquet")
 
     def beside(self) -> list[Path]:
         """Return the other files that belong to it and are there."""
@@ -108,14 +115,14 @@ def find_tasks(source: Path) -> list[TaskFiles]:
     Raises:
         ConfigError: There is nothing of the kind.
     """
-    files = [source] if source.is_file() else sorted([*source.glob("*.h5"), *source.glob("*/*.h5")])
-    found = {path.stem: TaskFiles(path.stem, path) for path in files if path.stem in TASKS}
+    paths = [source] if source.is_file() else sorted([*source.glob("*.h5"), *source.glob("*/*.h5")])
+    found = {path.stem: path for path in paths if path.stem in FORMAT.tasks}
     if not found:
         raise ConfigError(
             f"{source} holds no file of the published layout; expected a folder with "
-            f"<task>/<task>.h5, or one <task>.h5, of {', '.join(TASKS)}"
+            f"<task>/<task>.h5, or one <task>.h5, of {', '.join(FORMAT.tasks)}"
         )
-    return [found[task] for task in TASKS if task in found]
+    return [TaskFiles(task, found[name]) for name, task in FORMAT.tasks.items() if name in found]
 
 
 def read_json(path: Path, root: Path | None = None) -> Any:
@@ -139,6 +146,57 @@ def read_json(path: Path, root: Path | None = None) -> Any:
 def key_of(name: str) -> str:
     """Return the published key that a name of a file stands for."""
     return OLDER_KEYS.get(name, name)
+
+
+def check_held(root: Path, catalogue: Catalogue, tasks: Iterable[Task]) -> None:
+    """Refuse tasks of a dataset that the layout has no place for.
+
+    Raises:
+        ConfigError: The grid, a modality or a task is not as published.
+    """
+    if catalogue.grid != FORMAT.grid:
+        raise _unheld(root, "grid of", *map(_grid, (catalogue.grid, FORMAT.grid)))
+    nouns: list[Layer | Task] = [*catalogue.layers.values(), *tasks]
+    for noun in nouns:
+        what = "task" if isinstance(noun, Task) else "modality"
+        known: Mapping[str, Layer | Task] = FORMAT.tasks if what == "task" else FORMAT.layers
+        if noun.name not in known:
+            raise _unheld(root, what, noun.name, f"some of {', '.join(known)}")
+        found, expected = _meaning(noun), _meaning(known[noun.name])
+        for key in expected | found:
+            pair = found.get(key, "nothing"), expected.get(key, "nothing")
+            if pair[0] != pair[1]:
+                raise _unheld(root, f"{what} {noun.name} with the {key}", *pair)
+
+
+def _meaning(noun: Layer | Task) -> dict[str, Any]:
+    """Return what numbers mean: all but titles, colours, products and how to name them."""
+    if isinstance(noun, Task):
+        return _meaning(noun.target) | {"kind": noun.kind, "optional": noun.optional}
+    bands = {
+        f"band {i}": (b.name, b.unit, *map(float, (*b.valid, b.scale, b.offset)))
+        for i, b in enumerate(noun.bands)
+    }
+    classes = {f"class {each.code}": each.name for each in noun.classes}
+    of_all = {name: getattr(noun, name) for name in ("level", "kind", "dtype", "nodata")}
+    return {**of_all, **bands, **classes}
+
+
+def _grid(grid: Grid) -> str:
+    return f"{grid.pixels} × {grid.pixels} pixels of {grid.resolution_m} m"
+
+
+def _unheld(root: Path, what: str, found: object, expected: object) -> ConfigError:
+    way = "choose others with --task" if what.startswith("task") else "build one without it"
+    return ConfigError(
+        f"{root}: found the {what} {found}, expected {expected}, as published HDF5 files have no "
+        f"place for another; share the dataset itself, or {way}"
+    )
+
+
+def layer_of(key: str, task: Task) -> Layer | None:
+    """Return what a key is of: a modality, or the task's target with pixels; None for the rest."""
+    return task.target if key == task.name and task.is_pixel else KEYS.get(key)
 
 
 def side_folder(task: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +12,29 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError, IntegrityError
 from mmearth.catalog.files import open_regular, sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.schema import manifest_path, member_column, read_table
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.packaging.codec import decode_npy
 from mmearth.packaging.h5.boxes import Box
-from mmearth.packaging.h5.layout import PIXELS
-from mmearth.packaging.h5.side import Dataset
 
 
 class MemberArrays:
     """The pixel-level members of a task, as arrays with its rows first."""
 
-    def __init__(self, root: Path, task: str, keys: list[str]) -> None:
+    def __init__(self, root: Path, task: str, members: list[Layer], keys: list[str]) -> None:
         """Read the manifest.
 
         Args:
             root: The dataset's directory.
-            task: A key of TASKS.
+            task: Its name.
+            members: What its samples have pixels of, see `Catalogue.members`.
             keys: Of the samples, in the order of the rows.
 
         Raises:
             FormatError: A sample is not in the manifest.
         """
-        self._root, self._task = root, task
-        self._names = [*PIXELS.values(), *([task] if TASKS[task].level == "pixel" else [])]
-        columns = [task if name == task else member_column(name) for name in self._names]
+        self._root = root
+        columns = [layer.name for layer in members]
         table = read_table(root / manifest_path(task), ["key", "shard", *columns], root)
         row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
         lost = next((key for key in keys if key not in row_of), None)
@@ -51,23 +46,16 @@ class MemberArrays:
         rows = [row_of[key] for key in keys]
         self._keys = keys
         self._shard = [table["shard"][row].as_py() for row in rows]
-        self._at = {
-            name: _ranges(table[column], rows)
-            for name, column in zip(self._names, columns, strict=True)
-        }
+        self._at = {name: _ranges(table[name], rows) for name in columns}
         self._maps: dict[str, mmap.mmap] = {}
         self._checked: set[tuple[str, int]] = set()
 
-    def reader(self, key: str, dataset: Dataset) -> Callable[[Box], NDArray[Any]]:
-        """Return what gives boxes of a published key; where a sample has none it is no-data."""
-        return partial(self._box, PIXELS.get(key, key), np.dtype(dataset.dtype))
-
-    def _box(self, name: str, dtype: np.dtype[Any], box: Box) -> NDArray[Any]:
-        spec: Any = TASKS[name] if name == self._task else MODALITIES[name]
-        shape = tuple(side.stop - side.start for side in box)
-        out = np.full(shape, spec.nodata, dtype)
+    def box(self, layer: Layer, dtype: np.dtype[Any], box: Box) -> NDArray[Any]:
+        """Return a box of a layer, rows first; no-data where a sample has none."""
+        name, shape = layer.name, [side.stop - side.start for side in box]
+        out = np.full(shape, layer.nodata, dtype)
         for i, row in enumerate(range(box[0].start, box[0].stop)):
-            begin, length, digest = self._at[name][row]
+            begin, length, digest = self._at[name][row] if name in self._at else (0, 0, "")
             if begin:
                 data = memoryview(self._map(self._shard[row]))[begin : begin + length]
                 if (name, row) not in self._checked:

@@ -18,7 +18,6 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import check_regular
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import (
     OBSERVATIONS,
     SCHEMA_VERSION,
@@ -26,7 +25,7 @@ from mmearth.catalog.schema import (
     VERSION_KEY,
     read_table,
 )
-from mmearth.packaging.h5.layout import TaskFiles
+from mmearth.packaging.h5.layout import FORMAT, TaskFiles
 from mmearth.packaging.h5.rows import Rows
 
 _CARD = b"mmearth:card"
@@ -34,7 +33,6 @@ _IN_STORE = ("tile", "path", "bytes", "sha256")  # of the dataset's store, which
 _OBSERVED = [field for field in OBSERVATIONS if field.name not in _IN_STORE]
 PROVENANCE = pa.schema([*TILES, ("observations", pa.list_(pa.struct(_OBSERVED)))])
 """Columns of TILES, and of OBSERVATIONS what does not say where a file of the store is."""
-_SAME = ("task", "tile", "split", "train_5", "train_50", "target")
 _AT_ONCE = 1_000  # rows as Python objects
 Row = dict[str, Any]
 
@@ -64,7 +62,7 @@ def provenance_bytes(
     Args:
         tiles: Of the schema TILES.
         observations: Of the schema OBSERVATIONS.
-        task: A key of TASKS.
+        task: Its name.
         order: The tile of each row of the .h5 file.
         card: The dataset's, as JSON.
     """
@@ -74,7 +72,7 @@ def provenance_bytes(
     mine = pc.is_in(observations["tile"], pa.array(order, pa.string()))
     for batch in observations.filter(mine).to_batches(max_chunksize=_AT_ONCE):
         for row in batch.to_pylist():
-            if row["modality"] in MODALITIES or row["modality"] == task:
+            if row["modality"] in FORMAT.layers or row["modality"] == task:
                 observed[row["tile"]].append({name: row[name] for name in names})
     rows = [planned[tile] | {"observations": observed[tile]} for tile in order]
     table = pa.Table.from_pylist(rows, PROVENANCE).replace_schema_metadata(
@@ -110,22 +108,19 @@ def read_provenance(files: TaskFiles, rows: Rows) -> Provenance | None:
         raise FormatError(
             f"{path} has {len(table)} rows, and {files.h5.name} has {len(rows.tiles)}; {advice}"
         )
+    if unknown := sorted({*card.modalities} - FORMAT.layers.keys()):
+        raise FormatError(
+            f"{path} is of a dataset with the modality {unknown[0]!r}, which published files do "
+            f"not have; {advice}"
+        )
     found = Provenance(table, card)
-    for row, tile in enumerate(rows.tiles):
-        said, target = found.row(row), rows.targets[row]
-        here = {
-            "task": rows.task,
-            "tile": tile.id,
-            "split": rows.splits[row],
-            "train_5": bool(rows.subsets["train_5"][row]),
-            "train_50": bool(rows.subsets["train_50"][row]),
-            "target": None if isinstance(target, list) else target,
-        }
-        pairs = [(name, said[name], here[name]) for name in _SAME]
-        if isinstance(target, list):
-            pairs.append(("species", sorted(said["species"] or ()), sorted(target)))
-        for name, theirs, ours in pairs:
-            if theirs != ours:
+    for row in range(len(rows.tiles)):
+        said, here = (
+            each | {"labels": sorted(each["labels"] or ())}
+            for each in (found.row(row), rows.planned(row))
+        )
+        for name, ours in here.items():
+            if (theirs := said[name]) != ours:
                 raise FormatError(
                     f"{path}: row {row} has the {name} {theirs!r}, and {files.h5.name} has "
                     f"{ours!r}; {advice}"

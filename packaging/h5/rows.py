@@ -13,13 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.task import Task
-from mmearth.catalog.tasks import TASKS
-from mmearth.catalog.tile import PIXEL_M, Tile
+from mmearth.catalog.tile import Tile
 from mmearth.packaging.h5.agreement import check_places, missing_of
-from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
+from mmearth.packaging.h5.convert import ours, refuse_beyond
 from mmearth.packaging.h5.file import column, pixel_keys
-from mmearth.packaging.h5.layout import SPLIT_KEYS, SUBSET_KEYS, TILES, TaskFiles, read_json
+from mmearth.packaging.h5.layout import (
+    FORMAT,
+    KEYS,
+    SPLIT_KEYS,
+    SUBSET_KEYS,
+    TaskFiles,
+    read_json,
+)
 from mmearth.packaging.h5.species import Labels
 
 Column = NDArray[Any]
@@ -29,8 +36,8 @@ Column = NDArray[Any]
 class Rows:
     """The rows of one task, in the file's order."""
 
-    task: str
-    """A key of TASKS."""
+    task: Task
+    """As published."""
     tiles: list[Tile]
     """Where each is."""
     ids: list[int]
@@ -50,6 +57,19 @@ class Rows:
     missing: list[frozenset[str]] | None
     """What each row says is missing; None where the file does not say."""
 
+    def planned(self, row: int) -> dict[str, Any]:
+        """Return what a row of `tiles.parquet` says of the task, and where its tile is."""
+        target = self.targets[row]
+        is_list = isinstance(target, list)
+        return {
+            "task": self.task.name,
+            "tile": self.tiles[row].id,
+            "split": self.splits[row],
+            **{name: bool(inside[row]) for name, inside in self.subsets.items()},
+            "target": None if is_list else target,
+            "labels": target if is_list else None,
+        }
+
 
 def read_rows(files: TaskFiles, file: Any, names: dict[str, str]) -> Rows:
     """Read all that has no pixels.
@@ -68,7 +88,11 @@ def read_rows(files: TaskFiles, file: Any, names: dict[str, str]) -> Rows:
     targets = _targets(files, columns, n)
     dates = [_date(files.h5, row, text) for row, text in enumerate(columns["sentinel2_date"])]
     check_places(files.h5, tiles, dates, columns)
-    values = {key: _values(files.h5, names[key], key, columns[key]) for key in TILES}
+    values = {
+        key: _values(files.h5, names[key], layer, columns[key])
+        for key, layer in KEYS.items()
+        if not layer.is_pixel
+    }
     missing = missing_of(files.h5, columns, values)
     return Rows(files.task, tiles, ids, dates, splits, subsets, columns, values, targets, missing)
 
@@ -85,27 +109,26 @@ def _ids(path: Path, column: Column) -> list[int]:
     return ids
 
 
-def _values(path: Path, name: str, key: str, column: Column) -> Column:
-    spec = spec_of(key, "")
-    assert spec is not None, key
-    refuse_beyond(path, name, 0, column, spec)
-    return ours(column, spec)
+def _values(path: Path, name: str, layer: Layer, column: Column) -> Column:
+    refuse_beyond(path, name, 0, column, layer)
+    return ours(column, layer)
 
 
 def _tile(path: Path, row: int, columns: dict[str, Column]) -> Tile:
     crs, transform = str(columns["crs"][row]), columns["transform"][row].tolist()
     a, b, left, d, e, top, *last = transform
-    on_grid = (a, b, d, e) == (PIXEL_M, 0, 0, -PIXEL_M) and not (left % PIXEL_M or top % PIXEL_M)
+    pixel = FORMAT.grid.resolution_m
+    on_grid = (a, b, d, e) == (pixel, 0, 0, -pixel) and not (left % pixel or top % pixel)
     # UTM has eastings of 100 to 900 km, and northings of 0 to 10,000 km.
     in_zone = 1e5 <= left <= 9e5 and 0 <= top <= 1e7
     if re.fullmatch("EPSG:[0-9]{5}", crs, re.I) and on_grid and in_zone and last == [0, 0, 1]:
         try:
-            return Tile.parse(f"{int(crs[5:])}_{int(left)}_{int(top)}")
+            return Tile.parse(f"{int(crs[5:])}_{int(left)}_{int(top)}", FORMAT.grid)
         except ConfigError:
             pass
     raise FormatError(
         f"{path}: row {row} has crs {crs} and transform {transform}; expected EPSG: and the "
-        f"number of a UTM zone, and north-up pixels of {PIXEL_M} m on whole multiples of it, as "
+        f"number of a UTM zone, and north-up pixels of {pixel} m on whole multiples of it, as "
         "Sentinel-2 has them"
     )
 
@@ -179,8 +202,8 @@ def _indices(path: Path, document: Any, key: str, n: int) -> list[int]:
 
 
 def _targets(files: TaskFiles, columns: dict[str, Column], n: int) -> list[Any]:
-    task = TASKS[files.task]
-    if task.level == "pixel":
+    task = files.task
+    if task.is_pixel:
         return [None] * n
     values = columns[task.name]
     if task.kind == "multilabel":

@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import StorageError, storage_errors
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.task import Task
 from mmearth.packaging.h5.boxes import boxes
-from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
+from mmearth.packaging.h5.convert import ours, refuse_beyond
 from mmearth.packaging.h5.file import pixel_keys
+from mmearth.packaging.h5.layout import layer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,19 @@ class Pixels:
     """(n,) of Sentinel-2: a tile's largest value, where it has fractions; else infinity."""
 
 
-def room(file: Any, names: Mapping[str, str], task: str) -> tuple[int, int]:
+def room(file: Any, names: Mapping[str, str], task: Task) -> tuple[int, int]:
     """Return about how many bytes of disk a task takes while it is packed, and after."""
     while_packed, after = 0, 0
     for key in pixel_keys(file, names):
-        dataset, spec = file[names[key]], spec_of(key, task)
+        dataset, layer = file[names[key]], layer_of(key, task)
         array = dataset.size * dataset.dtype.itemsize
-        while_packed += array
-        after += array if spec is None else dataset.size * spec[0].itemsize
-        while_packed += 0 if spec is None else dataset.size * spec[0].itemsize
+        packed = 0 if layer is None else dataset.size * np.dtype(layer.dtype).itemsize
+        while_packed += array + packed
+        after += packed or array
     return while_packed, after
 
 
-def write_tiles(file: Any, names: Mapping[str, str], task: str, folder: Path) -> dict[str, Pixels]:
+def write_tiles(file: Any, names: Mapping[str, str], task: Task, folder: Path) -> dict[str, Pixels]:
     """Write `<key>.npy` for every pixel-level key, (N, …), row by row; return what was found.
 
     Args:
@@ -67,24 +70,23 @@ def write_tiles(file: Any, names: Mapping[str, str], task: str, folder: Path) ->
             folder.mkdir(parents=True, exist_ok=True)
             # All blocks at once: a full disk is an error here, and not a SIGBUS in a mapped page.
             _reserve(path, dataset.shape, dataset.dtype)
-        found[key] = _write(dataset, path, key, task)
+        found[key] = _write(dataset, path, key, layer_of(key, task))
     return found
 
 
-def _write(dataset: Any, path: Path, key: str, task: str) -> Pixels:
-    spec = spec_of(key, task)
-    n_valid, is_exact = np.zeros(len(dataset), np.int64), spec is not None
+def _write(dataset: Any, path: Path, key: str, layer: Layer | None) -> Pixels:
+    n_valid, is_exact = np.zeros(len(dataset), np.int64), layer is not None
     largest, has_fraction = np.full(len(dataset), -np.inf), np.zeros(len(dataset), np.bool_)
     for box in boxes(dataset.shape, dataset.chunks, dataset.dtype.itemsize):
         values = dataset[box]
         # Mapped anew for each box: else memory would fill with the pages of those before.
         np.lib.format.open_memmap(path, "r+")[box] = values
-        if spec is not None:
-            refuse_beyond(Path(dataset.file.filename), key, box[0].start, values, spec)
-            mine = ours(values, spec)
+        if layer is not None:
+            refuse_beyond(Path(dataset.file.filename), key, box[0].start, values, layer)
+            mine = ours(values, layer)
             # Bit by bit: -0.0 and what is not a number are to come back, too.
             is_exact = is_exact and mine.astype(values.dtype).tobytes() == values.tobytes()
-            valid = (mine != spec[1]).reshape(len(mine), -1)
+            valid = layer.valid(mine).reshape(len(mine), -1)
             n_valid[box[0]] += np.count_nonzero(valid, axis=1)
             if key == "Sentinel2" and values.dtype.kind == "f":
                 flat = np.where(valid, values.reshape(len(mine), -1), -np.inf)

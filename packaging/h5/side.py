@@ -17,9 +17,9 @@ from mmearth.catalog.errors import FormatError, MMEarthError
 from mmearth.catalog.files import check_regular, read_regular, write_atomic
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import read_table, write_table
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.packaging.h5.file import TEXT, dtype_name, shapes_of
-from mmearth.packaging.h5.layout import PIXELS, TaskFiles, side_folder
+from mmearth.packaging.h5.layout import TaskFiles, layer_of, side_folder
 from mmearth.packaging.h5.rows import Rows
 
 KEY = "mmearth/key"
@@ -61,7 +61,7 @@ def write_side(
     root: Path, files: TaskFiles, file: Any, names: Mapping[str, str], rows: Rows
 ) -> None:
     """Keep a task's columns, its layout and the files beside it."""
-    folder = root / side_folder(files.task)
+    folder = root / side_folder(files.task.name)
     folder.mkdir(parents=True, exist_ok=True)
     keys = [sample_key(*each) for each in zip(rows.tiles, rows.dates, strict=True)]
     table = pa.table({KEY: keys, **{key: _arrow(v) for key, v in rows.columns.items()}})
@@ -75,13 +75,13 @@ def write_side(
         write_atomic(folder / _FILES / path.name, read_regular(path, most=_SIDE_BYTES))
 
 
-def read_side(root: Path, task: str) -> Side | None:
+def read_side(root: Path, task: Task) -> Side | None:
     """Return what a task was imported with; None where it was not.
 
     Raises:
         FormatError: It is damaged.
     """
-    folder = root / side_folder(task)
+    folder = root / side_folder(task.name)
     if not (folder / _LAYOUT).is_file():
         return None
     try:
@@ -122,7 +122,7 @@ def _kept(path: Path, root: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     return values
 
 
-def _check(task: str, n: int, side: Side) -> None:
+def _check(task: Task, n: int, side: Side) -> None:
     """Refuse a layout that is not of these very columns and arrays: an export would follow it.
 
     Raises:
@@ -130,7 +130,8 @@ def _check(task: str, n: int, side: Side) -> None:
     """
     for key, each in side.datasets.items():
         found = side.columns.get(key, side.kept.get(key))
-        is_member = key in PIXELS or (key == task and TASKS[task].level == "pixel")
+        layer = layer_of(key, task)
+        is_member = layer is not None and layer.is_pixel
         shapes = [found.shape] if found is not None else shapes_of(key, task, n) * is_member
         if each.shape not in shapes or each.shape[0] != n:
             raise ValueError(f"{key} of shape {each.shape} is not there")

@@ -9,7 +9,6 @@ from typing import Any
 
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.h5.layout import LABELS_FILE, NAMES_FILE, TaskFiles, read_json
 
 
@@ -23,7 +22,7 @@ class Labels:
             FormatError: One is missing or no such list, two names have one number or are one name,
                 or a name of ours is not among them.
         """
-        self._h5, self._outputs = files.h5, TASKS[files.task].outputs
+        self._h5, self._outputs = files.h5, files.task.outputs
         path = files.h5.with_name(LABELS_FILE)
         numbers = _numbers(path)
         renamed = _renamed(files.h5.with_name(NAMES_FILE), numbers, self._outputs)

@@ -53,7 +53,7 @@ def survey(tasks: list[TaskFiles], progress: Callable[[str, int | None], None]) 
         cards.append(None if known is None else known.card)
         height = max(height, stays + while_packed)
         stays += after
-    return Survey(height, _common(cards, tuple(files.task for files in tasks)))
+    return Survey(height, _common(cards, tuple(files.task.name for files in tasks)))
 
 
 def _common(cards: list[DatasetCard | None], tasks: tuple[str, ...]) -> DatasetCard | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,15 @@ import pyarrow as pa
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
-from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.h5.agreement import (
-    FOLLOWS,
     check_missing,
     check_reflectances,
     check_unsaid,
     valid_values,
 )
-from mmearth.packaging.h5.layout import ORIGIN, PIXELS
+from mmearth.packaging.h5.layout import FOLLOWS, FORMAT, KEY_OF
 from mmearth.packaging.h5.provenance import Provenance
 from mmearth.packaging.h5.rows import Rows
 from mmearth.packaging.h5.scratch import Pixels
@@ -62,7 +61,7 @@ class Tables:
         observed: list[Row] = []
         for row, tile in enumerate(rows.tiles):
             mine = list(_observed(rows, pixels, row))
-            if mine[-1]["modality"] == rows.task and mine[-1]["state"] != "done":
+            if mine[-1]["modality"] == rows.task.name and mine[-1]["state"] != "done":
                 raise FormatError(f"{path}: no pixel of row {row} has a label; take the row out")
             if known is not None:
                 mine = _as_known(path, row, tile.id, mine, known.row(row)["observations"])
@@ -100,18 +99,19 @@ def seen_otherwise(path: Path, row: int, tile: str, other: Path) -> FormatError:
 
 def _is_shared(observation: Row) -> bool:
     """Say whether it is the tile's, whatever the task; a pixel-level target is the task's own."""
-    return observation["modality"] in MODALITIES
+    return observation["modality"] in FORMAT.layers
 
 
 def _check_missing(path: Path, rows: Rows, pixels: dict[str, Pixels]) -> None:
     """Compare missing_modalities with the pixels, and Sentinel-2 with its dates."""
-    for key, name in PIXELS.items():
-        absent = pixels[key].n_valid == 0
-        if rows.missing is not None:
-            check_missing(path, name, [name in each for each in rows.missing], absent)
-        elif name == "sentinel2":
-            check_unsaid(path, absent)
-    check_reflectances(path, pixels[ORIGIN["sentinel2"]].largest)
+    images = pixels[KEY_OF["sentinel2"]]
+    if rows.missing is None:
+        check_unsaid(path, images.n_valid == 0)
+    else:
+        for layer in FORMAT.pixel_layers:
+            absent = pixels[KEY_OF[layer.name]].n_valid == 0
+            check_missing(path, layer.name, rows.missing, absent)
+    check_reflectances(path, images.largest)
 
 
 def _as_known(path: Path, row: int, tile: str, found: list[Row], known: list[Row]) -> list[Row]:
@@ -144,16 +144,14 @@ def _share(observation: Row) -> float:
 
 
 def _planned(rows: Rows, row: int, known: Provenance | None) -> Row:
-    tile, target = rows.tiles[row], rows.targets[row]
-    is_list = isinstance(target, list)
+    tile, mine = rows.tiles[row], rows.planned(row)
     said = {} if known is None else known.row(row)
     # What another task asked for at the same tile may have won: the file has the day that did.
     asked = said.get("date", rows.dates[row])
     if known is not None and anchor_date(asked, tile.lat) != rows.dates[row]:
         asked = asked if _has_image(said) else rows.dates[row]
     return {
-        "task": rows.task,
-        "tile": tile.id,
+        **mine,
         "epsg": tile.epsg,
         "left": tile.left,
         "top": tile.top,
@@ -161,20 +159,16 @@ def _planned(rows: Rows, row: int, known: Provenance | None) -> Row:
         "lat": tile.lat,
         "cell": tile.cell,
         "date": asked,
-        "split": rows.splits[row],
-        "train_5": bool(rows.subsets["train_5"][row]),
-        "train_50": bool(rows.subsets["train_50"][row]),
-        "target": None if is_list else target,
-        "species": said.get("species", target) if is_list else None,
+        "labels": said.get("labels", mine["labels"]),
         "label_id": said.get("label_id", str(rows.ids[row])),
     }
 
 
 def _observed(rows: Rows, pixels: dict[str, Pixels], row: int) -> Iterator[Row]:
-    names = [*MODALITIES, *([rows.task] if TASKS[rows.task].level == "pixel" else [])]
-    for name in names:
-        share = _valid_share(rows, pixels, name, row)
-        is_anchor = name == "sentinel2"
+    target = [rows.task.target] if rows.task.is_pixel else []
+    for layer in (*FORMAT.layers.values(), *target):
+        share = _valid_share(rows, pixels, layer, row)
+        is_anchor = layer.name == "sentinel2"
         done = {
             "acquired": rows.dates[row] if is_anchor else None,
             "valid_fraction": share,
@@ -184,20 +178,19 @@ def _observed(rows: Rows, pixels: dict[str, Pixels], row: int) -> Iterator[Row]:
         missing = {"reason": "the published file has no data there"}
         yield {
             "tile": rows.tiles[row].id,
-            "modality": name,
+            "modality": layer.name,
             "state": "done" if share else "missing",
             **(done if share else missing),
         }
 
 
-def _valid_share(rows: Rows, pixels: dict[str, Pixels], name: str, row: int) -> float:
-    key = ORIGIN.get(name, name)
-    if key in pixels:
-        spec: Any = MODALITIES[name] if name in MODALITIES else TASKS[name]
-        return int(pixels[key].n_valid[row]) / int(np.prod(spec.shape))
-    values = rows.values[key][row].reshape(MODALITIES[name].shape)
-    n_values: int = values.size
-    return int(np.count_nonzero(valid_values(name, values))) / n_values
+def _valid_share(rows: Rows, pixels: dict[str, Pixels], layer: Layer, row: int) -> float:
+    key = KEY_OF.get(layer.name, layer.name)
+    if layer.is_pixel:
+        n_valid = int(pixels[key].n_valid[row])
+    else:
+        n_valid = int(np.count_nonzero(valid_values(layer, rows.values[key][row])))
+    return n_valid / math.prod(layer.shape)
 
 
 def scene(rows: Rows, row: int) -> list[str]:

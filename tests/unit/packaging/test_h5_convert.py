@@ -9,16 +9,19 @@ import pytest
 
 from mmearth.catalog.errors import DataError
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.packaging.h5.convert import ours, refuse_beyond, spec_of
-from mmearth.packaging.h5.layout import NODATA, PIXELS, TILES
+from mmearth.packaging.h5 import layout
+from mmearth.packaging.h5.convert import ours, refuse_beyond
+from mmearth.packaging.h5.layout import layer_of
+from mmearth.tests.hdf5_files import NODATA
 
-WHOLE = np.dtype("uint16"), 65535.0
-FLOAT = np.dtype("float32"), -9999.0
+WHOLE = MMEARTH_BENCH.layers["sentinel2"]  # uint16, no-data 65535
+FLOAT = MMEARTH_BENCH.layers["sentinel1"]  # float32, no-data -9999
+BIOMASS, ACIDITY = (MMEARTH_BENCH.tasks[name] for name in ("biomass", "soil_pH"))
 
 
 def test_no_data_values_are_the_published_ones() -> None:
-    for key, name in (PIXELS | TILES).items():
-        assert MMEARTH_BENCH.layers[name].nodata == NODATA.get(key), key
+    assert layout.NODATA == NODATA
+    assert list(layout.NODATA) == list(NODATA)
 
 
 def test_whole_numbers_are_rounded_and_nan_is_no_data() -> None:
@@ -29,15 +32,16 @@ def test_whole_numbers_are_rounded_and_nan_is_no_data() -> None:
 
 
 def test_what_has_no_no_data_keeps_nan_for_its_contract_to_refuse() -> None:
-    spec = spec_of("month_encoding", "soil_pH")
-    assert spec == (np.dtype("float64"), None)
-    assert np.isnan(ours(np.array([np.nan]), spec)[0])
+    layer = layer_of("month_encoding", ACIDITY)
+    assert layer == MMEARTH_BENCH.layers["month"]
+    assert np.isnan(ours(np.array([np.nan]), layer)[0])
 
 
 def test_only_the_own_target_has_a_place() -> None:
-    assert spec_of("biomass", "biomass") == (np.dtype("float32"), -9999.0)
-    assert spec_of("biomass", "soil_pH") is None
-    assert spec_of("SCL", "biomass") is None
+    assert layer_of("biomass", BIOMASS) == BIOMASS.target
+    assert layer_of("biomass", ACIDITY) is None
+    assert layer_of("soil_pH", ACIDITY) is None
+    assert layer_of("SCL", BIOMASS) is None
 
 
 @pytest.mark.parametrize("value", [-1.0, 65536.0, 65535.5, np.inf, 1e30])

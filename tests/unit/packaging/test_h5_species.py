@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.tasks import SPECIES
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.h5.layout import LABELS_FILE, NAMES_FILE, TaskFiles
 from mmearth.packaging.h5.species import Labels
 
+TASK = MMEARTH_BENCH.tasks["species"]
+SPECIES = TASK.outputs
 OURS = {name: number for number, name in enumerate(SPECIES)}
 
 
@@ -20,7 +22,7 @@ def _labels(folder: Path, document: Any, names: Any = None) -> Labels:
     (folder / LABELS_FILE).write_text(json.dumps(document))
     if names is not None:
         (folder / NAMES_FILE).write_text(json.dumps(names))
-    return Labels(TaskFiles("species", folder / "species.h5"))
+    return Labels(TaskFiles(TASK, folder / "species.h5"))
 
 
 def test_another_order_and_another_spelling(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_name_that_stands_twice(tmp_path: Path) -> None:
     text = json.dumps(OURS)
     (tmp_path / LABELS_FILE).write_text(text[:-1] + ', "Mus musculus": 100}')
     with pytest.raises(FormatError, match="'Mus musculus' stands twice"):
-        Labels(TaskFiles("species", tmp_path / "species.h5"))
+        Labels(TaskFiles(TASK, tmp_path / "species.h5"))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmearth.catalog.catalogue import read_catalogue, write_catalogue
 from mmearth.catalog.errors import ConfigError, DataError, FormatError
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.h5.export_h5 import export_h5
 from mmearth.packaging.h5.import_h5 import import_h5
 from mmearth.packaging.verify import verify
@@ -174,12 +178,26 @@ def test_places_that_are_not_for_it(path: Path, whole: tuple[Path, str], tmp_pat
         import_h5(path, tmp_path / "full", 1, _quiet)
     with pytest.raises(ConfigError, match="is a file"):
         import_h5(path, tmp_path / "full/mine.txt", 1, _quiet)
-    with pytest.raises(ConfigError, match="has no task 'biomass'"):
+    with pytest.raises(ConfigError, match="there is no task 'biomass'"):
         export_h5(whole[0], tmp_path / "h5", ("biomass",), published_chunks=False)
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"soil_pH\.h5 is there already"):
         export_h5(whole[0], tmp_path / "in", (), published_chunks=False)
     assert path.read_bytes() == before
+
+
+def test_a_dataset_that_the_layout_cannot_hold(whole: tuple[Path, str], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(whole[0], tmp_path / "other"))
+    catalogue = read_catalogue(root)
+    assert catalogue == MMEARTH_BENCH.only(MMEARTH_BENCH.layers, [TASK])
+    own = replace(catalogue.layers["eth_gch"], name="canopy")
+    write_catalogue(root, replace(catalogue, layers={**catalogue.layers, "canopy": own}))
+    with pytest.raises(ConfigError, match="other: found the modality canopy, expected some of sen"):
+        export_h5(root, tmp_path / "h5", (), published_chunks=False)
+    write_catalogue(root, replace(catalogue, grid=Grid(64, 10)))
+    with pytest.raises(ConfigError, match="other: found the grid of 64 × 64 pixels of 10 m"):
+        export_h5(root, tmp_path / "h5", (), published_chunks=False)
+    assert not (tmp_path / "h5").exists()
 
 
 def test_without_the_library(

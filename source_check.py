@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.checksums import read_dataset
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, MMEarthError
 from mmearth.catalog.files import open_regular
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, member_column, read_table
-from mmearth.catalog.tasks import TASKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.source import Source
@@ -24,6 +25,8 @@ from mmearth.packaging.codec import decode_npy, decode_tile_level
 from mmearth.packaging.findings import Finding
 
 Row = dict[str, Any]
+Plan = dict[str, tuple[Tile, str | None, tuple[str, ...]]]
+"""Tile's id → the tile, the date that its labels ask for, and its pixel-level targets."""
 
 
 def against_source(root: Path, config_path: Path, count: int, seed: int) -> list[Finding]:
@@ -45,35 +48,38 @@ def against_source(root: Path, config_path: Path, count: int, seed: int) -> list
             f"{root} was built with another configuration than {config_path}; give the one it was "
             "built with"
         )
-    source = make_source(config, config_path.parent)
-    plan = _plan(root)
-    rows = [row for task in config.tasks for row in _rows(root, task)]
+    source, catalogue = make_source(config, config_path.parent), read_catalogue(root)
+    plan = _plan(root, catalogue)
+    rows = [row for task in catalogue.tasks for row in _rows(root, task)]
     chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
-    return [finding for i in sorted(chosen) for finding in _compare(root, rows[i], source, plan)]
+    return [
+        finding
+        for i in sorted(chosen)
+        for finding in _compare(dict(_kept(root, rows[i], catalogue)), rows[i], source, plan)
+    ]
 
 
 def _rows(root: Path, task: str) -> Iterator[Row]:
     return iter(read_table(root / manifest_path(task), root=root).to_pylist())
 
 
-def _plan(root: Path) -> dict[str, tuple[str | None, tuple[str, ...]]]:
-    """Return of each tile the date that its labels ask for, and its pixel-level targets."""
-    found: dict[str, tuple[str | None, tuple[str, ...]]] = {}
+def _plan(root: Path, catalogue: Catalogue) -> Plan:
+    """Return what was asked of each tile."""
+    found: Plan = {}
     for row in read_table(root / "tiles.parquet", ["tile", "task", "date"], root).to_pylist():
-        date, targets = found.get(row["tile"], (None, ()))
-        here = (row["task"],) if TASKS[row["task"]].level == "pixel" else ()
-        found[row["tile"]] = date or row["date"], (*targets, *here)
+        tile = Tile.parse(row["tile"], catalogue.grid)
+        _, date, targets = found.get(row["tile"], (tile, None, ()))
+        here = (row["task"],) if catalogue.task(row["task"]).is_pixel else ()
+        found[row["tile"]] = tile, date or row["date"], (*targets, *here)
     return found
 
 
 def _compare(
-    root: Path, row: Row, source: Source, plan: dict[str, tuple[str | None, tuple[str, ...]]]
+    kept: dict[str, NDArray[np.generic]], row: Row, source: Source, plan: Plan
 ) -> Iterator[Finding]:
-    """Yield what the source says otherwise about one sample."""
-    kept = dict(_kept(root, row))
-    date, targets = plan[row["tile"]]
-    tile, anchor = Tile.parse(row["tile"]), str(row["date"])
-    outcomes = source.observe(tile, tuple(kept), date, anchor, targets)
+    """Yield what the source says otherwise about one sample, whose arrays were kept."""
+    tile, date, targets = plan[row["tile"]]
+    outcomes = source.observe(tile, tuple(kept), date, str(row["date"]), targets)
     for name, array in kept.items():
         now = outcomes[name]
         where = f"{row['shard']}#{row['key']}.{name}"
@@ -84,25 +90,30 @@ def _compare(
 
 
 def _difference(kept: NDArray[np.generic], now: NDArray[np.generic]) -> str:
+    if kept.shape != now.shape:
+        return f"the source gives an array {now.shape}, the dataset has one {kept.shape}"
     off = np.abs(kept.astype(np.float64) - now.astype(np.float64))
     share = float(np.mean(off > 0))
     return f"the source gives other values: {share:.2%} of them differ, by {off.max():g} at most"
 
 
-def _kept(root: Path, row: Row) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Yield the arrays of a sample as its shard holds them."""
-    members = {name: row[member_column(name)] for name in MODALITIES}
-    pixel = {name: here for name, here in members.items() if MODALITIES[name].level == "pixel"}
-    if TASKS[row["task"]].level == "pixel":
-        pixel[row["task"]] = {**row[row["task"]], "present": True}
+def _kept(root: Path, row: Row, catalogue: Catalogue) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Yield the arrays of a sample as its shard holds them, in the shapes of their layers."""
     with open_regular(root / row["shard"], root) as shard:
-        for name, here in pixel.items():
-            if here["present"]:
-                shard.seek(here["byte_offset"])
-                yield name, decode_npy(shard.read(here["byte_length"]), name)
-        # All tile-level values of a sample are in one member.
-        others = [here for name, here in members.items() if name not in pixel and here["present"]]
-        for here in others[:1]:
+
+        def read(layer: Layer) -> bytes | None:
+            here = row[member_column(layer)]
+            if here is None or here["byte_offset"] is None:
+                return None
             shard.seek(here["byte_offset"])
-            document = parse_json(shard.read(here["byte_length"]), f"{row['key']}.json")
-            yield from decode_tile_level(document)
+            return shard.read(here["byte_length"])
+
+        for layer in catalogue.members(catalogue.task(row["task"])):
+            if (data := read(layer)) is not None:
+                yield layer.name, decode_npy(data, layer.name).reshape(layer.shape)
+        # All tile-level values of a sample are in one member.
+        documents = filter(None, map(read, catalogue.tile_layers))
+        for data in itertools.islice(documents, 1):
+            document = parse_json(data, f"{row['key']}.json")
+            for layer, array in decode_tile_level(document, catalogue):
+                yield layer.name, array

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mmearth.catalog.anchor import anchor_date
-from mmearth.catalog.catalogue import Catalogue, read_catalogue
+from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.layer import Layer
@@ -88,6 +88,27 @@ class DatasetCard:
     """Modalities that every sample has."""
     shard_bytes: int
     """A shard was closed when it had grown beyond this."""
+
+    def check(self, catalogue: Catalogue) -> None:
+        """Refuse a card of another dataset than the catalogue's.
+
+        Raises:
+            FormatError: It names other tasks or modalities, or requires one that is not there.
+        """
+        for what, found, known in (
+            ("tasks", self.tasks, tuple(catalogue.tasks)),
+            ("modalities", self.modalities, tuple(catalogue.layers)),
+        ):
+            if found != known:
+                raise FormatError(
+                    f"dataset.json has the {what} {', '.join(found)}, {CATALOGUE} has "
+                    f"{', '.join(known)}: one of the two is of another dataset; fetch it again"
+                )
+        lacking = [name for name in self.require if name not in catalogue.layers]
+        if lacking:
+            raise FormatError(
+                f"dataset.json requires {lacking[0]}, which {CATALOGUE} has not; fetch it again"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as plain JSON."""

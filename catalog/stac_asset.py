@@ -122,7 +122,7 @@ def _tile_members(row: Row, catalogue: Catalogue) -> dict[str, Row]:
 
 def _there(row: Row, layers: Iterable[Layer]) -> dict[str, Row]:
     members = {layer.name: row[member_column(layer)] for layer in layers}
-    return {name: each for name, each in members.items() if each["byte_length"] is not None}
+    return {name: each for name, each in members.items() if each and each["byte_length"]}
 
 
 def _shard(row: Row, catalogue: Catalogue) -> pystac.Asset:

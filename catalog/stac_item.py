@@ -79,7 +79,9 @@ def _stand_ins(row: Row, catalogue: Catalogue) -> dict[str, Any]:
 
 def _target(row: Row, task: Task) -> dict[str, Any]:
     """Return the value to be predicted; its mean over labelled pixels where it has pixels."""
-    target = row[task.column]["mean"] if task.is_pixel else row[task.column]
+    target = row[task.column]
+    if task.is_pixel and target is not None:
+        target = target["mean"]
     name = "target" if task.is_pixel else task.column
     return {} if target is None else {f"mmearth:{name}": target}
 

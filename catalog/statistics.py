@@ -27,6 +27,7 @@ _UNIT = -1074  # the exponent of the smallest float64: sums count in units of tw
 _MANTISSA = {"float32": 24, "float64": 53}
 # 20 + 20 + 13 = 53 bits: what a float64 holds exactly. So few values start no threads in BLAS.
 _PIECE_BITS, _MOST_VALUES = 20, 2**13
+_MOST_COUNTERS = 1 << 16  # one per code up to the greatest; sorting takes ten times as long
 
 Subsets = tuple[str, ...]
 Sums = tuple[int, int]
@@ -66,7 +67,7 @@ class BandStatistics:
         self.n += values.size
         self.low, self.high = min(self.low, low), max(self.high, high)
         if categorical:
-            self._add_codes(np.bincount(values))
+            self._add_codes(*_count_codes(values, low, high))
             return
         total, squares = _exact_sums(values, low, high)
         self.total += total
@@ -85,9 +86,8 @@ class BandStatistics:
         if categorical:
             self.classes[int(value)] = self.classes.get(int(value), 0) + 1
 
-    def _add_codes(self, counts: NDArray[np.int64]) -> None:
-        for code in np.flatnonzero(counts).tolist():
-            count = int(counts[code])
+    def _add_codes(self, codes: NDArray[np.generic], counts: NDArray[np.int64]) -> None:
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
             self.classes[code] = self.classes.get(code, 0) + count
             self.total += code * count << -_UNIT
             self.squares += code * code * count << -2 * _UNIT
@@ -219,11 +219,22 @@ def _add(
             band.update(values.ravel(), nodata, categorical)
 
 
+def _count_codes(
+    values: NDArray[np.generic], low: float, high: float
+) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    """Return the class codes in an array and how often each is there."""
+    if low < 0 or high >= _MOST_COUNTERS:
+        return np.unique(values, return_counts=True)
+    counts = np.bincount(values)
+    codes = np.flatnonzero(counts)
+    return codes, counts[codes]
+
+
 def _exact_sums(values: NDArray[np.generic], low: float, high: float) -> Sums:
     """Return the exact sum and sum of squares of a flat array of finite values.
 
     Args:
-        values: Integers below 2**20 in size, or floats; not empty.
+        values: Integers of up to 32 bits, or floats; not empty.
         low: The least of them.
         high: The greatest.
     """

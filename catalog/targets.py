@@ -65,16 +65,27 @@ def plain_target(task: Task, target: NDArray[np.generic] | None) -> Any:
 
 
 def planned_target(task: Task, row: Mapping[str, Any]) -> Any:
-    """Return the plain target of a row of `tiles.parquet`; None where it has none."""
+    """Return the plain target of a row of `tiles.parquet`; None where it has none.
+
+    Raises:
+        FormatError: It is not a target of this task.
+    """
     if task.is_pixel:
         return None
-    if task.kind == "multilabel":
-        present = set(row["labels"] or ())
-        return None if row["labels"] is None else [n for n in task.outputs if n in present]
-    if task.kind == "classification":
-        return row["labels"][0] if row["labels"] else None
-    numbers = row["targets"] if task.column != "target" else [row["target"]]
-    return None if not numbers or None in numbers else _numbers(task, numbers)
+    if task.column == "target":
+        return row["target"]
+    found = row["targets" if task.kind == "regression" else "labels"]
+    try:
+        if task.kind == "multilabel":
+            return None if found is None else sorted(set(found), key=task.outputs.index)
+        if not found or (task.kind == "regression" and None in found):
+            return None
+        if task.kind == "regression":
+            return _numbers(task, found)
+        (label,) = found
+        return label
+    except ValueError as exc:
+        raise _no_target(task, found, exc) from exc
 
 
 def target_array(task: Task, plain: Any) -> NDArray[np.generic] | None:
@@ -88,10 +99,14 @@ def target_array(task: Task, plain: Any) -> NDArray[np.generic] | None:
     try:
         return np.array(_values(task, plain), dtype=task.dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        raise FormatError(
-            f"{task.name}: {str(plain)[:60]!r} is no target of it ({exc}); the dataset is damaged: "
-            "build it again"
-        ) from exc
+        raise _no_target(task, plain, exc) from exc
+
+
+def _no_target(task: Task, found: Any, exc: Exception) -> FormatError:
+    return FormatError(
+        f"{task.name}: {str(found)[:60]!r} is no target of it ({exc}); the dataset is damaged: "
+        "build it again"
+    )
 
 
 def _numbers(task: Task, numbers: list[float]) -> Any:

@@ -11,14 +11,15 @@ from itertools import groupby
 from pathlib import Path
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.files import remove_temporaries, write_atomic
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.sample import Sample
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.store import reading_many
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.catalog.workers import open_pool
 from mmearth.packaging.codec import encode
 from mmearth.packaging.inputs import Planned, load_sample, missing_reasons, read_inputs
@@ -64,9 +65,9 @@ class _Packed:
     sha256: str
 
 
-Load = Callable[[str, Planned], Sample]
-"""(task, one of its samples) → its arrays, checked."""
-_Job = tuple[str, str, list[Planned]]
+Load = Callable[[Planned], Sample]
+"""One of a task's samples → its arrays, checked."""
+_Job = tuple[str, list[Planned]]
 Map = Callable[[Callable[[_Job], _Packed], Iterable[_Job]], Iterator[_Packed]]
 
 
@@ -76,8 +77,8 @@ def build(root: Path, card: DatasetCard, workers: int = 1, progress: Progress = 
     Shards that another build left behind are deleted; nothing else in the directory is touched.
 
     Args:
-        root: Holds tiles.parquet, observations.parquet and the store.
-        card: Names the tasks, the required modalities and the size of a shard.
+        root: Holds catalogue.json, tiles.parquet, observations.parquet and the store.
+        card: Names the required modalities and the size of a shard.
         workers: Processes; the bytes do not depend on it.
         progress: Told about every planned sample.
 
@@ -88,21 +89,22 @@ def build(root: Path, card: DatasetCard, workers: int = 1, progress: Progress = 
     """
     for name in _DIRECTORIES:
         remove_temporaries(root / name)
-    built = Built({}, {}, {}, 0)
+    built, catalogue = Built({}, {}, {}, 0), read_catalogue(root)
     planned = read_table(root / "tiles.parquet", ["task"], root)["task"].to_pylist()
-    progress("package", sum(task in card.tasks for task in planned))
+    progress("package", sum(task in catalogue.tasks for task in planned))
     with open_map(workers) as pack_all:
-        for task in card.tasks:
-            load = partial(load_sample, root)
-            built = built.plus(build_task(root, card, task, load, pack_all, progress))
-    remove_stale(root, card, built.sums)
+        for task in catalogue.tasks.values():
+            load = partial(load_sample, root, catalogue, task)
+            built = built.plus(build_task(root, card, catalogue, task, load, pack_all, progress))
+    remove_stale(root, catalogue, built.sums)
     return built
 
 
 def build_task(
     root: Path,
     card: DatasetCard,
-    task: str,
+    catalogue: Catalogue,
+    task: Task,
     load: Load,
     pack_all: Map,
     progress: Progress = silent,
@@ -112,6 +114,7 @@ def build_task(
     Args:
         root: Holds tiles.parquet and observations.parquet.
         card: Names the required modalities and the size of a shard.
+        catalogue: Of the dataset.
         task: One of its tasks.
         load: Reads a sample; it is pickled where there are several workers.
         pack_all: Of `open_map`.
@@ -122,23 +125,23 @@ def build_task(
         DataError: An array breaks its contract.
         StorageError: The disk is full.
     """
-    inputs = read_inputs(root, task, card.require)
+    inputs = read_inputs(root, catalogue, task, card.require)
     sums, nbytes = {}, 0
-    rows, statistics = [], TaskStatistics(task)
+    rows, statistics = [], TaskStatistics(task, tuple(catalogue.layers.values()))
     for _ in inputs.dropped:
         progress("package", None)
-    jobs = ((task, *job) for job in _cut(task, inputs.samples, card.shard_bytes))
-    for packed in pack_all(partial(_pack, root, load), jobs):
+    jobs = _cut(catalogue, task, inputs.samples, card.shard_bytes)
+    for packed in pack_all(partial(_pack, root, catalogue, task, load), jobs):
         rows += packed.rows
         statistics.merge(packed.statistics)
         sums[packed.name] = packed.sha256
         nbytes += packed.nbytes
         for _ in packed.rows:
             progress("package", None)
-    write_manifest(root, task, rows)
+    write_manifest(root, task, rows, catalogue)
     text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
-    write_atomic(root / "statistics" / f"{task}.json", (text + "\n").encode())
-    return Built({task: len(inputs.samples)}, {task: inputs.dropped}, sums, nbytes)
+    write_atomic(root / "statistics" / f"{task.name}.json", (text + "\n").encode())
+    return Built({task.name: len(inputs.samples)}, {task.name: inputs.dropped}, sums, nbytes)
 
 
 @contextmanager
@@ -152,46 +155,44 @@ def open_map(workers: int) -> Iterator[Map]:
 
 
 def _cut(
-    task: str, samples: list[Planned], shard_bytes: int
-) -> Iterator[tuple[str, list[Planned]]]:
+    catalogue: Catalogue, task: Task, samples: list[Planned], shard_bytes: int
+) -> Iterator[_Job]:
     """Yield (shard name, its samples): cut by size before anything is written.
 
     So every shard can be written by another worker, and their names do not depend on who did it.
     """
+    members = catalogue.members(task)
     for split, group in groupby(samples, key=lambda sample: str(sample.tile["split"])):
         number, size = 0, 0
         inside: list[Planned] = []
         for sample in group:
             if inside and size >= shard_bytes:
-                yield shard_name(task, split, number), inside
+                yield shard_name(task.name, split, number), inside
                 number, size, inside = number + 1, 0, []
             inside.append(sample)
-            size += _sample_bytes(task, sample)
-        yield shard_name(task, split, number), inside
+            size += _sample_bytes(members, sample)
+        yield shard_name(task.name, split, number), inside
 
 
-def _sample_bytes(task: str, sample: Planned) -> int:
+def _sample_bytes(members: list[Layer], sample: Planned) -> int:
     """Return about how many bytes a sample takes in a tar."""
-    present = [name for name, row in sample.observations.items() if row["state"] == "done"]
-    sizes = [
-        MODALITIES[n].nbytes for n in present if n in MODALITIES and MODALITIES[n].level == "pixel"
-    ]
-    if TASKS[task].level == "pixel":
-        sizes.append(4 * TASKS[task].shape[0] * TASKS[task].shape[1])
+    done = {name for name, row in sample.observations.items() if row["state"] == "done"}
+    sizes = [layer.nbytes for layer in members if layer.name in done]
     return sum(size + _NPY_HEADER + _TAR_OVERHEAD for size in sizes) + 4 * _TAR_OVERHEAD
 
 
-def _pack(root: Path, load: Load, job: _Job) -> _Packed:
+def _pack(root: Path, catalogue: Catalogue, task: Task, load: Load, job: _Job) -> _Packed:
     """Write one shard."""
-    task, name, samples = job
-    statistics, rows = TaskStatistics(task), []
+    name, samples = job
+    statistics, rows = TaskStatistics(task, tuple(catalogue.layers.values())), []
     writer = ShardWriter(root, name)
     try:
         with reading_many():
             for planned in samples:
-                sample = load(task, planned)
-                ranges = writer.write(sample.key, encode(sample, missing_reasons(planned)))
-                rows.append(manifest_row(planned, sample, name, ranges))
+                sample = load(planned)
+                missing = missing_reasons(planned, catalogue)
+                ranges = writer.write(sample.key, encode(sample, missing, catalogue))
+                rows.append(manifest_row(planned, sample, name, ranges, catalogue))
                 if sample.split == "train":
                     arrays = {n: o.array for n, o in sample.observations.items()}
                     statistics.update(_subsets(planned), arrays, sample.target)
@@ -207,15 +208,15 @@ def _subsets(planned: Planned) -> tuple[str, ...]:
     return ("train", *(name for name in ("train_50", "train_5") if tile[name]))
 
 
-def remove_stale(root: Path, card: DatasetCard, sums: dict[str, str]) -> None:
+def remove_stale(root: Path, catalogue: Catalogue, sums: dict[str, str]) -> None:
     """Delete shards, manifests and statistics that this build did not write."""
     for path in (root / "shards").rglob("*.tar"):
         if path.relative_to(root).as_posix() not in sums:
             path.unlink()
-    manifests = {manifest_path(task) for task in card.tasks}
+    manifests = {manifest_path(task) for task in catalogue.tasks}
     for path in (root / "manifests").glob("*.parquet"):
         if path.relative_to(root).as_posix() not in manifests:
             path.unlink()
     for path in (root / "statistics").glob("*.json"):
-        if path.stem not in card.tasks:
+        if path.stem not in catalogue.tasks:
             path.unlink()

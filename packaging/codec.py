@@ -1,8 +1,8 @@
 """Samples ↔ members of a tar: the only file that knows how members are named and written.
 
 A sample's members stand together, in this order: `<key>.json` with all that has no pixels, the
-pixel-level target, then the pixel-level modalities in the published order, so that Sentinel-2 and
-Sentinel-1, which are read together most, are neighbours and one ranged read gets both.
+pixel-level target, then the pixel-level modalities in the catalogue's order, so that Sentinel-2
+and Sentinel-1, which are read together most, are neighbours and one ranged read gets both.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Sample
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.targets import plain_target
 
 Members = dict[str, bytes]
 """Member suffix (`json`, `sentinel2.npy`) → bytes, in the order of the tar."""
 
 
-def encode(sample: Sample, missing: Mapping[str, str]) -> Members:
+def encode(sample: Sample, missing: Mapping[str, str], catalogue: Catalogue) -> Members:
     """Return a sample's members.
 
     Args:
         sample: Checked by the caller.
         missing: Modality → why it is not there.
+        catalogue: Of the dataset.
     """
-    members: Members = {"json": _json(sample, missing)}
-    if TASKS[sample.task].level == "pixel" and sample.target is not None:
-        members[f"{sample.task}.npy"] = npy(sample.target)
-    for name, modality in MODALITIES.items():
-        if modality.level == "pixel" and name in sample.observations:
-            members[f"{name}.npy"] = npy(sample.observations[name].array)
+    members: Members = {"json": _json(sample, missing, catalogue)}
+    if sample.task.is_pixel and sample.target is not None:
+        members[f"{sample.task.name}.npy"] = npy(sample.target)
+    for layer in catalogue.pixel_layers:
+        if layer.name in sample.observations:
+            members[f"{layer.name}.npy"] = npy(sample.observations[layer.name].array)
     return members
 
 
@@ -75,43 +77,32 @@ def decode_npy(data: bytes | memoryview, name: str) -> NDArray[np.generic]:
     return flat.reshape(shape)
 
 
-def decode_tile_level(document: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Yield the tile-level modalities of a `<key>.json`: name and array (band,)."""
+def decode_tile_level(
+    document: Mapping[str, Any], catalogue: Catalogue
+) -> Iterator[tuple[Layer, NDArray[np.generic]]]:
+    """Yield the tile-level modalities of a `<key>.json`, each with its array (band,).
+
+    Raises:
+        ConfigError: The catalogue has no such modality.
+    """
     for name, values in document["modalities"].items():
-        yield name, np.asarray(values, dtype=MODALITIES[name].dtype)
+        layer = catalogue.layer(name)
+        yield layer, np.asarray(values, dtype=layer.dtype)
 
 
-def decode_target(document: Mapping[str, Any]) -> NDArray[np.generic] | None:
-    """Return the tile-level target of a `<key>.json`, (n_outputs,); None where it has none."""
-    task = TASKS[document["task"]]
-    if document["target"] is None and task.optional:
-        return None
-    if task.kind == "multilabel":
-        present = set(document["target"])
-        return np.array([name in present for name in task.outputs], dtype=task.dtype)
-    return np.array([document["target"]], dtype=task.dtype)
-
-
-def _json(sample: Sample, missing: Mapping[str, str]) -> bytes:
-    task = TASKS[sample.task]
-    target: Any = None
-    if sample.target is not None and task.kind == "multilabel":
-        target = [name for name, on in zip(task.outputs, sample.target, strict=True) if on]
-    elif sample.target is not None and task.level == "tile":
-        # The shortest decimal that is this float32: 0.5152 and not 0.5152000188827515.
-        target = float(str(sample.target[0]))
+def _json(sample: Sample, missing: Mapping[str, str], catalogue: Catalogue) -> bytes:
     document = {
         "key": sample.key,
         "tile": sample.tile.id,
         "date": sample.date,
-        "task": sample.task,
+        "task": sample.task.name,
         "split": sample.split,
-        "target": target,
+        "target": plain_target(sample.task, sample.target),
         "modalities": {
-            name: sample.observations[name].array.tolist()
-            for name, modality in MODALITIES.items()
-            if modality.level == "tile" and name in sample.observations
+            layer.name: sample.observations[layer.name].array.tolist()
+            for layer in catalogue.tile_layers
+            if layer.name in sample.observations
         },
-        "missing": {name: missing[name] for name in MODALITIES if name in missing},
+        "missing": {name: missing[name] for name in catalogue.layers if name in missing},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -13,14 +13,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import anchor_date
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.hilbert import row_key
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample, sample_key
 from mmearth.catalog.schema import OBSERVATIONS, STATES, TILES, read_table
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.store import observation_path, read_observation
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.targets import planned_target, target_array
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
 Row = dict[str, Any]
@@ -54,12 +57,15 @@ class TaskInputs:
     """Tile → why it makes no sample."""
 
 
-def read_inputs(root: Path, task: str, require: tuple[str, ...]) -> TaskInputs:
+def read_inputs(
+    root: Path, catalogue: Catalogue, task: Task, require: tuple[str, ...]
+) -> TaskInputs:
     """Return what a task is packed from.
 
     Args:
         root: The dataset's directory.
-        task: A key of TASKS.
+        catalogue: Its own.
+        task: One of its tasks.
         require: Modalities that every sample must have.
 
     Raises:
@@ -67,23 +73,23 @@ def read_inputs(root: Path, task: str, require: tuple[str, ...]) -> TaskInputs:
     """
     path = root / "tiles.parquet"
     table = read_table(path, root=root, schema=TILES)
-    asked = _asked(table)
-    tiles = table.filter(pc.equal(table["task"], task)).to_pylist()
+    asked = _asked(table, catalogue)
+    tiles = table.filter(pc.equal(table["task"], task.name)).to_pylist()
     for row in tiles:
-        check_planned(path, row)
-    observed = _by_tile(root, {row["tile"] for row in tiles})
-    needed = [*require, *([task] if TASKS[task].level == "pixel" else [])]
+        check_planned(path, row, catalogue.grid)
+    observed = _by_tile(root, {row["tile"] for row in tiles}, catalogue)
+    needed = [*require, *([task.name] if task.is_pixel and not task.optional else [])]
     dropped: dict[str, str] = {}
     found = []
     for row in tiles:
         observations = observed.get(row["tile"], {})
-        reason = _why_none(observations, needed)
+        reason = _why_none(observations, needed, catalogue)
         if reason is None:
             date = _date(asked.get(row["tile"]), row["lat"], observations)
             found.append((row, observations, date))
         else:
             dropped[row["tile"]] = reason
-    return TaskInputs(_ordered(found), dropped)
+    return TaskInputs(_ordered(found, catalogue.grid), dropped)
 
 
 def count_reasons(dropped: dict[str, str]) -> dict[str, int]:
@@ -99,18 +105,18 @@ def count_reasons(dropped: dict[str, str]) -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
-def check_planned(path: Path, row: Row) -> None:
+def check_planned(path: Path, row: Row, grid: Grid) -> None:
     """Refuse a row of tiles.parquet that cannot be a place of ours.
 
     Raises:
         FormatError: Its tile or split is none, or its columns say otherwise than its tile.
     """
     try:
-        tile = Tile.parse(str(row["tile"]))
-        grid = (tile.epsg, tile.left, tile.top)
+        tile = Tile.parse(str(row["tile"]), grid)
     except ConfigError as exc:
         raise FormatError(f"{path}: {exc}; build it again") from exc
-    if (row["epsg"], row["left"], row["top"]) != grid or row["split"] not in SPLITS:
+    corner = (tile.epsg, tile.left, tile.top)
+    if (row["epsg"], row["left"], row["top"]) != corner or row["split"] not in SPLITS:
         raise FormatError(
             f"{path}: tile {tile.id} is said to be at {row['epsg']}, {row['left']}, {row['top']} "
             f"and in split {row['split']!r}; expected its own grid and one of {', '.join(SPLITS)}: "
@@ -121,29 +127,32 @@ def check_planned(path: Path, row: Row) -> None:
         raise FormatError(f"{path}: tile {tile.id} has no {lacking[0]}; build it again")
 
 
-def _check_observed(path: Path, row: Row) -> None:
+def _check_observed(path: Path, row: Row, catalogue: Catalogue) -> None:
     """Refuse a row of observations.parquet that cannot be of our store.
 
     Raises:
         FormatError: It names no modality or state, or a file that is not the observation's.
     """
-    name, tile = row["modality"], Tile.parse(row["tile"])
-    is_known = name in MODALITIES or (name in TASKS and TASKS[name].level == "pixel")
-    if not is_known or row["state"] not in STATES:
+    tile = Tile.parse(row["tile"], catalogue.grid)
+    try:
+        layer = catalogue.observed(row["modality"])
+    except ConfigError as exc:
+        raise FormatError(f"{path}: tile {tile.id}: {exc}; build it again") from exc
+    if row["state"] not in STATES:
         raise FormatError(
-            f"{path}: tile {tile.id} has the modality {name!r} in the state {row['state']!r}; "
-            f"expected one of ours in one of {', '.join(STATES)}: build it again"
+            f"{path}: tile {tile.id} has {layer.name} in the state {row['state']!r}; "
+            f"expected one of {', '.join(STATES)}: build it again"
         )
     has_ids = row["source_ids"] is not None or row["state"] != "done"
-    if row["path"] not in (None, observation_path(tile, name)) or not has_ids:
+    if row["path"] not in (None, observation_path(tile, layer)) or not has_ids:
         raise FormatError(
-            f"{path}: {name} of tile {tile.id} is said to be in {row['path']!r} and of "
-            f"{row['source_ids']}; expected {observation_path(tile, name)} and a list: build it "
+            f"{path}: {layer.name} of tile {tile.id} is said to be in {row['path']!r} and of "
+            f"{row['source_ids']}; expected {observation_path(tile, layer)} and a list: build it "
             "again"
         )
 
 
-def load_sample(root: Path, task: str, planned: Planned) -> Sample:
+def load_sample(root: Path, catalogue: Catalogue, task: Task, planned: Planned) -> Sample:
     """Read a sample's arrays from the store and check them.
 
     Raises:
@@ -151,38 +160,58 @@ def load_sample(root: Path, task: str, planned: Planned) -> Sample:
         IntegrityError: A file of the store is not the one that was collected.
         DataError: An array breaks its contract.
     """
-    tile = Tile.parse(planned.tile["tile"])
-    observations = {
-        name: _load(root, tile, row)
-        for name, row in planned.observations.items()
-        if row["state"] == "done" and name in MODALITIES
-    }
+    tile = Tile.parse(planned.tile["tile"], catalogue.grid)
+    if not task.is_pixel:
+        target = planned_array(task, planned)
+    elif _state(planned.observations, task.name) == "done":
+        target = _load(root, tile, task.target, planned).array[0]
+    else:
+        target = None
     sample = Sample(
         tile=tile,
         date=planned.date,
         task=task,
         split=planned.tile["split"],
-        target=_target(root, tile, task, planned),
-        observations={name: observations[name] for name in MODALITIES if name in observations},
+        target=target,
+        observations={
+            name: _load(root, tile, layer, planned)
+            for name, layer in catalogue.layers.items()
+            if _state(planned.observations, name) == "done"
+        },
     )
     sample.check()
     return sample
 
 
-def missing_reasons(planned: Planned) -> dict[str, str]:
+def planned_array(task: Task, planned: Planned) -> NDArray[np.generic] | None:
+    """Return the tile-level target of a planned sample, (band,); None where it may have none.
+
+    Raises:
+        FormatError: It has none and must, or it is no target of the task.
+    """
+    target = target_array(task, planned_target(task, planned.tile))
+    if target is None and not task.optional:
+        raise FormatError(
+            f"tiles.parquet has no target for tile {planned.tile['tile']} of {task.name}; "
+            "plan it again"
+        )
+    return target
+
+
+def missing_reasons(planned: Planned, catalogue: Catalogue) -> dict[str, str]:
     """Return modality → why a sample does not have it."""
     return {
         name: row["reason"] or row["state"]
         for name, row in planned.observations.items()
-        if row["state"] != "done" and name in MODALITIES
+        if row["state"] != "done" and name in catalogue.layers
     }
 
 
-def _by_tile(root: Path, tiles: set[str]) -> dict[str, dict[str, Row]]:
+def _by_tile(root: Path, tiles: set[str], catalogue: Catalogue) -> dict[str, dict[str, Row]]:
     result: dict[str, dict[str, Row]] = {}
     table = read_table(root / "observations.parquet", root=root, schema=OBSERVATIONS)
     for row in table.filter(pc.is_in(table["tile"], pa.array(tiles, pa.string()))).to_pylist():
-        _check_observed(root / "observations.parquet", row)
+        _check_observed(root / "observations.parquet", row, catalogue)
         result.setdefault(row["tile"], {})[row["modality"]] = row
     return result
 
@@ -191,24 +220,24 @@ def _state(observations: dict[str, Row], name: str) -> str | None:
     return observations[name]["state"] if name in observations else None
 
 
-def _why_none(observations: dict[str, Row], needed: list[str]) -> str | None:
+def _why_none(observations: dict[str, Row], needed: list[str], catalogue: Catalogue) -> str | None:
     """Return why a tile makes no sample; None where it makes one."""
     for name in needed:
         if _state(observations, name) != "done":
             reason = observations.get(name, {}).get("reason") or "it was not collected"
             return f"no {name}: {reason}"
-    rows = [row for name, row in observations.items() if name in MODALITIES]
+    rows = [row for name, row in observations.items() if name in catalogue.layers]
     if any(row["state"] == "done" for row in rows):
         return None
     reasons = sorted({row["reason"] for row in rows if row["reason"]})
     return f"no layer: {reasons[0] if reasons else 'nothing was collected'}"
 
 
-def _asked(tiles: pa.Table) -> dict[str, str]:
+def _asked(tiles: pa.Table, catalogue: Catalogue) -> dict[str, str]:
     """Return tile → the date that was asked for; of several tasks' the earlier task's."""
     dated = tiles.select(["task", "tile", "date"]).filter(pc.is_valid(tiles["date"]))
     found: dict[str, str] = {}
-    for task in TASKS:
+    for task in catalogue.tasks:
         rows = dated.filter(pc.equal(dated["task"], task))
         for tile, date in zip(rows["tile"].to_pylist(), rows["date"].to_pylist(), strict=True):
             found.setdefault(tile, date)
@@ -223,10 +252,10 @@ def _date(asked: str | None, lat: float, observations: dict[str, Row]) -> str:
     return anchor_date(asked, lat)
 
 
-def _ordered(found: list[tuple[Row, dict[str, Row], str]]) -> list[Planned]:
+def _ordered(found: list[tuple[Row, dict[str, Row], str]], grid: Grid) -> list[Planned]:
     if not found:
         return []
-    keys = [sample_key(Tile.parse(row["tile"]), date) for row, _, date in found]
+    keys = [sample_key(Tile.parse(row["tile"], grid), date) for row, _, date in found]
     lon = np.array([row["lon"] for row, _, _ in found])
     lat = np.array([row["lat"] for row, _, _ in found])
     index = row_key(lon, lat, keys)
@@ -237,22 +266,7 @@ def _ordered(found: list[tuple[Row, dict[str, Row], str]]) -> list[Planned]:
     return sorted(samples, key=lambda s: (SPLITS.index(s.tile["split"]), s.hilbert, s.key))
 
 
-def _load(root: Path, tile: Tile, row: Row) -> Observation:
+def _load(root: Path, tile: Tile, layer: Layer, planned: Planned) -> Observation:
     # Without a checksum there is none that would fit.
-    return read_observation(root, tile, row["modality"], row["sha256"] or "none")[0]
-
-
-def _target(root: Path, tile: Tile, task: str, planned: Planned) -> NDArray[np.generic] | None:
-    spec = TASKS[task]
-    if spec.level == "pixel":
-        return _load(root, tile, planned.observations[task]).array
-    if spec.kind == "multilabel":
-        present = set(planned.tile["species"] or ())
-        return np.array([name in present for name in spec.outputs], dtype=spec.dtype)
-    if planned.tile["target"] is None:
-        if spec.optional:
-            return None
-        raise FormatError(
-            f"tiles.parquet has no target for tile {tile.id} of {task}; plan it again"
-        )
-    return np.array([planned.tile["target"]], dtype=spec.dtype)
+    sha256 = planned.observations[layer.name]["sha256"] or "none"
+    return read_observation(root, tile, layer, sha256)[0]

@@ -11,16 +11,12 @@ from typing import Any
 import pyarrow as pa
 import shapely
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.sample import Sample
-from mmearth.catalog.schema import (
-    CLASS_COLUMNS,
-    manifest_path,
-    manifest_schema,
-    member_column,
-    write_table,
-)
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.sample import Observation, Sample
+from mmearth.catalog.schema import manifest_path, manifest_schema, member_column, write_table
+from mmearth.catalog.targets import planned_target
+from mmearth.catalog.task import Task
 from mmearth.packaging.inputs import Planned
 from mmearth.packaging.shard import MemberRange
 
@@ -29,7 +25,11 @@ Row = dict[str, Any]
 
 
 def manifest_row(
-    planned: Planned, sample: Sample, shard: str, ranges: dict[str, MemberRange]
+    planned: Planned,
+    sample: Sample,
+    shard: str,
+    ranges: dict[str, MemberRange],
+    catalogue: Catalogue,
 ) -> Row:
     """Return one sample's row.
 
@@ -38,11 +38,12 @@ def manifest_row(
         sample: The sample itself.
         shard: Its shard, relative to the dataset's root.
         ranges: Of its members, by suffix.
+        catalogue: Of the dataset.
     """
     tile = sample.tile
     row: Row = {
         "key": sample.key,
-        "task": sample.task,
+        "task": sample.task.name,
         "split": sample.split,
         "train_5": planned.tile["train_5"],
         "train_50": planned.tile["train_50"],
@@ -58,23 +59,23 @@ def manifest_row(
         "date": datetime.date.fromisoformat(sample.date),
         "label_id": planned.tile["label_id"],
         "shard": shard,
-        **_target(planned, sample, ranges),
+        sample.task.column: _target(planned, sample, ranges),
     }
-    for name in CLASS_COLUMNS:
-        here = sample.observations.get(name)
-        row[name] = None if here is None else int(here.array[0])
-    for name in MODALITIES:
-        row[member_column(name)] = _member(name, sample, ranges)
+    for layer in catalogue.layers.values():
+        here = sample.observations.get(layer.name)
+        if layer.has_code_column:
+            row[layer.name] = None if here is None else int(here.array[0])
+        row[member_column(layer)] = _member(layer, here, ranges)
     return row
 
 
-def write_manifest(root: Path, task: str, rows: Sequence[Row]) -> Path:
+def write_manifest(root: Path, task: Task, rows: Sequence[Row], catalogue: Catalogue) -> Path:
     """Write `manifests/<task>.parquet` from rows in the order of the shards.
 
     Raises:
         StorageError: The disk is full.
     """
-    schema = manifest_schema(task)
+    schema = manifest_schema(task, catalogue.layers.values())
     table = pa.Table.from_pylist(list(rows), schema=schema)
     shapes = shapely.from_wkb(table["geometry"].to_numpy())
     geo = {
@@ -89,18 +90,17 @@ def write_manifest(root: Path, task: str, rows: Sequence[Row]) -> Path:
             }
         },
     }
-    path = root / manifest_path(task)
+    path = root / manifest_path(task.name)
     write_table(table, path, schema.with_metadata({b"geo": json.dumps(geo).encode()}))
     return path
 
 
-def _member(name: str, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
+def _member(layer: Layer, here: Observation | None, ranges: dict[str, MemberRange]) -> Row:
     """Return the struct of one modality; a tile-level one is in the sample's JSON."""
-    here = sample.observations.get(name)
     if here is None:
         return {"present": False, "valid_fraction": 0.0, "source_ids": []}
-    is_pixel = MODALITIES[name].level == "pixel"
-    at = ranges[f"{name}.npy" if is_pixel else "json"]
+    is_pixel = layer.is_pixel
+    at = ranges[f"{layer.name}.npy" if is_pixel else "json"]
     return {
         "present": True,
         "valid_fraction": here.valid_fraction,
@@ -116,24 +116,20 @@ def _member(name: str, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
     }
 
 
-def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange]) -> Row:
-    task = TASKS[sample.task]
+def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange]) -> Any:
+    """Return what the target's column holds."""
+    task = sample.task
+    if not task.is_pixel:
+        return planned_target(task, planned.tile)
     if sample.target is None:
-        return {"target": None}
-    if task.level == "pixel":
-        at = ranges[f"{task.name}.npy"]
-        labelled = sample.target[sample.target != task.nodata].astype("float64")
-        return {
-            task.name: {
-                "valid_fraction": labelled.size / sample.target.size,
-                "mean": float(labelled.mean()),
-                "byte_offset": at.offset,
-                "byte_length": at.length,
-                "sha256": at.sha256,
-                "source_ids": planned.observations[task.name]["source_ids"],
-            }
-        }
-    if task.kind == "multilabel":
-        names = zip(task.outputs, sample.target, strict=True)
-        return {task.name: [name for name, on in names if on]}
-    return {"target": planned.tile["target"]}
+        return None
+    at = ranges[f"{task.name}.npy"]
+    labelled = sample.target[task.target.valid(sample.target)].astype("float64")
+    return {
+        "valid_fraction": labelled.size / sample.target.size,
+        "mean": None if task.kind == "classification" else float(labelled.mean()),
+        "byte_offset": at.offset,
+        "byte_length": at.length,
+        "sha256": at.sha256,
+        "source_ids": planned.observations[task.name]["source_ids"],
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmearth.catalog import card as cards
 from mmearth.catalog import checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import write_atomic
@@ -35,10 +36,12 @@ def rebuild(root: Path, workers: int = 1, progress: Progress = silent) -> tuple[
 
     Raises:
         ConfigError: The directory holds no dataset, or one without its store.
+        FormatError: It has no catalogue.json, or one that is not of its dataset.json.
         IntegrityError: A file of the store is not the one that was collected.
         StorageError: The disk is full.
     """
     card = _read_card(root)
+    card.check(read_catalogue(root))
     checksums.refuse_outside(root)
     if not (root / STORE).is_dir():
         raise ConfigError(

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue
 from mmearth.catalog.checksums import (
     DATASET,
     SUMS,
@@ -37,11 +38,13 @@ from mmearth.packaging.verify_tables import (
     Row,
     by_tile,
     check_manifest,
+    check_names,
     check_schema,
     check_splits,
     load_table,
     rows_by_shard,
 )
+from mmearth.packaging.verify_values import Expected
 
 
 @dataclass(slots=True)
@@ -50,8 +53,10 @@ class _Tables:
 
     findings: list[Finding] = field(default_factory=list)
     """What is wrong with them."""
+    expected: dict[str, Expected] = field(default_factory=dict)
+    """Task → what its samples are made of; tasks whose manifest cannot be used are left out."""
     manifests: dict[str, list[Row]] = field(default_factory=dict)
-    """Task → rows; tasks whose manifest cannot be used are left out."""
+    """Task → rows, of the same tasks."""
     shards: dict[str, list[Row]] = field(default_factory=dict)
     """Shard → its rows."""
     store: dict[str, str] = field(default_factory=dict)
@@ -84,7 +89,8 @@ def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Fi
         )
         for name in sorted(files - sums.keys())
     ]
-    tables = _read_tables(root, card)
+    catalogue, found = _read_catalogue(root, card, sums)
+    tables = _Tables() if catalogue is None else _read_tables(root, catalogue)
     reports = _check_shards(root, tables, files, workers, progress)
     digests = {name: report.sha256 for name, report in reports.items() if report.sha256}
     others = sorted((files & sums.keys()) - reports.keys())
@@ -92,14 +98,41 @@ def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Fi
     digests |= hashed
     findings += _check_digests(sums, digests)
     findings += unreadable
-    findings += tables.findings
+    findings += found + tables.findings
     findings += _check_store(tables.store, digests)
     findings += guarded("manifests", lambda: _check_names(tables, files))
     findings += [finding for report in reports.values() for finding in report.findings]
-    findings += guarded("statistics", lambda: _check_statistics(root, card, reports))
+    findings += guarded("statistics", lambda: _check_statistics(root, tables.expected, reports))
     progress("verify catalogue", 1)
-    findings += guarded("stac", lambda: check_stac(root, tables.manifests, workers))
+    if catalogue is not None:
+        check = partial(check_stac, root, catalogue, tables.manifests, workers)
+        findings += guarded("stac", check)
     return list(shorten(findings))
+
+
+def _read_catalogue(
+    root: Path, card: DatasetCard, sums: dict[str, str]
+) -> tuple[Catalogue | None, list[Finding]]:
+    """Return what the arrays mean and what is wrong with that; None where it is not as sealed.
+
+    Then only checksums can be compared, and the catalogue's own tells of it.
+    """
+    if CATALOGUE not in sums:
+        return None, [Finding(CATALOGUE, "missing", f"{SUMS} does not list it; a dataset has it")]
+    try:
+        if sha256_file(root / CATALOGUE, root) != sums[CATALOGUE]:
+            return None, []
+    except (MMEarthError, OSError):
+        return None, []
+    try:
+        catalogue = read_catalogue(root)
+    except FormatError as exc:
+        return None, [Finding(CATALOGUE, "unreadable", str(exc))]
+    try:
+        card.check(catalogue)
+    except FormatError as exc:
+        return catalogue, [Finding(DATASET, "table", str(exc))]
+    return catalogue, []
 
 
 def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
@@ -141,32 +174,40 @@ def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Fi
             yield Finding(name, "checksum", sentence)
 
 
-def _read_tables(root: Path, card: DatasetCard) -> _Tables:
+def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
     """Read tiles, observations and manifests, and compare them with each other."""
     tables = _Tables()
     planned = _load(root, "tiles.parquet", TILES, tables)
     tiles = planned.to_pylist() if planned is not None else []
+    if planned is not None:
+        tables.findings += check_names("tiles.parquet", planned, "task", catalogue.tasks)
     seen = _load(root, "observations.parquet", OBSERVATIONS, tables)
     observed = by_tile(seen) if seen is not None else {}
     if seen is not None:
         tables.store = dict(zip(seen["path"].to_pylist(), seen["sha256"].to_pylist(), strict=True))
-    for task in card.tasks:
-        mine = [row for row in tiles if row["task"] == task]
-        name = manifest_path(task)
-        in_splits = partial(check_splits, "tiles.parquet", task, mine)
+        known = {*catalogue.layers, *(t.name for t in catalogue.tasks.values() if t.is_pixel)}
+        tables.findings += check_names("observations.parquet", seen, "modality", known)
+    for task in catalogue.tasks.values():
+        mine = [row for row in tiles if row["task"] == task.name]
+        name = manifest_path(task.name)
+        in_splits = partial(check_splits, "tiles.parquet", task.name, mine)
         tables.findings += guarded("tiles.parquet", in_splits)
-        manifest = _load(root, name, manifest_schema(task), tables)
+        schema = manifest_schema(task, catalogue.layers.values())
+        manifest = _load(root, name, schema, tables, task.column if task.optional else None)
         if manifest is None:
             continue
-        tables.manifests[task] = manifest.to_pylist()
+        tables.expected[task.name] = Expected.of(catalogue, task)
+        tables.manifests[task.name] = manifest.to_pylist()
         tables.shards |= rows_by_shard(manifest)
         if tiles and observed:
-            check = partial(check_manifest, task, manifest, mine, observed)
+            check = partial(check_manifest, catalogue, task, manifest, mine, observed)
             tables.findings += guarded(name, check)
     return tables
 
 
-def _load(root: Path, name: str, schema: pa.Schema, tables: _Tables) -> pa.Table | None:
+def _load(
+    root: Path, name: str, schema: pa.Schema, tables: _Tables, optional: str | None = None
+) -> pa.Table | None:
     """Return a table that can be compared with others; None, and findings, where there is none."""
     if not os.path.lexists(root / name):
         tables.findings.append(Finding(name, "missing", "a dataset has it"))
@@ -176,7 +217,7 @@ def _load(root: Path, name: str, schema: pa.Schema, tables: _Tables) -> pa.Table
     except MMEarthError as exc:
         tables.findings.append(Finding(name, "unreadable", str(exc)))
         return None
-    wrong = list(check_schema(name, schema, table))
+    wrong = list(check_schema(name, schema, table, optional))
     tables.findings += wrong
     return None if wrong else table
 
@@ -187,7 +228,7 @@ def _check_shards(
     """Read every shard whose manifest can be read; the others are only hashed."""
     names = sorted(n for n in files if n.startswith("shards/") and n.endswith(".tar"))
     jobs = [(name, name.split("/")[1]) for name in names]
-    jobs = [(name, task) for name, task in jobs if task in tables.manifests]
+    jobs = [(name, task) for name, task in jobs if task in tables.expected]
     samples = {name: tables.shards.get(name, []) for name, _ in jobs}
     progress("verify shards", sum(map(len, samples.values())))
 
@@ -196,7 +237,10 @@ def _check_shards(
             progress("verify shards", None)
 
     reports = run_all(
-        lambda job: check_shard(root, job[0], job[1], samples[job[0]]), jobs, workers, done
+        lambda job: check_shard(root, job[0], tables.expected[job[1]], samples[job[0]]),
+        jobs,
+        workers,
+        done,
     )
     return {report.name: report for report in reports}
 
@@ -219,13 +263,13 @@ def _check_names(tables: _Tables, files: set[str]) -> Iterator[Finding]:
 
 
 def _check_statistics(
-    root: Path, card: DatasetCard, reports: dict[str, ShardReport]
+    root: Path, expected: dict[str, Expected], reports: dict[str, ShardReport]
 ) -> Iterator[Finding]:
     """Compare the published statistics with those of the shards that were just read."""
-    for task in card.tasks:
+    for task, each in expected.items():
         name = f"statistics/{task}.json"
-        recomputed = TaskStatistics(task)
-        mine = [report for report in reports.values() if report.statistics.task == task]
+        recomputed = TaskStatistics(each.task, tuple(each.catalogue.layers.values()))
+        mine = [report for report in reports.values() if report.statistics.task is each.task]
         for report in mine:
             recomputed.merge(report.statistics)
         try:
@@ -237,8 +281,8 @@ def _check_statistics(
             yield Finding(name, "unreadable", str(exc))
             continue
         if not any(report.findings for report in mine):
-            for where, found, expected in _differences(published, recomputed.to_json()):
-                sentence = f"{where} is {found}, the shards give {expected}"
+            for where, found, given in _differences(published, recomputed.to_json()):
+                sentence = f"{where} is {found}, the shards give {given}"
                 yield Finding(name, "statistics", sentence)
 
 

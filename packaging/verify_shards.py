@@ -18,16 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.files import check_written, open_regular, sha256_bytes
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.statistics import TaskStatistics
-from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.findings import DAMAGE, Finding, Problem, guarded
 from mmearth.packaging.shard import TAR_BLOCK
-from mmearth.packaging.verify_values import Row, pixel_level, read_array, read_document
+from mmearth.packaging.verify_values import Expected, Row, read_array, read_document
 
 _BLOCK_BYTES = 1 << 20
-_MEMBER_BYTES = 16 << 20  # of one member: the largest of ours has half a megabyte
+_MEMBER_BYTES = 16 << 20  # of one member, or what its layer has: most have half a megabyte
 
 
 @dataclass(slots=True)
@@ -68,31 +66,34 @@ class _Member:
     sha256: str
 
 
-def check_shard(root: Path, name: str, task: str, rows: list[Row]) -> ShardReport:
+def check_shard(root: Path, name: str, expected: Expected, rows: list[Row]) -> ShardReport:
     """Read a shard once and compare it with the rows of its manifest.
 
     Args:
         root: The dataset's directory.
         name: Of the shard, relative to it; the file exists.
-        task: A key of TASKS.
+        expected: What the samples of its task are made of.
         rows: Those that name this shard; none when the manifest cannot be read.
     """
-    report = ShardReport(name, TaskStatistics(task))
-    report.findings += guarded(name, lambda: _read(root, name, task, rows, report))
+    layers = tuple(expected.catalogue.layers.values())
+    report = ShardReport(name, TaskStatistics(expected.task, layers))
+    report.findings += guarded(name, lambda: _read(root, name, expected, rows, report))
     return report
 
 
 def _read(
-    root: Path, name: str, task: str, rows: list[Row], report: ShardReport
+    root: Path, name: str, expected: Expected, rows: list[Row], report: ShardReport
 ) -> tuple[Finding, ...]:
     """Fill in a report; what is found is in it, and nothing more."""
     by_key = {row["key"]: row for row in rows}
     digest = hashlib.sha256()
     seen: set[str] = set()
     current: _Open | None = None
+    members = expected.catalogue.members(expected.task)
+    most = max([_MEMBER_BYTES, *(2 * layer.nbytes for layer in members)])
     with open_regular(root / name, root) as stream:
         check_written(stream, root / name)
-        for member in _members(stream, digest, report):
+        for member in _members(stream, digest, report, most):
             key, _, suffix = member.name.partition(".")
             row = by_key.get(key)
             if row is None:
@@ -102,17 +103,17 @@ def _read(
                 _finish(current, report)
                 current = _Open(row)
             seen.add(member.name)
-            _look(member, suffix, current, task, report)
+            _look(member, suffix, current, expected, report)
         _finish(current, report)
     for row in rows:
-        for suffix in _suffixes(row, task):
+        for suffix in _suffixes(row, expected):
             if f"{row['key']}.{suffix}" not in seen:
                 report.add("range", f"{row['key']}.{suffix} is not in it; the manifest says it is")
     report.sha256 = digest.hexdigest()
     return ()
 
 
-def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Member]:
+def _members(stream: BinaryIO, digest: Any, report: ShardReport, most: int) -> Iterator[_Member]:
     """Yield a tar's members; hash all of the file on the way, whatever is in it."""
     offset, nbytes = 0, os.fstat(stream.fileno()).st_size
     while header := stream.read(TAR_BLOCK):
@@ -126,7 +127,7 @@ def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Me
             report.add("range", f"there is no tar header at byte {offset - len(header)} ({exc})")
             break
         padded = -(-info.size // TAR_BLOCK) * TAR_BLOCK
-        if wrong := _wrong_header(info, padded, nbytes - offset):
+        if wrong := _wrong_header(info, padded, nbytes - offset, most):
             report.add("range", wrong)
             while block := stream.read(_BLOCK_BYTES):
                 digest.update(block)
@@ -146,7 +147,7 @@ def _members(stream: BinaryIO, digest: Any, report: ShardReport) -> Iterator[_Me
         report.add("range", f"after byte {offset} there is something else than a tar's end")
 
 
-def _wrong_header(info: tarfile.TarInfo, padded: int, left: int) -> str:
+def _wrong_header(info: tarfile.TarInfo, padded: int, left: int, most: int) -> str:
     """Return what is wrong with a tar header before memory is taken for its member."""
     if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         return f"{info.name} is of the tar type {info.type!r}, expected a plain file"
@@ -154,47 +155,50 @@ def _wrong_header(info: tarfile.TarInfo, padded: int, left: int) -> str:
         return f"{info.name} has {info.size} bytes"
     if padded > left:
         return f"it ends inside {info.name}: it is truncated"
-    if info.size > _MEMBER_BYTES:
-        return f"{info.name} has {info.size} bytes, expected {_MEMBER_BYTES} at most"
+    if info.size > most:
+        return f"{info.name} has {info.size} bytes, expected {most} at most"
     return ""
 
 
-def _suffixes(row: Row, task: str) -> list[str]:
+def _suffixes(row: Row, expected: Expected) -> list[str]:
     """Return the members that a row of the manifest names."""
-    pixel = [f"{name}.npy" for name in pixel_level() if row[name]["present"]]
-    return ["json", *([f"{task}.npy"] if TASKS[task].level == "pixel" else []), *pixel]
+    members = expected.catalogue.members(expected.task)
+    return ["json", *(f"{each.name}.npy" for each in members if _is_there(row[each.name]))]
 
 
-def _look(member: _Member, suffix: str, sample: _Open, task: str, report: ShardReport) -> None:
+def _is_there(said: Row | None) -> bool:
+    """Return whether a struct is of a member: a target's has no `present`, and may be null."""
+    return said is not None and bool(said.get("present", True))
+
+
+def _look(
+    member: _Member, suffix: str, sample: _Open, expected: Expected, report: ShardReport
+) -> None:
     """Compare one member with its row, and look at its values when the bytes are right."""
-    expected = _expected(sample.row, suffix, task)
-    if expected is None:
+    said = _said(sample.row, suffix, expected)
+    if said is None:
         report.add("range", f"it holds {member.name}, which the manifest says is missing")
         return
-    if expected and not _same_place(member, expected, report):
+    if said and not _same_place(member, said, report):
         return
     try:
         if suffix == "json":
-            sample.arrays |= read_document(bytes(member.payload), sample.row, task)
+            sample.arrays |= read_document(bytes(member.payload), sample.row, expected)
         else:
             name = suffix.removesuffix(".npy")
-            array = read_array(member.payload, name, expected)
-            sample.arrays["target" if name == task else name] = array
+            array = read_array(member.payload, name, expected, said)
+            sample.arrays["target" if name == expected.task.name else name] = array
     except DAMAGE as exc:
         report.add("value", f"{member.name}: {exc}")
 
 
-def _expected(row: Row, suffix: str, task: str) -> Row | None:
+def _said(row: Row, suffix: str, expected: Expected) -> Row | None:
     """Return the manifest's struct of a member; empty where it has none, None where none may be."""
-    name = suffix.removesuffix(".npy")
     if suffix == "json":
-        tile_level = [n for n, modality in MODALITIES.items() if modality.level == "tile"]
-        structs = (row[member_column(name)] for name in tile_level)
+        structs = (row[member_column(layer)] for layer in expected.catalogue.tile_layers)
         return next((struct for struct in structs if struct["present"]), {})
-    if name == task and TASKS[task].level == "pixel":
-        return dict(row[task])
-    if name in pixel_level() and row[name]["present"]:
-        return dict(row[name])
+    if suffix in _suffixes(row, expected):
+        return dict(row[suffix.removesuffix(".npy")])
     return None
 
 
@@ -222,8 +226,7 @@ def _finish(sample: _Open | None, report: ShardReport) -> None:
     if sample is None or sample.row["split"] != "train":
         return
     target = sample.arrays.get("target")
-    if target is None and not TASKS[report.statistics.task].optional:
+    if target is None and not report.statistics.task.optional:
         return
     subsets = ("train", *(name for name in ("train_50", "train_5") if sample.row[name]))
-    arrays = {name: sample.arrays[name] for name in MODALITIES if name in sample.arrays}
-    report.statistics.update(subsets, arrays, target)
+    report.statistics.update(subsets, sample.arrays, target)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.files import check_regular
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.schema import member_column
-from mmearth.catalog.tasks import TASKS
 from mmearth.packaging.findings import DAMAGE, Finding, run_all
 
 ITEMS = "stac/items.parquet"
@@ -24,23 +24,29 @@ Facts = dict[str, Any]
 """What an item and a row of a manifest both say about a sample, by the words of findings."""
 
 
-def check_stac(root: Path, manifests: dict[str, list[Row]], workers: int) -> Iterator[Finding]:
-    """Yield where the catalogue contradicts the manifests.
+def check_stac(
+    root: Path, catalogue: Catalogue, manifests: dict[str, list[Row]], workers: int
+) -> Iterator[Finding]:
+    """Yield where STAC contradicts the manifests.
 
     Args:
         root: The dataset's directory.
+        catalogue: Its own.
         manifests: Task → rows.
         workers: Threads that read items.
     """
     expected = {(task, row["key"]): row for task, rows in manifests.items() for row in rows}
     if not expected:
         return
-    yield from _check_table(root, expected)
-    for findings in run_all(lambda entry: _check_item(root, *entry), expected.items(), workers):
+    yield from _check_table(root, catalogue, expected)
+    check = partial(_check_item, root, catalogue)
+    for findings in run_all(lambda entry: check(*entry), expected.items(), workers):
         yield from findings
 
 
-def _check_table(root: Path, expected: dict[tuple[str, str], Row]) -> Iterator[Finding]:
+def _check_table(
+    root: Path, catalogue: Catalogue, expected: dict[tuple[str, str], Row]
+) -> Iterator[Finding]:
     path = root / ITEMS
     try:
         check_regular(path, root)
@@ -64,10 +70,10 @@ def _check_table(root: Path, expected: dict[tuple[str, str], Row]) -> Iterator[F
         if (task, key) not in found:
             yield Finding(ITEMS, "stac", f"sample {key} of {task} has no item")
         else:
-            yield from _compare(ITEMS, task, row, found[task, key])
+            yield from _compare(ITEMS, key, _facts_of_row(catalogue, task, row), found[task, key])
 
 
-def _check_item(root: Path, at: tuple[str, str], row: Row) -> list[Finding]:
+def _check_item(root: Path, catalogue: Catalogue, at: tuple[str, str], row: Row) -> list[Finding]:
     task, key = at
     name = f"stac/{task}/items/{key}.json"
     try:
@@ -78,16 +84,14 @@ def _check_item(root: Path, at: tuple[str, str], row: Row) -> list[Finding]:
     except DAMAGE as exc:
         said = str(exc) if isinstance(exc, MMEarthError) else repr(exc)
         return [Finding(name, "unreadable", f"it is not a STAC item of mmearth ({said})")]
-    return list(_compare(name, task, row, facts))
+    return list(_compare(name, key, _facts_of_row(catalogue, task, row), facts))
 
 
-def _compare(name: str, task: str, row: Row, found: Facts) -> Iterator[Finding]:
-    expected = _facts_of_row(task, row)
+def _compare(name: str, key: str, expected: Facts, found: Facts) -> Iterator[Finding]:
     for what in expected.keys() | found.keys():
         if found.get(what) != expected.get(what):
             sentence = (
-                f"item {row['key']}: {what} is {found.get(what)}, the manifest says "
-                f"{expected.get(what)}"
+                f"item {key}: {what} is {found.get(what)}, the manifest says {expected.get(what)}"
             )
             yield Finding(name, "stac", sentence)
 
@@ -100,15 +104,12 @@ def _facts_of_item(split: str, shard: Row) -> Facts:
     return facts
 
 
-def _facts_of_row(task: str, row: Row) -> Facts:
+def _facts_of_row(catalogue: Catalogue, task: str, row: Row) -> Facts:
     facts: Facts = {"the split": row["split"], "the shard": row["shard"]}
-    structs = {name: row[member_column(name)] for name in MODALITIES}
-    if TASKS[task].level == "pixel":
-        structs[task] = row[task]
-    for name, struct in structs.items():
-        if struct["byte_length"] is not None:
-            pixel = name in TASKS or MODALITIES[name].level == "pixel"
-            member = f"{row['key']}.{name}.npy" if pixel else f"{row['key']}.json"
+    for layer in (*catalogue.members(catalogue.tasks[task]), *catalogue.tile_layers):
+        struct = row[member_column(layer)]
+        if struct is not None and struct["byte_length"] is not None:
+            member = f"{row['key']}.{layer.name}.npy" if layer.is_pixel else f"{row['key']}.json"
             # 12 20: the codes of SHA-256 and of its length in a multihash.
             place = (struct["byte_offset"], struct["byte_length"], f"1220{struct['sha256']}")
             facts[f"the range of {member}"] = place

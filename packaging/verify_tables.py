@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from mmearth.catalog.catalogue import CATALOGUE, Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.hilbert import row_key
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.targets import planned_target
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.packaging.findings import Finding, Problem
 
@@ -69,7 +71,7 @@ def check_splits(name: str, task: str, rows: list[Row]) -> Iterator[Finding]:
 
     Args:
         name: The table, relative to the dataset's root.
-        task: A key of TASKS.
+        task: Its name.
         rows: With the columns tile, split, train_5 and train_50.
     """
     of_tile: dict[str, str] = {}
@@ -90,60 +92,85 @@ def check_splits(name: str, task: str, rows: list[Row]) -> Iterator[Finding]:
 
 
 def check_manifest(
-    task: str, table: pa.Table, tiles: list[Row], observed: dict[str, dict[str, Row]]
+    catalogue: Catalogue,
+    task: Task,
+    table: pa.Table,
+    tiles: list[Row],
+    observed: dict[str, dict[str, Row]],
 ) -> Iterator[Finding]:
     """Yield where a manifest contradicts itself, tiles.parquet or observations.parquet.
 
     Args:
-        task: A key of TASKS.
+        catalogue: Of the dataset.
+        task: One of its tasks.
         table: Its manifest.
         tiles: Rows of tiles.parquet of this task.
         observed: Tile → modality → row of observations.parquet.
     """
-    name = manifest_path(task)
+    name = manifest_path(task.name)
     rows = table.to_pylist()
-    yield from check_splits(name, task, rows)
+    yield from check_splits(name, task.name, rows)
     yield from _check_order(name, rows)
-    yield from _check_places(name, rows)
+    yield from _check_places(name, rows, catalogue.grid)
     yield from _check_geo(name, table)
     planned = {row["tile"]: row for row in tiles}
-    target = task if TASKS[task].kind == "multilabel" else "target"
     for row in rows:
         plan = planned.get(row["tile"])
         if plan is None:
             yield Finding(name, "table", f"tile {row['tile']} is not in tiles.parquet")
             continue
         pairs = [(column, row[column], plan[column]) for column in _PLANNED]
-        if TASKS[task].level == "tile":
-            column = "species" if TASKS[task].kind == "multilabel" else "target"
-            found, expected = row[target], plan[column]
-            # The published order of the labels need not be the order of the plan.
-            pairs.append((target, found, _in_order(task, expected)))
+        if not task.is_pixel:
+            pairs.append((task.column, row[task.column], planned_target(task, plan)))
         yield from _different(name, row["key"], pairs, "tiles.parquet")
-        yield from _check_provenance(name, row, observed.get(row["tile"], {}))
+        yield from _check_provenance(name, row, observed.get(row["tile"], {}), catalogue)
 
 
-def check_schema(name: str, expected: pa.Schema, table: pa.Table) -> Iterator[Finding]:
+def check_schema(
+    name: str, expected: pa.Schema, table: pa.Table, optional: str | None = None
+) -> Iterator[Finding]:
     """Yield a finding where a table's columns are not those of its schema.
 
     Args:
         name: The table, relative to the dataset's root.
         expected: Its schema.
         table: As it was read.
+        optional: A column of structs that may be null.
     """
-    for field in expected:
-        if field.name not in table.schema.names:
-            yield Finding(name, "table", f"it has no column {field.name}")
-            continue
+    lacking = [field for field in expected.names if field not in table.schema.names]
+    if lacking:
+        yield Finding(name, "table", f"it has no column {', '.join(lacking)}")
+    unknown = [column for column in table.schema.names if column not in expected.names]
+    if unknown:
+        sentence = f"its column {', '.join(unknown)} is of nothing in {CATALOGUE}"
+        yield Finding(name, "table", sentence)
+    for field in (field for field in expected if field.name not in lacking):
         found = table.schema.field(field.name).type
         if found != field.type:
             yield Finding(
                 name, "table", f"its column {field.name} is {found}, expected {field.type}"
             )
         needed = field.name in _NEVER_NULL or pa.types.is_struct(field.type)
-        if needed and (n_null := table[field.name].null_count):
+        if needed and field.name != optional and (n_null := table[field.name].null_count):
             sentence = f"its column {field.name} is null in {n_null} rows, expected in none"
             yield Finding(name, "table", sentence)
+
+
+def check_names(
+    name: str, table: pa.Table, column: str, known: Collection[str]
+) -> Iterator[Finding]:
+    """Yield a finding where a column names what the catalogue has not.
+
+    Args:
+        name: The table, relative to the dataset's root.
+        table: As it was read.
+        column: Of names.
+        known: The names of the catalogue.
+    """
+    found = sorted(set(pc.unique(table[column]).to_pylist()) - set(known))
+    if found:
+        sentence = f"its {column} is also {', '.join(found)}, of which {CATALOGUE} says nothing"
+        yield Finding(name, "table", sentence)
 
 
 def by_tile(table: pa.Table) -> dict[str, dict[str, Row]]:
@@ -160,12 +187,6 @@ def rows_by_shard(table: pa.Table) -> dict[str, list[Row]]:
     return {name: table.filter(pc.equal(table["shard"], name)).to_pylist() for name in shards}
 
 
-def _in_order(task: str, value: Any) -> Any:
-    if TASKS[task].kind != "multilabel":
-        return value
-    return [name for name in TASKS[task].outputs if name in set(value or ())]
-
-
 def _check_order(name: str, rows: list[Row]) -> Iterator[Finding]:
     """Rows stand by split, then along the Hilbert curve: what makes a box quick to find."""
     order = {split: i for i, split in enumerate(SPLITS)}
@@ -177,24 +198,24 @@ def _check_order(name: str, rows: list[Row]) -> Iterator[Finding]:
             yield Finding(name, "table", f"sample {after[2]} is not where its order puts it")
 
 
-def _check_places(name: str, rows: list[Row]) -> Iterator[Finding]:
-    """Key, tile, grid and Hilbert number must all say the same place."""
+def _check_places(name: str, rows: list[Row], grid: Grid) -> Iterator[Finding]:
+    """Key, tile, corner and Hilbert number must all say the same place."""
     for row in rows:
         try:
-            tile = Tile.parse(row["tile"])
+            tile = Tile.parse(row["tile"], grid)
         except ConfigError as exc:
             yield Finding(name, "table", str(exc))
             return
-        grid = (row["epsg"], row["left"], row["top"])
-        if grid != (tile.epsg, tile.left, tile.top):
-            yield Finding(name, "table", f"tile {tile.id} has the grid {grid} in its columns")
+        corner = (row["epsg"], row["left"], row["top"])
+        if corner != (tile.epsg, tile.left, tile.top):
+            yield Finding(name, "table", f"tile {tile.id} is at {corner} in its columns")
         if row["key"] != sample_key(tile, str(row["date"])):
             yield Finding(name, "table", f"key {row['key']} is not its tile and its date")
     if not rows:
         return
     lon, lat = (np.array([row[c] for row in rows]) for c in ("lon", "lat"))
     numbers = row_key(lon, lat, [row["key"] for row in rows])
-    boxes = lonlat_bounds([Tile.parse(row["tile"]) for row in rows])
+    boxes = lonlat_bounds([Tile.parse(row["tile"], grid) for row in rows])
     shapes = shapely.from_wkb([row["geometry"] for row in rows], on_invalid="ignore")
     drawn = shapely.bounds(shapes)
     for i, row in enumerate(rows):
@@ -217,9 +238,11 @@ def _check_geo(name: str, table: pa.Table) -> Iterator[Finding]:
         yield Finding(name, "table", f"its geometry is said to be {encoding}, expected WKB")
 
 
-def _check_provenance(name: str, row: Row, seen: dict[str, Row]) -> Iterator[Finding]:
-    for modality in MODALITIES:
-        struct, observation = row[member_column(modality)], seen.get(modality)
+def _check_provenance(
+    name: str, row: Row, seen: dict[str, Row], catalogue: Catalogue
+) -> Iterator[Finding]:
+    for modality, layer in catalogue.layers.items():
+        struct, observation = row[member_column(layer)], seen.get(modality)
         done = observation is not None and observation["state"] == "done"
         if done != struct["present"]:
             said = "present" if struct["present"] else "missing"

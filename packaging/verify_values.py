@@ -2,90 +2,169 @@
 
 from __future__ import annotations
 
-from functools import cache
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import TILE_PX
-from mmearth.catalog.schema import CLASS_COLUMNS, member_column
-from mmearth.catalog.tasks import TASKS
-from mmearth.packaging.codec import decode_npy, decode_target, decode_tile_level, npy
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.schema import member_column
+from mmearth.catalog.targets import target_array
+from mmearth.catalog.task import Task
+from mmearth.packaging.codec import decode_npy, decode_tile_level, npy
 
 Row = dict[str, Any]
 """A row of a manifest."""
 
 
-def read_document(data: bytes, row: Row, task: str) -> dict[str, NDArray[np.generic]]:
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the arrays of a layer are compared with, made once for all of them."""
+
+    layer: Layer
+    """What they are of."""
+    shape: tuple[int, ...]
+    """Of an array in a shard: a pixel-level target has no axis of bands there."""
+    header: bytes
+    """Of an `.npy` member."""
+    low: NDArray[np.float64]
+    """Lowest valid value of each band, (band,)."""
+    high: NDArray[np.float64]
+    """Highest, likewise."""
+    by_extremes: bool
+    """Whether all values of a band are valid where its least and its greatest are."""
+
+    @classmethod
+    def of(cls, layer: Layer, shape: tuple[int, ...]) -> Contract:
+        """Return the contract of a layer whose arrays are of `shape` in a shard."""
+        values = np.zeros(shape, dtype=layer.dtype)
+        low, high = np.array([band.valid for band in layer.bands], dtype=np.float64).T
+        has_gaps = bool(layer.codes) and len(layer.codes) <= high[0] - low[0]
+        return cls(layer, shape, npy(values)[: -values.nbytes], low, high, not has_gaps)
+
+    def n_valid(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
+        """Return how many values of each band are valid, (band,), after looking at all of them.
+
+        Raises:
+            DataError: The array breaks the layer's contract.
+        """
+        found = self._n_valid_at_once(array)
+        if found is not None:
+            return found
+        self.layer.check(array)
+        valid = self.layer.valid(array).reshape(len(array), -1)
+        return np.asarray(np.count_nonzero(valid, axis=1))
+
+    def _n_valid_at_once(self, array: NDArray[np.generic]) -> NDArray[np.int64] | None:
+        """Return the counts where the extremes settle them, else None.
+
+        They do in the usual case, a band that is all valid or all no-data, at the speed of memory.
+        """
+        layer = self.layer
+        if not self.by_extremes or array.shape != layer.shape or array.dtype != layer.dtype:
+            return None
+        bands: NDArray[Any] = array.reshape(array.shape[0], -1)
+        least, most = bands.min(axis=1), bands.max(axis=1)
+        valid = (least >= self.low) & (most <= self.high)
+        empty = (least == layer.nodata) & (most == layer.nodata)
+        return valid * bands.shape[1] if (valid | empty).all() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the samples of a task are made of."""
+
+    catalogue: Catalogue
+    """Of the dataset."""
+    task: Task
+    """One of its tasks."""
+    contracts: dict[str, Contract]
+    """By modality, and by the task's name where its targets have pixels."""
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, task: Task) -> Expected:
+        """Return what the samples of a task are made of."""
+        contracts = {n: Contract.of(layer, layer.shape) for n, layer in catalogue.layers.items()}
+        if task.is_pixel:
+            contracts[task.name] = Contract.of(task.target, task.shape)
+        return cls(catalogue, task, contracts)
+
+
+def read_document(data: bytes, row: Row, expected: Expected) -> dict[str, NDArray[np.generic]]:
     """Return the tile-level arrays of a `<key>.json`, its tile-level target, if any, as `target`.
 
     Raises:
         FormatError: It contradicts its row.
+        ConfigError: It names a modality that the catalogue has not.
         DataError: A value breaks its contract.
         ValueError, KeyError, TypeError: It is not such a document at all.
     """
-    document = parse_json(data, "it")
+    document, task = parse_json(data, "it"), expected.task
     for name in ("key", "tile", "task", "split"):
         _same(name, document[name], row[name])
     _same("date", document["date"], str(row["date"]))
-    for name, modality in MODALITIES.items():
-        present = row[member_column(name)]["present"]
-        if modality.level == "tile":
-            _same(f"presence of {name}", name in document["modalities"], present)
-        if present and name in document["missing"]:
-            raise FormatError(f"it says that {name} is missing, the manifest that it is present")
-    arrays = dict(decode_tile_level(document))
-    for name, array in arrays.items():
-        if _shares_at_once(name, array) is None:
-            MODALITIES[name].check(array)
-        _same(f"values of {name}", array.tolist(), row[member_column(name)]["values"])
-        if name in CLASS_COLUMNS:
-            _same(name, int(array[0]), row[name])
-    if TASKS[task].level == "tile":
-        target = decode_target(document)
-        TASKS[task].check(target)
+    for layer in expected.catalogue.layers.values():
+        present = row[member_column(layer)]["present"]
+        if not layer.is_pixel:
+            _same(f"presence of {layer.name}", layer.name in document["modalities"], present)
+        if present and layer.name in document["missing"]:
+            raise FormatError(
+                f"it says that {layer.name} is missing, the manifest that it is present"
+            )
+    arrays = {}
+    for layer, array in decode_tile_level(document, expected.catalogue):
+        expected.contracts[layer.name].n_valid(array)
+        _same(f"values of {layer.name}", array.tolist(), row[member_column(layer)]["values"])
+        if layer.has_code_column:
+            _same(layer.name, int(array[0]), row[layer.name])
+        arrays[layer.name] = array
+    if not task.is_pixel:
+        target = target_array(task, document["target"])
+        task.check(target)
         # Decoded alike: a shard keeps a target in the task's own type, a manifest as a double.
-        said = decode_target({"task": task, "target": row[task if task in row else "target"]})
-        _same("target", _plain(target), _plain(said))
+        _same("target", _plain(target), _plain(target_array(task, row[task.column])))
         if target is not None:
             arrays["target"] = target
     return arrays
 
 
-def read_array(data: memoryview, name: str, expected: Row) -> NDArray[np.generic]:
+def read_array(data: memoryview, name: str, expected: Expected, said: Row) -> NDArray[np.generic]:
     """Return the array of an `.npy` member after looking at every value.
 
     Args:
         data: The member.
         name: A modality, or a task with pixel-level targets.
-        expected: Its struct in the manifest.
+        expected: What the task's samples are made of.
+        said: Its struct in the manifest.
 
     Raises:
         FormatError: It is not an array, or the share of valid values differs.
         DataError: Its dtype, shape or a value breaks the contract.
     """
-    array = _array(data, name)
-    shares = _shares_at_once(name, array) if name in MODALITIES else None
-    if shares is None:
-        spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
-        spec.check(array)
-        valid = (array != spec.nodata).reshape(-1, TILE_PX * TILE_PX)
-        shares = np.count_nonzero(valid, axis=1) / valid.shape[1]
-    # Exact: the shares are whole multiples of 2**-14.
-    _same("valid_fraction", float(shares.mean()), expected["valid_fraction"])
-    if name in MODALITIES:
-        _same("band_valid_fraction", shares.tolist(), expected["band_valid_fraction"])
+    contract = expected.contracts[name]
+    array = _array(data, name, contract)
+    if name == expected.task.name:
+        _check_target(expected.task, array, said)
+        return array
+    n_valid = contract.n_valid(array)
+    _same("valid_fraction", int(n_valid.sum()) / array.size, said["valid_fraction"])
+    shares = (n_valid / (array.size // len(array))).tolist()
+    _same("band_valid_fraction", shares, said["band_valid_fraction"])
     return array
 
 
-@cache
-def pixel_level() -> tuple[str, ...]:
-    """Return the modalities that are `.npy` members, in the published order."""
-    return tuple(name for name, modality in MODALITIES.items() if modality.level == "pixel")
+def _check_target(task: Task, array: NDArray[np.generic], said: Row) -> None:
+    task.check(array)
+    labelled = array[task.target.valid(array)]
+    _same("valid_fraction", labelled.size / array.size, said["valid_fraction"])
+    mean = None if task.kind == "classification" else float(labelled.mean(dtype=np.float64))
+    if mean is None or not math.isclose(mean, said["mean"], rel_tol=1e-9, abs_tol=1e-12):
+        _same("mean", mean, said["mean"])
 
 
 def _plain(target: NDArray[np.generic] | None) -> object:
@@ -97,40 +176,9 @@ def _same(what: str, found: object, expected: object) -> None:
         raise FormatError(f"its {what} is {found!r}, the manifest says {expected!r}")
 
 
-def _array(data: memoryview, name: str) -> NDArray[np.generic]:
-    header, dtype, shape = _layout(name)
-    whole = len(header) + dtype.itemsize * int(np.prod(shape))
+def _array(data: memoryview, name: str, contract: Contract) -> NDArray[np.generic]:
+    header, dtype = contract.header, np.dtype(contract.layer.dtype)
+    whole = len(header) + dtype.itemsize * math.prod(contract.shape)
     if len(data) == whole and bytes(data[: len(header)]) == header:
-        return np.frombuffer(data, dtype, offset=len(header)).reshape(shape)
+        return np.frombuffer(data, dtype, offset=len(header)).reshape(contract.shape)
     return decode_npy(data, name)
-
-
-def _shares_at_once(name: str, array: NDArray[np.generic]) -> NDArray[np.float64] | None:
-    """Return the share of valid values of each band where its extremes settle it, else None.
-
-    They do in the usual case, a band that is all valid or all no-data, at the speed of memory. The
-    rest is for `Modality.check`.
-    """
-    modality = MODALITIES[name]
-    if array.shape != modality.shape or array.dtype != np.dtype(modality.dtype):
-        return None
-    low, high = _limits(name)
-    bands: NDArray[Any] = array.reshape(array.shape[0], -1)
-    least, most = bands.min(axis=1), bands.max(axis=1)
-    valid = (least >= low) & (most <= high)
-    empty = (least == modality.nodata) & (most == modality.nodata)
-    return valid.astype(np.float64) if (valid | empty).all() else None
-
-
-@cache
-def _limits(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    bands = MODALITIES[name].bands
-    return np.array([b.valid[0] for b in bands]), np.array([b.valid[1] for b in bands])
-
-
-@cache
-def _layout(name: str) -> tuple[bytes, np.dtype[Any], tuple[int, ...]]:
-    """Return the .npy header, dtype and shape that a member must have."""
-    spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
-    values = np.zeros(spec.shape, dtype=spec.dtype)
-    return npy(values)[: -values.nbytes], values.dtype, spec.shape

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mmearth.catalog.catalogue import CATALOGUE, read_catalogue
 from mmearth.catalog.checksums import read_sums, render
 from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.choose.index import Index
 
@@ -22,7 +24,10 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
     """Return the index of all samples of a task, for pixel-level modalities."""
     rows = pq.read_table(root / "manifests" / f"{task}.parquet").to_pylist()
     shards = tuple(dict.fromkeys(row["shard"] for row in rows))
-    kinds = [*modalities, *([task] if MMEARTH_BENCH.tasks[task].level == "pixel" else [])]
+    catalogue = read_catalogue(root)
+    layers = {name: catalogue.layer(name) for name in modalities}
+    spec = catalogue.task(task)
+    kinds = [*modalities, *([task] if spec.is_pixel else [])]
     offset = {name: np.zeros(len(rows), np.uint64) for name in kinds}
     sha256 = {name: np.zeros(len(rows), "V32") for name in kinds}
     for i, row in enumerate(rows):
@@ -32,8 +37,9 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
                 sha256[name][i] = np.void(bytes.fromhex(row[name]["sha256"]))
     days = [np.datetime64(row["date"], "D").astype(int) for row in rows]
     return Index(
-        task=task,
-        modalities=modalities,
+        task=spec,
+        layers=layers,
+        grid=catalogue.grid,
         shards=shards,
         shard=np.array([shards.index(row["shard"]) for row in rows], np.uint32),
         place=np.array([(row["epsg"], row["left"], row["top"]) for row in rows], np.int32),
@@ -42,7 +48,7 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
         lat=np.array([row["lat"] for row in rows]),
         offset=offset,
         sha256=sha256,
-        known={name: _known(rows, name) for name in kinds},
+        known={name: _known(rows, catalogue.observed(name)) for name in kinds},
         values={},
         present={name: offset[name] > 0 for name in modalities},
         target=None,
@@ -50,18 +56,13 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
     )
 
 
-def _known(rows: list[dict[str, Any]], name: str) -> NDArray[np.int8]:
+def _known(rows: list[dict[str, Any]], layer: Layer) -> NDArray[np.int8]:
     """Return what is known of each band, as `Index.known` has it."""
-    n_bands = len(MMEARTH_BENCH.layers[name].bands) if name in MMEARTH_BENCH.layers else 1
-    found = np.zeros((len(rows), n_bands), np.int8)
+    found = np.zeros((len(rows), len(layer.bands)), np.int8)
     for i, row in enumerate(rows):
-        at = row[name]
+        at = row[layer.name]
         if at["sha256"] is not None:
-            shares = (
-                at["band_valid_fraction"]
-                if name in MMEARTH_BENCH.layers
-                else [at["valid_fraction"]]
-            )
+            shares = at.get("band_valid_fraction", [at["valid_fraction"]])
             found[i] = [share if share in (0, 1) else -1 for share in shares]
     return found
 
@@ -80,17 +81,13 @@ def tar_members(root: Path, task: str) -> dict[str, bytes]:
 
 def destinations(index: Index, n: int, fill: int = 0) -> dict[str, NDArray[np.uint8]]:
     """Return arrays for n samples, every byte of them `fill`."""
-    return {name: np.full((n, nbytes(name)), fill, np.uint8) for name in index.offset}
+    members = {**index.layers, index.task.name: index.task.target}
+    return {name: np.full((n, members[name].nbytes), fill, np.uint8) for name in index.offset}
 
 
 def nbytes(name: str) -> int:
-    """Return the bytes of a member's values."""
-    if name in MMEARTH_BENCH.layers:
-        return MMEARTH_BENCH.layers[name].nbytes
-    return (
-        int(np.prod(MMEARTH_BENCH.tasks[name].shape))
-        * np.dtype(MMEARTH_BENCH.tasks[name].dtype).itemsize
-    )
+    """Return the bytes of a published member's values."""
+    return MMEARTH_BENCH.observed(name).nbytes
 
 
 def copy_to_read(source: Path, to: Path, task: str) -> Path:
@@ -98,6 +95,7 @@ def copy_to_read(source: Path, to: Path, task: str) -> Path:
     for name in (
         f"manifests/{task}.parquet",
         f"statistics/{task}.json",
+        CATALOGUE,
         "dataset.json",
         "SHA256SUMS",
     ):

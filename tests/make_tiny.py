@@ -16,8 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import write_catalogue
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
@@ -28,6 +30,7 @@ from mmearth.packaging.build import build
 N_TILES = 24
 TASKS_OF_TILE = (("biomass", "soil_pH"), ("soil_pH",), ("species",))
 SPLITS = ("train", "train", "val", "random_test", "geographic_test")
+CATALOGUE = MMEARTH_BENCH.only(MMEARTH_BENCH.layers, ("biomass", "soil_pH", "species"))
 CARD = DatasetCard(
     name="tiny",
     title="A tiny dataset",
@@ -38,15 +41,15 @@ CARD = DatasetCard(
     seed=42,
     config_sha256="0" * 64,
     source="random 1",
-    tasks=("biomass", "soil_pH", "species"),
-    modalities=tuple(MMEARTH_BENCH.layers),
+    tasks=tuple(CATALOGUE.tasks),
+    modalities=tuple(CATALOGUE.layers),
     require=("sentinel2",),
     shard_bytes=3_000_000,
 )
 
 
 def make_tiny(root: Path, n_tiles: int = N_TILES) -> DatasetCard:
-    """Write tiles.parquet, observations.parquet and the store; return the card."""
+    """Write catalogue.json, two tables and the store; return the card."""
     generator = np.random.default_rng(0)
     tiles: list[dict[str, Any]] = []
     observations: list[dict[str, Any]] = []
@@ -54,16 +57,15 @@ def make_tiny(root: Path, n_tiles: int = N_TILES) -> DatasetCard:
         tile = Tile.at(-170.0 + 14.3 * i % 340, 50.0 - 4.1 * i % 100)
         tasks = TASKS_OF_TILE[i % len(TASKS_OF_TILE)]
         tiles += [_planned(task, tile, i) for task in tasks]
-        wanted = [
-            *MMEARTH_BENCH.layers,
-            *(task for task in tasks if MMEARTH_BENCH.tasks[task].level == "pixel"),
-        ]
-        observations += [_observed(root, tile, name, i, generator) for name in wanted]
+        targets = [CATALOGUE.tasks[task].target for task in tasks]
+        wanted = [*CATALOGUE.layers.values(), *(each for each in targets if each.is_pixel)]
+        observations += [_observed(root, tile, layer, i, generator) for layer in wanted]
     tiles.sort(key=lambda row: (row["task"], row["tile"]))
     observations.sort(key=lambda row: (row["tile"], row["modality"]))
     write_table(pa.Table.from_pylist(tiles, TILES), root / "tiles.parquet", TILES)
     table = pa.Table.from_pylist(observations, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
+    write_catalogue(root, CATALOGUE)
     return CARD
 
 
@@ -90,7 +92,7 @@ def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:
         "train_5": split == "train" and i % 2 == 0 and i % 4 == 0,
         "train_50": split == "train" and i % 2 == 0,
         "target": 4.0 + i % 32 / 8 if task == "soil_pH" else None,
-        "species": list(MMEARTH_BENCH.tasks["species"].outputs[i % 97 :][:3])
+        "labels": list(CATALOGUE.tasks["species"].outputs[i % 97 :][:3])
         if task == "species"
         else None,
         "label_id": f"{task}-{i}",
@@ -98,20 +100,21 @@ def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:
 
 
 def _observed(
-    root: Path, tile: Tile, name: str, i: int, generator: np.random.Generator
+    root: Path, tile: Tile, layer: Layer, i: int, generator: np.random.Generator
 ) -> dict[str, Any]:
+    name = layer.name
     row: dict[str, Any] = {"tile": tile.id, "modality": name, "source_ids": []}
     if _is_missing(name, i):
         return {**row, "state": "missing", "reason": f"no {name} here"}
     acquired = f"2020-{1 + i % 12:02d}-15" if name == "sentinel2" else None
     observation = Observation(
-        name, _array(name, i, generator), acquired, "random 1", (f"{name}-{i}",)
+        layer, _array(layer, i, generator), acquired, "random 1", (f"{name}-{i}",)
     )
     data = write_observation(root, tile, observation)
     return {
         **row,
         "state": "done",
-        "path": observation_path(tile, name),
+        "path": observation_path(tile, layer),
         "bytes": len(data),
         "sha256": sha256_bytes(data),
         "acquired": acquired,
@@ -128,22 +131,21 @@ def _is_missing(name: str, i: int) -> bool:
     return name in {"sentinel1", "eth_gch", "precipitation", "biome"} and i % 5 == 1
 
 
-def _array(name: str, i: int, generator: np.random.Generator) -> NDArray[Any]:
-    if name in MMEARTH_BENCH.tasks:
-        target = np.full((128, 128), -9999, dtype=np.float32)
-        target[::16, ::16] = generator.uniform(0, 500, (8, 8)).astype(np.float32)
+def _array(layer: Layer, i: int, generator: np.random.Generator) -> NDArray[Any]:
+    if layer.name in CATALOGUE.tasks:
+        target = layer.empty()
+        target[:, ::16, ::16] = generator.uniform(0, 500, (8, 8)).astype(np.float32)
         return target
-    modality = MMEARTH_BENCH.layers[name]
-    array = np.empty(modality.shape, dtype=modality.dtype)
-    for k, band in enumerate(modality.bands):
+    array = np.empty(layer.shape, dtype=layer.dtype)
+    for k, band in enumerate(layer.bands):
         low, high = max(band.valid[0], -30.0), min(band.valid[1], 3000.0)
-        drawn = generator.uniform(low, high, modality.shape[1:])
+        drawn = generator.uniform(low, high, layer.shape[1:])
         # Coarse steps: random mantissas would not compress and tell no more.
         array[k] = np.round(drawn * 4) / 4 if array.dtype.kind == "f" else np.floor(drawn)
-    if name == "sentinel1" and modality.nodata is not None:
-        array[2:4] = modality.nodata
-    if name == "dynamic_world" and modality.nodata is not None and i % 2:
-        array[:, :32] = modality.nodata
+    if layer.name == "sentinel1":
+        array[2:4] = layer.nodata
+    if layer.name == "dynamic_world" and i % 2:
+        array[:, :32] = layer.nodata
     return array
 
 

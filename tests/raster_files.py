@@ -55,7 +55,7 @@ def write_tif(path: Path, values: NDArray[Any], **said: Any) -> Path:
 
 def share(found: Observation) -> float:
     """Return how much of an observation's first band has a value."""
-    return float(np.mean(found.array[0] != MMEARTH_BENCH.layers[found.modality].nodata))
+    return float(np.mean(found.layer.valid(found.array[:1])))
 
 
 def write_netcdf(

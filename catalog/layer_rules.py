@@ -45,8 +45,6 @@ def _impossible_band(band: Band, layer: Layer) -> str | None:
         return f"valid is {low:g} to {high:g}, expected a lowest and a higher highest value"
     if not (_fits(low, layer.dtype) and _fits(high, layer.dtype)):
         return f"valid is {low:g} to {high:g}, which {layer.dtype} cannot hold"
-    if layer.nodata is not None and low <= layer.nodata <= high:
-        return f"nodata {layer.nodata:g} is a valid value, {low:g} to {high:g}; choose another"
     if band.scale == 0.0:
         return "scale is 0, expected another number"
     if any(size is not None and size <= 0 for size in (band.native_m, band.wavelength_nm)):
@@ -66,6 +64,8 @@ def _impossible_classes(layer: Layer) -> str | None:
         return "its class codes do not rise; expected each code once, in order"
     if {band.valid for band in layer.bands} != {(codes[0], codes[-1])}:
         return f"valid is not {codes[0]} to {codes[-1]}, from the first class code to the last"
+    if layer.nodata in codes:
+        return f"nodata {layer.nodata:g} is a class code; choose another"
     names = [entry.name for entry in layer.classes]
     if len(set(names)) < len(names):
         return "two classes have one name; expected a name of its own for each"
@@ -77,6 +77,6 @@ def _impossible_classes(layer: Layer) -> str | None:
 def _fits(value: float, dtype: str) -> bool:
     kind = np.dtype(dtype)
     if kind.kind == "f":
-        return bool(abs(value) <= np.finfo(kind).max) and kind.type(value) == value
+        return bool(abs(value) <= np.finfo(kind).max and kind.type(value) == value)
     bounds = np.iinfo(kind)
     return float(value).is_integer() and bounds.min <= value <= bounds.max

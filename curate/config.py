@@ -5,20 +5,25 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmearth.catalog.anchor import normalised
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.configuration import read_config
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.grid import DEFAULT_GRID, Grid
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.splits import BUFFER_M, RULES
-from mmearth.curate.declared import own_task
+from mmearth.catalog.task import Task
+from mmearth.catalog.wording import nearest
+from mmearth.curate.declared import GridConfig, LayerConfig, TargetConfig, own_layer, own_task
 from mmearth.curate.places import (
     GediPlaces,
     GridPlaces,
@@ -54,8 +59,10 @@ class SplitConfig(Strict):
 
 
 class TaskConfig(Strict):
-    """Where a task's places come from: exactly one of the kinds."""
+    """What a task predicts, and where its places come from: exactly one of the kinds."""
 
+    target: TargetConfig | None = None
+    """What a task of the user's own predicts; one number of unknown unit unless given."""
     labels: LabelsPlaces | None = None
     """The source's own labels."""
     points: PointsPlaces | None = None
@@ -71,10 +78,15 @@ class TaskConfig(Strict):
     split: SplitConfig = SplitConfig()
     """How its tiles are split."""
 
+    @classmethod
+    def kinds(cls) -> list[str]:
+        """Return the keys of which one says where places come from."""
+        return [name for name in cls.model_fields if name not in ("target", "split")]
+
     @property
     def origin(self) -> str:
         """The kind of places, and the files that they come from, as in the configuration."""
-        kind = next(name for name in type(self).model_fields if getattr(self, name) is not None)
+        kind = next(name for name in self.kinds() if getattr(self, name) is not None)
         places = getattr(self, kind)
         files = [places.path] if hasattr(places, "path") else list(getattr(places, "granules", ()))
         ranges = getattr(places, "ranges", None)
@@ -82,7 +94,7 @@ class TaskConfig(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> TaskConfig:
-        kinds = [name for name in type(self).model_fields if name != "split"]
+        kinds = self.kinds()
         given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -108,8 +120,13 @@ class BuildConfig(Strict):
     """Which set of rules makes the data (docs/differences.md)."""
     seed: int = 42
     """Of the choice of places and of the splits."""
-    modalities: tuple[str, ...] = tuple(MMEARTH_BENCH.layers)
-    """What is collected."""
+    grid: GridConfig = GridConfig()
+    """The pixels of every tile."""
+    layers: dict[str, LayerConfig] = Field(default_factory=dict)
+    """Layers of the user's own, by name."""
+    modalities: tuple[str, ...] = ()
+    """What is collected: every published modality and every layer of the user's own unless given.
+    """
     require: tuple[str, ...] = ("sentinel2",)
     """Modalities without which a tile makes no sample."""
     date: str | None = None
@@ -135,13 +152,45 @@ class BuildConfig(Strict):
             )
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _all_modalities(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "modalities" in document:
+            return document
+        own = document.get("layers")
+        names = (*MMEARTH_BENCH.layers, *(own if isinstance(own, dict) else ()))
+        return {**document, "modalities": names}
+
+    @field_validator("grid")
+    @classmethod
+    def _grid(cls, grid: GridConfig) -> GridConfig:
+        try:
+            Grid(grid.pixels, grid.resolution_m)
+        except ConfigError as exc:
+            raise ValueError(str(exc).replace("grid: ", "")) from exc
+        return grid
+
+    @field_validator("layers")
+    @classmethod
+    def _layers(cls, layers: dict[str, LayerConfig]) -> dict[str, LayerConfig]:
+        for name in layers:
+            _refuse_published(name, "layer", (*MMEARTH_BENCH.layers, *MMEARTH_BENCH.tasks))
+        own = {name: own_layer(name, layer) for name, layer in layers.items()}
+        _refuse_names({**MMEARTH_BENCH.layers, **own}, {})
+        return layers
+
     @field_validator("modalities", "require")
     @classmethod
-    def _modalities(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = MMEARTH_BENCH.layers
+    def _modalities(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "layers" not in info.data:
+            return names  # what is wrong with them is told
+        known = (*MMEARTH_BENCH.layers, *info.data["layers"])
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no modality, expected some of {', '.join(known)}")
+            raise ValueError(
+                f"{unknown[0]!r} is no modality{nearest(unknown[0], known)}, expected some of "
+                f"{', '.join(known)}"
+            )
         return tuple(name for name in known if name in names)
 
     @field_validator("modalities")
@@ -167,8 +216,17 @@ class BuildConfig(Strict):
 
     @field_validator("tasks")
     @classmethod
-    def _tasks(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
+    def _tasks(cls, tasks: dict[str, TaskConfig], info: ValidationInfo) -> dict[str, TaskConfig]:
         published = [name for name in MMEARTH_BENCH.tasks if name in tasks]
+        for name in published:
+            if tasks[name].target is not None:
+                raise ValueError(f"{name} is a published task, whose target is known; leave it out")
+        for name in tasks:
+            if name not in published:
+                _refuse_published(name, "task", tuple(MMEARTH_BENCH.tasks))
+        own = {name: _task(name, task) for name, task in tasks.items()}
+        layers = {name: own_layer(name, each) for name, each in info.data.get("layers", {}).items()}
+        _refuse_names({**MMEARTH_BENCH.layers, **layers}, own)
         return {name: tasks[name] for name in (*published, *tasks)}
 
     @model_validator(mode="after")
@@ -192,11 +250,15 @@ class BuildConfig(Strict):
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The grid, and the modalities and tasks that are collected."""
-        published = MMEARTH_BENCH.tasks
-        tasks = {name: published.get(name) or own_task(name) for name in self.tasks}
-        layers = {name: MMEARTH_BENCH.layers[name] for name in self.modalities}
-        return Catalogue(MMEARTH_BENCH.grid, layers, tasks)
+        """The grid, and the layers and tasks that are collected."""
+        layers = {
+            name: own_layer(name, self.layers[name])
+            if name in self.layers
+            else MMEARTH_BENCH.layers[name]
+            for name in self.modalities
+        }
+        tasks = {name: _task(name, task) for name, task in self.tasks.items()}
+        return Catalogue(Grid(self.grid.pixels, self.grid.resolution_m), layers, tasks)
 
     @property
     def quirks(self) -> Quirks:
@@ -209,6 +271,25 @@ class BuildConfig(Strict):
         # No date is as if there were no such key.
         document = self.model_dump(mode="json", exclude={"date"} if self.date is None else None)
         return sha256_bytes(json.dumps(document, sort_keys=True).encode())
+
+
+def _task(name: str, config: TaskConfig) -> Task:
+    return MMEARTH_BENCH.tasks.get(name) or own_task(name, config.target or TargetConfig())
+
+
+def _refuse_names(layers: Mapping[str, Layer], tasks: Mapping[str, Task]) -> None:
+    try:
+        Catalogue(DEFAULT_GRID, layers, tasks)
+    except ConfigError as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def _refuse_published(name: str, what: str, published: tuple[str, ...]) -> None:
+    """Refuse a name of the user's own that is a published one, or nearly."""
+    if name in published:
+        raise ValueError(f"{name!r} is a published name; choose another for a {what} of your own")
+    if name.lower() in {each.lower() for each in published}:
+        raise ValueError(f"{name!r} is no {what}{nearest(name, published)}")
 
 
 def load_config(path: Path) -> BuildConfig:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mmearth.catalog.catalogue import Catalogue
+    from mmearth.catalog.layer import Layer
+    from mmearth.catalog.task import Task
     from mmearth.loaders.dataset import Dataset
     from mmearth.loaders.fetch.cache import Cache
+    from mmearth.loaders.inputs import Normalisation
 
 __version__ = "0.1.0"
+__all__ = ["Catalogue", "Layer", "Normalisation", "Task", "__version__", "open"]
+_NOUNS = {
+    "Catalogue": "mmearth.catalog.catalogue",
+    "Layer": "mmearth.catalog.layer",
+    "Task": "mmearth.catalog.task",
+    "Normalisation": "mmearth.loaders.inputs",
+}
+"""Where each lives; imported when it is asked for, as `import mmearth` costs nothing."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _NOUNS:
+        raise AttributeError(f"module 'mmearth' has no attribute {name!r}")
+    return getattr(import_module(_NOUNS[name]), name)
 
 
 def open(place: str | Path, cache: Cache | str | Path | None = None) -> Dataset:
@@ -22,7 +41,7 @@ def open(place: str | Path, cache: Cache | str | Path | None = None) -> Dataset:
             ...
 
     `dataset.select` chooses samples, `dataset.sql` answers questions, `dataset.statistics` has what
-    values are normalised with.
+    values are normalised with, `dataset.catalogue` what every array means.
 
     Args:
         place: A directory, or a URL that begins with `http://`, `https://`, `s3://` or `gs://`;
@@ -36,7 +55,6 @@ def open(place: str | Path, cache: Cache | str | Path | None = None) -> Dataset:
         IntegrityError: It was changed after the dataset was sealed.
         SourceError: A remote place refuses, or did not answer.
     """
-    # Imported here: `import mmearth` costs nothing, and the command line begins with it.
     from mmearth.loaders.dataset import open_dataset
 
     return open_dataset(place, cache)

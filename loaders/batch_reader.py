@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.inputs import Normalisation
 from mmearth.loaders.masks import Extent, Masking, Masks, Truth, mask_tiles
-from mmearth.loaders.normalise import Normalising, normalise_tiles, shape_of
+from mmearth.loaders.normalise import Normalising, Terms, normalise_tiles
 from mmearth.loaders.pool import Arrays, Form, Layout, lay_out
 
 TARGET = "target"
@@ -45,32 +43,47 @@ class BatchReader:
     """The samples."""
     members: Members
     """Where their bytes come from."""
-    normalisation: Normalisation | None
-    """What the model wants; None: the values as they are stored."""
+    terms: dict[str, Terms]
+    """Modality, or `target` → what makes its values into those that a model wants; what is left out
+    stays as it is stored."""
+
+    @classmethod
+    def of(cls, index: Index, members: Members, normalisation: Normalisation | None) -> BatchReader:
+        """Return what reads an index' samples.
+
+        Args:
+            index: The samples.
+            members: Where their bytes come from.
+            normalisation: Of the chosen modalities, compared with the dataset; None: values as they
+                are stored. The classes of a target are indices in any case.
+        """
+        wanted = normalisation or Normalisation({})
+        terms = {name: Terms.of(wanted[name], index.layers[name]) for name in wanted}
+        if index.task.kind == "classification":
+            terms[TARGET] = Terms.of_target(index.task.target)
+        return cls(index, members, terms)
 
     def layout(self, size: int) -> Layout:
-        """Return the arrays of a batch of up to `size` samples.
-
-        Raises:
-            ConfigError: The normalisation lacks a chosen modality.
-        """
+        """Return the arrays of a batch of up to `size` samples."""
         forms: dict[str, Form] = {}
-        for name in (*self.index.modalities, TARGET):
+        for name in (*self.index.layers, TARGET):
             shape, dtype = self._form(name)
             forms[name] = ((size, *shape), dtype)
             forms[mask_of(name)] = ((size, *shape), np.dtype(np.bool_))
         for member in self.index.offset:
-            n_bands = 1 if member == self.index.task else forms[member][0][1]
-            forms[bands_of(self._called(member))] = ((size, n_bands), np.dtype(np.bool_))
+            called = self._called(member)
+            n_bands = 1 if called == TARGET else forms[called][0][1]
+            forms[bands_of(called)] = ((size, n_bands), np.dtype(np.bool_))
         return lay_out(forms)
 
     def scratch_layout(self, size: int) -> Layout:
         """Return the arrays that reading needs besides: stored values that will be normalised."""
-        if self.normalisation is None:
-            return {}
-        names = [name for name in self.index.modalities if name in self.index.offset]
-        forms = {name: _stored(name) for name in names}
-        return lay_out({name: ((size, *shape), dtype) for name, (shape, dtype) in forms.items()})
+        forms: dict[str, Form] = {}
+        for name in self.index.offset:
+            if self._called(name) in self.terms:
+                stored = self.index.contract(name)
+                forms[name] = ((size, *stored.shape), np.dtype(stored.dtype))
+        return lay_out(forms)
 
     def read(self, rows: Rows, arrays: Arrays, scratch: Arrays) -> Extents:
         """Fill arrays with a batch.
@@ -100,63 +113,69 @@ class BatchReader:
             self._tiles(name, rows, arrays)
             extents[name] = "values"
         if self.index.target is not None:
-            self._targets(self.index.target[rows], self.index.labelled[rows], arrays)
+            self._targets(rows, self.index.target[rows], arrays)
             extents[TARGET] = "values"
         return extents
 
-    def _form(self, name: str) -> Form:
+    def _form(self, called: str) -> Form:
         """Return shape and dtype of one sample's array in a batch."""
-        if name == TARGET:
-            task = TASKS[self.index.task]
-            return task.shape, np.dtype(task.dtype)
-        return _stored(name) if self.normalisation is None else shape_of(name, self.normalisation)
+        task = self.index.task
+        stored = task if called == TARGET else self.index.layers[called]
+        terms = self.terms.get(called)
+        if terms is None:
+            return stored.shape, np.dtype(stored.dtype)
+        return stored.shape if called == TARGET else terms.shape, terms.dtype
 
     def _destination(self, name: str, arrays: Arrays, scratch: Arrays) -> NDArray[Any]:
         """Return the array that a member's values are read into."""
-        if name == self.index.task or self.normalisation is None:
-            return arrays[self._called(name)]
-        return scratch[name]
+        called = self._called(name)
+        return scratch[name] if called in self.terms else arrays[called]
 
     def _called(self, member: str) -> str:
         """Return what a member's array is called in a batch."""
-        return TARGET if member == self.index.task else member
+        return TARGET if member == self.index.task.name else member
 
     def _finish(
         self, name: str, rows: Rows, stored: NDArray[Any], arrays: Arrays
     ) -> Masking | Normalising:
         """Return what makes stored pixels into the batch's, a sample at a time."""
         n, called, known = len(rows), self._called(name), self.index.known[name][rows]
-        mask, bands = arrays[mask_of(called)][:n], arrays[bands_of(called)][:n]
-        if name == self.index.task:
-            masks = Masks.of(mask[:, np.newaxis], bands, known)
-            return Masking.of(name, stored[:n, np.newaxis], masks)
-        if self.normalisation is None:
-            return Masking.of(name, stored[:n], Masks.of(mask, bands, known))
-        wanted, out = self.normalisation[name], arrays[name][:n]
-        return Normalising.of(stored[:n], wanted, out, mask, bands, known)
+        pixels, out, mask = stored[:n], arrays[called][:n], arrays[mask_of(called)][:n]
+        if called == TARGET:  # it has no axis of bands
+            pixels, out, mask = (array[:, np.newaxis] for array in (pixels, out, mask))
+        bands, terms = arrays[bands_of(called)][:n], self.terms.get(called)
+        if terms is not None:
+            return Normalising.of(pixels, terms, out, mask, bands, known)
+        return Masking.of(self.index.contract(name).nodata, pixels, Masks.of(mask, bands, known))
 
     def _tiles(self, name: str, rows: Rows, arrays: Arrays) -> None:
         """Write a tile-level modality and its masks."""
-        n, present = len(rows), self.index.present[name][rows]
-        out, mask = arrays[name][:n], arrays[mask_of(name)][:n]
+        layer = self.index.layers[name]
         # They were of that dtype before they were float64.
-        stored = self.index.values[name][rows].astype(MODALITIES[name].dtype)
-        if self.normalisation is not None:
-            normalise_tiles(stored, present, self.normalisation[name], out, mask)
+        stored = self.index.values[name][rows].astype(layer.dtype)
+        self._write(name, stored, self.index.present[name][rows], layer.nodata, arrays)
+
+    def _targets(self, rows: Rows, target: NDArray[Any], arrays: Arrays) -> None:
+        """Write tile-level targets, (B, band), and their masks; nothing in one is no-data."""
+        self._write(TARGET, target, self.index.labelled[rows], None, arrays)
+        if TARGET not in self.terms:
+            arrays[TARGET][: len(rows)][~self.index.labelled[rows]] = 0
+
+    def _write(
+        self,
+        called: str,
+        stored: NDArray[Any],
+        present: Truth,
+        nodata: float | None,
+        arrays: Arrays,
+    ) -> None:
+        """Write values without pixels, (B, band), and their masks."""
+        out, mask = arrays[called][: len(stored)], arrays[mask_of(called)][: len(stored)]
+        if called in self.terms:
+            normalise_tiles(stored, present, self.terms[called], out, mask)
         else:
             np.copyto(out, stored)
-            mask_tiles(name, stored, present, mask)
-
-    def _targets(self, target: NDArray[Any], labelled: Truth, arrays: Arrays) -> None:
-        """Write tile-level targets, (B, n_outputs), and their masks."""
-        out = arrays[TARGET][: len(target)]
-        np.copyto(out, target)
-        out[~labelled] = 0
-        arrays[mask_of(TARGET)][: len(target)] = labelled[:, np.newaxis]
-
-
-def _stored(name: str) -> Form:
-    return MODALITIES[name].shape, np.dtype(MODALITIES[name].dtype)
+            mask_tiles(nodata, stored, present, mask)
 
 
 def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -20,11 +20,13 @@ from mmearth.loaders.pool import Block, Layout, Place
 class Batch(dict[str, Any]):
     """A batch of B samples: a dict that shows itself in a few lines.
 
-    - a tensor for each chosen modality, (B, band, 128, 128) or (B, band), and `target`,
-      (B, 128, 128) or (B, n_outputs);
+    - a tensor for each chosen modality, (B, band, row, column) or (B, band);
+    - `target`: (B, row, column), or (B, n): numbers as they are stored, one an output; labels, 0 or
+      1; of a classification int64 indices of classes, (B, row, column) or (B, 1), and -100 where
+      there is none, so that `cross_entropy` leaves it out. `selection.task.outputs` names them all;
     - `mask`: a dict of boolean tensors of the same names and shapes, True where a value is valid;
-      what lies under False, in a pixel, a band or a whole sample, has no meaning. A mask may be an
-      expanded view, over bands or over pixels: read it, do not write to it;
+      what lies under False, in a pixel, a band or a whole sample, has no meaning but for that -100.
+      A mask may be an expanded view, over bands or over pixels: read it, do not write to it;
     - `weight`: (B,) float32, 0 for repeats that only fill up a rank's share, else 1;
     - `key`: the samples' keys, B of them;
     - `position`: batches of the epoch that all ranks have read after this turn.
@@ -76,7 +78,7 @@ def collate(
     n, memory = len(turn.rows), _Memory(block)
     batch = Batch()
     masks: dict[str, torch.Tensor] = {}
-    for name in (*reader.index.modalities, TARGET):
+    for name in (*reader.index.layers, TARGET):
         where = layout[name]
         shape, strides = (n, *where.shape[1:]), _strides(where.shape)
         batch[name] = memory.tensor(where, shape, strides)

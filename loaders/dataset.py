@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pyarrow as pa
 
+from mmearth.catalog.catalogue import CATALOGUE, Catalogue, parse_catalogue
 from mmearth.catalog.checksums import (
     DATASET,
     SUMS,
@@ -20,6 +22,7 @@ from mmearth.catalog.checksums import (
 )
 from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
+from mmearth.catalog.files import read_regular
 from mmearth.catalog.query import Query
 from mmearth.loaders.choose.counting import count_samples
 from mmearth.loaders.fetch.cache import Cache, default_directory, fetched
@@ -40,6 +43,7 @@ class Dataset:
     cache: Cache
     """Where the tables of a remote dataset are kept; not used for a local one."""
     _fetched: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+    _read: list[Catalogue] = field(default_factory=list, repr=False, compare=False)
 
     def __repr__(self) -> str:
         card = self.card
@@ -65,9 +69,32 @@ class Dataset:
         return tuple(self.card["tasks"])
 
     @property
+    def catalogue(self) -> Catalogue:
+        """Its grid, layers and tasks: what every array means; read when it is first asked for.
+
+        Raises:
+            FormatError: catalogue.json is not ours; others as `find` says.
+            IntegrityError: It has other tasks or modalities than dataset.json.
+        """
+        if not self._read:
+            catalogue = parse_catalogue(read_regular(self.find(CATALOGUE)), self._url(CATALOGUE))
+            self._check_agreement(catalogue)
+            self._read.append(catalogue)
+        return self._read[0]
+
+    def _check_agreement(self, catalogue: Catalogue) -> None:
+        for what, names in (("tasks", catalogue.tasks), ("modalities", catalogue.layers)):
+            if self.card[what] != list(names):
+                raise IntegrityError(
+                    f"{self._url(CATALOGUE)} has the {what} {shorten(', '.join(names), 80)}, "
+                    f"{DATASET} has {shorten(', '.join(self.card[what]), 80)}; expected the same: "
+                    "build the dataset again, or fetch it again"
+                )
+
+    @property
     def tables(self) -> Tables:
         """Where DuckDB finds its tables."""
-        return Tables(self.root.url, self.tasks, self.find)
+        return Tables(self.root.url, self.catalogue, self.hash, self.find)
 
     def statistics(self, task: str) -> dict[str, Any]:
         """Return statistics/<task>.json: counts, means and extremes of the train subsets.
@@ -76,13 +103,12 @@ class Dataset:
             ConfigError: The dataset has no such task.
             FormatError: The file is missing or not JSON; others as `find` says.
         """
-        self._check_task(task)
-        name = f"statistics/{task}.json"
+        name = f"statistics/{self.catalogue.task(task).name}.json"
         document: dict[str, Any] = read_json(self.find(name))
         if not isinstance(document, dict):
             raise FormatError(
-                f"{self.root.url}/{name} is no JSON object; run `mmearth packaging build`, or "
-                "fetch the dataset again"
+                f"{self._url(name)} is no JSON object; run `mmearth packaging build`, or fetch the "
+                "dataset again"
             )
         return document
 
@@ -112,15 +138,14 @@ class Dataset:
             task: One of `tasks`.
             split: A split, several, or None for all.
             fraction: 5, 50 or 100 percent of the train split; other splits are whole.
-            modalities: Those to read, in any order; None for all twelve.
+            modalities: Those to read, in any order; None for all that it has.
             where: An SQL expression on the manifest's columns: `biome = 12 AND lat < 0`.
             limit: The first so many in the manifest's order: by split, then along a Hilbert curve.
 
         Raises:
             ConfigError: A value is not known, the SQL is wrong, or no sample is left.
         """
-        query = Query.of(task, split, fraction, modalities, where, limit)
-        self._check_task(task)
+        query = Query.of(self.catalogue, task, split, fraction, modalities, where, limit)
         return Selection(self, query, count_samples(self.tables, query))
 
     def find(self, name: str) -> Path:
@@ -166,11 +191,8 @@ class Dataset:
                 f"expected {self.hash}; wait until its build has ended and open it again"
             )
 
-    def _check_task(self, task: str) -> None:
-        if not isinstance(task, str) or task not in self.tasks:
-            raise ConfigError(
-                f"{self.root.url} has no task {task!r}; expected one of {', '.join(self.tasks)}"
-            )
+    def _url(self, name: str) -> str:
+        return f"{self.root.url.rstrip('/')}/{name}"
 
 
 def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> Dataset:

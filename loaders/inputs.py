@@ -1,4 +1,4 @@
-"""What a model wants of each modality: bands, units, means; declared, and checked against ours."""
+"""What a model wants of each modality: bands, units, means; compared with what a dataset has."""
 
 from __future__ import annotations
 
@@ -10,51 +10,48 @@ from typing import Any
 
 import numpy as np
 
-from mmearth.catalog.arguments import one_of
+from mmearth.catalog.arguments import one_of, whole
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.modality import Band, Modality
+from mmearth.catalog.layer import Band, Layer
 from mmearth.catalog.statistics import SUBSETS
 
 _LEAST_STD, _MOST_STD = 1e-30, 1e30  # by which a float32 can be divided and stay a number
-_FIELDS = ("bands", "unit", "scale", "mean", "std")
+_FIELDS = ("bands", "unit", "scale", "mean", "std", "classes")
 
 
 @dataclass(frozen=True, slots=True)
 class ModalityInput:
-    """What a model wants of one modality.
+    """What a model wants of one modality; `check` compares it with a dataset's layer.
 
     Raises:
-        ConfigError: It contradicts MODALITIES: an unknown band, another unit or scale, a mean that
-            no value can have.
+        ConfigError: It makes no sense whatever the dataset: no band, or one twice, a mean or a
+            deviation that no number can be.
     """
 
     modality: str
-    """A key of MODALITIES."""
+    """The name of a layer."""
     bands: tuple[str, ...]
-    """Names, any of the modality's, in the model's order."""
+    """Names, any of the layer's, in the model's order."""
     units: tuple[str, ...]
     """Of each band: what its numbers are in, after `scale`."""
-    scale: float
-    """The model's number × scale = value in the unit. Either the bands' own, for a model of stored
-    values (Sentinel-2 reflectance × 10000: 0.0001), or 1 for one of physical values."""
+    scale: float | None
+    """The model's number × scale = value in the unit. The bands' own, for a model of stored values
+    (Sentinel-2 reflectance × 10000: 0.0001), or 1 for one of physical values. None: of stored
+    values, whatever each band's scale."""
     mean: tuple[float, ...]
     """Of each band, in the model's numbers; all 0 for classes and encodings."""
     std: tuple[float, ...]
     """Of each band, in the model's numbers, above 0; all 1 for classes and encodings."""
+    n_classes: int | None = None
+    """Classes that the model tells apart; None for numbers, or where it takes any number."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.modality, str) or self.modality not in MODALITIES:
-            raise ConfigError(
-                f"there is no modality {self.modality!r}; expected one of {', '.join(MODALITIES)}"
-            )
-        modality = MODALITIES[self.modality]
         for name in ("bands", "units", "mean", "std"):
             if not isinstance(getattr(self, name), tuple):
                 raise ConfigError(
                     f"{self.modality}: found {name} {getattr(self, name)!r}; expected a tuple"
                 )
-        modality.index(self.bands)
         if not self.bands or len(set(self.bands)) < len(self.bands):
             raise ConfigError(
                 f"{self.modality}: found bands {', '.join(self.bands) or 'none'}; "
@@ -66,46 +63,61 @@ class ModalityInput:
                     f"{self.modality}: found {len(getattr(self, name))} of {name} for "
                     f"{len(self.bands)} bands; give one a band"
                 )
-        for i in range(len(self.bands)):
-            self._check(i, _band(modality, self.bands[i]))
+        for band, mean, std in zip(self.bands, self.mean, self.std, strict=True):
+            if not (math.isfinite(mean) and _LEAST_STD <= std <= _MOST_STD):
+                raise ConfigError(
+                    f"{self.modality} {band}: found mean {mean:g} and std {std:g}; expected finite "
+                    f"ones, std above 0, {_LEAST_STD:g} to {_MOST_STD:g}"
+                )
 
-    def stored(self, i: int) -> tuple[float, float]:
-        """Return mean and standard deviation of the i-th band in stored values."""
-        band = _band(MODALITIES[self.modality], self.bands[i])
-        if self.scale == band.scale:
+    def stored(self, i: int, layer: Layer) -> tuple[float, float]:
+        """Return mean and standard deviation of the i-th band in the stored values of a layer."""
+        if self.scale != 1.0:
             return self.mean[i], self.std[i]
+        band = _band(layer, self.bands[i])
         return (self.mean[i] - band.offset) / band.scale, self.std[i] / band.scale
 
-    def _check(self, i: int, band: Band) -> None:
-        where, kind = f"{self.modality} {band.name}", MODALITIES[self.modality].kind
+    def check(self, layer: Layer) -> None:
+        """Refuse to be fed with a layer that means something else.
+
+        Raises:
+            ConfigError: It lacks a band, has another unit, scale or number of classes, or no value
+                of it can have such a mean.
+        """
+        layer.index(self.bands)
+        for i, name in enumerate(self.bands):
+            self._check_band(i, _band(layer, name), layer)
+        if self.n_classes is not None and self.n_classes != len(layer.classes):
+            raise ConfigError(
+                f"{self.modality}: the model tells {self.n_classes} classes apart, the dataset has "
+                f"{len(layer.classes)}; choose another model, or leave the modality out"
+            )
+
+    def _check_band(self, i: int, band: Band, layer: Layer) -> None:
+        where = f"{self.modality} {band.name}"
         if self.units[i] != band.unit:
             raise ConfigError(
                 f"{where}: the model declares the unit {self.units[i]!r}, ours is {band.unit!r}; "
                 f"convert the model's mean and std to {band.unit!r}, or leave the band out"
             )
-        if self.scale not in (1.0, band.scale):
+        if self.scale not in (None, 1.0, band.scale):
             raise ConfigError(
                 f"{where}: the model declares scale {self.scale:g}; expected {band.scale:g} for "
                 f"stored values or 1 for values in {band.unit!r}: convert its mean and std to one"
             )
         mean, std = self.mean[i], self.std[i]
-        if not (math.isfinite(mean) and _LEAST_STD <= std <= _MOST_STD):
+        if layer.kind != "continuous" and (mean, std) != (0.0, 1.0):
             raise ConfigError(
-                f"{where}: found mean {mean:g} and std {std:g}; expected finite ones, std above 0, "
-                f"{_LEAST_STD:g} to {_MOST_STD:g}"
+                f"{where}: found mean {mean:g} and std {std:g} of a {layer.kind} modality, which "
+                "is not normalised; leave them out"
             )
-        if kind != "continuous" and (mean, std) != (0.0, 1.0):
-            raise ConfigError(
-                f"{where}: found mean {mean:g} and std {std:g} of a {kind} modality, which is not "
-                "normalised; leave them out"
-            )
-        in_stored = self.stored(i)[0]
+        in_stored = self.stored(i, layer)[0]
         if mean != 0.0 and not band.valid[0] <= in_stored <= band.valid[1]:
+            scale = "" if self.scale is None else f" with scale {self.scale:g}"
             raise ConfigError(
-                f"{where}: a mean of {mean:g} with scale {self.scale:g} is {in_stored:g} as "
-                f"stored, where values are {band.valid[0]:g} to {band.valid[1]:g}; correct the "
-                f"scale (stored values have {band.scale:g}, values in {band.unit!r} have 1) or "
-                "the mean"
+                f"{where}: a mean of {mean:g}{scale} is {in_stored:g} as stored, where values are "
+                f"{band.valid[0]:g} to {band.valid[1]:g}; correct the scale (stored values have "
+                f"{band.scale:g}, values in {band.unit!r} have 1) or the mean"
             )
 
 
@@ -114,7 +126,7 @@ class Normalisation(Mapping[str, ModalityInput]):
     """What a model wants, by modality; read-only."""
 
     inputs: dict[str, ModalityInput]
-    """By modality, in the order of MODALITIES."""
+    """By modality."""
 
     def __getitem__(self, name: str) -> ModalityInput:
         return self.inputs[name]
@@ -128,19 +140,21 @@ class Normalisation(Mapping[str, ModalityInput]):
     @classmethod
     def of(cls, inputs: Iterable[ModalityInput]) -> Normalisation:
         """Return the normalisation of some inputs, at most one a modality."""
-        by_name = {each.modality: each for each in inputs}
-        return cls({name: by_name[name] for name in MODALITIES if name in by_name})
+        return cls({each.modality: each for each in inputs})
 
     @classmethod
-    def from_statistics(cls, document: Mapping[str, Any], subset: str) -> Normalisation:
-        """Return all bands of all modalities with the means and deviations of a train subset.
+    def from_statistics(
+        cls, document: Mapping[str, Any], subset: str, layers: Iterable[Layer]
+    ) -> Normalisation:
+        """Return all bands of some layers with the means and deviations of a train subset.
 
         As published, a band that is nowhere valid has mean 0 and deviation 1; a constant one has
         deviation 1. Classes and encodings stay as they are.
 
         Args:
-            document: statistics/<task>.json.
-            subset: `train`, `train_50` or `train_5`: the one that is trained on.
+            document: `statistics/<task>.json`, as `Dataset.statistics` returns it.
+            subset: `train`, `train_50` or `train_5`.
+            layers: Of the dataset.
 
         Raises:
             ConfigError: There is no such subset, or it has no sample.
@@ -151,7 +165,7 @@ class Normalisation(Mapping[str, ModalityInput]):
             raise ConfigError(f"found document {document!r}; expected statistics/<task>.json, read")
         try:
             n, of = document[subset]["n_samples"], document[subset]["modalities"]
-            inputs = [_of_statistics(name, of.get(name, {})) for name in MODALITIES]
+            inputs = [_of_statistics(layer, of.get(layer.name, {})) for layer in layers]
         except (KeyError, TypeError, AttributeError, ConfigError) as exc:
             raise FormatError(
                 f"the statistics of {subset} are not as expected ({type(exc).__name__}: {exc}); "
@@ -165,24 +179,26 @@ class Normalisation(Mapping[str, ModalityInput]):
         return cls.of(inputs)
 
     @classmethod
-    def from_model(cls, document: Mapping[str, Any]) -> Normalisation:
-        """Return what a model declares.
+    def from_model(cls, document: Mapping[str, Any], catalogue: Catalogue) -> Normalisation:
+        """Return what a model declares, for a dataset.
 
         Args:
-            document: `{modality: {bands, unit, scale, mean, std}}`. `bands`: names in the model's
-                order, all if left out. `unit`: one, or one a band. `scale`: see `ModalityInput`;
-                may be left out where stored values are in the unit already. `mean`, `std`: one a
-                band; left out for classes and encodings, which are not normalised.
+            document: `{modality: {bands, unit, scale, mean, std, classes}}`. `bands`: names in the
+                model's order, all if left out. `unit`: one, or one a band. `scale`: see
+                `ModalityInput`; may be left out where stored values are in the unit already.
+                `mean`, `std`: one a band; left out for classes and encodings, which are not
+                normalised. `classes`: how many the model tells apart; any number if left out.
+            catalogue: `Dataset.catalogue`.
 
         Raises:
-            ConfigError: It contradicts MODALITIES, or lacks something.
+            ConfigError: It contradicts the dataset's layers, or lacks something.
         """
         if not isinstance(document, Mapping):
             raise ConfigError(f"found document {document!r}; expected {{modality: {{bands, …}}}}")
-        return cls.of(_declared(str(name), fields) for name, fields in document.items())
+        return cls.of(_declared(name, fields, catalogue) for name, fields in document.items())
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Normalisation:
+    def from_file(cls, path: str | Path, catalogue: Catalogue) -> Normalisation:
         """Return what a model's YAML or JSON file declares; see `from_model`.
 
         Raises:
@@ -198,7 +214,7 @@ class Normalisation(Mapping[str, ModalityInput]):
             raise ConfigError(f"{path} cannot be read as YAML or JSON: {exc}") from exc
         if not isinstance(document, dict):
             raise ConfigError(f"{path} holds no modalities; expected {{modality: {{bands, …}}}}")
-        return cls.from_model(document)
+        return cls.from_model(document, catalogue)
 
     def only(self, modalities: Iterable[str]) -> Normalisation:
         """Return what is declared of some modalities.
@@ -215,22 +231,31 @@ class Normalisation(Mapping[str, ModalityInput]):
                 )
         return Normalisation({name: each for name, each in self.inputs.items() if name in chosen})
 
+    def check(self, catalogue: Catalogue) -> None:
+        """Refuse to be fed by a dataset whose layers mean something else.
 
-def _band(modality: Modality, name: str) -> Band:
-    [position] = modality.index((name,))
-    return modality.bands[position]
+        Raises:
+            ConfigError: It lacks a modality, or as `ModalityInput.check` says.
+        """
+        for name, each in self.inputs.items():
+            each.check(catalogue.layer(name))
 
 
-def _of_statistics(name: str, of_bands: Mapping[str, Any]) -> ModalityInput:
-    modality = MODALITIES[name]
-    bands = modality.bands
+def _band(layer: Layer, name: str) -> Band:
+    [position] = layer.index((name,))
+    return layer.bands[position]
+
+
+def _of_statistics(layer: Layer, of_bands: Mapping[str, Any]) -> ModalityInput:
+    bands = layer.bands
     mean, std = [0.0] * len(bands), [1.0] * len(bands)
-    if modality.kind == "continuous":
+    if layer.kind == "continuous":
         for i, band in enumerate(bands):
             found = of_bands[band.name] if of_bands else {}
-            mean[i], std[i] = _moments(f"{name} {band.name}", found)
-    names, units = tuple(band.name for band in bands), tuple(band.unit for band in bands)
-    return ModalityInput(name, names, units, bands[0].scale, tuple(mean), tuple(std))
+            mean[i], std[i] = _moments(f"{layer.name} {band.name}", found)
+    units, n_classes = tuple(band.unit for band in bands), len(layer.classes) or None
+    numbers = tuple(mean), tuple(std)
+    return ModalityInput(layer.name, layer.band_names, units, None, *numbers, n_classes)
 
 
 def _moments(where: str, found: Mapping[str, Any]) -> tuple[float, float]:
@@ -259,31 +284,22 @@ def _agree(values: list[Any]) -> bool:
     return bool(low <= mean <= high and std <= high - low and (std > 0.0 or low == high))
 
 
-def _declared(name: str, fields: Any) -> ModalityInput:
-    if name not in MODALITIES or not isinstance(fields, Mapping):
+def _declared(name: Any, fields: Any, catalogue: Catalogue) -> ModalityInput:
+    if name not in catalogue.layers or not isinstance(fields, Mapping):
         raise ConfigError(
-            f"the model declares {name!r}; expected a modality with its fields, one of "
-            f"{', '.join(MODALITIES)}"
+            f"the model declares {name!r}; expected a modality of the dataset with its fields, one "
+            f"of {', '.join(catalogue.layers)}"
         )
-    modality, unknown = MODALITIES[name], [field for field in fields if field not in _FIELDS]
+    layer, unknown = catalogue.layer(name), [field for field in fields if field not in _FIELDS]
     if unknown:
         raise ConfigError(f"{name} has no field {unknown[0]!r}; expected {', '.join(_FIELDS)}")
-    bands = tuple(_items(fields.get("bands", [band.name for band in modality.bands])))
-    known = modality.index(bands)
-    plain = modality.kind != "continuous"
-    missing = [field for field in ("unit", "mean", "std") if not plain and field not in fields]
-    if any(modality.bands[i].scale != 1.0 for i in known) and "scale" not in fields:
-        missing.append("scale")
-    if missing:
-        raise ConfigError(
-            f"{name}: the model does not declare its {missing[0]}; the bands are stored in "
-            f"{modality.bands[known[0]].unit!r} / {modality.bands[known[0]].scale:g}, so give "
-            f"{missing[0]} as it was pretrained"
-        )
+    bands = tuple(_items(fields.get("bands", layer.band_names)))
+    _check_complete(layer, bands, fields)
     units = tuple(_items(fields.get("unit", "1")))
     scale = _numbers(name, fields.get("scale", 1.0))
     if len(scale) != 1:
         raise ConfigError(f"{name}: found {len(scale)} of scale; expected one for all bands")
+    n_classes = fields.get("classes")
     declared = ModalityInput(
         name,
         bands,
@@ -291,18 +307,33 @@ def _declared(name: str, fields: Any) -> ModalityInput:
         scale[0],
         _numbers(name, fields.get("mean", [0.0] * len(bands))),
         _numbers(name, fields.get("std", [1.0] * len(bands))),
+        None if n_classes is None else whole(f"{name}: classes", n_classes, 1),
     )
-    _check_steps(declared)
+    declared.check(layer)
+    _check_steps(declared, layer)
     return declared
 
 
-def _check_steps(declared: ModalityInput) -> None:
+def _check_complete(layer: Layer, bands: tuple[str, ...], fields: Mapping[str, Any]) -> None:
+    """Refuse a declaration that leaves out what decides the numbers."""
+    known = [layer.bands[i] for i in layer.index(bands)]
+    needed = ("unit", "mean", "std") if layer.kind == "continuous" else ()
+    missing = [field for field in needed if field not in fields]
+    if any(band.scale != 1.0 for band in known) and "scale" not in fields:
+        missing.append("scale")
+    if missing:
+        raise ConfigError(
+            f"{layer.name}: the model does not declare its {missing[0]}; the bands are stored in "
+            f"{known[0].unit!r} / {known[0].scale:g}, so give {missing[0]} as it was pretrained"
+        )
+
+
+def _check_steps(declared: ModalityInput, layer: Layer) -> None:
     """Refuse a deviation of whole numbers below one: it is in another scale than declared."""
-    modality = MODALITIES[declared.modality]
-    if np.dtype(modality.dtype).kind not in "iu":
+    if np.dtype(layer.dtype).kind not in "iu":
         return
     for i, name in enumerate(declared.bands):
-        if (std := declared.stored(i)[1]) < 1.0:
+        if (std := declared.stored(i, layer)[1]) < 1.0:
             raise ConfigError(
                 f"{declared.modality} {name}: a std of {declared.std[i]:g} with scale "
                 f"{declared.scale:g} is {std:g} as stored, less than one step of whole numbers; "

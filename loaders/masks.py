@@ -8,8 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.fetch.finish import Comparison
 
 Truth = NDArray[np.bool_]
@@ -34,7 +32,7 @@ class Masks:
     """
 
     valid: Truth
-    """(B, band, 128, 128)."""
+    """(B, band, row, column)."""
     bands: Truth
     """(B, band) which are valid as a whole, in samples that need no look."""
     look: Truth
@@ -47,7 +45,7 @@ class Masks:
         """Return masks for what is known of them, which is written.
 
         Args:
-            valid: (B, band, 128, 128), written to the extent that they have in the end.
+            valid: (B, band, row, column), written to the extent that they have in the end.
             bands: (B, band), written.
             known: (B, band).
         """
@@ -87,17 +85,16 @@ class Masking:
     """Masks pixels as they are stored, a sample at a time: while its bytes are in the cache."""
 
     stored: NDArray[Any]
-    """(B, band, 128, 128)."""
+    """(B, band, row, column)."""
     nodata: np.generic
     """Of its dtype."""
     masks: Masks
     """Of the same shape."""
 
     @classmethod
-    def of(cls, name: str, stored: NDArray[Any], masks: Masks) -> Masking:
-        """Return it for a pixel-level modality, or for a task with pixel-level targets."""
-        spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
-        return cls(stored, stored.dtype.type(spec.nodata), masks)
+    def of(cls, nodata: float | None, stored: NDArray[Any], masks: Masks) -> Masking:
+        """Return it for a layer's no-data value; where it has none nobody looks."""
+        return cls(stored, stored.dtype.type(nodata or 0), masks)
 
     @property
     def look(self) -> Truth:
@@ -105,8 +102,10 @@ class Masking:
         return self.masks.look
 
     @property
-    def comparison(self) -> Comparison:
-        """All that there is to do."""
+    def comparison(self) -> Comparison | None:
+        """All that there is to do, unless no-data has two forms: 0.0 is -0.0, with other bits."""
+        if self.nodata == 0 and self.nodata.dtype.kind == "f":
+            return None
         return Comparison(self.nodata, self.masks.valid, self.masks.found)
 
     def __call__(self, slot: int) -> None:
@@ -115,16 +114,15 @@ class Masking:
         self.masks.looked(slot)
 
 
-def mask_tiles(name: str, values: NDArray[Any], present: Truth, valid: Truth) -> None:
-    """Write where a tile-level modality is valid.
+def mask_tiles(nodata: float | None, values: NDArray[Any], present: Truth, valid: Truth) -> None:
+    """Write where a tile-level layer is valid.
 
     Args:
-        name: A key of MODALITIES.
+        nodata: Of the layer; None where a value is always there.
         values: (B, band) as stored; what lies in samples that are not there has no meaning.
         present: (B,) which samples have it.
         valid: (B, band), written.
     """
-    nodata = MODALITIES[name].nodata
     if nodata is None:
         valid[:] = True
     else:

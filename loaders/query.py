@@ -14,10 +14,12 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
 from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.task import Task
 from mmearth.loaders.choose.columns import check_once
 from mmearth.loaders.statement import check_statement, said
 
@@ -25,7 +27,7 @@ Answer = TypeVar("Answer")
 
 TABLES = ("tiles", "observations")
 """Views over `<name>.parquet`: what was planned, and what was collected or why not."""
-_SCHEMAS = {"tiles": TILES, "observations": OBSERVATIONS}
+_SCHEMAS = {"tiles.parquet": TILES, "observations.parquet": OBSERVATIONS}
 SAMPLES = "samples"
 """The view of all tasks' manifests, joined by the names of their columns."""
 _SETTINGS = (
@@ -51,8 +53,10 @@ class Tables:
 
     place: str
     """The dataset, as the user wrote it."""
-    tasks: tuple[str, ...]
-    """Those that have a manifest."""
+    catalogue: Catalogue
+    """Its tasks and layers."""
+    seal: str
+    """Its hash."""
     find: Callable[[str], Path]
     """From a file's name, relative to the dataset's root, to a whole local file; may fetch it."""
 
@@ -173,6 +177,11 @@ def rows(query: Query) -> str:
     return f'FROM "{query.task}" WHERE {clause}{limit}'
 
 
+def column(task: Task, name: str) -> str:
+    """Return a column of a task's view in SQL; a view and one of its columns may have one name."""
+    return f'"{task.name}"."{name}"'
+
+
 def conditions(query: Query) -> list[tuple[str, str]]:
     """Return what a sample must be for a query: as people read it, and in SQL."""
     found = []
@@ -190,8 +199,8 @@ def conditions(query: Query) -> list[tuple[str, str]]:
 
 def views(tables: Tables) -> dict[str, list[str]]:
     """Return view → files of all that a dataset has."""
-    files = {task: [manifest_path(task)] for task in tables.tasks}
-    files[SAMPLES] = [manifest_path(task) for task in tables.tasks]
+    files = {task: [manifest_path(task)] for task in tables.catalogue.tasks}
+    files[SAMPLES] = [manifest_path(task) for task in tables.catalogue.tasks]
     files.update({name: [f"{name}.parquet"] for name in TABLES})
     return files
 
@@ -204,10 +213,11 @@ def _files(tables: Tables, sql: str) -> dict[str, list[str]]:
 
 def _found(tables: Tables, file: str) -> Path:
     """Return a table's file, whole and with the columns that it should have."""
-    path = tables.find(file)
-    name = Path(file).stem
-    schema = _SCHEMAS[name] if name in _SCHEMAS else manifest_schema(name)
-    check_once(path, name, schema)
+    path, catalogue = tables.find(file), tables.catalogue
+    schema = _SCHEMAS.get(file)
+    if schema is None:
+        schema = manifest_schema(catalogue.task(Path(file).stem), catalogue.layers.values())
+    check_once(path, tables.seal, schema)
     return path
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmearth.catalog.arguments import flag, whole
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.query import Query
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.loaders.batch_reader import BatchReader
 from mmearth.loaders.choose.counting import Counts, percent, size
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.choose.indexing import HEADER_BYTES, MEMORY_BYTES, build_index
-from mmearth.loaders.choose.spill import nbytes
 from mmearth.loaders.fetch.members import GAP_BYTES, Members
 from mmearth.loaders.inputs import Normalisation
 from mmearth.loaders.orders.schedule import Schedule
@@ -59,6 +58,16 @@ class Selection:
     """How many there are."""
 
     @property
+    def catalogue(self) -> Catalogue:
+        """The dataset's: what the arrays of a batch mean."""
+        return self.dataset.catalogue
+
+    @property
+    def task(self) -> Task:
+        """What is to be predicted; the classes of its target have their names in `outputs`."""
+        return self.catalogue.task(self.query.task)
+
+    @property
     def count(self) -> int:
         """Number of samples."""
         return self.counts.samples
@@ -77,15 +86,12 @@ class Selection:
     @property
     def bytes_by_member(self) -> dict[str, int]:
         """Bytes by pixel-level modality; of a pixel-level target under the task's name."""
-        task, found = TASKS[self.query.task], {}
-        if task.level == "pixel":
-            found[task.name] = self.counts.labelled * (
-                HEADER_BYTES + nbytes(task.shape, task.dtype)
-            )
-        for name, n in self.counts.present.items():
-            if MODALITIES[name].level == "pixel":
-                found[name] = n * (HEADER_BYTES + MODALITIES[name].nbytes)
-        return found
+        n_of = {self.task.name: self.counts.labelled, **self.counts.present}
+        return {
+            layer.name: n_of[layer.name] * (HEADER_BYTES + layer.nbytes)
+            for layer in self.catalogue.members(self.task)
+            if layer.name in n_of
+        }
 
     @cached_property
     def index(self) -> Index:
@@ -210,14 +216,18 @@ class Selection:
         if isinstance(normalise, str) and normalise == "train":
             subset = {100: "train", 50: "train_50", 5: "train_5"}[self.query.fraction]
             statistics = self.dataset.statistics(self.query.task)
-            normalise = Normalisation.from_statistics(statistics, subset)
+            layers = self.index.layers.values()
+            normalise = Normalisation.from_statistics(statistics, subset, layers)
         elif normalise is not None and not isinstance(normalise, Normalisation):
             raise ConfigError(
                 f"found normalise={normalise!r}; expected 'train', a Normalisation or None"
             )
+        if normalise is not None:
+            normalise = normalise.only(self.query.modalities)
+            normalise.check(self.catalogue)
         dataset = self.dataset
         members = Members(dataset.root, self.index, dataset.hash, verify, gap, dataset.cache)
-        return BatchReader(self.index, members, normalise)
+        return BatchReader.of(self.index, members, normalise)
 
     def first_keys(self, n: int = 10) -> list[str]:
         """Return the keys of the first samples.

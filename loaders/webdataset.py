@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmearth.catalog.arguments import whole
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.targets import plain_target
 from mmearth.loaders.choose.index import Index
-from mmearth.loaders.fetch.digests import member_form
+from mmearth.loaders.fetch.digests import member_forms
 from mmearth.loaders.fetch.members import GAP_BYTES, Members
 from mmearth.loaders.selection import Selection
 
@@ -111,10 +110,8 @@ class Reading:
 
     def __call__(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Sample]:
         """Yield the samples of each range."""
-        into = {
-            name: np.empty((self.block, member_form(name).nbytes), dtype=np.uint8)
-            for name in self.index.offset
-        }
+        forms = member_forms(self.index)
+        into = {name: np.empty((self.block, form.nbytes), np.uint8) for name, form in forms.items()}
         for begin, end in blocks:
             rows = np.arange(begin, end, dtype=np.int64)
             self.members.fill(rows, into)
@@ -125,7 +122,7 @@ class Reading:
                 for name, values in into.items():
                     if self.index.offset[name][row]:
                         # Copied: the next block overwrites what this one has read.
-                        parts = (member_form(name).header, values[i].data)
+                        parts = (forms[name].header, values[i].data)
                         sample[f"{name}.npy"] = b"".join(parts)
                 yield sample
 
@@ -133,27 +130,17 @@ class Reading:
 def _json(index: Index, row: int, key: str) -> bytes:
     """Return what `<key>.json` says of a sample, as far as the index knows it."""
     tile, _, day = key.rpartition("_")
+    target = None if index.target is None or not index.labelled[row] else index.target[row]
     document = {
         "key": key,
         "tile": tile,
         "date": f"{day[:4]}-{day[4:6]}-{day[6:]}",
-        "task": index.task,
-        "target": _target(index, row),
+        "task": index.task.name,
+        "target": plain_target(index.task, target),
         "modalities": {
-            name: values[row].astype(MODALITIES[name].dtype).tolist()
+            name: values[row].astype(index.layers[name].dtype).tolist()
             for name, values in index.values.items()
             if index.present[name][row]
         },
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _target(index: Index, row: int) -> float | list[str] | None:
-    """Return a tile-level target as `<key>.json` has it; None where there is none."""
-    task = TASKS[index.task]
-    if index.target is None or not index.labelled[row]:
-        return None
-    if task.kind == "multilabel":
-        return [name for name, on in zip(task.outputs, index.target[row], strict=True) if on]
-    # The shortest decimal that is this float32, as the shard has it.
-    return float(str(index.target[row, 0]))

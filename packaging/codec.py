@@ -46,11 +46,12 @@ def encode(sample: Sample, missing: Mapping[str, str], catalogue: Catalogue) -> 
 def npy(array: NDArray[np.generic]) -> bytes:
     """Return an array in NumPy's format 1.0: a header of 128 bytes, then the values in C order."""
     # The bytes of numpy.save, of which each value is copied once and not three times.
-    return b"".join((_npy_header(array.dtype.str, array.shape), np.ascontiguousarray(array).data))
+    return b"".join((npy_header(array.dtype.str, array.shape), np.ascontiguousarray(array).data))
 
 
 @cache
-def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return what stands before an array's values in NumPy's format 1.0."""
     buffer = io.BytesIO()
     fields = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, fields)

@@ -84,23 +84,36 @@ def flags(column: pa.Array) -> Array:
     return _bits(column, 1) if len(column) else np.empty(0, np.bool_)
 
 
-def several(column: pa.Array, outputs: tuple[str, ...]) -> Array:
-    """Return lists of names as zeros and ones, (n, n_outputs).
+def positions(column: pa.Array, outputs: tuple[str, ...]) -> Array:
+    """Return where each name stands among a task's outputs, (n,), 0 where there is none.
 
     Raises:
         FormatError: A name is not one of the outputs.
     """
-    coded = pc.list_flatten(column).dictionary_encode()
+    coded = column.dictionary_encode()
+    position = {name: i for i, name in enumerate(outputs)}
     names = coded.dictionary.to_pylist()  # one a name, not one a row
-    unknown = [name for name in names if name not in outputs]
-    if unknown or coded.null_count:
-        raise FormatError(
-            f"found the label {unknown[0] if unknown else None!r}, which the task does not have; "
-            "expected its outputs alone: build the dataset again"
-        )
-    position = np.array([outputs.index(name) for name in names], np.int64)
+    for name in names:
+        if name not in position:
+            raise FormatError(
+                f"found the label {name!r}, which the task does not have; expected its outputs "
+                "alone: build the dataset again"
+            )
+    known = np.array([position[name] for name in names], np.int64)
+    return known[numbers(coded.indices)] if len(names) else np.zeros(len(column), np.int64)
+
+
+def several(column: pa.Array, outputs: tuple[str, ...]) -> Array:
+    """Return lists of names as zeros and ones, (n, n_outputs).
+
+    Raises:
+        FormatError: A name is not one of the outputs, or null.
+    """
+    flat = pc.list_flatten(column)
+    if flat.null_count:
+        raise FormatError("found a label that is null; expected names: build the dataset again")
     found = np.zeros((len(column), len(outputs)), np.uint8)
-    found[numbers(pc.list_parent_indices(column)), position[numbers(coded.indices)]] = 1
+    found[numbers(pc.list_parent_indices(column)), positions(flat, outputs)] = 1
     return found
 
 

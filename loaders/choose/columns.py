@@ -12,18 +12,18 @@ from mmearth.loaders.fetch.trust import Identity, identity
 _ours: set[tuple[Identity, str]] = set()
 
 
-def check_once(path: Path, name: str, schema: pa.Schema) -> None:
+def check_once(path: Path, seal: str, schema: pa.Schema) -> None:
     """Refuse a table whose columns are not those of its schema; others are left alone.
 
     Args:
         path: The file, whole.
-        name: Of the schema.
+        seal: Hash of its dataset, which decides the schema.
         schema: Names and types.
 
     Raises:
         FormatError: A column is missing or of another type, or it is no Parquet of this version.
     """
-    mark = identity(path.stat()), name
+    mark = identity(path.stat()), seal
     if mark not in _ours:
         check_columns(path, schema)
         _ours.add(mark)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import duckdb
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.tasks import TASKS
-from mmearth.loaders.query import Tables, conditions, connect, interruptible, rows, views
+from mmearth.loaders.query import Tables, column, conditions, connect, interruptible, rows, views
 from mmearth.loaders.statement import check_where, said
 
 
@@ -37,7 +37,7 @@ def count_samples(tables: Tables, query: Query) -> Counts:
             condition.
         FormatError: The manifest is damaged, or another task's.
     """
-    asked = f"{_counting(query)}\nGROUP BY split"
+    asked = f"{_counting(tables.catalogue, query)}\nGROUP BY split"
     with connect(tables, asked) as connection:
         check_where(connection, query, set(views(tables)))
         try:
@@ -81,16 +81,14 @@ def size(n_bytes: int) -> str:
     return f"{n_bytes} bytes" if unit == "bytes" else f"{value:.3g} {unit}"
 
 
-def _counting(query: Query) -> str:
+def _counting(catalogue: Catalogue, query: Query) -> str:
     """Return `SELECT split, samples, of other tasks, labelled, present of each FROM …`."""
-    task = TASKS[query.task]
-    label = "target"
-    if task.level == "pixel":
-        label = f'"{task.name}"."{task.name}".byte_offset'
-    elif task.kind == "multilabel":
-        label = f'"{task.name}"."{task.name}"'
+    task = catalogue.task(query.task)
+    label = column(task, task.column) + (".byte_offset" if task.is_pixel else "")
+    layers = [catalogue.layer(name) for name in query.modalities]
     present = "".join(
-        f', {member_column(name)}.present AS "present/{name}"' for name in query.modalities
+        f', {column(task, member_column(layer))}.present AS "present/{layer.name}"'
+        for layer in layers
     )
     # Not `count_if`, which is NULL where all are.
     counted = "".join(f', count(*) FILTER ("present/{name}")' for name in query.modalities)

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import StorageError
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.task import Task
 from mmearth.loaders.choose.spill import Spill
 
 Rows = NDArray[np.int64]
@@ -27,10 +30,12 @@ class Index:
     the index that was built, and another process must open them before it goes.
     """
 
-    task: str
-    """A key of TASKS."""
-    modalities: tuple[str, ...]
-    """The chosen ones, in the order of MODALITIES."""
+    task: Task
+    """What is to be predicted."""
+    layers: dict[str, Layer]
+    """The chosen modalities by name, in the dataset's order."""
+    grid: Grid
+    """Of every sample."""
     shards: tuple[str, ...]
     """Paths relative to the dataset's root, in the order in which the rows need them."""
     shard: NDArray[np.uint32]
@@ -56,7 +61,8 @@ class Index:
     present: dict[str, NDArray[np.bool_]]
     """Every chosen modality → (n,)."""
     target: NDArray[Any] | None
-    """(n, n_outputs) of the task's dtype, NaN or 0 where unlabelled; None if pixel-level."""
+    """(n, band) of the task's dtype, class codes not yet indices, NaN or 0 where unlabelled; None
+    if pixel-level."""
     labelled: NDArray[np.bool_]
     """(n,) whether there is a target; False only in tasks where a sample may have none."""
     owner: Spill | None = field(default=None, repr=False, compare=False)
@@ -66,10 +72,14 @@ class Index:
         return len(self.shard)
 
     def __repr__(self) -> str:
-        return f"<Index of {len(self):,} samples of {self.task}: {', '.join(self.modalities)}>"
+        return f"<Index of {len(self):,} samples of {self.task.name}: {', '.join(self.layers)}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Index:
         return self  # nothing writes to it, and its files go with it
+
+    def contract(self, member: str) -> Layer | Task:
+        """Return what a key of `offset` is: the shape, dtype and no-data value of its arrays."""
+        return self.task if member == self.task.name else self.layers[member]
 
     def keys(self, rows: Rows) -> list[str]:
         """Return samples' keys, `<epsg>_<left>_<top>_<yyyymmdd>`."""
@@ -86,7 +96,7 @@ class Index:
         Args:
             dataset: The dataset's hash.
         """
-        digest = hashlib.sha256(f"{dataset}\n{self.task}\n{len(self)}\n".encode())
+        digest = hashlib.sha256(f"{dataset}\n{self.task.name}\n{len(self)}\n".encode())
         digest.update("".join(f"{name}\n" for name in self.shards).encode())
         for array, kind in ((self.shard, "<u4"), (self.place, "<i4"), (self.date, "<i4")):
             for begin in range(0, len(self), _BLOCK):

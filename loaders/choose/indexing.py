@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
 from mmearth.catalog.task import Task
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.arrow import (
     Array,
     check_all,
@@ -23,6 +23,7 @@ from mmearth.loaders.choose.arrow import (
     flags,
     lists,
     numbers,
+    positions,
     required,
     several,
     there,
@@ -30,7 +31,7 @@ from mmearth.loaders.choose.arrow import (
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.choose.spill import Column, Spill, nbytes
 from mmearth.loaders.fetch.root import relative
-from mmearth.loaders.query import Tables, connect, interruptible, rows
+from mmearth.loaders.query import Tables, column, connect, interruptible, rows
 from mmearth.loaders.statement import said
 
 MEMORY_BYTES = 1 << 30
@@ -79,9 +80,11 @@ def build_index(
         StorageError: The disk is full.
     """
     shards: dict[str, int] = {}
-    parts = [*_plain_parts(shards), *_target_parts(query.task, checksums)]
-    for name in query.modalities:
-        parts += _modality_parts(name, checksums)
+    task = tables.catalogue.task(query.task)
+    layers = {name: tables.catalogue.layer(name) for name in query.modalities}
+    parts = [*_plain_parts(shards), *_target_parts(task, checksums)]
+    for layer in layers.values():
+        parts += _layer_parts(task, layer, checksums)
     total = sum(nbytes((n_rows, *part.tail), part.dtype) for part in parts)
     spill = Spill(directory) if total > memory_bytes else None
     columns = {
@@ -101,7 +104,7 @@ def build_index(
     finally:
         for column in columns.values():
             column.close()
-    return _assembled(query, tuple(shards), arrays, spill)
+    return _assembled(task, layers, tables.catalogue.grid, tuple(shards), arrays, spill)
 
 
 def _fill(tables: Tables, query: Query, parts: list[_Part], columns: dict[str, Column]) -> None:
@@ -129,7 +132,12 @@ def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
 
 
 def _assembled(
-    query: Query, shards: tuple[str, ...], arrays: dict[str, Array], spill: Spill | None
+    task: Task,
+    layers: dict[str, Layer],
+    grid: Grid,
+    shards: tuple[str, ...],
+    arrays: dict[str, Array],
+    spill: Spill | None,
 ) -> Index:
     def of(kind: str) -> dict[str, Array]:
         found = (name.partition("/") for name in arrays)
@@ -137,15 +145,16 @@ def _assembled(
 
     target = arrays.get("target")
     offset = of("offset")
-    labelled = offset[query.task] != 0 if target is None else arrays["labelled"]
-    if not (TASKS[query.task].optional or labelled.all()):
+    labelled = offset[task.name] != 0 if target is None else arrays["labelled"]
+    if not (task.optional or labelled.all()):
         raise FormatError(
             f"{np.count_nonzero(~labelled)} samples have no target; expected one for every sample "
-            f"of {query.task}: see `mmearth packaging verify`, or build the dataset again"
+            f"of {task.name}: see `mmearth packaging verify`, or build the dataset again"
         )
     return Index(
-        query.task,
-        query.modalities,
+        task,
+        layers,
+        grid,
         shards,
         arrays["shard"],
         arrays["place"],
@@ -166,7 +175,7 @@ def _assembled(
 def _plain_parts(shards: dict[str, int]) -> list[_Part]:
     """Return the arrays that every index has; `shards` is filled: name → position."""
 
-    def positions(batch: pa.RecordBatch) -> Array:
+    def numbered(batch: pa.RecordBatch) -> Array:
         coded = batch["at/shard"].dictionary_encode()
         names = coded.dictionary.to_pylist()  # one a shard, not one a row
         for name in names:
@@ -181,7 +190,7 @@ def _plain_parts(shards: dict[str, int]) -> list[_Part]:
 
     corners = {f"at/{name}": f'"{name}"' for name in ("epsg", "left", "top")}
     return [
-        _Part("shard", {"at/shard": "shard"}, "uint32", positions),
+        _Part("shard", {"at/shard": "shard"}, "uint32", numbered),
         _Part("place", corners, "int32", place, (3,)),
         _column("date", "date", "int32"),
         _degrees("lon", 180.0),
@@ -203,77 +212,67 @@ def _degrees(name: str, most: float) -> _Part:
     return _Part(name, {f"at/{name}": name}, "float64", degrees)
 
 
-def _target(task: Task) -> Callable[[pa.RecordBatch], Array]:
-    low, high = task.valid
+def _target(task: Task, column: pa.Array) -> Array:
+    """Return tile-level targets, (n, band), as in `Index.target`; anything where there is none.
 
-    def target(batch: pa.RecordBatch) -> Array:
-        column = batch["at/target"]
-        found = numbers(column, np.nan)
-        is_right = ~there(column) | ((found >= low) & (found <= high))
-        check_all(is_right, found, "target", f"{low:g} to {high:g} {task.unit}")
-        return found[:, np.newaxis]
+    Raises:
+        FormatError: One is not a target of the task.
+    """
+    if task.kind == "multilabel":
+        return several(column, task.outputs)
+    if task.kind == "classification":
+        codes = np.array(task.target.codes, task.dtype)
+        return codes[positions(column, task.outputs)][:, np.newaxis]
+    is_there = there(column)
+    values = column.flatten() if pa.types.is_struct(column.type) else [column]
+    found = np.empty((len(column), len(values)))
+    for i, (band, each) in enumerate(zip(task.target.bands, values, strict=True)):
+        found[:, i] = numbers(each, np.nan)
+        low, high = band.valid
+        is_right = ~is_there | ((found[:, i] >= low) & (found[:, i] <= high))
+        where = task.column if len(values) == 1 else f"{task.column}.{band.name}"
+        check_all(is_right, found[:, i], where, f"{low:g} to {high:g} {band.unit}")
+    return found
 
-    return target
 
-
-def _target_parts(task: str, checksums: bool) -> list[_Part]:
-    here = TASKS[task]
-    if here.level == "pixel":
-        length = HEADER_BYTES + nbytes(here.shape, here.dtype)
-        return [*_member_parts(task, task, length, checksums), _known_part(task, task, 1)]
-    if here.kind == "multilabel":
-        sql = {"at/target": f'"{task}"."{task}"'}
-        return [
-            _Part(
-                "target",
-                sql,
-                here.dtype,
-                lambda batch: several(batch["at/target"], here.outputs),
-                (len(here.outputs),),
-            ),
-            _Part("labelled", sql, "bool", lambda batch: there(batch["at/target"])),
-        ]
-    sql = {"at/target": "target"}
+def _target_parts(task: Task, checksums: bool) -> list[_Part]:
+    source = column(task, task.column)
+    if task.is_pixel:
+        length = HEADER_BYTES + task.target.nbytes
+        parts = _member_parts(task.name, source, length, checksums)
+        return [*parts, _known_part(task.target, source)]
+    at = "at/target"
+    tail = (len(task.target.bands),)
     return [
-        _Part(
-            "target",
-            sql,
-            here.dtype,
-            _target(here),
-            (1,),
-        ),
-        _Part("labelled", sql, "bool", lambda batch: there(batch["at/target"])),
+        _Part("target", {at: source}, task.dtype, lambda b: _target(task, b[at]), tail),
+        _Part("labelled", {at: source}, "bool", lambda b: there(b[at])),
     ]
 
 
-def _modality_parts(name: str, checksums: bool) -> list[_Part]:
-    modality, column = MODALITIES[name], member_column(name)
-    here = f"present/{name}"
+def _layer_parts(task: Task, layer: Layer, checksums: bool) -> list[_Part]:
+    source, n_bands = column(task, member_column(layer)), len(layer.bands)
+    here, alias = f"present/{layer.name}", f"values/{layer.name}"
     present = _Part(
-        here, {here: f"coalesce({column}.present, false)"}, "bool", lambda b: flags(b[here])
+        here, {here: f"coalesce({source}.present, false)"}, "bool", lambda b: flags(b[here])
     )
-    if modality.level == "pixel":
-        length = HEADER_BYTES + modality.nbytes
-        parts = _member_parts(name, column, length, checksums, present)
-        return [present, *parts, _known_part(name, column, len(modality.bands))]
-    alias, n_bands = f"values/{name}", len(modality.bands)
-    absent = np.nan if modality.nodata is None else modality.nodata
-    return [
-        present,
-        _Part(
-            alias,
-            {alias: f"{column}.values"},
-            "float64",
-            lambda b: lists(name, b[alias], flags(b[here]), n_bands, absent),
-            (n_bands,),
-        ),
-    ]
+    if layer.is_pixel:
+        length = HEADER_BYTES + layer.nbytes
+        parts = _member_parts(layer.name, source, length, checksums, present)
+        return [present, *parts, _known_part(layer, source)]
+    absent = layer.nodata
+    if absent is None:
+        absent = np.nan if np.dtype(layer.dtype).kind == "f" else 0.0
+
+    def values(batch: pa.RecordBatch) -> Array:
+        return lists(layer.name, batch[alias], flags(batch[here]), n_bands, absent)
+
+    return [present, _Part(alias, {alias: f"{source}.values"}, "float64", values, (n_bands,))]
 
 
 def _member_parts(
-    name: str, column: str, length: int, checksums: bool, present: _Part | None = None
+    name: str, source: str, length: int, checksums: bool, present: _Part | None = None
 ) -> list[_Part]:
-    """Return the arrays of a pixel-level member of `length` bytes."""
+    """Return the arrays of a pixel-level member of `length` bytes, whose column `source` is."""
     at, n, digest = (f"{kind}/{name}" for kind in ("offset", "length", "sha256"))
 
     def offsets(batch: pa.RecordBatch) -> Array:
@@ -293,7 +292,6 @@ def _member_parts(
             )
         return offset
 
-    source = f'"{column}"'
     parts = [
         _Part(at, {at: f"{source}.byte_offset", n: f"{source}.byte_length"}, "uint64", offsets)
     ]
@@ -303,19 +301,21 @@ def _member_parts(
     return parts
 
 
-def _known_part(name: str, column: str, n_bands: int) -> _Part:
+def _known_part(layer: Layer, source: str) -> _Part:
     """Return what is known of each band's pixels, as `Index.known` has it."""
-    source, here, each, at = f'"{column}"', f"known/{name}", f"bands/{name}", f"offset/{name}"
+    name, n_bands = layer.name, len(layer.bands)
+    here, each, at = f"known/{name}", f"bands/{name}", f"offset/{name}"
     share = f"{source}.valid_fraction"
     sql = {here: share, at: f"{source}.byte_offset"}
     if n_bands > 1:
         # The bands of most samples are alike: their lists would be half of what is read.
         sql[each] = f"CASE WHEN {share} NOT IN (0, 1) THEN {source}.band_valid_fraction END"
+    least, expected = (0.0, "0 to 1") if layer.nodata is not None else (1.0, "1: no-data is none")
 
     def known(batch: pa.RecordBatch) -> Array:
         of_all = numbers(batch[here], np.nan)
-        is_right = ~there(batch[at]) | ((of_all >= 0) & (of_all <= 1))
-        check_all(is_right, of_all, f"valid_fraction of {name}", "0 to 1")
+        is_right = ~there(batch[at]) | ((of_all >= least) & (of_all <= 1))
+        check_all(is_right, of_all, f"valid_fraction of {name}", expected)
         found = np.tile(_code(of_all)[:, np.newaxis], n_bands)
         if n_bands > 1:
             mixed = found[:, 0] < 0

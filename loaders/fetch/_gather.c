@@ -42,39 +42,48 @@ static void copy(char *to, const char *from, Py_ssize_t n)
 #define FINISH()
 #endif
 
-#define BAND (128 * 128) /* values of a band */
+#define BLOCK 256   /* values: a band is whole blocks, and loops of a known length become vector instructions */
+#define PIECE 16384 /* values of a band whose masks are made before those of the next: two stay in the first cache */
 
 #define DIFFER(type)                                                                                                   \
     do {                                                                                                               \
         const type *value = (const type *)values;                                                                      \
         type none;                                                                                                     \
         memcpy(&none, nodata, sizeof none);                                                                            \
-        for (int i = 0; i < BAND; i++)                                                                                 \
-            valid[i] = value[i] != none;                                                                               \
+        for (; n > 0; n -= BLOCK, value += BLOCK, valid += BLOCK)                                                      \
+            for (int i = 0; i < BLOCK; i++)                                                                            \
+                valid[i] = value[i] != none;                                                                           \
     } while (0)
 
-/* Write which values of a band are not no-data, bit for bit. */
-static void differ(unsigned char *valid, const char *values, const void *nodata, Py_ssize_t itemsize)
+/* Write which of n values are not no-data, bit for bit. */
+static void differ(unsigned char *valid, const char *values, Py_ssize_t n, const void *nodata, Py_ssize_t itemsize)
 {
     if (itemsize == 1)
         DIFFER(uint8_t);
     else if (itemsize == 2)
         DIFFER(uint16_t);
-    else
+    else if (itemsize == 4)
         DIFFER(uint32_t);
+    else
+        DIFFER(uint64_t);
 }
 
-/* Copy a row band by band, and write where each is valid while it is in the cache; return whether all bands agree. */
-static int look(char *to, const char *from, Py_ssize_t nbytes, char *valid, const void *nodata, Py_ssize_t itemsize)
+/* Copy a row of bands of `band` values, and write where each is valid while it is in the cache; return whether all
+ * bands agree. */
+static int look(char *to, const char *from, Py_ssize_t nbytes, char *valid, Py_ssize_t band, const void *nodata,
+                Py_ssize_t itemsize)
 {
-    unsigned char first[BAND], other[BAND];
+    unsigned char first[PIECE], other[PIECE];
     int agree = 1;
-    for (Py_ssize_t at = 0; at < nbytes; at += BAND * itemsize, valid += BAND) {
-        unsigned char *band = at ? other : first;
-        copy(to + at, from + at, BAND * itemsize);
-        differ(band, from + at, nodata, itemsize);
-        copy(valid, (const char *)band, BAND);
-        agree = agree && (!at || !memcmp(first, other, BAND));
+    for (Py_ssize_t begin = 0; begin < band; begin += PIECE) {
+        Py_ssize_t n = band - begin < PIECE ? band - begin : PIECE;
+        for (Py_ssize_t at = begin; at < nbytes / itemsize; at += band) {
+            unsigned char *mask = at == begin ? first : other;
+            copy(to + at * itemsize, from + at * itemsize, n * itemsize);
+            differ(mask, from + at * itemsize, n, nodata, itemsize);
+            copy(valid + at, (const char *)mask, n);
+            agree = agree && (at == begin || !memcmp(first, other, n));
+        }
     }
     return agree;
 }
@@ -82,8 +91,14 @@ static int look(char *to, const char *from, Py_ssize_t nbytes, char *valid, cons
 typedef struct {
     Py_buffer source, begins, into, slots;
     Py_ssize_t nbytes;
-    Py_buffer nodata, valid; /* empty where nobody looks */
+    Py_buffer nodata, valid; /* empty where nobody looks; else valid has four axes */
 } Job;
+
+/* Return how many values a band has whose masks are wanted. */
+static Py_ssize_t band_of(const Job *job)
+{
+    return job->valid.shape[2] * job->valid.shape[3];
+}
 
 /* Return whether a job stays within its buffers; set an error where it does not. */
 static int fits(const Job *job)
@@ -95,14 +110,17 @@ static int fits(const Job *job)
                      job->begins.len, job->slots.len, nbytes);
         return 0;
     }
-    if (job->valid.buf && ((size != 1 && size != 2 && size != 4) || nbytes % (BAND * size))) {
-        PyErr_Format(PyExc_ValueError, "found values of %zd bytes for rows of %zd bytes, which are not whole bands",
-                     size, nbytes);
-        return 0;
-    }
     Py_ssize_t n_slots = job->into.len / nbytes;
-    if (job->valid.buf && job->valid.len / (nbytes / size) < n_slots)
-        n_slots = job->valid.len / (nbytes / size);
+    if (job->valid.buf) {
+        if (job->valid.ndim != 4 || (size != 1 && size != 2 && size != 4 && size != 8) || band_of(job) % BLOCK ||
+            nbytes != job->valid.shape[1] * band_of(job) * size) {
+            PyErr_Format(PyExc_ValueError, "found values of %zd bytes for rows of %zd bytes, which are not whole bands",
+                         size, nbytes);
+            return 0;
+        }
+        if (job->valid.shape[0] < n_slots)
+            n_slots = job->valid.shape[0];
+    }
     for (Py_ssize_t i = 0; i < n_rows; i++)
         if (begin[i] < 0 || begin[i] % 8 || begin[i] > job->source.len - nbytes || slot[i] < 0 || slot[i] >= n_slots) {
             PyErr_Format(PyExc_ValueError, "found byte %lld of %zd for row %lld of %zd, of %zd bytes each",
@@ -122,12 +140,23 @@ static int work(const Job *job)
         char *to = (char *)job->into.buf + slot[i] * nbytes;
         const char *from = (const char *)job->source.buf + begin[i];
         if (job->valid.buf)
-            agree &= look(to, from, nbytes, (char *)job->valid.buf + slot[i] * (nbytes / size), job->nodata.buf, size);
+            agree &= look(to, from, nbytes, (char *)job->valid.buf + slot[i] * (nbytes / size), band_of(job),
+                          job->nodata.buf, size);
         else
             copy(to, from, nbytes);
     }
     FINISH();
     return agree;
+}
+
+static void let_go(Job *job)
+{
+    PyBuffer_Release(&job->source);
+    PyBuffer_Release(&job->begins);
+    PyBuffer_Release(&job->into);
+    PyBuffer_Release(&job->slots);
+    PyBuffer_Release(&job->nodata); /* nothing, where it is empty */
+    PyBuffer_Release(&job->valid);
 }
 
 /* Do a job and let go of its buffers; return what `work` does, or -1 with an error set. */
@@ -139,12 +168,7 @@ static int run(Job *job)
         agree = work(job);
         Py_END_ALLOW_THREADS
     }
-    PyBuffer_Release(&job->source);
-    PyBuffer_Release(&job->begins);
-    PyBuffer_Release(&job->into);
-    PyBuffer_Release(&job->slots);
-    PyBuffer_Release(&job->nodata); /* nothing, where it is empty */
-    PyBuffer_Release(&job->valid);
+    let_go(job);
     return agree;
 }
 
@@ -160,10 +184,16 @@ static PyObject *gather(PyObject *module, PyObject *args)
 static PyObject *gather_and_look(PyObject *module, PyObject *args)
 {
     Job job = {0};
+    PyObject *valid;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*w*y*ny*w*", &job.source, &job.begins, &job.into, &job.slots, &job.nbytes,
-                          &job.nodata, &job.valid))
+    if (!PyArg_ParseTuple(args, "y*y*w*y*ny*O", &job.source, &job.begins, &job.into, &job.slots, &job.nbytes,
+                          &job.nodata, &valid))
         return NULL;
+    /* With its shape, which a buffer of "w*" does not have. */
+    if (PyObject_GetBuffer(valid, &job.valid, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS) < 0) {
+        let_go(&job);
+        return NULL;
+    }
     int agree = run(&job);
     return agree < 0 ? NULL : PyBool_FromLong(agree);
 }

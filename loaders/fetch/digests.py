@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.root import DATASET, Root
-from mmearth.packaging.codec import npy
+from mmearth.packaging.codec import npy_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,13 @@ class MemberForm:
         return len(self.header) + self.nbytes
 
 
-@cache
-def member_form(name: str) -> MemberForm:
-    """Return the form of a pixel-level modality's members, or of a task's pixel-level targets."""
-    spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
-    values = np.zeros(spec.shape, dtype=spec.dtype)
-    return MemberForm(npy(values)[: -values.nbytes], values.nbytes)
+def member_forms(index: Index) -> dict[str, MemberForm]:
+    """Return the form of each kind of members of an index."""
+    forms = {}
+    for name in index.offset:
+        shape, dtype = index.contract(name).shape, np.dtype(index.contract(name).dtype)
+        forms[name] = MemberForm(npy_header(dtype.str, shape), math.prod(shape) * dtype.itemsize)
+    return forms
 
 
 class Digests:
@@ -62,6 +61,7 @@ class Digests:
                 "them, or read without verifying (local datasets only)"
             )
         self._root, self._index, self._verify = root, index, verify
+        self.forms = member_forms(index)
         # A byte a member; the operating system gives the memory only where one is written.
         self._known = {name: np.zeros(len(index), np.bool_) for name in index.offset}
 
@@ -96,7 +96,7 @@ class Digests:
             checked: Marks of members that other readers of the same file found to be right, which
                 are not hashed again; what is found here is added.
         """
-        if header != member_form(name).header:
+        if header != self.forms[name].header:
             return False
         if self._verify:
             expected = self.expected(name, row)
@@ -125,7 +125,7 @@ class Digests:
             header: What stands where its header should.
             values: What stands where its values should.
         """
-        if header != member_form(name).header:
+        if header != self.forms[name].header:
             found = f"found {header[:16]!r}…, expected the header of its .npy"
         else:
             digest = _sha256(header, values)

@@ -18,7 +18,7 @@ class Comparison(NamedTuple):
     nodata: np.generic
     """Of the values' dtype."""
     valid: NDArray[np.bool_]
-    """(B, band, 128, 128) where values are not no-data; written."""
+    """(B, band, row, column) where values are not no-data; written."""
     found: Callable[[bool], None]
     """Is told, each time, whether all bands had the same masks."""
 

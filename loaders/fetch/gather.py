@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.modality import TILE_PX
-
 __all__ = [
     "IS_COMPILED",
     "Words",
@@ -18,8 +16,8 @@ __all__ = [
 ]
 
 Words = NDArray[np.uint64]
-"""Memory as it is copied: of members and batches alike, 128 × 128 of anything is whole words."""
-_BAND = TILE_PX * TILE_PX  # values
+"""Memory as it is copied: of members and batches alike, bands of anything are whole words."""
+_BLOCK = 256  # values; a band is whole blocks, as tiles have 16 pixels, 32, 48, … a side
 
 
 def copy(source: Words, into: Words) -> None:
@@ -67,8 +65,8 @@ def gather_and_look_with_numpy(
         into: (m, nbytes / 8), C-contiguous, written.
         slots: (n,) the row of `into` and of `valid` that it goes to.
         nbytes: Of each row: whole bands.
-        nodata: Of 1, 2 or 4 bytes; bits are compared.
-        valid: (≤ m, band, 128, 128), C-contiguous, written.
+        nodata: Bits are compared.
+        valid: (≤ m, band, row, column), C-contiguous, written; bands of whole blocks of 256 values.
 
     Returns:
         Whether in each row all bands have the same mask.
@@ -76,18 +74,18 @@ def gather_and_look_with_numpy(
     Raises:
         ValueError: As `gather`; or masks, no-data and rows do not go together.
     """
-    n_bands, odd = divmod(nbytes, nodata.itemsize * _BAND)
-    if odd or nodata.itemsize > 4:
+    n_bands, n_values = valid.shape[1], valid.shape[2] * valid.shape[3]
+    if n_values % _BLOCK or nbytes != n_bands * n_values * nodata.itemsize:
         raise ValueError(
             f"found values of {nodata.itemsize} bytes for rows of {nbytes} bytes, which are not "
-            "whole bands"
+            f"{n_bands} bands of {n_values} values, a multiple of {_BLOCK}"
         )
     into = into[: len(valid)]
     bits = f"u{nodata.itemsize}"
     agree = True
     for begin, slot in zip(begins.tolist(), slots.tolist(), strict=True):
         copy(_row(source, begin, into, slot, nbytes), into[slot])
-        masks = valid[slot].reshape(n_bands, _BAND)
+        masks = valid[slot].reshape(n_bands, n_values)
         np.not_equal(into[slot].view(bits).reshape(masks.shape), nodata.view(bits), out=masks)
         words = masks.view(np.uint64)
         agree = agree and bool((words[1:] == words[0]).all())

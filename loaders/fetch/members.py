@@ -13,7 +13,7 @@ from mmearth.catalog.arguments import flag, whole
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.cache import Cache
-from mmearth.loaders.fetch.digests import member_form
+from mmearth.loaders.fetch.digests import member_forms
 from mmearth.loaders.fetch.finish import Finish
 from mmearth.loaders.fetch.members_local import LocalReader
 from mmearth.loaders.fetch.members_remote import RemoteReader
@@ -68,6 +68,7 @@ class Members:
         gap, verify = whole("gap", gap), flag("verify", verify)
         self._root, self._index, self._hash = root, index, dataset_hash
         self._verify, self._gap, self._cache = verify, gap, cache
+        self._forms = member_forms(index)
         self._reader: tuple[int, Reader] | None = None  # and the process that it belongs to
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -118,7 +119,7 @@ class Members:
                 raise ConfigError(
                     f"{name} is not among what was chosen: {', '.join(self._index.offset)}"
                 )
-            shape = (len(rows), member_form(name).nbytes)
+            shape = (len(rows), self._forms[name].nbytes)
             fits = array.ndim == 2 and array.shape[0] >= shape[0] and array.shape[1] == shape[1]
             if not fits or array.dtype != np.uint8 or not array.flags.carray:
                 raise ConfigError(

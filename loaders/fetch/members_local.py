@@ -5,17 +5,16 @@ from __future__ import annotations
 import mmap
 import resource
 from collections.abc import Mapping
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import IntegrityError
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.task import Task
 from mmearth.loaders.choose.index import Index
-from mmearth.loaders.fetch.digests import Digests, MemberForm, member_form
+from mmearth.loaders.fetch.digests import Digests, MemberForm
 from mmearth.loaders.fetch.finish import Comparison, Finish
 from mmearth.loaders.fetch.gather import Words, copy, gather, gather_and_look
 from mmearth.loaders.fetch.root import Root
@@ -39,6 +38,7 @@ class LocalReader:
         touched = self._forget if verify else None
         self._shards = Shards(root, index.shards, dataset_hash, touched)
         self._digests = Digests(root, index, verify)
+        self._no_data = {name: _empty_band(index.contract(name)) for name in index.offset}
         self._to_announce = _ANNOUNCED
         self._n_forgotten = 0
 
@@ -81,7 +81,7 @@ class LocalReader:
     def _kind(
         self, name: str, rows: NDArray[np.int64], into: NDArray[np.uint8], finish: Finish | None
     ) -> _Kind:
-        form, words = member_form(name), into.view(np.uint64)
+        form, words = self._digests.forms[name], into.view(np.uint64)
         begins = self._index.offset[name][rows].astype(np.int64)
         is_known = (begins > 0) & self._digests.known(name, rows)
         look = np.zeros_like(is_known) if finish is None else finish.look
@@ -92,7 +92,8 @@ class LocalReader:
         is_alone = (begins > 0) & ~is_plain & ~is_compared
         is_empty = self._index.known[name][rows] == 0
         ways = is_plain, is_compared, is_alone
-        return _Kind(name, form, begins, *ways, is_empty, into, words, finish, comparison)
+        no_data = self._no_data[name]
+        return _Kind(name, form, begins, *ways, is_empty, no_data, into, words, finish, comparison)
 
     def _announce(self, groups: Mapping[int, NDArray[np.int64]], kinds: list[_Kind]) -> None:
         """Let the disk begin with all of a batch, and not page by page as it is copied.
@@ -163,6 +164,8 @@ class _Kind(NamedTuple):
     """Of each slot, whether its member is one of the others that are there."""
     is_empty: NDArray[np.bool_]
     """(B, band) whether it is known that a band is no-data and nothing else."""
+    no_data: Words
+    """A band that is no-data and nothing else."""
     into: NDArray[np.uint8]
     """(≥ slots, nbytes) where the values go."""
     words: Words
@@ -188,14 +191,13 @@ def _copy_plain(
     into = kind.words.reshape(-1, nbytes >> 3)
     gather(source, from_bands[~is_empty], into, rows[~is_empty], nbytes)
     empty = rows[is_empty]
-    gather(_no_data(kind.name), np.zeros_like(empty), into, empty, nbytes)
+    gather(kind.no_data, np.zeros_like(empty), into, empty, nbytes)
 
 
-@cache
-def _no_data(name: str) -> Words:
-    """Return an empty band of a modality, or of a task's pixel-level targets."""
-    spec = MODALITIES[name] if name in MODALITIES else TASKS[name]
-    return np.full(spec.shape[-2:], spec.nodata, spec.dtype).ravel().view(np.uint64)
+def _empty_band(contract: Layer | Task) -> Words:
+    """Return a band that is no-data and nothing else; of zeros where nothing can be absent."""
+    shape, nodata = contract.shape[-2:], contract.nodata or 0
+    return np.full(shape, nodata, contract.dtype).ravel().view(np.uint64)
 
 
 def _by_shard(shard: NDArray[np.uint32]) -> dict[int, NDArray[np.int64]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import FormatError, SourceError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.cache import Cache
-from mmearth.loaders.fetch.digests import Digests, check_unchanged, member_form
+from mmearth.loaders.fetch.digests import Digests, MemberForm, check_unchanged
 from mmearth.loaders.fetch.finish import Finish
 from mmearth.loaders.fetch.ranges import Span, merged
 from mmearth.loaders.fetch.root import Root
@@ -36,11 +36,13 @@ class Wanted:
     """Whether its entry in the cache was verified before, by this process."""
     into: NDArray[np.uint8]
     """(nbytes,) where its values go."""
+    form: MemberForm
+    """Of the member."""
 
     @property
     def end(self) -> int:
         """The byte after its last."""
-        return self.begin + member_form(self.name).whole
+        return self.begin + self.form.whole
 
 
 class RemoteReader:
@@ -68,10 +70,11 @@ class RemoteReader:
         for name, array in into.items():
             begins = self._index.offset[name][rows].tolist()
             known = self._digests.known(name, rows).tolist()
+            form = self._digests.forms[name]
             for slot, row in enumerate(rows.tolist()):
                 if not begins[slot]:
                     continue
-                wanted = Wanted(name, row, begins[slot], known[slot], array[slot])
+                wanted = Wanted(name, row, begins[slot], known[slot], array[slot], form)
                 if not self._from_cache(wanted):
                     missing.setdefault(shards[slot], []).append(wanted)
         if missing:
@@ -110,7 +113,7 @@ class RemoteReader:
                 part = memoryview(self._range(shard, wanted.begin, wanted.end, wanted))
                 if not self._accept(wanted, part):
                     check_unchanged(self._root, self._hash)
-                    n = len(member_form(wanted.name).header)
+                    n = len(wanted.form.header)
                     header, values = bytes(part[:n]), part[n:]
                     raise self._digests.damaged(wanted.name, wanted.row, header, values)
 
@@ -126,7 +129,7 @@ class RemoteReader:
 
     def _accept(self, wanted: Wanted, part: memoryview) -> bool:
         """Take a member if it is the manifest's, and keep it."""
-        n = len(member_form(wanted.name).header)
+        n = len(wanted.form.header)
         if not self._digests.matches(wanted.name, wanted.row, bytes(part[:n]), part[n:]):
             return False
         wanted.into[:] = np.frombuffer(part[n:], np.uint8)
@@ -142,7 +145,7 @@ class RemoteReader:
         path = self._cache.get(sha256)
         if path is None:
             return False
-        form = member_form(wanted.name)
+        form = wanted.form
         header, values = bytearray(len(form.header)), wanted.into.data
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

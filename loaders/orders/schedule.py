@@ -143,6 +143,6 @@ def rank_turns(batches: Batches, position: int, rank: int, world: int) -> Iterat
 def described(index: Index, schedule: Schedule) -> str:
     """Return what a loader or a stream reads, for people, on one line."""
     return (
-        f"of {len(index):,} samples of {index.task} ({', '.join(index.modalities)}): "
+        f"of {len(index):,} samples of {index.task.name} ({', '.join(index.layers)}): "
         f"{schedule.order}, batches of {schedule.batch_size}, seed {schedule.seed}"
     )

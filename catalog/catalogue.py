@@ -18,6 +18,7 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import read_regular, write_atomic
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Layer
+from mmearth.catalog.layer_rules import impossible, impossible_task
 from mmearth.catalog.plain import from_plain
 from mmearth.catalog.task import Task
 from mmearth.catalog.wording import nearest
@@ -138,8 +139,8 @@ class Catalogue:
             FormatError: A field is missing, not what it must be, or contradicts another.
         """
         parts = from_plain(_Parts, document, name)
-        for layer in (*parts.layers, *(task.target for task in parts.tasks)):
-            _check_layer(layer, name)
+        for noun in (*parts.layers, *parts.tasks):
+            _check_possible(noun, name)
         layers = {layer.name: layer for layer in parts.layers}
         tasks = {task.name: task for task in parts.tasks}
         if len(layers) < len(parts.layers) or len(tasks) < len(parts.tasks):
@@ -214,16 +215,14 @@ def _check_name(name: str, seen: set[str]) -> None:
         seen.add(taken.lower())
 
 
-def _check_layer(layer: Layer, name: str) -> None:
-    """Refuse a layer of a file that no array could keep.
+def _check_possible(noun: Layer | Task, name: str) -> None:
+    """Refuse a layer or a task of a file that no array could keep.
 
     Raises:
-        FormatError: Its bands, classes or dtype are not possible.
+        FormatError: Its bands, classes, dtype or kind are not possible.
     """
-    from mmearth.catalog.layer_rules import impossible
-
-    if reason := impossible(layer):
-        raise FormatError(f"{name}: {layer.name}: {reason}")
+    if reason := impossible_task(noun) if isinstance(noun, Task) else impossible(noun):
+        raise FormatError(f"{name}: {noun.name}: {reason}")
 
 
 def _of(what: str, name: str, known: Mapping[str, Noun]) -> Noun:

@@ -1,4 +1,4 @@
-"""Which layers are possible: the rules that a declaration and a catalogue file both keep."""
+"""Which layers and tasks are possible: the rules of declarations and catalogue files alike."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from mmearth.catalog.layer import Band, Layer
+from mmearth.catalog.task import METRICS, Task
 
 DTYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32"),
@@ -37,6 +38,22 @@ def impossible(layer: Layer) -> str | None:
     if layer.kind == "categorical" or layer.classes:
         return _impossible_classes(layer)
     return None
+
+
+def impossible_task(task: Task) -> str | None:
+    """Return why no target could be of such a task, as a clause; None where one could."""
+    target, kind = task.target, task.kind
+    if target.name != task.name:
+        return f"its target is named {target.name!r}, expected the task's name"
+    if target.level not in METRICS[kind]:
+        return f"it is {kind}, and its target has the level {target.level}"
+    if bool(target.classes) != (kind != "regression"):
+        return f"it is {kind}, and its target has {len(target.classes)} classes"
+    if kind == "multilabel" and target.codes != (0, 1):
+        return "it is multilabel, and the classes of its target are not 0 and 1"
+    if len(target.bands) > 1 and (target.is_pixel or kind == "classification"):
+        return f"its target has {len(target.bands)} bands, expected 1"
+    return impossible(target)
 
 
 def _impossible_band(band: Band, layer: Layer) -> str | None:

@@ -89,7 +89,7 @@ HARMS: list[tuple[Callable[[Document], None], str]] = [
     (_set(*IMAGE, "dtype", "object"), "sentinel2: dtype is 'object', expected one of uint8"),
     (_set(*IMAGE, "nodata", True), "nodata is True, expected a finite number"),
     (_set(*IMAGE, "nodata", float("nan")), "nodata is nan, expected a finite number"),
-    (_set(*IMAGE, "nodata", 0), "band B1: nodata 0 is a valid value, 0 to 65534"),
+    (_set("layers", 1, "nodata", 3), "esa_worldcover: .*nodata 3 is a "),
     (_set(*IMAGE, "bands", []), "it has 0 bands, expected 1 to 1024"),
     (_set(*IMAGE, "name", "date"), "cannot be named 'date': a column has that name"),
     (_set(*IMAGE, "name", "../up"), "the name '../up' of a layer or task; expected a letter"),
@@ -106,6 +106,12 @@ HARMS: list[tuple[Callable[[Document], None], str]] = [
     (_set("layers", 1, "classes", []), "it has 0 classes"),
     (_set("tasks", 0, "kind", "ranking"), "kind is 'ranking', expected one of regression"),
     (_set("tasks", 0, "target", None), "target is None, expected an object"),
+    (_set("tasks", 0, "kind", "multilabel"), "biomass: it is multilabel, and .* the level pixel"),
+    (_set("tasks", 1, "kind", "regression"), "species: it is regression, and its .* 2 classes"),
+    (_set("tasks", 1, "kind", "classification"), "species: its target has 100 bands, expected 1"),
+    (_set("tasks", 1, "target", "classes", 1, "code", 2), "species: .* are not 0 and 1"),
+    (_set("tasks", 0, "target", "name", "height"), "biomass: its target is named 'height', exp"),
+    (_set("tasks", 0, "target", "dtype", "float16"), "biomass: dtype is 'float16', expected one"),
     (_set("tasks", 0, "optional", 1), "optional is 1, expected true or false"),
 ]
 

@@ -139,7 +139,8 @@ class Catalogue:
             FormatError: A field is missing, not what it must be, or contradicts another.
         """
         parts = from_plain(_Parts, document, name)
-        for noun in (*parts.layers, *parts.tasks):
+        nouns: tuple[Layer | Task, ...] = (*parts.layers, *parts.tasks)
+        for noun in nouns:
             _check_possible(noun, name)
         layers = {layer.name: layer for layer in parts.layers}
         tasks = {task.name: task for task in parts.tasks}

@@ -178,7 +178,7 @@ def _pack(
 ) -> Built:
     name = files.task.name
     scratch = out / _ARRAYS / name
-    load = partial(load_row, scratch, tuple(catalogue.layers.values()))
+    load = partial(load_row, scratch, tuple(catalogue.layers.values()), files.task)
     built = build_task(out, card, catalogue, files.task, load, pack_all)
     for tile, reason in built.dropped[name].items():
         raise FormatError(f"{files.h5}: tile {tile} makes no sample: {reason}; take its row out")

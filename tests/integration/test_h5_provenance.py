@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmearth.build import Options, build
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.store import read_observation, write_observation
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.h5.export_h5 import export_h5
@@ -92,7 +94,8 @@ def _told(root: Path, i: int, row: dict[str, Any]) -> dict[str, Any]:
         return row | {"reason": f"reason {i}"}
     tile = Tile.parse(row["tile"], DEFAULT_GRID)
     more = {"stand_in": "RTC for GRD", "expression": f"{i:064x}", "source": f"files {i % 2}"}
-    seen = replace(read_observation(root, tile, row["modality"])[0], **more)
+    layer = MMEARTH_BENCH.observed(row["modality"])
+    seen = replace(read_observation(root, tile, layer)[0], **more)
     return row | more | {"sha256": sha256_bytes(write_observation(root, tile, seen))}
 
 
@@ -132,7 +135,7 @@ def test_all_of_it_comes_back(which: str, request: pytest.FixtureRequest, tmp_pa
     tasks = json.loads((root / "dataset.json").read_text())["tasks"]
     one, two = _there_and_back(root, tmp_path)
     assert _tables(one, tasks) == _tables(root, tasks)
-    for pattern in ("shards/*/*", "manifests/*", "statistics/*"):
+    for pattern in ("shards/*/*", "manifests/*", "statistics/*", "catalogue.json"):
         assert _files(one, pattern) == _files(root, pattern) == _files(two, pattern)
     cards = [json.loads((each / "dataset.json").read_text()) for each in (root, one)]
     of_files = ("n_files", "dataset_hash", "sha256_of_the_rest")
@@ -237,7 +240,7 @@ def test_a_dataset_named_like_our_own_column(few: Path, tmp_path: Path) -> None:
 
 def test_a_task_without_samples_has_no_file(few: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(few, tmp_path / "few"))
-    write_manifest(root, "species", [])
+    write_manifest(root, MMEARTH_BENCH.tasks["species"], [], read_catalogue(root))
     with pytest.warns(UserWarning, match="has no samples of species: no file"):
         (path,) = export_h5(root, tmp_path / "h5", (), published_chunks=False)
     assert path.name == "soil_pH.h5"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -37,7 +37,7 @@ from mmearth.curate.ledger import LEDGER, Ledger, Record
 from mmearth.curate.lock import only_build
 from mmearth.curate.plan import Plan, make_plan
 from mmearth.curate.source import Source
-from mmearth.curate.sources import make_source, painter
+from mmearth.curate.sources import make_source, with_targets
 from mmearth.curate.visits import Options, patient, visit_all
 from mmearth.packaging import build as packaging
 from mmearth.packaging.inputs import count_reasons, read_inputs
@@ -112,11 +112,11 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         StorageError: The disk is full or refused.
     """
     config = load_config(config_path)
-    plain = patient(make_source(config, config_path.parent), how.wait_s)
+    plain = make_source(config, config_path.parent)
     _refuse_foreign(out)
     with only_build(out), _ledger(out, how.fresh) as ledger:
-        wrap = painter(config, config_path.parent, (out / LEDGER).parent / "gedi")
-        source = wrap(plain)
+        scratch = (out / LEDGER).parent / "gedi"
+        source = patient(with_targets(config, config_path.parent, plain, scratch), how.wait_s)
         _same_dataset(ledger, config, source, out)
         if n_damaged := ledger.drop_damaged():
             _LOG.warning("%s rows of the ledger were damaged; they are collected again", n_damaged)
@@ -134,8 +134,7 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         write_table(plan.table, out / "tiles.parquet", TILES)
         _collect(
             pending(everything, config.require, ledger, out),
-            plain,
-            wrap,
+            source,
             ledger,
             out,
             how,
@@ -286,7 +285,6 @@ def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path
 def _collect(
     jobs: Pending,
     source: Source,
-    wrap: Callable[[Source], Source],
     ledger: Ledger,
     out: Path,
     how: Options,
@@ -301,7 +299,7 @@ def _collect(
                 progress("collect", None)
 
         if jobs:
-            visit_all(jobs, len(jobs), source, wrap, out.resolve(), how, keep)
+            visit_all(jobs, len(jobs), source, out.resolve(), how, keep)
 
 
 def _states(ledger: Ledger) -> dict[str, dict[str, int]]:

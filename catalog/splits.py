@@ -106,6 +106,20 @@ def default(tiles: Sequence[Tile], seed: int, buffer_m: float = BUFFER_M) -> Ass
     return Assignment(split, train & (luck < 0.05), train & (luck < 0.5))
 
 
+def given(tiles: Sequence[Tile], split: Sequence[str], seed: int) -> Assignment:
+    """Keep splits that are known already; train's subsets are drawn as by the default rule.
+
+    Args:
+        tiles: The places.
+        split: Of each, one of SPLITS.
+        seed: Another seed draws the subsets anew.
+    """
+    splits = np.array(split, dtype="<U15")
+    luck = _uniform(Tiles.of(tiles).number.astype(np.uint64), seed, 2)
+    train = splits == "train"
+    return Assignment(splits, train & (luck < 0.05), train & (luck < 0.5))
+
+
 RULES: dict[str, Rule] = {"published": published, "default": default}
 """By the name that a configuration uses."""
 

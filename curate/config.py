@@ -29,13 +29,14 @@ from mmearth.curate.places import (
     GridPlaces,
     LabelsPlaces,
     PointsPlaces,
+    PolygonTargets,
     RangePlaces,
     SoilPlaces,
     Strict,
 )
 from mmearth.curate.recipes import Quirks, quirks_of
 from mmearth.curate.sources.earthengine.config import EarthEngineConfig
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.curate.sources.files.config import FilesConfig, RasterTargets
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 
 SHARD_BYTES = 256 * 1024 * 1024
@@ -49,6 +50,8 @@ class SplitConfig(Strict):
     """A key of `splits.RULES`; the recipe's unless given."""
     buffer_m: float = Field(default=BUFFER_M, ge=0)
     """Distance kept between train and the tests by the default rule, in metres."""
+    column: str | None = None
+    """Column of `points:` that holds each place's split, in place of a rule."""
 
     @field_validator("rule")
     @classmethod
@@ -56,6 +59,13 @@ class SplitConfig(Strict):
         if rule is not None and rule not in RULES:
             raise ValueError(f"expected one of {', '.join(RULES)}")
         return rule
+
+    @model_validator(mode="after")
+    def _one(self) -> SplitConfig:
+        others = {"rule", "buffer_m"} & self.model_fields_set
+        if self.column is not None and others:
+            raise ValueError(f"column: keeps the table's splits; leave {sorted(others)[0]}: out")
+        return self
 
 
 class TaskConfig(Strict):
@@ -75,6 +85,10 @@ class TaskConfig(Strict):
     """A table of soil profiles."""
     ranges: RangePlaces | None = None
     """Random places in species' ranges."""
+    polygons: PolygonTargets | None = None
+    """Polygons that are burnt onto each tile, and, without `points:` or `grid:`, its places."""
+    raster: RasterTargets | None = None
+    """A raster that is the target of each tile, and, without `points:` or `grid:`, its places."""
     split: SplitConfig = SplitConfig()
     """How its tiles are split."""
 
@@ -96,6 +110,11 @@ class TaskConfig(Strict):
     def _one_kind(self) -> TaskConfig:
         kinds = self.kinds()
         given = [name for name in kinds if getattr(self, name) is not None]
+        if self.split.column is not None and self.points is None:
+            raise ValueError("split: column: is of points:; give points:, or a rule")
+        places = [name for name in given if name not in ("polygons", "raster")]
+        if len(given) == 2 and places in (["points"], ["grid"]):
+            return self
         if len(given) != 1:
             raise ValueError(
                 f"expected exactly one of {', '.join(kinds)}, found {', '.join(given) or 'none'}"

@@ -16,7 +16,7 @@ from mmearth.curate.jobs import Wanted, wanted
 from mmearth.curate.look import Looks, look
 from mmearth.curate.plan import TaskPlan, make_plan
 from mmearth.curate.source import Source, Visit, is_metered
-from mmearth.curate.sources import make_source
+from mmearth.curate.sources import make_source, with_targets
 from mmearth.curate.visits import AHEAD, spread
 
 _TRIED = 4
@@ -89,7 +89,8 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
         RefusedError: A person must act before the service answers.
     """
     config = load_config(config_path)
-    source = make_source(config, config_path.parent)
+    base = config_path.parent
+    source = with_targets(config, base, make_source(config, base), None)
     plan = make_plan(config, source, config_path.parent)
     everything = wanted(config, plan)
     visits = list(_visits(everything))
@@ -151,8 +152,9 @@ def _metered(
     from mmearth.curate.sources.earthengine.cost import calibrate
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
-    assert isinstance(source, EarthEngine)  # the only metered one
-    found = calibrate(source, spread(visits, n_tried), AHEAD)
+    service = getattr(source, "inner", source)
+    assert isinstance(service, EarthEngine)  # the only metered one
+    found = calibrate(service, spread(visits, n_tried), AHEAD)
     share = len(visits) / max(found.n_tiles, 1)
     charged = found.eecu_s * share / 3600.0 if found.eecu_s else None
     nbytes = found.bytes / max(found.n_tiles, 1)

@@ -69,7 +69,12 @@ class PointsPlaces(Strict):
     lat: str = "lat"
     """Column of latitudes; ignored where the file has point geometries."""
     value: str | None = None
-    """Column of the target of a tile-level regression."""
+    """Column of the one number of a regression, or of the class: its name or code."""
+    values: tuple[str, ...] | None = None
+    """Columns of a regression's numbers, in the order of the target's outputs."""
+    labels: str | tuple[str, ...] | None = None
+    """Column of lists of labels, separated by `;`, `,` or `|`; or a column per label, each named as
+    its label, of 1 and 0."""
     species: str | None = None
     """Column of species' names separated by `;`, `,` or `|`."""
     ignore_unknown: bool = False
@@ -80,6 +85,25 @@ class PointsPlaces(Strict):
     """Column of dates, `YYYY-MM-DD`."""
     id: str | None = None
     """Column of identifiers."""
+
+
+class PolygonTargets(Strict):
+    """Polygons whose field is burnt onto each tile; ground without one is unlabelled."""
+
+    path: str
+    """Any vector file that GDAL reads, in any CRS."""
+    layer: str | None = None
+    """Of the file, where it has several."""
+    crs: Crs | None = None
+    """Of the polygons, where the file names none or a wrong one."""
+    field: str
+    """With the class, by name or code, or the number."""
+    all_touched: bool = False
+    """Whether a polygon colours every pixel that it touches, not those whose centre it holds."""
+    spacing_m: float | None = Field(default=None, gt=0)
+    """Distance of the tiles' centres; side by side unless given."""
+    limit: int | None = Field(default=None, gt=0)
+    """At most so many places, every n-th of them."""
 
 
 class GridPlaces(Strict):

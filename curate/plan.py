@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import TILES
-from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment
+from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment, given
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
-from mmearth.curate.config import BuildConfig
+from mmearth.curate.config import BuildConfig, SplitConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.labels.facts import LabelFacts, label_facts
 from mmearth.curate.overlap import keep_apart
@@ -110,8 +110,7 @@ def _plan_task(
     tiles = tiles_at(lon[usable], lat[usable], grid)
     kept = np.flatnonzero(keep_apart(tiles))
     tiles = tiles[kept]
-    rule = task_config.split.rule or SPLIT_RULES[config.recipe]
-    assignment = RULES[rule](tiles, config.seed, task_config.split.buffer_m)
+    assignment = _assigned(task_config.split, config, tiles, [labels[i] for i in usable[kept]])
     planned = np.flatnonzero(assignment.split != LEFT_OUT)
     chosen = [labels[i] for i in usable[kept][planned]]
     table = _table(task, tiles[planned], chosen, assignment, config.date)
@@ -130,6 +129,16 @@ def _plan_task(
         facts=label_facts(task, labels, "sentinel2" in config.modalities),
     )
     return table, report
+
+
+def _assigned(
+    split: SplitConfig, config: BuildConfig, tiles: Tiles, labels: Sequence[Label]
+) -> Assignment:
+    """Return the splits of tiles: those that their table has, or a rule's."""
+    if split.column is not None:
+        return given(tiles, [str(label.split) for label in labels], config.seed)
+    rule = split.rule or SPLIT_RULES[config.recipe]
+    return RULES[rule](tiles, config.seed, split.buffer_m)
 
 
 def _far_from_tests(tiles: Tiles, assignment: Assignment, buffer_m: float) -> int:

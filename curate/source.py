@@ -36,6 +36,8 @@ class Label:
     """Identifier in the table it came from."""
     values: tuple[float, ...] | None = None
     """The target of a regression of several outputs; None for other tasks."""
+    split: str | None = None
+    """The split that the table says; None where it says none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def is_metered(source: Source) -> TypeGuard[Metered]:
     Its class tells: until Python 3.12 `isinstance` of a protocol reads every property, and the
     fingerprint of files takes as long as reading them.
     """
-    return hasattr(type(source), "limited")
+    inner = getattr(source, "inner", source)  # of `WithTargets`
+    return hasattr(type(inner), "limited")
 
 
 @runtime_checkable

@@ -28,7 +28,6 @@ CALIBRATED = 4
 _HERE = "127.0.0.1"
 
 Jobs = tuple[Job, ...]
-Wrap = Callable[[Source], Source]
 Item = TypeVar("Item")
 
 
@@ -64,7 +63,6 @@ def visit_all(
     jobs: Iterable[Job],
     n_jobs: int,
     source: Source,
-    wrap: Wrap,
     root: Path,
     how: Options,
     keep: Callable[[list[Record]], None],
@@ -75,7 +73,6 @@ def visit_all(
         jobs: The visits, drawn as they are needed.
         n_jobs: How many there are.
         source: What is asked.
-        wrap: Puts around the source what answers in its place.
         root: The dataset's directory.
         how: Workers, executor, budget.
         keep: Called in this thread with the records of each finished visit.
@@ -96,7 +93,7 @@ def visit_all(
         _limited(source, executor, n_workers, how, budget, meter) as (ready, give_up),
         open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
     ):
-        work = partial(_visit, source=wrap(ready), root=root)
+        work = partial(_visit, source=ready, root=root)
         run(_together(jobs, ahead), work, pool, n_at_once, keep, give_up)
 
 
@@ -149,11 +146,12 @@ def _budgets(
     from mmearth.curate.sources.earthengine.cost import calibrate, prices_for_budget
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
-    assert isinstance(source, EarthEngine)  # the only metered one
+    service = getattr(source, "inner", source)
+    assert isinstance(service, EarthEngine)  # the only metered one
     tried = [job.visit for job in spread(jobs, CALIBRATED, n_jobs)]
     patience = Patience(*source.pauses_s, how.wait_s)
     limit = LocalLimit(source.in_flight, source.per_second, how.budget_requests, patience)
-    found = calibrate(source.limited(limit), tried, AHEAD)
+    found = calibrate(service.limited(limit), tried, AHEAD)
     prices = prices_for_budget(found)
     return limit.left, Meter(how.budget_eecu * 3600.0 - found.eecu_s, prices)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterable
-from itertools import repeat
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,10 @@ from mmearth.catalog.grid import Grid
 from mmearth.catalog.task import Task
 from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
+from mmearth.curate.labels.names import class_column, flag_columns, label_column, label_keys
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.labels.species import SPECIES, listed_species
+from mmearth.curate.labels.split_column import split_of
 from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
@@ -26,14 +27,43 @@ _LOG = logging.getLogger(__name__)
 _NONE = (-9999.0, -99999.0, -32768.0)
 """What GIS write where a raster has no data."""
 _KEYS = ("lon", "lat", "value", "species", "date", "id")
+Names = tuple[str, ...]
 
 
-def point_labels(task: Task, config: PointsPlaces, base: Path, grid: Grid) -> list[Label]:
+@dataclass(slots=True)
+class _Targets:
+    """What a table's rows say of the target; None in a row that says nothing."""
+
+    numbers: list[tuple[float, ...] | None]
+    """Of a regression, in the order of its outputs."""
+    labels: list[Names | None]
+    """Names of labels, or of the one class."""
+
+    @classmethod
+    def none(cls, n: int) -> _Targets:
+        return cls([None] * n, [None] * n)
+
+    def lacking(self) -> NDArray[np.bool_]:
+        """Return which rows say nothing, (n,)."""
+        pairs = zip(self.numbers, self.labels, strict=True)
+        return np.array([a is None and b is None for a, b in pairs], dtype=np.bool_)
+
+
+def point_labels(
+    task: Task, config: PointsPlaces, base: Path, grid: Grid, split: str | None = None
+) -> list[Label]:
     """Return the labelled places of a table.
 
-    Rows without coordinates or, for a tile-level regression, without a value are left out; where
-    the task does without targets, a row without a value is a place without one, and the
-    identifiers, which lead predictions back to their places, must tell the rows apart.
+    Rows without coordinates or, where the task does not do without, without a target are left out;
+    where it does, such a row is a place without one, and the identifiers, which lead predictions
+    back to their places, must tell the rows apart.
+
+    Args:
+        task: What is predicted.
+        config: The table and its columns.
+        base: Directory that a relative path starts from.
+        grid: Of the tiles.
+        split: Column of the splits; None where a rule decides them.
 
     Raises:
         ConfigError: The file cannot be read, a column is missing, a cell is not what it should be,
@@ -41,41 +71,107 @@ def point_labels(task: Task, config: PointsPlaces, base: Path, grid: Grid) -> li
     """
     path = base / config.path
     _check_target(task, config, path)
-    columns = {key: getattr(config, key) for key in _KEYS}
-    table = read_table(path, columns, ("lon", "lat", "value"), config.layer, config.crs)
+    columns = {**{key: getattr(config, key) for key in _KEYS}, **_target_columns(task, config)}
+    numeric = ["lon", "lat", *(key for key in columns if key.startswith("value"))]
+    if task.kind == "classification":
+        numeric.remove("value")
+    table = read_table(path, columns | {"split": split}, numeric, config.layer, config.crs)
     lon, lat = locate(table, config.crs)
     if config.id is not None and task.optional:
         check_ids(table.text["id"].to_pylist(), path)
-    value = _values(table, task.optional)
-    kept = _kept(task, config, table, lon, lat, value)
+    targets = _targets(task, config, table)
+    kept = _kept(task, config, table, (lon, lat), targets)
     places = lon[kept].tolist(), lat[kept].tolist()
-    values = [None if math.isnan(number) else number for number in value[kept].tolist()]
-    species: Iterable[tuple[str, ...] | None] = repeat(None, len(kept))
+    labels: Sequence[Names | None] = [targets.labels[row] for row in kept]
     if config.ranges is not None:
-        species = species_in_ranges(config.ranges, base, *places, grid)
+        labels = species_in_ranges(config.ranges, base, *places, grid)
     elif config.species is not None:
-        species = _together(places, listed_species(table, kept, config.ignore_unknown))
+        labels = _together(places, listed_species(table, kept, config.ignore_unknown))
     ids = [None] * len(kept) if config.id is None else table.text["id"].take(kept).to_pylist()
-    dates = [table.date(row) for row in kept]
-    return list(map(Label, *places, values, species, dates, ids))
+    is_one = task.column == "target" or task.is_pixel
+    return [
+        Label(
+            *place,
+            value=numbers[0] if numbers is not None and is_one else None,
+            labels=names,
+            date=table.date(row),
+            label_id=label_id,
+            values=None if is_one else numbers,
+            split=split_of(table, row),
+        )
+        for row, place, numbers, names, label_id in zip(
+            kept,
+            zip(*places, strict=True),
+            [targets.numbers[row] for row in kept],
+            labels,
+            ids,
+            strict=True,
+        )
+    ]
 
 
 def _check_target(task: Task, config: PointsPlaces, path: Path) -> None:
-    wants = not task.is_pixel and task.kind == "regression" and not task.optional
-    if wants and config.value is None:
+    """Refuse columns that hold no target of the task, or a target that must be there and is not."""
+    where = f"tasks.{task.name}.points"
+    keys = ("value", "values", "labels", "species", "ranges")
+    given = [key for key in keys if getattr(config, key) is not None]
+    expected = _expected(task)
+    if wrong := [key for key in given if key not in expected]:
+        told = " or ".join(f"{key}:" for key in expected) or "no column of a target"
+        raise ConfigError(f"{where}: {wrong[0]}: holds no target of {task.name}; expected {told}")
+    if expected and not given and not task.optional:
+        if task.kind == "multilabel":
+            raise ConfigError(f"{where}: give species: (a column) or ranges: (polygons)")
         raise ConfigError(
-            f"tasks.{task.name}.points: value: must name the column of {path} with {task.name}"
+            f"{where}: {expected[0]}: must name the column of {path} with {task.name}"
         )
-    if task.kind == "multilabel" and config.species is None and config.ranges is None:
+    if config.values is not None and len(config.values) != len(task.outputs):
         raise ConfigError(
-            f"tasks.{task.name}.points: give species: (a column) or ranges: (polygons)"
+            f"{where}: values: names {len(config.values)} columns, expected {len(task.outputs)}: "
+            f"{', '.join(task.outputs)}, in this order"
         )
 
 
-def _together(
-    places: tuple[list[float], list[float]], species: list[tuple[str, ...]]
-) -> list[tuple[str, ...]]:
-    """Return at each place the species of all its rows: some tables have a row a species."""
+def _expected(task: Task) -> Names:
+    """Return the keys of which one may say where a task's target is."""
+    if task.is_pixel:
+        return ()
+    if task.kind == "multilabel":
+        return ("species", "ranges") if task.outputs == SPECIES else ("labels",)
+    return ("value",) if task.kind == "classification" or task.column == "target" else ("values",)
+
+
+def _target_columns(task: Task, config: PointsPlaces) -> dict[str, str]:
+    """Return key → column of a target in several columns, or of labels."""
+    found = {f"values {i}": name for i, name in enumerate(config.values or ())}
+    if isinstance(config.labels, str):
+        return found | {"labels": config.labels}
+    where = f"tasks.{task.name}.points"
+    keys = label_keys(config.labels, task, where) if config.labels is not None else {}
+    return found | {f"label {label}": column for label, column in keys.items()}
+
+
+def _targets(task: Task, config: PointsPlaces, table: Table) -> _Targets:
+    found = _Targets.none(len(table))
+    if task.kind == "classification" and config.value is not None:
+        classes = class_column(table, "value", task)
+        found.labels = [None if name is None else (name,) for name in classes]
+    elif config.value is not None or config.values is not None:
+        keys = ["value"] if config.values is None else [k for k in table.text if k[:7] == "values "]
+        columns = np.column_stack([_values(table, key, task.optional) for key in keys])
+        rows = columns.tolist()
+        whole = ~np.isnan(columns).any(axis=1)
+        found.numbers = [tuple(row) if is_whole else None for row, is_whole in zip(rows, whole)]
+    elif isinstance(config.labels, str):
+        found.labels = label_column(table, "labels", task)
+    elif config.labels is not None:
+        keys_of = {k.removeprefix("label "): k for k in table.text if k.startswith("label ")}
+        found.labels = flag_columns(table, keys_of, task)
+    return found
+
+
+def _together(places: tuple[list[float], list[float]], species: list[Names]) -> list[Names]:
+    """Return at each place the species of all its rows: some tables have a row per species."""
     here: dict[tuple[float, float], set[str]] = {}
     at = list(zip(*places, strict=True))
     for place, names in zip(at, species, strict=True):
@@ -83,16 +179,14 @@ def _together(
     return [tuple(name for name in SPECIES if name in here[place]) for place in at]
 
 
-def _values(table: Table, any_number: bool) -> NDArray[np.float64]:
-    """Return the targets; where the task has no valid range, refuse what stands for none."""
-    if "value" not in table.text:
-        return np.full(len(table), np.nan)
-    values, text = table.numbers("value")
-    table.refuse_text("value", text)
+def _values(table: Table, key: str, any_number: bool) -> NDArray[np.float64]:
+    """Return the numbers; where the task has no valid range, refuse what stands for none."""
+    values, text = table.numbers(key)
+    table.refuse_text(key, text)
     none = np.isin(values, _NONE) if any_number else np.zeros(len(table), dtype=np.bool_)
     if none.any():
         raise ConfigError(
-            f"{table.cell('value', int(np.argmax(none)))}, which usually means that there is no "
+            f"{table.cell(key, int(np.argmax(none)))}, which usually means that there is no "
             "value; empty such cells"
         )
     return values
@@ -102,20 +196,20 @@ def _kept(
     task: Task,
     config: PointsPlaces,
     table: Table,
-    lon: NDArray[np.float64],
-    lat: NDArray[np.float64],
-    value: NDArray[np.float64],
+    places: tuple[NDArray[np.float64], NDArray[np.float64]],
+    targets: _Targets,
 ) -> list[int]:
     """Return which rows are places, and log what became of the others.
 
     Raises:
         ConfigError: None is.
     """
+    lon, lat = places
     placed = np.isfinite(lon) & np.isfinite(lat)
     here = placed & on_earth(lon, lat)
     unlabelled = np.zeros(len(table), dtype=np.bool_)
-    if config.value is not None and not task.optional:
-        unlabelled = np.isnan(value)
+    if any(key is not None for key in (config.value, config.values, config.labels)):
+        unlabelled = targets.lacking() & (not task.optional)
     reasons = {
         "malformed": len(table.malformed),
         "no place": table.unplaced + int(np.count_nonzero(~placed)),
@@ -131,7 +225,6 @@ def _kept(
             "columns and values"
         )
     if found:
-        _LOG.info(
-            "tasks.%s: %s: kept %d of %d rows; %s", task.name, config.path, len(kept), n_rows, found
-        )
+        told = task.name, config.path, len(kept), n_rows, found
+        _LOG.info("tasks.%s: %s: kept %d of %d rows; %s", *told)
     return kept

@@ -44,7 +44,7 @@ def gedi_labels(
     Args:
         task: Must be `biomass`.
         config: Granules and how many places.
-        source: When it paints footprints (`Painted`), those are used and no granule is read again.
+        source: Where footprints are painted over it (`Painted`), those are used and no granule is read again.
         base: Directory that relative paths start from.
         grid: Of the tiles.
         seed: The same seed chooses the same places, in whatever order the granules are named.
@@ -62,7 +62,9 @@ def gedi_labels(
         raise ConfigError(
             f"tasks.{task.name}: gedi: gives places of {TASK} only; give another kind"
         )
-    footprints = source.footprints if isinstance(source, Painted) else read_footprints(config, base)
+    painters = getattr(source, "painters", ())
+    painted = next((each for each in painters if isinstance(each, Painted)), None)
+    footprints = read_footprints(config, base) if painted is None else painted.footprints
     _refuse_none(footprints, config)
     _LOG.info("tasks.%s: GEDI: %s", task.name, footprints.counts)
     regions = None if config.ecoregions is None else base / config.ecoregions

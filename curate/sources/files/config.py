@@ -113,6 +113,17 @@ class Rasters(_Strict):
         return self
 
 
+class RasterTargets(Rasters):
+    """A raster that is a task's target, and perhaps says where its tiles are."""
+
+    product: str = "own"
+    """What it is."""
+    spacing_m: float | None = Field(default=None, gt=0)
+    """Distance of the tiles' centres; side by side unless given."""
+    limit: int | None = Field(default=None, gt=0)
+    """At most so many places, every n-th of them."""
+
+
 class Polygons(_Strict):
     """Polygons that hold a class: the one that contains a tile's centre counts."""
 

@@ -1,0 +1,147 @@
+"""Polygons burnt onto a tile: classes or numbers where one lies, no data elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+
+from mmearth.catalog.errors import ConfigError, NoDataError
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.task import Task
+from mmearth.catalog.tile import Tile, lonlat_bounds
+from mmearth.catalog.utm import from_lonlat
+from mmearth.catalog.wording import nearest
+from mmearth.curate.labels.names import known_names
+from mmearth.curate.places import PolygonTargets
+from mmearth.curate.source import Outcome
+from mmearth.curate.sources.files.index import content_key
+from mmearth.curate.sources.files.polygons import parts
+from mmearth.curate.vector import read_polygons
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Polygons with what each is labelled as."""
+
+    values: NDArray[np.float64]
+    """Stored values, (n,)."""
+    tree: shapely.STRtree
+    """The polygons, in longitude and latitude."""
+
+
+@dataclass(frozen=True)
+class Burnt:
+    """One task's polygons, as a `Painter`."""
+
+    task: Task
+    """With a target of pixels."""
+    config: PolygonTargets
+    """The file, and how it is burnt."""
+    path: Path
+    """Of the file."""
+
+    @property
+    def layer(self) -> Layer:
+        """The task's target."""
+        return self.task.target
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the polygons' files and of how they are burnt."""
+        keys = " ".join(content_key(part) for part in parts(self.path))
+        return sha256_bytes(f"{self.config.model_dump_json()} {self.layer} {keys}".encode())
+
+    @property
+    def polygons(self) -> Labelled:
+        """All polygons; read once per process.
+
+        Raises:
+            ConfigError: The file cannot be read, or a cell of the field is no class or number.
+        """
+        return _read(self.task, self.config, self.path)
+
+    def paint(self, tile: Tile, date: str | None) -> Outcome:
+        """Return the polygons on a tile; ground that two label differently stays unlabelled."""
+        found = self.polygons
+        west, south, east, north = lonlat_bounds([tile])[0]
+        here = [
+            found.tree.query(shapely.box(west + turn, south, east + turn, north), "intersects")
+            for turn in (-360.0, 0.0)
+        ]
+        hits = np.unique(np.concatenate(here))
+        array = _burn(found, hits, self.layer, tile, self.config.all_touched)
+        if not self.layer.valid(array).any():
+            return NoDataError(f"no polygon of {self.config.path} labels a pixel of the tile")
+        source = "polygons"
+        return Observation(self.layer, array, None, source, (self.config.path,))
+
+
+def _burn(
+    found: Labelled, hits: NDArray[np.int64], layer: Layer, tile: Tile, all_touched: bool
+) -> NDArray[np.generic]:
+    """Return the layer's array, (1, row, column)."""
+    size, zone = tile.grid.pixels, from_lonlat(tile.epsg)
+    array = layer.empty()
+    count = np.zeros((size, size), dtype=np.int64)
+
+    def to_utm(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(zone.transform(xy[:, 0], xy[:, 1]))
+
+    for value in np.unique(found.values[hits]):
+        shapes = found.tree.geometries[hits[found.values[hits] == value]]
+        mask = rasterize(
+            list(shapely.transform(shapes, to_utm)),
+            out_shape=(size, size),
+            transform=Affine(*tile.transform),
+            all_touched=all_touched,
+            dtype="uint8",
+        ).astype(bool)
+        array[0, mask] = value
+        count += mask
+    array[0, count > 1] = layer.nodata
+    return array
+
+
+# By process: a source is pickled to its workers with every visit, and reading takes seconds.
+@cache
+def _read(task: Task, config: PolygonTargets, path: Path) -> Labelled:
+    frame = read_polygons(path, config.field, layer=config.layer, crs=config.crs)
+    texts = frame[config.field]
+    kept = texts.notna().to_numpy()
+    if not kept.any():
+        raise ConfigError(f"{path} has nothing in its field {config.field!r}; name another")
+    by_text = {text: _value(task, config, path, text) for text in texts[kept].unique()}
+    values = texts[kept].map(by_text).to_numpy(dtype=np.float64)
+    return Labelled(values, shapely.STRtree(frame.geometry.to_numpy()[kept]))
+
+
+def _value(task: Task, config: PolygonTargets, path: Path, text: str) -> float:
+    """Return what a cell of the field is stored as."""
+    where = f"{path}, field {config.field!r}: found {text!r}"
+    if task.kind == "classification":
+        whole = text[:-2] if text.endswith(".0") else text
+        known = {key: task.outputs.index(name) for key, name in known_names(task).items()}
+        index = known.get(" ".join(whole.replace("_", " ").split()).casefold())
+        if index is None:
+            raise ConfigError(
+                f"{where}, which is no class of {task.name}{nearest(text, task.outputs)}; expected "
+                f"one of {', '.join(task.outputs[:12])}"
+            )
+        return float(task.target.codes[index])
+    try:
+        number = float(text)
+    except ValueError as exc:
+        raise ConfigError(f"{where}, expected a number; correct it or name another field") from exc
+    low, high = task.target.bands[0].valid
+    if not low <= number <= high:
+        raise ConfigError(f"{where}, expected {low:g} to {high:g} {task.unit}; check the unit")
+    return number

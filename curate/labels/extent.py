@@ -1,0 +1,111 @@
+"""Places side by side over the extent of a label raster, or over labelled polygons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.tile import Tiles, centres, lonlat_bounds
+from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH, from_lonlat, utm_epsg
+from mmearth.curate.overlap import OUTER_MARGIN_M
+from mmearth.curate.source import Label
+
+_MOST = 5_000_000  # places of a lattice: more are a mistake in spacing_m
+_STEPS = 64  # points along each side of a box, whose outline is curved in UTM
+Box = tuple[float, float, float, float]
+
+
+def labels_over(
+    boxes: Sequence[Box],
+    grid: Grid,
+    spacing_m: float | None,
+    limit: int | None,
+    polygons: shapely.STRtree | None = None,
+) -> list[Label]:
+    """Return places on a lattice of each UTM zone, from west to east and north to south.
+
+    Args:
+        boxes: West, south, east, north in degrees; a place lies in one of them.
+        grid: Of the tiles.
+        spacing_m: Distance of neighbouring centres; None for the least that keeps tiles apart.
+        limit: At most so many, every n-th.
+        polygons: Of which a tile must touch one, in degrees; None for any.
+
+    Raises:
+        ConfigError: No place is left, or there are far too many.
+    """
+    least = grid.side_m + 2 * OUTER_MARGIN_M + grid.resolution_m
+    step = math.ceil((spacing_m or least) / grid.resolution_m) * grid.resolution_m
+    found = [tiles for box in boxes for tiles in _lattices(box, grid, step)]
+    tiles = _unique(found, grid)
+    if polygons is not None and len(tiles):
+        outlines = shapely.box(*lonlat_bounds(tiles).T)
+        touched, _ = polygons.query(outlines, predicate="intersects")
+        tiles = tiles[np.unique(touched)]
+    if not len(tiles):
+        raise ConfigError("no tile fits into the extent; give points: or grid: with it")
+    every = 1 if limit is None else -(-len(tiles) // limit)
+    lons, lats = centres(tiles[::every])
+    return [Label(lon, lat) for lon, lat in zip(lons.tolist(), lats.tolist(), strict=True)]
+
+
+def _lattices(box: Box, grid: Grid, step: int) -> list[Tiles]:
+    """Return the tiles of each zone whose centres lie in a box and in the zone."""
+    west, south, east, north = box
+    south, north = max(south, UTM_SOUTH), min(north, UTM_NORTH)
+    if not (west < east and south < north):
+        return []
+    lon, lat = _outline(west, south, east, north)
+    found = []
+    for epsg in np.unique(utm_epsg(lon, lat)).tolist():
+        xs, ys = (np.asarray(v) for v in from_lonlat(epsg).transform(lon, lat))
+        first, last = math.floor(xs.min() / step), math.ceil(xs.max() / step)
+        bottom, top = math.floor(ys.min() / step), math.ceil(ys.max() / step)
+        if (last - first + 1) * (top - bottom + 1) > _MOST:
+            raise ConfigError(
+                f"a lattice of {step} m has too many places; give spacing_m: or grid:"
+            )
+        columns, rows = np.meshgrid(
+            np.arange(first, last + 1, dtype=np.int64),
+            np.arange(top, bottom - 1, -1, dtype=np.int64),
+        )
+        half = grid.side_m // 2
+        left, upper = columns.ravel() * step - half, rows.ravel() * step + half
+        tiles = Tiles(np.full(left.size, epsg, dtype=np.int64), left, upper, grid)
+        lons, lats = centres(tiles)
+        inside = (lats >= south) & (lats <= north) & _within(lons, west, east)
+        found.append(tiles[np.flatnonzero(inside & (utm_epsg(lons, lats) == epsg))])
+    return found
+
+
+def _outline(
+    west: float, south: float, east: float, north: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return points over a box, in every zone that it touches, (n,) each."""
+    # A zone is 6 degrees wide: a point at each degree misses none.
+    n = max(_STEPS, math.ceil(east - west))
+    lon, lat = np.meshgrid(np.linspace(west, east, n), np.linspace(south, north, _STEPS))
+    return (lon.ravel() + 180.0) % 360.0 - 180.0, lat.ravel()
+
+
+def _within(lon: NDArray[np.float64], west: float, east: float) -> NDArray[np.bool_]:
+    return np.asarray((lon - west) % 360.0 <= east - west)
+
+
+def _unique(parts: list[Tiles], grid: Grid) -> Tiles:
+    empty = np.empty(0, dtype=np.int64)
+    whole = Tiles(
+        *(
+            np.concatenate([empty, *(getattr(t, n) for t in parts)])
+            for n in ("epsg", "left", "top")
+        ),
+        grid,
+    )
+    _, first = np.unique(whole.number, return_index=True)
+    return whole[np.sort(first)]

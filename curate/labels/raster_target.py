@@ -1,0 +1,61 @@
+"""A task's raster, as a `Painter`: read as the `files` source reads one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.tile import Tile
+from mmearth.curate.source import Outcome
+from mmearth.curate.sources.files import Files
+from mmearth.curate.sources.files.config import FilesConfig, RasterTargets
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RasterTarget:
+    """One task's raster."""
+
+    layer: Layer
+    """The task's target."""
+    files: Files = field(repr=False)
+    """With this one entry."""
+
+    @property
+    def key(self) -> str:
+        """Of the raster and of how it is read."""
+        return self.files.fingerprint
+
+    @property
+    def boxes(self) -> list[Box]:
+        """Where its files lie: west, south, east, north in degrees.
+
+        Raises:
+            ConfigError: No file can be used.
+        """
+        index = self.files.index(self.layer.name)
+        if not index.products:
+            raise ConfigError(f"tasks.{self.layer.name}.raster: {index.broken[0].reason}")
+        return [product.bounds for product in index.products]
+
+    def paint(self, tile: Tile, date: str | None) -> Outcome:
+        """Return the raster on a tile."""
+        return self.files.observe(tile, (self.layer.name,), None, date)[self.layer.name]
+
+
+def raster_target(
+    name: str, entry: RasterTargets, base: Path, catalogue: Catalogue
+) -> RasterTarget:
+    """Return the painter of a task's raster.
+
+    Raises:
+        ConfigError: The entry has no meaning for the task.
+    """
+    extras = {"spacing_m", "limit"}
+    plain = entry.model_dump(exclude=extras, exclude_unset=True) | {"product": entry.product}
+    config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [plain]}})
+    return RasterTarget(catalogue.observed(name), Files(config, base, catalogue))

@@ -126,8 +126,11 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         states = _states(ledger)
         finished = _is_finished(config, plan, everything, ledger, out)
         if finished and not verify(out, how.cores, progress):
-            tasks = config.catalogue.tasks
-            dropped = {n: read_inputs(out, t, config.require).dropped for n, t in tasks.items()}
+            catalogue = config.catalogue
+            dropped = {
+                name: read_inputs(out, catalogue, task, config.require).dropped
+                for name, task in catalogue.tasks.items()
+            }
             return _summary(out, plan, states, _Published(dropped), unchanged=True)
         checksums.unseal(out)
         write_catalogue(out, config.catalogue)

@@ -107,8 +107,7 @@ def _burn(
         ).astype(bool)
         array[0, mask] = value
         count += mask
-    array[0, count > 1] = layer.nodata
-    return array
+    return np.where(count > 1, layer.empty(), array)
 
 
 # By process: a source is pickled to its workers with every visit, and reading takes seconds.

@@ -68,9 +68,7 @@ def _lattices(box: Box, grid: Grid, step: int) -> list[Tiles]:
         first, last = math.floor(xs.min() / step), math.ceil(xs.max() / step)
         bottom, top = math.floor(ys.min() / step), math.ceil(ys.max() / step)
         if (last - first + 1) * (top - bottom + 1) > _MOST:
-            raise ConfigError(
-                f"a lattice of {step} m has too many places; give spacing_m: or grid:"
-            )
+            raise ConfigError(f"tiles {step} m apart are far too many; give spacing_m: or grid:")
         columns, rows = np.meshgrid(
             np.arange(first, last + 1, dtype=np.int64),
             np.arange(top, bottom - 1, -1, dtype=np.int64),
@@ -99,12 +97,12 @@ def _within(lon: NDArray[np.float64], west: float, east: float) -> NDArray[np.bo
 
 
 def _unique(parts: list[Tiles], grid: Grid) -> Tiles:
-    empty = np.empty(0, dtype=np.int64)
+    none = np.empty(0, dtype=np.int64)
+    parts = [Tiles(none, none, none, grid), *parts]
     whole = Tiles(
-        *(
-            np.concatenate([empty, *(getattr(t, n) for t in parts)])
-            for n in ("epsg", "left", "top")
-        ),
+        np.concatenate([part.epsg for part in parts]),
+        np.concatenate([part.left for part in parts]),
+        np.concatenate([part.top for part in parts]),
         grid,
     )
     _, first = np.unique(whole.number, return_index=True)

@@ -1,4 +1,4 @@
-"""Targets with pixels that are made here, from files on disk, whatever source the rest comes from."""
+"""Pixel-level targets that are made here from files, whatever source the rest comes from."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def label_column(table: Table, key: str, task: Task) -> list[tuple[str, ...] | N
     Raises:
         ConfigError: A cell names a label that the task does not have.
     """
-    known, found = known_names(task), []
+    known, found = known_names(task), list[tuple[str, ...] | None]()
     for row, text in enumerate(table.text[key].to_pylist()):
         if text is None:
             found.append(None)

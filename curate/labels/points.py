@@ -159,9 +159,7 @@ def _targets(task: Task, config: PointsPlaces, table: Table) -> _Targets:
     elif config.value is not None or config.values is not None:
         keys = ["value"] if config.values is None else [k for k in table.text if k[:7] == "values "]
         columns = np.column_stack([_values(table, key, task.optional) for key in keys])
-        rows = columns.tolist()
-        whole = ~np.isnan(columns).any(axis=1)
-        found.numbers = [tuple(row) if is_whole else None for row, is_whole in zip(rows, whole)]
+        found.numbers = [None if np.isnan(row).any() else tuple(row) for row in columns.tolist()]
     elif isinstance(config.labels, str):
         found.labels = label_column(table, "labels", task)
     elif config.labels is not None:

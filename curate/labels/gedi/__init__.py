@@ -44,7 +44,7 @@ def gedi_labels(
     Args:
         task: Must be `biomass`.
         config: Granules and how many places.
-        source: Where footprints are painted over it (`Painted`), those are used and no granule is read again.
+        source: Where it paints footprints (`Painted`), those are used; no granule is read again.
         base: Directory that relative paths start from.
         grid: Of the tiles.
         seed: The same seed chooses the same places, in whatever order the granules are named.

@@ -35,9 +35,10 @@ from mmearth.curate.config import BuildConfig, load_config
 from mmearth.curate.jobs import Pending, Wanted, pending, wanted
 from mmearth.curate.ledger import LEDGER, Ledger, Record
 from mmearth.curate.lock import only_build
+from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import Plan, make_plan
 from mmearth.curate.source import Source
-from mmearth.curate.sources import make_source, with_targets
+from mmearth.curate.sources import make_source
 from mmearth.curate.visits import Options, patient, visit_all
 from mmearth.packaging import build as packaging
 from mmearth.packaging.inputs import count_reasons, read_inputs

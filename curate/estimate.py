@@ -14,9 +14,10 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.jobs import Wanted, wanted
 from mmearth.curate.look import Looks, look
+from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import TaskPlan, make_plan
 from mmearth.curate.source import Source, Visit, is_metered
-from mmearth.curate.sources import make_source, with_targets
+from mmearth.curate.sources import make_source
 from mmearth.curate.visits import AHEAD, spread
 
 _TRIED = 4

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.source import Source
-from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.synthetic import Synthetic
 
 if TYPE_CHECKING:
     from mmearth.curate.config import BuildConfig
@@ -18,11 +16,15 @@ if TYPE_CHECKING:
 
 
 def _synthetic(config: BuildConfig, base: Path) -> Source:
+    from mmearth.curate.sources.synthetic import Synthetic
+
     kind: Any = config.source
     return Synthetic(kind.seed, config.catalogue)
 
 
 def _files(config: BuildConfig, base: Path) -> Source:
+    from mmearth.curate.sources.files import Files
+
     kind: Any = config.source
     return Files(kind, base, config.catalogue)
 

@@ -28,7 +28,9 @@ from mmearth.curate.seasons import days_of
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.synthetic import labels as labelling
 from mmearth.curate.sources.synthetic import spectra
+from mmearth.curate.sources.synthetic.lattice import on_tile
 from mmearth.curate.sources.synthetic.noise import Double, cos_deg, uniform
+from mmearth.curate.sources.synthetic.offers import check_declared, task_names
 from mmearth.curate.sources.synthetic.planet import Places, visit
 from mmearth.curate.sources.synthetic.surface import WATER, Surface, dynamic_world, survey
 
@@ -60,6 +62,9 @@ class Synthetic:
     name: str = field(default=f"synthetic {VERSION}", init=False)
     """As it stands in provenance."""
 
+    def __post_init__(self) -> None:
+        check_declared(self.catalogue)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the version and the seed."""
@@ -79,10 +84,10 @@ class Synthetic:
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield labelled places of a task; see `Source.labels`."""
-        if task.name not in MMEARTH_BENCH.tasks:
+        if task.name not in task_names():
             raise ConfigError(
                 f"{self.name} has no labels for {task.name}; expected one of "
-                f"{', '.join(MMEARTH_BENCH.tasks)}"
+                f"{', '.join(task_names())}"
             )
         return labelling.labels(task, count, seed, self.seed, self.catalogue.grid)
 
@@ -95,6 +100,8 @@ class Synthetic:
             return missing
         if isinstance(array, Observation):
             return array
+        if array.ndim == 3:
+            array = on_tile(array, scene.tile)
         source_id = f"synthetic/{self.seed}/{name}/{scene.tile.id}/{acquired or 'static'}"
         observation = Observation(
             self.catalogue.observed(name), array, acquired, self.name, (source_id,)
@@ -171,7 +178,8 @@ def _sentinel1(scene: Scene) -> Observed:
     luck = float(scene.luck[3])
     if luck < _NO_ORBIT:
         raise NoDataError("no Sentinel-1 scene of either orbit covers the place")
-    array = np.full(MMEARTH_BENCH.layers["sentinel1"].shape, -9999.0, dtype=np.float32)
+    shape = scene.surface.cover.shape
+    array = np.full((8, *shape), -9999.0, dtype=np.float32)
     if not _NO_DESCENDING <= luck < _NO_ASCENDING:
         array[0], array[1] = spectra.backscatter(scene.surface, scene.tile, False, scene.seed)
     if not _NO_ORBIT <= luck < _NO_DESCENDING:
@@ -238,6 +246,35 @@ def _biomass(scene: Scene) -> Observed:
     return array[np.newaxis], "2020"
 
 
+def _moisture(scene: Scene) -> Observed:
+    return scene.surface.moisture[np.newaxis].astype(np.float32), scene.date[:7]
+
+
+def _embedding(scene: Scene) -> Observed:
+    surface, place = scene.surface, scene.place
+    flat = np.ones(surface.cover.shape, dtype=np.float32)
+    bands = (
+        surface.canopy_m / np.float32(20.0) - 1.0,
+        surface.vigour * 2.0 - 1.0,
+        surface.moisture * 2.0 - 1.0,
+        surface.parcels * 2.0 - 1.0,
+        surface.slope_deg / np.float32(30.0) - 1.0,
+        flat * np.float32(place.warmth_c[0] / 30.0),
+        flat * np.float32(place.rain_year_m[0] - 1.0),
+        flat * np.float32(place.elevation_m[0] / 2000.0 - 1.0),
+    )
+    return np.clip(np.stack(bands), -1.0, 1.0).astype(np.float32), scene.date[:4]
+
+
+def _land_use(scene: Scene) -> Observed:
+    codes = np.array([10, 50, 50, 20, 30, 50, 50, 80, 50, 10, 50], dtype=np.uint8)
+    return codes[scene.surface.cover][np.newaxis], scene.date[:4]
+
+
+def _fields(scene: Scene) -> Observed:
+    return labelling.fields(scene.surface)[np.newaxis], scene.date[:4]
+
+
 _OBSERVERS: dict[str, Callable[[Scene], Observed]] = {
     "sentinel2": _sentinel2,
     "sentinel1": _sentinel1,
@@ -252,4 +289,8 @@ _OBSERVERS: dict[str, Callable[[Scene], Observed]] = {
     "biome": lambda scene: _class("biome", int(scene.place.biome[0])),
     "ecoregion": lambda scene: _class("ecoregion", int(scene.place.ecoregion[0])),
     "biomass": _biomass,
+    "moisture": _moisture,
+    "embedding": _embedding,
+    "land_use": _land_use,
+    "fields": _fields,
 }

@@ -1,17 +1,19 @@
-"""The five labels of the synthetic planet, from the same latent fields as what satellites see."""
+"""The labels of the synthetic planet, from the same latent fields as what satellites see."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.grid import PIXELS, RESOLUTION_M, Grid
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, centres, tiles_at
 from mmearth.curate.source import Label
+from mmearth.curate.sources.synthetic.lattice import patch
 from mmearth.curate.sources.synthetic.noise import (
     Double,
     bell,
@@ -22,7 +24,7 @@ from mmearth.curate.sources.synthetic.noise import (
     uniform,
 )
 from mmearth.curate.sources.synthetic.planet import ANTARCTICA, Places, visit
-from mmearth.curate.sources.synthetic.surface import Surface
+from mmearth.curate.sources.synthetic.surface import CROP, GRASS, MANGROVE, SHRUB, TREE, Surface
 
 GEDI_LATITUDE = 51.6
 """GEDI flew on the Space Station: no footprint north or south of this."""
@@ -31,13 +33,13 @@ _MAX_LATITUDE = 72.0
 
 
 def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[np.float32]:
-    """Return above-ground biomass in Mg/ha at GEDI-like footprints, (128, 128); -9999 elsewhere."""
-    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
-    result = np.full((PIXELS, PIXELS), -9999.0, dtype=np.float32)
+    """Return biomass in Mg/ha at GEDI-like footprints, (row, column); -9999 elsewhere."""
+    origin, size = patch(tile)
+    result = np.full((size, size), -9999.0, dtype=np.float32)
     if abs(float(place.lat[0])) > GEDI_LATITUDE or int(place.biome[0]) < 0:
         return result
-    columns = np.arange(origin[0], origin[0] + PIXELS, dtype=np.int64)[None, :]
-    rows = np.arange(origin[1], origin[1] + PIXELS, dtype=np.int64)[:, None]
+    columns = np.arange(origin[0], origin[0] + size, dtype=np.int64)[None, :]
+    rows = np.arange(origin[1], origin[1] + size, dtype=np.int64)[:, None]
     # A footprint every 60 m along tracks that lean, 600 m apart; four tracks in five were flown.
     across = columns * 3 + rows
     on_track = (across % 180 < 3) & (uniform(seed, 31, across // 180) < 0.8) & (rows % 6 == 0)
@@ -45,7 +47,7 @@ def biomass(surface: Surface, place: Places, tile: Tile, seed: int) -> NDArray[n
     # Wood grows with the 1.5th power of height; regions differ in wood density.
     density = np.float32(1.9 * (1.0 + 0.7 * float(place.shift[0])))
     wood = density * height * np.sqrt(height) * (0.7 + 0.5 * surface.vigour)
-    noise = bell(grain(origin, PIXELS, seed * 64 + 40))
+    noise = bell(grain(origin, size, seed * 64 + 40))
     measured = wood * (1.0 + 0.18 * noise) + 1.5 + 0.8 * noise
     result[on_track] = np.clip(measured, 0.0, 2000.0).astype(np.float32)[on_track]
     return result
@@ -94,6 +96,91 @@ def species(places: Places, seed: int) -> NDArray[np.bool_]:
     return np.asarray((closeness > spread - 0.25 * (1 - misfit)) & (misfit + dry * dry < 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a task's tile-level targets are at n places."""
+
+    numbers: Double | None
+    """Of a regression, (output, n); None for other tasks."""
+    present: NDArray[np.bool_] | None
+    """Which labels, or which one class, each place has, (name, n); None for other tasks."""
+    outputs: tuple[str, ...]
+    """Names of the labels or classes."""
+    lacks: NDArray[np.bool_]
+    """Places that are no label, (n,): none of the species is there."""
+
+    def value(self, i: int) -> float | None:
+        """Return the one number of a place."""
+        is_one = self.numbers is not None and len(self.numbers) == 1
+        return round(float(self.numbers[0, i]), 4) if is_one and self.numbers is not None else None
+
+    def values(self, i: int) -> tuple[float, ...] | None:
+        """Return the several numbers of a place."""
+        if self.numbers is None or len(self.numbers) == 1:
+            return None
+        return tuple(round(float(number), 4) for number in self.numbers[:, i])
+
+    def names(self, i: int) -> tuple[str, ...] | None:
+        """Return the labels, or the class, of a place."""
+        if self.present is None:
+            return None
+        return tuple(self.outputs[k] for k in np.flatnonzero(self.present[:, i]))
+
+
+def targets(task: Task, places: Places, seed: int) -> Targets:
+    """Return a task's tile-level targets; none of either kind where it has pixels."""
+    n = places.lon.size
+    numbers = present = None
+    if task.name.startswith("soil"):
+        numbers = soil(task.name, places, seed)[np.newaxis]
+    elif task.name == "texture":
+        numbers = texture(places, seed)
+    elif task.name == "species":
+        present = species(places, seed)
+    elif task.name == "crop":
+        present = crop(places, seed)[np.newaxis] == np.arange(len(task.outputs))[:, np.newaxis]
+    lacks = np.zeros(n, dtype=np.bool_)
+    if present is not None:
+        lacks = np.asarray(~present.any(axis=0))
+    return Targets(numbers, present, task.outputs, lacks)
+
+
+def texture(places: Places, seed: int) -> Double:
+    """Return sand, silt and clay in per cent, (3, n), which add up to 100.
+
+    Weathering makes clay where it is wet and warm; dry ground is sandy.
+    """
+    wet = np.clip(places.rain_year_m / 1.6, 0.0, 1.2)
+    warm = np.clip((places.warmth_c + 5.0) / 30.0, 0.0, 1.0)
+    east, north = (places.lon * 1e5).astype(np.int64), (places.lat * 1e5).astype(np.int64)
+    clay = 8.0 + 28.0 * wet * warm + 10.0 * places.fertility
+    clay = clay + 3.0 * bell(mix(seed, 42, east, north))
+    sand = 62.0 - 30.0 * wet + 4.0 * bell(mix(seed, 43, east, north))
+    clay = np.round(np.clip(clay, 2.0, 60.0), 1)
+    sand = np.round(np.clip(sand, 5.0, 98.0 - clay), 1)
+    return np.stack([sand, np.round(100.0 - sand - clay, 1), clay])
+
+
+def crop(places: Places, seed: int) -> NDArray[np.int64]:
+    """Return which of wheat, maize and rice does best, 0 to 2, (n,): by warmth and rain."""
+    east, north = (places.lon * 1e5).astype(np.int64), (places.lat * 1e5).astype(np.int64)
+    noise = bell(mix(seed, 44, east, north))
+    wheat = 1.0 - np.abs(places.warmth_c - 8.0) / 12.0
+    maize = 1.0 - np.abs(places.warmth_c - 17.0) / 12.0 + 0.3 * places.fertility
+    rice = 0.2 + 0.7 * places.rain_year_m - np.abs(places.warmth_c - 25.0) / 14.0 + 0.1 * noise
+    return np.asarray(np.argmax(np.stack([wheat, maize, rice]), axis=0))
+
+
+def fields(surface: Surface) -> NDArray[np.uint8]:
+    """Return what an annotator saw on the ground, (row, column): codes of the task `fields`.
+
+    Two fields in five were not visited, nor was what is neither crops, grass nor wood: 255.
+    """
+    codes = np.full(11, 255, dtype=np.uint8)
+    codes[[CROP, GRASS, SHRUB, TREE, MANGROVE]] = 1, 2, 2, 4, 4
+    return np.where(surface.parcels < 0.6, codes[surface.cover], np.uint8(255)).astype(np.uint8)
+
+
 def labels(task: Task, count: int, seed: int, planet_seed: int, grid: Grid) -> Iterator[Label]:
     """Yield labelled places on every continent but Antarctica, no biome far beyond its share.
 
@@ -106,30 +193,28 @@ def labels(task: Task, count: int, seed: int, planet_seed: int, grid: Grid) -> I
         planet_seed: Of the planet.
         grid: Of the tiles.
     """
-    names = MMEARTH_BENCH.tasks["species"].outputs
     taken = np.zeros(14, dtype=np.int64)
     found = 0
     for start in range(0, 400 * _BATCH, _BATCH):
         places = _candidates(task.name, start, seed, planet_seed, grid)
-        is_soil = task.name.startswith("soil")
-        values = soil(task.name, places, planet_seed) if is_soil else None
-        present = species(places, planet_seed) if task.name == "species" else None
+        known = targets(task, places, planet_seed)
         for i in range(places.lon.size):
             if found == count:
                 return
-            here = None
-            if present is not None:
-                here = tuple(names[k] for k in np.flatnonzero(present[:, i]))
-                if not here:
-                    continue
             # At most two even shares of 14: rare biomes cannot fill theirs.
-            if taken[places.biome[i]] * 7 > found + 7:
+            if known.lacks[i] or taken[places.biome[i]] * 7 > found + 7:
                 continue
             taken[places.biome[i]] += 1
             found += 1
-            value = None if values is None else round(float(values[i]), 4)
             lon, lat = float(places.lon[i]), float(places.lat[i])
-            yield Label(lon, lat, value, here, None, f"{task.name}-{found}")
+            yield Label(
+                lon,
+                lat,
+                value=known.value(i),
+                labels=known.names(i),
+                label_id=f"{task.name}-{found}",
+                values=known.values(i),
+            )
 
 
 def _candidates(task: str, start: int, seed: int, planet_seed: int, grid: Grid) -> Places:

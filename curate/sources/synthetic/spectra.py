@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.grid import PIXELS, RESOLUTION_M
 from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.synthetic.lattice import patch
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, grain
 from mmearth.curate.sources.synthetic.planet import Places
 from mmearth.curate.sources.synthetic.surface import (
@@ -45,7 +45,7 @@ _SCENE_EDGE_SHARE = 0.06
 def reflectance(
     surface: Surface, place: Places, tile: Tile, green: float, seed: int
 ) -> NDArray[np.uint16]:
-    """Return Sentinel-2 digital numbers, reflectance × 10000, (12, 128, 128).
+    """Return Sentinel-2 digital numbers, reflectance × 10000, (12, row, column).
 
     Args:
         surface: What covers the tile.
@@ -54,13 +54,13 @@ def reflectance(
         green: How far the season has the plants in leaf, 0 to 1.
         seed: Of the texture and the sensor's noise.
     """
-    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
+    origin, size = patch(tile)
     cover = surface.cover
     leaf = np.clip(surface.vigour * np.float32(0.45 + 0.75 * green), 0.0, 1.0)
     leaf = np.where(np.isin(cover, (BARE, SNOW, WATER)), np.float32(0.35), leaf)
-    texture = 0.86 + 0.28 * field(origin, PIXELS, 3, seed * 16 + 13)
+    texture = 0.86 + 0.28 * field(origin, size, 3, seed * 16 + 13)
     # Roofs and streets differ from one to the next.
-    blocks = 0.6 + 0.8 * field(origin, PIXELS, 2, seed * 16 + 15)
+    blocks = 0.6 + 0.8 * field(origin, size, 2, seed * 16 + 15)
     light = (surface.shade * np.where(cover == BUILT, blocks, texture)).astype(np.float32)
     # Tall canopies hide their own shadows: darker, most of all in the visible and short-wave bands.
     depth = np.clip(surface.canopy_m / np.float32(40.0), 0.0, 1.0)
@@ -69,7 +69,7 @@ def reflectance(
     dark = 1.0 - 0.30 * np.clip(surface.moisture, 0.0, 1.0)
     dark = (dark * (1.45 - 0.9 * float(place.fertility[0]))).astype(np.float32)
     soil = np.isin(cover, (BARE, CROP, GRASS, SHRUB))
-    result = np.empty((12, PIXELS, PIXELS), dtype=np.uint16)
+    result = np.empty((12, size, size), dtype=np.uint16)
     for band in range(12):
         first, second = _FIRST[cover, band], _SECOND[cover, band]
         value = (second + (first - second) * leaf) * light
@@ -79,25 +79,26 @@ def reflectance(
             hue = red if band in (3, 4) else np.float32(1.0)
             value = np.where(soil, value * hue * dark, value)
         value = _blur(value.astype(np.float32), 2 if band in (0, 9) else 1)
-        noise = bell(grain(origin, PIXELS, seed * 64 + band)) * np.float32(12.0)
+        noise = bell(grain(origin, size, seed * 64 + band)) * np.float32(12.0)
         result[band] = np.clip(np.floor(value + noise + 0.5), 1.0, 12000.0).astype(np.uint16)
     return result
 
 
 def _blur(values: Float, times: int) -> Float:
     """Spread each pixel into its neighbours, 1-2-1 along both axes, as a sensor's optics do."""
+    size = len(values)
     for _ in range(times):
         for axis in (0, 1):
-            first, last = values.take([0], axis), values.take([PIXELS - 1], axis)
-            before = np.concatenate((first, values.take(range(PIXELS - 1), axis)), axis)
-            after = np.concatenate((values.take(range(1, PIXELS), axis), last), axis)
+            first, last = values.take([0], axis), values.take([size - 1], axis)
+            before = np.concatenate((first, values.take(range(size - 1), axis)), axis)
+            after = np.concatenate((values.take(range(1, size), axis), last), axis)
             values = (before + values + values + after) * np.float32(0.25)
     return values
 
 
 def backscatter(surface: Surface, tile: Tile, descending: bool, seed: int) -> tuple[Float, Float]:
-    """Return VV and VH in dB, (128, 128) each, as one orbit sees them."""
-    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
+    """Return VV and VH in dB, (row, column) each, as one orbit sees them."""
+    origin, size = patch(tile)
     side = np.float32(-6.0 if descending else 6.0)
     tilt = (surface.shade - np.float32(1.0)) * side
     woody = np.clip(surface.canopy_m / np.float32(30.0), 0.0, 1.0)
@@ -105,16 +106,17 @@ def backscatter(surface: Surface, tile: Tile, descending: bool, seed: int) -> tu
     results = []
     for band, (table, gain, damp) in enumerate(((_VV, 1.5, 4.0), (_VH, 4.0, 2.5))):
         base = table.astype(np.float32)[surface.cover]
-        speckle = bell(grain(origin, PIXELS, seed * 64 + 20 + 2 * band + descending))
+        speckle = bell(grain(origin, size, seed * 64 + 20 + 2 * band + descending))
         value = base + np.float32(gain) * woody + np.float32(damp) * wet + tilt
         results.append((value + np.float32(1.1) * speckle).astype(np.float32))
     return results[0], results[1]
 
 
 def scene_edge(tile: Tile, luck: float) -> NDArray[np.bool_] | None:
-    """Return the pixels beyond the edge of the scene in a few tiles, (128, 128), else None."""
+    """Return the pixels beyond the edge of the scene in a few tiles, (row, column), else None."""
     if luck > _SCENE_EDGE_SHARE:
         return None
-    columns, rows = np.arange(PIXELS)[None, :], np.arange(PIXELS)[:, None]
+    size = patch(tile)[1]
+    columns, rows = np.arange(size)[None, :], np.arange(size)[:, None]
     # Sentinel-2's swath runs 98.6° to the equator: its edge crosses a tile about one in six.
-    return np.asarray(columns * 6 + rows > 6 * PIXELS * (0.55 + 6.0 * luck) + tile.left % 7)
+    return np.asarray(columns * 6 + rows > 6 * size * (0.55 + 6.0 * luck) + tile.left % 7)

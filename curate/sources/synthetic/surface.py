@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.grid import PIXELS, RESOLUTION_M
+from mmearth.catalog.grid import RESOLUTION_M
 from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.synthetic.lattice import patch
 from mmearth.curate.sources.synthetic.noise import Float, bell, field, fractal, grain, uniform
 from mmearth.curate.sources.synthetic.planet import Places
 
@@ -52,20 +53,20 @@ def survey(tile: Tile, place: Places, seed: int) -> Surface:
         place: The planet at the tile's centre, n = 1.
         seed: Another seed, another pattern.
     """
-    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
+    origin, size = patch(tile)
     zone = seed * 1000 + tile.epsg
-    elevation, slope, shade = _relief(origin, place, zone)
-    moisture = fractal(origin, PIXELS, (96, 48, 24, 12), zone * 16 + 1)
-    parcels = _parcels(origin, zone)
+    elevation, slope, shade = _relief(origin, size, place, zone)
+    moisture = fractal(origin, size, (96, 48, 24, 12), zone * 16 + 1)
+    parcels = _parcels(origin, size, zone)
     rain, warm = float(place.rain_year_m[0]), float(place.warmth_c[0])
     wet = float(np.clip((rain - 0.2) / 1.4, 0.0, 1.0))
-    trees = fractal(origin, PIXELS, (128, 48, 16, 6, 3), zone * 16 + 2, fall=0.6)
+    trees = fractal(origin, size, (128, 48, 16, 6, 3), zone * 16 + 2, fall=0.6)
     cover = _cover(origin, place, zone, slope, moisture, trees, parcels)
     biome = max(int(place.biome[0]), 0)
     vigour = np.clip(0.15 + 0.55 * wet + 0.5 * (moisture - 0.4) + 0.3 * (trees - 0.5), 0.02, 1.0)
     vigour = np.where(cover == CROP, 0.15 + 0.75 * parcels, vigour).astype(np.float32)
     tallest = _CANOPY_M[biome] * (0.55 + 0.25 * wet + 0.01 * np.clip(warm, 0.0, 25.0))
-    crowns = field(origin, PIXELS, 2, zone * 16 + 3)
+    crowns = field(origin, size, 2, zone * 16 + 3)
     height = np.float32(tallest) * (0.25 + 0.75 * trees) * (0.7 + 0.6 * crowns)
     height = height * (1.0 - np.clip(slope, 0.0, 45.0) / 90.0)
     share = np.select([cover == TREE, cover == MANGROVE, cover == SHRUB], [1.0, 0.6, 0.15], 0.0)
@@ -73,11 +74,12 @@ def survey(tile: Tile, place: Places, seed: int) -> Surface:
     return Surface(elevation, slope, shade, cover, canopy, vigour, moisture, parcels)
 
 
-def _relief(origin: tuple[int, int], place: Places, zone: int) -> tuple[Float, Float, Float]:
+def _relief(
+    origin: tuple[int, int], size: int, place: Places, zone: int
+) -> tuple[Float, Float, Float]:
     """Return elevation, slope and shade; one pixel more on each side makes the slope whole."""
-    size = PIXELS + 2
     corner = (origin[0] - 1, origin[1] - 1)
-    rough = fractal(corner, size, (160, 80, 40, 20, 10), zone * 16 + 4, fall=0.45)
+    rough = fractal(corner, size + 2, (160, 80, 40, 20, 10), zone * 16 + 4, fall=0.45)
     swing = 15.0 + 700.0 * float(place.rugged[0])
     whole = np.float32(place.elevation_m[0]) + np.float32(swing) * (rough - np.float32(0.5))
     whole = np.maximum(whole, np.float32(0.5))
@@ -100,10 +102,10 @@ def _atan_deg(x: Float) -> Float:
     return np.where(steep, 90.0 - angle, angle).astype(np.float32)
 
 
-def _parcels(origin: tuple[int, int], zone: int) -> Float:
+def _parcels(origin: tuple[int, int], size: int, zone: int) -> Float:
     """Return a number for each rectangular field of farmland, (row, col)."""
-    columns = np.arange(origin[0], origin[0] + PIXELS, dtype=np.int64)[None, :]
-    rows = np.arange(origin[1], origin[1] + PIXELS, dtype=np.int64)[:, None]
+    columns = np.arange(origin[0], origin[0] + size, dtype=np.int64)[None, :]
+    rows = np.arange(origin[1], origin[1] + size, dtype=np.int64)[:, None]
     strip = (rows + columns // 9) // 14
     shift = (uniform(zone, 5, strip) * 23.0).astype(np.int64)
     width = 11 + (uniform(zone, 6, strip) * 14.0).astype(np.int64)
@@ -121,23 +123,22 @@ def _cover(
     parcels: Float,
 ) -> NDArray[np.uint8]:
     """Return the WorldCover class of each pixel; the first rule that holds wins."""
+    size = len(slope)
     if int(place.biome[0]) < 0:
         nothing = SNOW if float(place.coast_km[0]) > 0 else WATER
-        return np.full((PIXELS, PIXELS), nothing, dtype=np.uint8)
+        return np.full((size, size), nothing, dtype=np.uint8)
     biome = int(place.biome[0])
     local = float(place.fertility[0])
     wooded = _quantile_like(trees, _TREES[biome])
     farmed = _CROPS[biome] * (0.4 + 1.2 * local) * (float(place.elevation_m[0]) < 2000.0)
-    country = field(origin, PIXELS, 70, zone * 16 + 6)
-    settled = field(origin, PIXELS, 40, zone * 16 + 7) * fractal(
-        origin, PIXELS, (12, 5), zone * 16 + 8
-    )
+    country = field(origin, size, 70, zone * 16 + 6)
+    settled = field(origin, size, 40, zone * 16 + 7) * fractal(origin, size, (12, 5), zone * 16 + 8)
     crowded = settled - 0.62 + 0.25 * min(farmed, 0.5)  # towns grow where fields are
     # Two valleys in three are dry: there the distance to the river is put out of reach.
-    river = np.abs(fractal(origin, PIXELS, (110, 40), zone * 16 + 9) - 0.5)
-    river = river + 0.5 * np.maximum(0.0, 0.62 - field(origin, PIXELS, 160, zone * 16 + 14))
+    river = np.abs(fractal(origin, size, (110, 40), zone * 16 + 9) - 0.5)
+    river = river + 0.5 * np.maximum(0.0, 0.62 - field(origin, size, 160, zone * 16 + 14))
     rain = float(place.rain_year_m[0])
-    sea = _shore(origin, place, zone)
+    sea = _shore(origin, size, place, zone)
     cold = float(place.warmth_c[0]) < -12.0
     dry = 0.75 - 0.9 * _GRASS[biome]
     rules = (
@@ -162,22 +163,22 @@ def _quantile_like(values: Float, share: float) -> NDArray[np.bool_]:
     return np.asarray(values > 0.5 + (0.5 - share) * 0.55)
 
 
-def _shore(origin: tuple[int, int], place: Places, zone: int) -> NDArray[np.bool_]:
+def _shore(origin: tuple[int, int], size: int, place: Places, zone: int) -> NDArray[np.bool_]:
     """Return which pixels of a tile on the coast are sea."""
     coast_km = float(place.coast_km[0])
     if coast_km > 6.0:
-        return np.zeros((PIXELS, PIXELS), dtype=np.bool_)
-    bend = fractal(origin, PIXELS, (120, 60, 25, 10), zone * 16 + 10)
+        return np.zeros((size, size), dtype=np.bool_)
+    bend = fractal(origin, size, (120, 60, 25, 10), zone * 16 + 10)
     return np.asarray(bend > 0.42 + 0.04 * max(coast_km, 0.0))
 
 
 def dynamic_world(surface: Surface, tile: Tile, seed: int) -> NDArray[np.uint8]:
     """Return the Dynamic World class of each pixel: the same land, seen by another classifier."""
-    origin = (tile.left // RESOLUTION_M, -tile.top // RESOLUTION_M)
+    origin, size = patch(tile)
     translation = np.array([1, 5, 2, 4, 6, 7, 8, 0, 3, 3, 5], dtype=np.uint8)
     label = translation[surface.cover]
-    doubt = field(origin, PIXELS, 5, seed * 16 + 11) + np.float32(0.08) * bell(
-        grain(origin, PIXELS, seed * 16 + 12)
+    doubt = field(origin, size, 5, seed * 16 + 11) + np.float32(0.08) * bell(
+        grain(origin, size, seed * 16 + 12)
     )
     label = np.where((surface.cover == GRASS) & (doubt > 0.70), 5, label)
     label = np.where((surface.cover == SHRUB) & (doubt > 0.66), 2, label)

@@ -216,6 +216,22 @@ class Normalisation(Mapping[str, ModalityInput]):
         return Normalisation({name: each for name, each in self.inputs.items() if name in chosen})
 
 
+def without_mean(document: Mapping[str, Any], subset: str) -> list[tuple[str, str]]:
+    """Return the (modality, band) to be normalised of which statistics have no mean.
+
+    Args:
+        document: statistics/<task>.json, of which `Normalisation.from_statistics` made one.
+        subset: Of SUBSETS.
+    """
+    of = document[subset]["modalities"]
+    return [
+        (name, band.name)
+        for name, modality in MODALITIES.items()
+        for band in modality.bands
+        if modality.kind == "continuous" and of.get(name, {}).get(band.name, {}).get("mean") is None
+    ]
+
+
 def _band(modality: Modality, name: str) -> Band:
     [position] = modality.index((name,))
     return modality.bands[position]

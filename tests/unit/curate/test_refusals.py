@@ -43,6 +43,10 @@ _FILES = _HEAD + "source: {kind: files, rasters: {%s: [{path: a.tif, %s}]}}\n"
             "expected one modality at least: a sample needs something to be seen",
         ),
         (
+            _HEAD + "source: {kind: earthengine, quirks: {cloudless: true}}\n",
+            "'cloudless' is no quirk; expected some of ",
+        ),
+        (
             "name: a\ntitle: a\nsource: {kind: synthetic, seed: 1}\ntasks: {biomass: {gedi: "
             "{granules: ['*.h5'], first: 2021-01-01, last: 2020-01-01}}}\n",
             "first: 2021-01-01 lies after last: 2020-01-01",

@@ -94,7 +94,9 @@ def test_rows_out_of_order_cannot_be_deleted(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes().replace(b"done", b"gone"))
     size = int.from_bytes(data[16:18])
     pointers = data.index(b"gone") // size * size + 8  # of a leaf to its rows, two bytes each
-    data[pointers : pointers + 4] = data[pointers + 2 : pointers + 4] + data[pointers : pointers + 2]
+    data[pointers : pointers + 4] = (
+        data[pointers + 2 : pointers + 4] + data[pointers : pointers + 2]
+    )
     path.write_bytes(data)
     with Ledger(tmp_path) as ledger, pytest.raises(FormatError, match="rows cannot be deleted"):
         ledger.drop_damaged()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _synthetic(config: BuildConfig, base: Path) -> Source:
     kind: Any = config.source
-    return Synthetic(kind.seed)
+    return Synthetic(kind.seed, kind.shifts)
 
 
 def _files(config: BuildConfig, base: Path) -> Source:

@@ -93,7 +93,9 @@ def species(places: Places, seed: int) -> NDArray[np.bool_]:
     return np.asarray((closeness > spread - 0.25 * (1 - misfit)) & (misfit + dry * dry < 1.0))
 
 
-def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label]:
+def labels(
+    task: str, count: int, seed: int, planet_seed: int, label_shift: float = 1.0
+) -> Iterator[Label]:
     """Yield labelled places on every continent but Antarctica, no biome far beyond its share.
 
     The first n of more are the same as n asked for.
@@ -103,12 +105,13 @@ def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label
         count: How many.
         seed: Of the choice of places.
         planet_seed: Of the planet.
+        label_shift: See `visit`.
     """
     names = TASKS["species"].outputs
     taken = np.zeros(14, dtype=np.int64)
     found = 0
     for start in range(0, 400 * _BATCH, _BATCH):
-        places = _candidates(task, start, seed, planet_seed)
+        places = _candidates(task, start, seed, planet_seed, label_shift)
         values = soil(task, places, planet_seed) if task.startswith("soil") else None
         present = species(places, planet_seed) if task == "species" else None
         for i in range(places.lon.size):
@@ -129,7 +132,7 @@ def labels(task: str, count: int, seed: int, planet_seed: int) -> Iterator[Label
             yield Label(lon, lat, value, here, None, f"{task}-{found}")
 
 
-def _candidates(task: str, start: int, seed: int, planet_seed: int) -> Places:
+def _candidates(task: str, start: int, seed: int, planet_seed: int, label_shift: float) -> Places:
     """Return habitable places of one batch, evenly spread over the land, at tile centres."""
     stream = sum(task.encode())
     number = np.arange(start, start + _BATCH, dtype=np.int64)
@@ -142,8 +145,8 @@ def _candidates(task: str, start: int, seed: int, planet_seed: int) -> Places:
     if task == "biomass":
         good &= np.abs(places.lat) < GEDI_LATITUDE - 0.1
     lons, lats = centres(tiles_at(places.lon[good], places.lat[good]))
-    inside = visit(lons, lats, planet_seed)
+    inside = visit(lons, lats, planet_seed, label_shift)
     if not (inside.biome < 0).any():
         return inside
     keep = inside.biome >= 0
-    return visit(lons[keep], lats[keep], planet_seed)
+    return visit(lons[keep], lats[keep], planet_seed, label_shift)

@@ -163,7 +163,16 @@ def read_polygons(
         ConfigError: As `read_layer`; a field is missing, the file holds no polygon, or one of them
             may cross the antimeridian or not.
     """
-    found = read_layer(path, layer, crs)
+    return polygons_of(path, read_layer(path, layer, crs), *fields)
+
+
+def polygons_of(path: Path, found: Layer, *fields: str) -> gpd.GeoDataFrame:
+    """Return a layer's polygons, as `read_polygons` does.
+
+    Raises:
+        ConfigError: A field is missing, it holds no polygon, or one of them may cross the
+            antimeridian or not.
+    """
     if found.shapes is None or found.crs is None:
         raise ConfigError(f"{path} has no geometries; expected a vector file")
     names = found.fields.column_names

@@ -16,7 +16,7 @@ from mmearth.catalog.tasks import TASKS
 from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.ranges import species_in_ranges
-from mmearth.curate.labels.species import listed_species
+from mmearth.curate.labels.species import STATUS, listed_species, not_seen
 from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
@@ -41,7 +41,8 @@ def point_labels(task: str, config: PointsPlaces, base: Path) -> list[Label]:
     path = base / config.path
     _check_target(task, config, path)
     columns = {key: getattr(config, key) for key in _KEYS}
-    table = read_table(path, columns, ("lon", "lat", "value"), config.layer, config.crs)
+    optional = () if config.species is None else (STATUS,)
+    table = read_table(path, columns, ("lon", "lat", "value"), config, optional)
     lon, lat = locate(table, config.crs)
     if config.id is not None and TASKS[task].optional:
         check_ids(table.text["id"].to_pylist(), path)
@@ -113,14 +114,16 @@ def _kept(
     unlabelled = np.zeros(len(table), dtype=np.bool_)
     if config.value is not None and not TASKS[task].optional:
         unlabelled = np.isnan(value)
+    absent = not_seen(table)
     reasons = {
         "malformed": len(table.malformed),
         "no place": table.unplaced + int(np.count_nonzero(~placed)),
         "off the Earth": int(np.count_nonzero(placed & ~here)),
         "no value": int(np.count_nonzero(here & unlabelled)),
+        "absent": int(np.count_nonzero(here & ~unlabelled & absent)),
     }
     found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
-    kept = np.flatnonzero(here & ~unlabelled).tolist()
+    kept = np.flatnonzero(here & ~unlabelled & ~absent).tolist()
     n_rows = len(table) + len(table.malformed) + table.unplaced
     if not kept:
         raise ConfigError(

@@ -23,7 +23,7 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.curate.sources.files.axes import is_rotated, is_transposed, says_degrees
 from mmearth.curate.sources.files.classic import fault_of_classic
 from mmearth.curate.sources.files.config import Rasters
-from mmearth.curate.sources.files.times import Month, months_of, of_times
+from mmearth.curate.sources.files.times import Month, is_ambiguous, months_of, of_times
 
 RASTER_ERRORS = (RasterioError, CPLE_BaseError, CRSError, ValueError, OSError, IndexError)
 """What rasterio raises for a file that it cannot use; GDAL's own errors are in no tree of its."""
@@ -80,7 +80,8 @@ def read_header(path: Path, entry: Rasters) -> Header:
     """Return what a raster says of itself.
 
     Raises:
-        ConfigError: It holds several variables and the entry names none of them.
+        ConfigError: It holds several variables and the entry names none of them, or months of which
+            nothing tells whether their moments are their starts or ends.
         FormatError: It cannot be opened, is complex, or does not say where on the Earth it lies.
     """
     with opened(path, entry.variable) as dataset:
@@ -94,7 +95,12 @@ def read_header(path: Path, entry: Rasters) -> Header:
         _check_transform(dataset, path)
         crs, told = _crs(dataset, entry, path)
         _check_axes(dataset, crs, path)
-        months = months_of(dataset)
+        if entry.months and entry.stamps is None and is_ambiguous(dataset):
+            raise ConfigError(
+                f"{path} has a moment a month, each where one month becomes the next, and does not "
+                "say whether they are their starts or their ends; say stamps: start, or stamps: end"
+            )
+        months = months_of(dataset, entry.stamps)
         return Header(
             path,
             _bounds(dataset, crs, path),

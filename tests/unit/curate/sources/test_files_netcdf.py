@@ -72,6 +72,46 @@ def test_a_month_that_is_stamped_with_its_end(tmp_path: Path) -> None:
     assert means(tmp_path, months=2021) == [286, 287, 286.5]
 
 
+_ENDS = [*YEAR[1:], days(2022, 1)]
+_LAST_DAYS = [day - 1 for day in _ENDS]
+
+
+@pytest.mark.parametrize(
+    ("time", "read", "stamps"),
+    [
+        # 1 February to 1 January; the same at midnight of Chicago, on a calendar without 29
+        # February; 31 December to 30 November, 23:00: midnight of Berlin, or nearly the end.
+        (_ENDS, [285, 286], "end"),
+        ([day + 0.25 for day in _ENDS], [285, 286], "end"),
+        ([day - 1 / 24 for day in YEAR], [287, 288], "start"),
+    ],
+)
+def test_moments_between_two_months(
+    tmp_path: Path, time: Any, read: list[float], stamps: str
+) -> None:
+    axis = {"units": "days since 2021-01-01", "calendar": "noleap"}
+    write_netcdf(tmp_path / "a.nc", KELVIN, time, axis, units="K")
+    sentence = refused(tmp_path, "temperature", ConfigError, **ENTRY)
+    assert "does not say whether they are their starts or their ends; say stamps: start" in sentence
+    assert means(tmp_path, stamps=stamps) == [286, 287, 286.5]
+    assert means(tmp_path, stamps="start" if stamps == "end" else "end") == [*read, 286.5]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        _LAST_DAYS,  # midnight before a month's last day is of that month, whoever wrote it
+        [day + 0.5 for day in _LAST_DAYS],
+        [day + 1 - 1e-6 for day in _LAST_DAYS],
+        [day + 0.25 for day in YEAR],
+    ],
+)
+def test_moments_that_give_a_whole_year(tmp_path: Path, time: Any) -> None:
+    write_netcdf(tmp_path / "a.nc", KELVIN, time, units="K")
+    assert means(tmp_path) == [286, 287, 286.5]
+    assert means(tmp_path, months=2021) == [286, 287, 286.5]
+
+
 def test_of_two_years_one_is_chosen(tmp_path: Path) -> None:
     both = [*YEAR, *(days(2022, month) for month in range(1, 13))]
     write_netcdf(tmp_path / "a.nc", range(281, 305), both, units="K")

@@ -42,7 +42,7 @@ def count_samples(tables: Tables, query: Query) -> Counts:
     with connect(tables, asked) as connection:
         check_where(connection, query, set(views(tables)))
         try:
-            found = interruptible(connection, lambda: connection.sql(asked).fetchall())
+            found = interruptible(connection, lambda: connection.execute(asked).fetchall())
             answer = {row[0]: row[1:] for row in found}
         except duckdb.Error as exc:
             raise _unanswered(tables, query, exc) from exc
@@ -83,7 +83,7 @@ def first_held(
     asked = f"SELECT {held} FROM \"{task}\" WHERE split = 'train'{chosen}"
     with connect(tables, asked) as connection:
         try:
-            [found] = interruptible(connection, lambda: connection.sql(asked).fetchall())
+            [found] = interruptible(connection, lambda: connection.execute(asked).fetchall())
         except duckdb.Error as exc:
             raise _damaged(tables, task, exc) from exc
     return next((band for band, is_held in zip(bands, found, strict=True) if is_held), None)

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +135,11 @@ def opened(path: Path, variable: str | None) -> Iterator[rasterio.DatasetReader]
         if names and variable not in names:
             raise ConfigError(
                 f"{path} has no variable {variable!r}; it has {', '.join(names)}"
+            ) from exc
+        if _is_cdf5(path):
+            raise FormatError(
+                f"{path} is NetCDF of the kind CDF-5, which GDAL cannot read here; convert it, "
+                f"such as with nccopy -k nc4 {path.name} new.nc"
             ) from exc
         reason = " ".join(str(exc).split())
         raise FormatError(
@@ -299,13 +304,26 @@ def _variables(path: Path) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as dataset:
-                only = [dataset.tags(1).get("NETCDF_VARNAME", "")] if dataset.count else []
-                return _names(dataset.subdatasets or only)
+                return _names(dataset.subdatasets or ([_only(dataset)] if dataset.count else []))
     except RASTER_ERRORS:
         return []
 
 
+def _only(dataset: rasterio.DatasetReader) -> str:
+    """Return the variable of a NetCDF file that has but one, with its group; else nothing."""
+    name: str = dataset.tags(1).get("NETCDF_VARNAME", "")
+    described = [key.partition("#")[0] for key in dataset.tags()]
+    return next((key for key in described if key.rpartition("/")[2] == name), name)
+
+
 def _names(subdatasets: list[str]) -> list[str]:
     """Return the variables of a container that are no coordinates."""
-    names = [re.split(r"[:/]", name)[-1] for name in subdatasets]
-    return [n for n in names if not re.fullmatch(r"(|lat|lon|latitude|longitude|time|.*_bnds)", n)]
+    names = [name.rpartition(":")[2].lstrip("/") for name in subdatasets]
+    axes = r"(.*/)?(|lat|lon|latitude|longitude|time|.*_bnds)"
+    return [name for name in names if not re.fullmatch(axes, name)]
+
+
+def _is_cdf5(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(4) == b"CDF\x05"
+    return False

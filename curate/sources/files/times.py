@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import cftime
-import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
+
+from mmearth.curate.sources.files.axes import read_variable
 
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL = re.compile(
@@ -88,11 +87,12 @@ def _moments(dataset: Any) -> list[Any]:
     if dataset.driver == "GRIB":
         found = [_of_grib(dataset.tags(i)) for i in dataset.indexes]
     elif dataset.driver == "netCDF" and (time := _time_axis(tags)) is not None:
+        group, slash, name = time.rpartition("/")
         unit, calendar = tags[f"{time}#units"], tags.get(f"{time}#calendar", "standard")
-        numbers = [_number(dataset.tags(i).get(f"NETCDF_DIM_{time}")) for i in dataset.indexes]
+        numbers = [_number(dataset.tags(i).get(f"NETCDF_DIM_{name}")) for i in dataset.indexes]
         bounds = tags.get(f"{time}#bounds")
         if bounds is not None and len(_dimensions(tags)) == 1:
-            numbers = _middles(dataset.name, bounds, numbers)
+            numbers = _middles(dataset, group + slash + bounds, numbers)
         found = [_since(number, unit, calendar) for number in numbers]
     else:
         return []
@@ -134,18 +134,20 @@ def _dimensions(tags: Mapping[str, str]) -> list[str]:
 
 
 def _time_axis(tags: Mapping[str, str]) -> str | None:
-    found = [name for name in _dimensions(tags) if " since " in tags.get(f"{name}#units", "")]
-    return found[0] if found else None
+    """Return the dimension that is moments in time, with the group that it lies in."""
+    found = [
+        key.removesuffix("#units")
+        for name in _dimensions(tags)
+        for key, text in tags.items()
+        if key.rpartition("/")[2] == f"{name}#units" and " since " in text
+    ]
+    return max(found, key=len) if found else None  # the variable's own group before the root
 
 
-def _middles(name: str, bounds: str, moments: list[float | None]) -> list[float | None]:
+def _middles(dataset: Any, bounds: str, moments: list[float | None]) -> list[float | None]:
     """Return the middles of a time axis's intervals: some models stamp a month with its end."""
-    try:
-        with rasterio.open(re.sub(r":[^:]*$", f":{bounds}", name)) as dataset:
-            found = dataset.read(1).astype(float)
-    except (RasterioError, CPLE_BaseError):
-        return moments
-    if found.shape != (len(moments), 2):
+    found = read_variable(dataset, bounds)
+    if found is None or found.shape != (len(moments), 2):
         return moments
     middles = found.mean(axis=1)
     rising = moments[0] is None or moments[-1] is None or moments[0] <= moments[-1]

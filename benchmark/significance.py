@@ -21,6 +21,9 @@ from mmearth.catalog.tasks import TASKS
 ALPHA = 0.05
 """Chance of one false claim or more among all tests (MMEarth-Bench §6)."""
 
+NOT_ADAPTED = "K = 0: not adapted"
+"""Stands for a difference that is an identity."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Delta:
@@ -101,6 +104,11 @@ def deltas(
                     Delta(task, split, mode, encoder, seed, gain, row["metric"], row["steps"])
                 )
     return sorted(found)
+
+
+def was_adapted(found: Iterable[Delta]) -> bool:
+    """Whether any of these runs took a step, or does not adapt by steps."""
+    return any(delta.steps != 0 for delta in found)
 
 
 def mean_and_error(values: Iterable[float]) -> tuple[float, float]:

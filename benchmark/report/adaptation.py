@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from mmearth.benchmark.canaries import ADAPTED
-from mmearth.benchmark.paired import Paired, paired
 from mmearth.benchmark.report import charts
 from mmearth.benchmark.report.cells import SPLITS, Scores, axis_of
 from mmearth.benchmark.report.charts import Panel, Point
@@ -23,17 +22,17 @@ from mmearth.benchmark.report.content import (
 )
 from mmearth.benchmark.report.svg import COLOURS, Style
 from mmearth.benchmark.significance import (
+    NOT_ADAPTED,
     Delta,
     Verdict,
     deltas,
     mean_and_error,
     pairs_needed,
     verdicts,
+    was_adapted,
 )
 
 _MANY = 40  # rows of a table that HTML shows only when asked to
-NOT_ADAPTED = "K = 0: not adapted"
-"""Stands for a difference that is an identity."""
 MODE_COLOURS = dict(zip(ADAPTED, (COLOURS[0], COLOURS[1]), strict=True))
 """Of methods that adapt, in every figure."""
 MODE_SHAPES = dict(zip(ADAPTED, ("circle", "square"), strict=True))
@@ -72,11 +71,6 @@ def deltas_section(scores: Scores) -> Section:
     return Section(title, (lead, *figure, table, *_test_blocks(found)))
 
 
-def was_adapted(found: Iterable[Delta]) -> bool:
-    """Whether any of these runs took a step."""
-    return any(delta.steps != 0 for delta in found)
-
-
 def _groups(found: Iterable[Delta]) -> dict[tuple[str, str, str], list[Delta]]:
     groups: dict[tuple[str, str, str], list[Delta]] = defaultdict(list)
     for delta in found:
@@ -95,24 +89,11 @@ def _delta_rows(scores: Scores, task: str, found: Sequence[Delta]) -> list[tuple
             rows.append((*row, NOT_ADAPTED, ABSENT, ABSENT))
             continue
         mean, error = mean_and_error(delta.value for delta in of)
-        pairs = _paired(scores, of)
+        pairs = scores.paired(of)
         ends = (pairs.by_samples, pairs.by_both) if pairs else ((math.nan, math.nan),) * 2
         error_text = f" ± {number(error, 4)}" if math.isfinite(error) else ""
         rows.append((*row, signed(mean, 4) + error_text, *(interval_text(*e, 4) for e in ends)))
     return rows
-
-
-def _paired(scores: Scores, found: Sequence[Delta]) -> Paired | None:
-    """Return the difference of an encoder, mode and split; None where predictions lack."""
-    first = found[0]
-    plain = {run.setting.seed: run for run in scores.of(first.task, first.encoder, "JT")}
-    adapted = {run.setting.seed: run for run in scores.of(first.task, first.encoder, first.mode)}
-    runs = [(adapted[delta.seed], plain[delta.seed]) for delta in found]
-    pairs = [(one.predictions(first.split), other.predictions(first.split)) for one, other in runs]
-    there = [(one, other) for one, other in pairs if one is not None and other is not None]
-    if not there or len(there) < len(pairs):
-        return None
-    return paired(first.metric, [a for a, _ in there], [b for _, b in there])
 
 
 def _delta_panel(task: str, found: Sequence[Delta]) -> Panel:

@@ -174,7 +174,7 @@ def test_places_that_are_not_for_it(path: Path, whole: tuple[Path, str], tmp_pat
     (tmp_path / "full/mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"is not empty: it holds mine\.txt"):
         import_h5(path, tmp_path / "full", 1, _quiet)
-    with pytest.raises(ConfigError, match="is a file"):
+    with pytest.raises(ConfigError, match="is a file; give a directory"):
         import_h5(path, tmp_path / "full/mine.txt", 1, _quiet)
     with pytest.raises(ConfigError, match="has no task 'biomass'"):
         export_h5(whole[0], tmp_path / "h5", ("biomass",), published_chunks=False)

@@ -134,13 +134,13 @@ HARMS: dict[str, tuple[Any, str]] = {
     "no key": (lambda p: _rewrite(p, "temperature", None), "has no temperature; found"),
     "shape": (
         lambda p: _rewrite(p, "biome", np.zeros((N, 2), int)),
-        r"biome has shape \(8, 2\), expected \(8,\) for 8 tiles",
+        r"biome has shape \(8, 2\), expected \(8,\) for 8 tiles; fetch the file again",
     ),
     "rows": (
         lambda p: _rewrite(p, "SCL_NO_DATA_PIXEL_FRACTION", np.zeros(N - 1)),
         r"SCL_NO_DATA_PIXEL_FRACTION has shape \(7,\), expected 8 rows",
     ),
-    "no rows": (lambda p: _rewrite(p, "id", np.zeros(0, int)), "has no rows"),
+    "no rows": (lambda p: _rewrite(p, "id", np.zeros(0, int)), "has no rows; fetch it again"),
     "text for numbers": (
         lambda p: _rewrite(p, "precipitation", np.full((N, 3), b"wet")),
         "precipitation has dtype .*, expected numbers",

@@ -1,8 +1,9 @@
-"""Declared shifts: how what is seen in and around Africa differs from what is seen elsewhere.
+"""Declared shifts: how what is seen in Africa differs from what is seen elsewhere.
 
-The geographic split tests in Africa, so a model is trained without these shifts and tested under
-them. Each is of a known kind and strength, and those of radiometry can be undone exactly. They
-imitate what happens to real images, one cause at a time, and measure nothing on the Earth.
+The geographic split tests in Africa and nothing else does, so a model is trained without these
+shifts and tested under them. Each is of a known kind and strength, and those of radiometry can be
+undone exactly. They imitate what happens to real images, one cause at a time, and measure nothing
+on the Earth.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
+from mmearth.catalog.africa import africa
 from mmearth.catalog.modalities import MODALITIES
 from mmearth.catalog.tile import Tile
-from mmearth.curate.sources.synthetic.noise import Double, cos_deg, planet_noise, sin_deg
+from mmearth.curate.sources.synthetic.noise import Double, planet_noise
 
 _S2, _S1 = MODALITIES["sentinel2"], MODALITIES["sentinel1"]
-_CENTRE = (20.0, 2.0)
-"""Longitude and latitude of the middle of Africa, degrees."""
-_FULL, _NONE = 0.78, 0.58
-"""Cosine of the angle from the centre within which a shift is full (39°), beyond which none."""
+_INSIDE_DEG = 5.0
+"""How far inside the ring around Africa a shift has grown to its strength."""
 _HAZE = 0.4
 """Optical depth at 550 nm of the mean haze at strength 1."""
 _FORWARD = 0.6
@@ -168,13 +169,19 @@ def months_late(tile: Tile, shifts: Shifts) -> float:
 
 
 def _nearness(tile: Tile) -> float:
-    """Return how far a tile belongs to the shifted region: 1 in Africa, 0 beyond 55°, smooth."""
-    lon, lat = _place(tile)
-    cosine = sin_deg(lat) * sin_deg(np.array([_CENTRE[1]])) + cos_deg(lat) * cos_deg(
-        np.array([_CENTRE[1]])
-    ) * cos_deg(lon - _CENTRE[0])
-    part = min(max((float(cosine[0]) - _NONE) / (_FULL - _NONE), 0.0), 1.0)
-    return part * part * (3.0 - 2.0 * part)
+    """Return how far a tile is in the shifted region: 0 outside of the ring, smooth, up to 1."""
+    x, y = _place(tile)
+    if not shapely.contains_xy(africa(), x, y)[0]:
+        return 0.0
+    # Not by shapely: what is compiled may fuse multiply and add, and round otherwise elsewhere.
+    ring = shapely.get_coordinates(africa())
+    x, y = ring[:-1, 0] - x, ring[:-1, 1] - y
+    along_x, along_y = ring[1:, 0] - ring[:-1, 0], ring[1:, 1] - ring[:-1, 1]
+    part = -(x * along_x + y * along_y) / (along_x * along_x + along_y * along_y)
+    part = np.clip(part, 0.0, 1.0)
+    x, y = x + part * along_x, y + part * along_y
+    rise = min(float(np.sqrt(x * x + y * y).min()) / _INSIDE_DEG, 1.0)
+    return rise * rise * (3.0 - 2.0 * rise)
 
 
 def _weather(tile: Tile, seed: int, day: int) -> float:

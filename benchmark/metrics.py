@@ -6,6 +6,7 @@ formula gives the split's value (all weights one) and that of each bootstrap res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.benchmark.predictions import Predictions
+from mmearth.benchmark.scales import Bounds
 from mmearth.benchmark.sums import Weights, moments
 from mmearth.catalog.extras import needing
 
@@ -38,6 +40,8 @@ class Metric:
     """Whether a better model has more of it."""
     has_unit: bool
     """Whether it is in the task's unit; otherwise it has none."""
+    bounds: Bounds
+    """The least and the greatest value it can have."""
     resampled: Resampled
     """Its formula."""
 
@@ -130,10 +134,10 @@ def _mean_of_defined(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 METRICS: dict[str, Metric] = {
-    "r2": Metric("r2", "R²", True, False, _r2),
-    "rmse": Metric("rmse", "RMSE", False, True, _rmse),
-    "map": Metric("map", "mAP", True, False, _map),
-    "recall": Metric("recall", "recall", True, False, _recall),
+    "r2": Metric("r2", "R²", True, False, (-math.inf, 1), _r2),
+    "rmse": Metric("rmse", "RMSE", False, True, (0, math.inf), _rmse),
+    "map": Metric("map", "mAP", True, False, (0, 1), _map),
+    "recall": Metric("recall", "recall", True, False, (0, 1), _recall),
 }
 """By name. The macro means of `map` and `recall` leave out labels without a positive, as
 torchmetrics does for average precision and scikit-learn's `recall_score(zero_division=nan)`;

@@ -15,10 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.results import Row
 from mmearth.catalog.tasks import TASKS
 
 ALPHA = 0.05
 """Chance of one false claim or more among all tests (MMEarth-Bench §6)."""
+
+NOT_ADAPTED = "K = 0: not adapted"
+"""Stands for a difference that is an identity."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +41,10 @@ class Delta:
     """Of both runs."""
     value: float
     """Headline metric of the mode minus that of the reference, signed so that more is better."""
+    metric: str
+    """Which metric that is, a key of METRICS."""
+    steps: int | None
+    """Adaptation steps K of the mode's run; None where it does not adapt."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,12 +59,23 @@ class Verdict:
     """The method that adapts."""
     n: int
     """Differences: encoders × seeds."""
+    n_zero: int
+    """Those of them that are exactly 0, as without a step of adaptation: the test drops them."""
     median: float
     """Of the differences."""
     p: float
     """Of differences at least so positive if the mode changed nothing."""
     p_holm: float
     """Corrected for all tests of the report."""
+    least: float
+    """The p that differences of these sizes have at best, all of them above zero."""
+    least_holm: float
+    """The same corrected, where all tests of the report come out at their best."""
+
+    @property
+    def can_be_significant(self) -> bool:
+        """Whether there are enough differences that are not 0, for so many tests."""
+        return self.least_holm < ALPHA
 
     @property
     def is_significant(self) -> bool:
@@ -68,20 +87,28 @@ def deltas(
     results: pa.Table, modes: Sequence[str], reference: str = "JT", fraction: int = 100
 ) -> list[Delta]:
     """Return the differences of headline metrics where both runs are there and finite, sorted."""
-    values: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
+    rows: dict[tuple[str, str, str, int], dict[str, Row]] = defaultdict(dict)
     for row in results.to_pylist():
         is_headline = row["metric"] == TASKS[row["task"]].metrics[0]
         if is_headline and row["fraction"] == fraction and math.isfinite(row["value"]):
             place = (row["task"], row["split"], row["encoder"], row["seed"])
-            values[place][row["method"]] = row["value"]
+            rows[place][row["method"]] = row
     found = []
-    for (task, split, encoder, seed), by_method in values.items():
-        sign = 1 if METRICS[TASKS[task].metrics[0]].higher_is_better else -1
+    for (task, split, encoder, seed), by_method in rows.items():
         for mode in modes:
             if mode in by_method and reference in by_method:
-                gain = sign * (by_method[mode] - by_method[reference])
-                found.append(Delta(task, split, mode, encoder, seed, gain))
+                row, plain = by_method[mode], by_method[reference]
+                sign = 1 if METRICS[row["metric"]].higher_is_better else -1
+                gain = sign * (row["value"] - plain["value"])
+                found.append(
+                    Delta(task, split, mode, encoder, seed, gain, row["metric"], row["steps"])
+                )
     return sorted(found)
+
+
+def was_adapted(found: Iterable[Delta]) -> bool:
+    """Whether any of these runs took a step, or does not adapt by steps."""
+    return any(delta.steps != 0 for delta in found)
 
 
 def mean_and_error(values: Iterable[float]) -> tuple[float, float]:
@@ -98,12 +125,21 @@ def verdicts(found: Iterable[Delta]) -> list[Verdict]:
     groups: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for delta in found:
         groups[delta.task, delta.split, delta.mode].append(delta.value)
-    plain = {group: wilcoxon_greater(values) for group, values in groups.items()}
-    corrected = dict(zip(plain, holm(list(plain.values())), strict=True))
+    plain = [wilcoxon_greater(values) for values in groups.values()]
+    least = [wilcoxon_greater([abs(value) for value in values]) for values in groups.values()]
+    tests = zip(groups.items(), plain, holm(plain), least, holm(least), strict=True)
     return sorted(
-        Verdict(*group, len(values), float(np.median(values)), plain[group], corrected[group])
-        for group, values in groups.items()
+        Verdict(*group, len(values), values.count(0), float(np.median(values)), *of_test)
+        for (group, values), *of_test in tests
     )
+
+
+def pairs_needed(n_tests: int) -> int:
+    """Return how many differences above 0 one of so many tests needs at least to come out.
+
+    The least p of n differences is 2⁻ⁿ, and Holm's correction multiplies the first by `n_tests`.
+    """
+    return math.floor(math.log2(n_tests / ALPHA)) + 1
 
 
 def wilcoxon_greater(values: Sequence[float]) -> float:

@@ -38,8 +38,7 @@ class TaskData:
     @cached_property
     def statistics(self) -> Normalisation:
         """The z-scores of the train subset in use, of all modalities."""
-        document = self.dataset.statistics(self.task)
-        return Normalisation.from_statistics(document, SUBSET_OF[self.fraction])
+        return self.dataset.normalisation(self.task, SUBSET_OF[self.fraction])
 
     @cached_property
     def target_scale(self) -> TargetScale:

@@ -22,6 +22,7 @@ BATCHES = pa.schema(
         ("n", pa.int32()),  # samples, padding not counted
         ("steps", pa.int32()),  # adaptation steps taken
         ("best", pa.int32()),  # steps with the least task loss; on val only, elsewhere null
+        ("moved", pa.float64()),  # norm of the parameters' change, as a share of their own norm
         ("rolled_back", pa.bool_()),  # whether a guard gave the jointly trained weights back
         ("task_loss_before", pa.float64()),  # at step 0; NaN where nothing is labelled
         ("task_loss_after", pa.float64()),  # of the prediction that counts

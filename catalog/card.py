@@ -9,8 +9,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import pyarrow.compute as pc
-
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue
 from mmearth.catalog.errors import FormatError
@@ -171,6 +169,8 @@ def write_readme(root: Path, card: DatasetCard) -> Path:
 
 def _counts(root: Path, task: str) -> dict[str, int]:
     """Return samples by split and by train subset."""
+    import pyarrow.compute as pc  # which a loader, that only wants a card, would wait for
+
     table = read_table(root / manifest_path(task), ["split", *_SUBSETS], root)
     counts = {split: pc.sum(pc.equal(table["split"], split)).as_py() or 0 for split in SPLITS}
     return counts | {subset: pc.sum(table[subset]).as_py() or 0 for subset in _SUBSETS}
@@ -237,6 +237,8 @@ def _modalities(root: Path, card: DatasetCard, catalogue: Catalogue) -> str:
 
 def _presence(root: Path, card: DatasetCard, layer: Layer | None) -> tuple[int, int, list[str]]:
     """Return samples with the layer, all samples, and why other products stand in."""
+    import pyarrow.compute as pc
+
     present = total = 0
     reasons: set[str] = set()
     for task in card.tasks:

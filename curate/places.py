@@ -24,6 +24,16 @@ def _known_crs(crs: str) -> str:
     return crs
 
 
+def _known_encoding(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except LookupError as exc:
+        raise ValueError("expected an encoding that Python knows, such as cp1251") from exc
+    return encoding
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+"""An encoding of text, such as `cp1251`."""
 Crs = Annotated[str, AfterValidator(_known_crs)]
 """A CRS, such as `EPSG:32632`."""
 
@@ -35,15 +45,24 @@ class LabelsPlaces(Strict):
     """How many places."""
 
 
-class RangesConfig(Strict):
-    """Polygons of species' ranges, one or more features a species."""
+class TableConfig(Strict):
+    """A table of places: text, Parquet, GeoParquet, or any vector file that GDAL reads."""
 
     path: str
-    """Any vector file that GDAL reads, in any CRS."""
+    """The file, relative to the configuration's directory."""
     layer: str | None = None
-    """Of the file, where it has several."""
+    """Of a vector file, where it has several."""
     crs: Crs | None = None
-    """Of the polygons, where the file names none or a wrong one."""
+    """Of the coordinates: EPSG:4326, or what the file says, unless given."""
+    encoding: Encoding | None = None
+    """Of a table of text; found out unless given."""
+
+
+class RangesConfig(TableConfig):
+    """Polygons of species' ranges, one or more rows a species."""
+
+    wkt: str = "WKT"
+    """Column of polygons in WKT, where the file has no geometries of its own."""
     name: str = "sci_name"
     """The field with the species' name; underscores count as blanks, case does not matter."""
     presence: tuple[int, ...] | None = (1, 2, 3, 6, 7)
@@ -55,15 +74,9 @@ class RangesConfig(Strict):
     """IUCN codes of the field `seasonal` that count; None for all."""
 
 
-class PointsPlaces(Strict):
-    """Places from a table of points: CSV, Parquet, GeoParquet, GeoJSON or any GDAL vector file."""
+class PointsPlaces(TableConfig):
+    """Places from a table of points."""
 
-    path: str
-    """The file, relative to the configuration's directory."""
-    layer: str | None = None
-    """Of a vector file, where it has several."""
-    crs: Crs | None = None
-    """Of the coordinates: EPSG:4326, or what the file says, unless given."""
     lon: str = "lon"
     """Column of longitudes; ignored where the file has point geometries."""
     lat: str = "lat"
@@ -161,19 +174,13 @@ class GediPlaces(Strict):
         return self
 
 
-class SoilPlaces(Strict):
+class SoilPlaces(TableConfig):
     """Places of a soil property from a table of profiles: WoSIS 2023, or others by column names.
 
     The defaults are the columns of the WoSIS snapshot of December 2023 and the published rules,
     which read no dates: most profiles are older than the satellites.
     """
 
-    path: str
-    """The table, in any format that `points:` takes."""
-    layer: str | None = None
-    """Of a vector file, where it has several."""
-    crs: Crs | None = None
-    """Of the coordinates: EPSG:4326, or what the file says, unless given."""
     lon: str = "longitude"
     """Column of longitudes, degrees east."""
     lat: str = "latitude"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
+import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from mmearth.curate.antimeridian import CrossingError, single_polygons, to_lonla
 from mmearth.curate.texts import as_text
 
 _PARQUET = {".parquet", ".geoparquet", ".pq"}
+_BOOK, _BOOK_BYTES = "xl/workbook.xml", 1 << 24
 _UNREADABLE = (OSError, ValueError, pa.ArrowException)
 _log = logging.getLogger(__name__)
 
@@ -74,14 +78,19 @@ def _opened(path: Path, layer: str | None) -> tuple[dict[str, Any], pa.Table]:
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
+            options = _sheet_options(path)
             # Times stay as they are written, with their offsets from UTC.
-            found = pyogrio.read_arrow(path, layer=_chosen(path, layer), datetime_as_string=True)
+            found = pyogrio.read_arrow(
+                path, layer=_chosen(path, layer), datetime_as_string=True, **options
+            )
     # pyogrio stumbles over some damaged files: it looks up what is not there.
     except (*_UNREADABLE, DataSourceError, DataLayerError, LookupError, NameError) as exc:
         if isinstance(exc, ConfigError):
             raise
+        why = " ".join(str(exc).partition("; It might help")[0].split())
         raise ConfigError(
-            f"{path} cannot be read as a vector file ({' '.join(str(exc).split())})"
+            f"{path} cannot be read as a vector file ({why}); save it as GeoPackage, or a table as "
+            "CSV"
         ) from exc
     for said in dict.fromkeys(str(warning.message) for warning in told):
         if "parsed incompletely" in said:  # a number of a shapefile, with other characters in it
@@ -89,6 +98,22 @@ def _opened(path: Path, layer: str | None) -> tuple[dict[str, Any], pa.Table]:
         _log.warning("%s: %s", path, said)
     meta, table = found
     return meta, table
+
+
+def _sheet_options(path: Path) -> dict[str, str]:
+    """Return how GDAL shall open a spreadsheet: its first row is names, even where all is text.
+
+    Raises:
+        ConfigError: Its days are counted from 1904, which GDAL takes for 1900.
+    """
+    if path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
+        return {}
+    with suppress(OSError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if archive.getinfo(_BOOK).file_size < _BOOK_BYTES and re.search(
+            rb'date1904="(1|true)"', archive.read(_BOOK)
+        ):
+            raise ConfigError(f"{path} counts its days from 1904; save it as CSV")
+    return {"HEADERS": "FORCE"}
 
 
 def _of_parquet(path: Path, crs: str | None) -> Layer:
@@ -163,7 +188,16 @@ def read_polygons(
         ConfigError: As `read_layer`; a field is missing, the file holds no polygon, or one of them
             may cross the antimeridian or not.
     """
-    found = read_layer(path, layer, crs)
+    return polygons_of(path, read_layer(path, layer, crs), *fields)
+
+
+def polygons_of(path: Path, found: Layer, *fields: str) -> gpd.GeoDataFrame:
+    """Return a layer's polygons, as `read_polygons` does.
+
+    Raises:
+        ConfigError: A field is missing, it holds no polygon, or one of them may cross the
+            antimeridian or not.
+    """
     if found.shapes is None or found.crs is None:
         raise ConfigError(f"{path} has no geometries; expected a vector file")
     names = found.fields.column_names

@@ -24,9 +24,11 @@ from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.files import read_regular
 from mmearth.catalog.query import Query
-from mmearth.loaders.choose.counting import count_samples
+from mmearth.catalog.schema import manifest_path
+from mmearth.loaders.choose.counting import count_samples, first_held
 from mmearth.loaders.fetch.cache import Cache, default_directory, fetched
 from mmearth.loaders.fetch.root import Root, open_root
+from mmearth.loaders.inputs import Normalisation, without_mean
 from mmearth.loaders.query import Tables
 from mmearth.loaders.query import query as ask
 from mmearth.loaders.selection import Selection
@@ -111,6 +113,29 @@ class Dataset:
                 "dataset again"
             )
         return document
+
+    def normalisation(self, task: str, subset: str) -> Normalisation:
+        """Return the means and deviations of a task's train subset, of all modalities.
+
+        Args:
+            task: One of `tasks`.
+            subset: `train`, `train_50` or `train_5`: the one that is trained on.
+
+        Raises:
+            FormatError: The statistics lack a band of which the manifest has valid values; others
+                as `statistics` and `Normalisation.from_statistics` say.
+        """
+        document = self.statistics(task)
+        layers = self.catalogue.layers.values()
+        found = Normalisation.from_statistics(document, subset, layers)
+        held = first_held(self.tables, task, subset, without_mean(document, subset, layers))
+        if held is not None:
+            raise FormatError(
+                f"{self.root.url}: the statistics of {subset} have no mean of "
+                f"{held[0].name} {held[1]}, of which {manifest_path(task)} has valid values; build them again with `mmearth "
+                "packaging build`"
+            )
+        return found
 
     def sql(self, query: str) -> pa.Table:
         """Return the answer to one DuckDB query that reads.

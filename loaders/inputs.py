@@ -241,6 +241,25 @@ class Normalisation(Mapping[str, ModalityInput]):
             each.check(catalogue.layer(name))
 
 
+def without_mean(
+    document: Mapping[str, Any], subset: str, layers: Iterable[Layer]
+) -> list[tuple[Layer, str]]:
+    """Return the layers and bands to be normalised of which statistics have no mean.
+
+    Args:
+        document: statistics/<task>.json, of which `Normalisation.from_statistics` made one.
+        subset: Of SUBSETS.
+        layers: Of the dataset.
+    """
+    of = document[subset]["modalities"]
+    return [
+        (layer, name)
+        for layer in layers
+        for name in layer.band_names
+        if layer.kind == "continuous" and of.get(layer.name, {}).get(name, {}).get("mean") is None
+    ]
+
+
 def _band(layer: Layer, name: str) -> Band:
     [position] = layer.index((name,))
     return layer.bands[position]

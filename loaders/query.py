@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -155,8 +155,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, tables: Tables, sql: str) ->
     """Make the views that a text of SQL names, and lock the connection for good."""
     wanted = _files(tables, sql)
     paths = {name: [_found(tables, file) for file in wanted[name]] for name in wanted}
-    for setting in _SETTINGS:
-        connection.execute(f"SET {setting}")
+    connection.execute(_set(_SETTINGS))
     for name, files in paths.items():
         listed = ", ".join(_text(path) for path in files)
         # A folder called `split=val` is a folder, and not a column of every table below it.
@@ -225,9 +224,13 @@ def _lock(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:
     """Allow a connection to read these files and nothing else, for good."""
     # Both spellings: the views' paths have their wildcards escaped, the files found do not.
     allowed = ", ".join(f"{_quoted(str(path))}, {_text(path)}" for path in files)
-    connection.execute(f"SET allowed_paths = [{allowed}]")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    last = "enable_external_access = false", "lock_configuration = true"
+    connection.execute(_set((f"allowed_paths = [{allowed}]", *last)))
+
+
+def _set(settings: Iterable[str]) -> str:
+    """Return the statements that set them, as one text: each call of DuckDB's has a cost."""
+    return "; ".join(f"SET {setting}" for setting in settings)
 
 
 def _text(path: Path) -> str:

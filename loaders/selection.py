@@ -215,9 +215,7 @@ class Selection:
     def _reader(self, normalise: Normalisation | str | None, verify: bool, gap: int) -> BatchReader:
         if isinstance(normalise, str) and normalise == "train":
             subset = {100: "train", 50: "train_50", 5: "train_5"}[self.query.fraction]
-            statistics = self.dataset.statistics(self.query.task)
-            layers = self.index.layers.values()
-            normalise = Normalisation.from_statistics(statistics, subset, layers)
+            normalise = self.dataset.normalisation(self.query.task, subset)
         elif normalise is not None and not isinstance(normalise, Normalisation):
             raise ConfigError(
                 f"found normalise={normalise!r}; expected 'train', a Normalisation or None"

@@ -132,6 +132,7 @@ def _row(job: Job, split: str, number: int, batch: Batch, adapted: Adapted, seco
         "n": int((batch["weight"] > 0).sum()),
         "steps": adapted.chosen,
         "best": losses.index(min(losses)) if split == "val" and defined else None,
+        "moved": float(adapted.moved[adapted.chosen] / adapted.norm),
         "rolled_back": job.config.adaptation.roll_back and adapted.chosen < len(losses) - 1,
         "task_loss_before": losses[0],
         "task_loss_after": losses[adapted.chosen],

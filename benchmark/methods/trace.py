@@ -22,6 +22,8 @@ class Adapted:
     """(K + 1,) mean loss of the modalities held back, or of all if none is."""
     moved: Tensor
     """(K + 1,) float64: norm of the difference from the encoder's own parameters."""
+    norm: Tensor
+    """() float64: of the adapted parameters themselves, by which `moved` is small or large."""
     chosen: int
     """The iteration that answers: K, unless a loss was watched and said otherwise. Iterations
     after a roll-back repeat the one that was kept."""
@@ -40,6 +42,8 @@ class Trace:
     """Modalities whose loss is watched; all if none."""
     roll_back: bool
     """Whether an iteration whose watched loss is above the last one's is refused."""
+    norm: Tensor
+    """Of the parameters before the first step."""
     predictions: list[Any] = field(default_factory=list)
     losses: list[Mapping[str, Tensor]] = field(default_factory=list)
     watched: list[Tensor] = field(default_factory=list)
@@ -68,6 +72,7 @@ class Trace:
             {name: torch.stack([self.losses[i][name] for i in rows]) for name in names},
             watched,
             torch.stack([self.moved[i] for i in rows]),
+            self.norm,
             _best(watched) if self.held_back else last,
         )
 

@@ -108,7 +108,7 @@ class TTTMMR:
         parameters: Sequence[Tensor],
         start: Sequence[Tensor],
     ) -> Trace:
-        trace = Trace(self.held_back, self.roll_back)
+        trace = Trace(self.held_back, self.roll_back, _norm(start))
         for _ in range(self.steps):
             with torch.enable_grad():
                 embedding = self.encoder(self.inputs(batch))
@@ -154,9 +154,11 @@ class TTTMMR:
 
 def _distance(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
     """Return the norm of what the parameters have moved by."""
-    moved = [
-        torch.linalg.vector_norm(now - then, dtype=torch.float64)
-        for now, then in zip(parameters, start, strict=True)
-    ]
-    distance: Tensor = torch.stack(moved).norm()
-    return distance
+    return _norm([now - then for now, then in zip(parameters, start, strict=True)])
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the norm of all values together, in float64."""
+    norms = [torch.linalg.vector_norm(each, dtype=torch.float64) for each in tensors]
+    norm: Tensor = torch.stack(norms).norm()
+    return norm

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from mmearth.benchmark.canaries import ADAPTED
-from mmearth.benchmark.intervals import RESAMPLES, Score, difference
 from mmearth.benchmark.report import charts
 from mmearth.benchmark.report.cells import SPLITS, Scores, axis_of
 from mmearth.benchmark.report.charts import Panel, Point
@@ -22,11 +21,18 @@ from mmearth.benchmark.report.content import (
     signed,
 )
 from mmearth.benchmark.report.svg import COLOURS, Style
-from mmearth.benchmark.significance import Delta, deltas, mean_and_error, verdicts
-from mmearth.catalog.tasks import TASKS
+from mmearth.benchmark.significance import (
+    NOT_ADAPTED,
+    Delta,
+    Verdict,
+    deltas,
+    mean_and_error,
+    pairs_needed,
+    verdicts,
+    was_adapted,
+)
 
 _MANY = 40  # rows of a table that HTML shows only when asked to
-_FEW = 200  # resamples for a multi-label task, whose metric takes a hundred times as long
 MODE_COLOURS = dict(zip(ADAPTED, (COLOURS[0], COLOURS[1]), strict=True))
 """Of methods that adapt, in every figure."""
 MODE_SHAPES = dict(zip(ADAPTED, ("circle", "square"), strict=True))
@@ -41,24 +47,28 @@ def deltas_section(scores: Scores) -> Section:
         return Section(title, ("Left out: no encoder was run with JT and a TTT method.",))
     lead = (
         "Headline metric after adaptation minus that of the same jointly trained run (JT); above "
-        "zero is a gain. Mean over seeds ± standard error. The interval is of the mean over seeds, "
-        "95 %, from tiles drawn anew for both runs at once; it needs the runs' predictions."
+        "zero is a gain. Mean over seeds ± standard error. K is the number of steps that "
+        "validation chose; a run of K = 0 is JT itself. Intervals are of 95 %: over samples, for "
+        "these seeds; over samples and seeds, for others too. They need the runs' predictions."
     )
     rows: list[tuple[str, ...]] = []
     panels = []
     for task in scores.tasks:
         of_task = [delta for delta in found if delta.task == task]
-        if of_task:
-            rows.extend(_delta_rows(scores, task, of_task))
-            panels.append(_delta_panel(task, of_task))
-    caption = "Differences to JT; bars are standard errors over seeds."
-    header = ("task", "encoder", "split", "method", "seeds", "difference", "95 % interval")
-    blocks: list[Block] = [
-        lead,
-        Figure(caption, charts.dots(panels, caption)),
-        Table("Differences to JT", header, tuple(rows), n_labels=4, folded=len(rows) > _MANY),
-    ]
-    return Section(title, (*blocks, *_test_blocks(found)))
+        rows.extend(_delta_rows(scores, task, of_task))
+        adapted = [
+            delta for group in _groups(of_task).values() if was_adapted(group) for delta in group
+        ]
+        if adapted:
+            panels.append(_delta_panel(task, adapted))
+    caption = "Differences to JT; bars are standard errors over seeds. Left out where K = 0."
+    header = (
+        *("task", "encoder", "split", "method", "K by seed", "seeds", "difference"),
+        *("over samples", "over samples and seeds"),
+    )
+    table = Table("Differences to JT", header, tuple(rows), n_labels=5, folded=len(rows) > _MANY)
+    figure = (Figure(caption, charts.dots(panels, caption)),) if panels else ()
+    return Section(title, (lead, *figure, table, *_test_blocks(found)))
 
 
 def _groups(found: Iterable[Delta]) -> dict[tuple[str, str, str], list[Delta]]:
@@ -73,28 +83,17 @@ def _groups(found: Iterable[Delta]) -> dict[tuple[str, str, str], list[Delta]]:
 def _delta_rows(scores: Scores, task: str, found: Sequence[Delta]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for (encoder, split, mode), of in _groups(found).items():
+        steps = ", ".join(ABSENT if d.steps is None else str(d.steps) for d in of)
+        row = (task, encoder, SPLITS[split], mode, steps, str(len(of)))
+        if not was_adapted(of):
+            rows.append((*row, NOT_ADAPTED, ABSENT, ABSENT))
+            continue
         mean, error = mean_and_error(delta.value for delta in of)
-        paired = _paired(scores, task, encoder, split, mode)
-        text = ABSENT if paired is None else interval_text(paired.low, paired.high, 4)
-        difference_text = signed(mean, 4) + (
-            f" ± {number(error, 4)}" if math.isfinite(error) else ""
-        )
-        rows.append((task, encoder, SPLITS[split], mode, str(len(of)), difference_text, text))
+        pairs = scores.paired(of)
+        ends = (pairs.by_samples, pairs.by_both) if pairs else ((math.nan, math.nan),) * 2
+        error_text = f" ± {number(error, 4)}" if math.isfinite(error) else ""
+        rows.append((*row, signed(mean, 4) + error_text, *(interval_text(*e, 4) for e in ends)))
     return rows
-
-
-def _paired(scores: Scores, task: str, encoder: str, split: str, mode: str) -> Score | None:
-    """Return the difference with its interval over tiles; None where predictions lack."""
-    plain = {run.setting.seed: run for run in scores.of(task, encoder, "JT")}
-    adapted = {run.setting.seed: run for run in scores.of(task, encoder, mode)}
-    seeds = sorted(plain.keys() & adapted.keys())
-    pairs = [(adapted[s].predictions(split), plain[s].predictions(split)) for s in seeds]
-    there = [(one, other) for one, other in pairs if one is not None and other is not None]
-    if not there or len(there) < len(pairs):
-        return None
-    resamples = _FEW if TASKS[task].kind == "multilabel" else RESAMPLES
-    metric = TASKS[task].metrics[0]
-    return difference(metric, [a for a, _ in there], [b for _, b in there], 0, resamples)
 
 
 def _delta_panel(task: str, found: Sequence[Delta]) -> Panel:
@@ -114,35 +113,51 @@ def _delta_panel(task: str, found: Sequence[Delta]) -> Panel:
                 if (encoder, split, mode) in groups:
                     mean, error = mean_and_error(d.value for d in groups[encoder, split, mode])
                     points.append(Point(i, mean, mean - error, mean + error))
-            series.append((drawn, tuple(points)))
-    axis = f"difference in {axis_of(task, TASKS[task].metrics[0])}"
+            if points:
+                series.append((drawn, tuple(points)))
+    axis = f"difference in {axis_of(task, found[0].metric)}"
     return Panel(task, axis, tuple(encoders), tuple(series), zero=True)
 
 
 def _test_blocks(found: Sequence[Delta]) -> list[Block]:
-    rows = [
-        (
-            verdict.task,
-            SPLITS[verdict.split],
-            verdict.mode,
-            str(verdict.n),
-            signed(verdict.median, 4),
-            _p_text(verdict.p),
-            _p_text(verdict.p_holm),
-            "yes" if verdict.is_significant else "no",
-        )
-        for verdict in sorted(
-            verdicts(delta for delta in found if delta.split in SPLITS),
-            key=lambda v: (list(TASKS).index(v.task), list(SPLITS).index(v.split), v.mode),
-        )
-    ]
-    header = ("task", "split", "method", "pairs", "median", "p", "p (Holm)", "significant")
-    caption = "One-sided Wilcoxon signed-rank tests of a gain over JT, a pair an encoder and seed"
-    note = (
-        "Holm's correction covers all rows of the table. Seeds of one encoder are not independent "
-        "draws of encoders: with few encoders, read p-values as a ranking."
+    order = {task: i for i, task in enumerate(dict.fromkeys(delta.task for delta in found))}
+    tests = sorted(
+        verdicts(delta for delta in found if delta.split in SPLITS),
+        key=lambda v: (order[v.task], list(SPLITS).index(v.split), v.mode),
     )
-    return [Table(caption, header, tuple(rows), n_labels=3), note]
+    header = (
+        *("task", "split", "method", "pairs", "of them 0", "median", "p", "p (Holm)"),
+        *("least p (Holm)", "significant"),
+    )
+    caption = "One-sided Wilcoxon signed-rank tests of a gain over JT, a pair an encoder and seed"
+    hopeless = sum(not verdict.can_be_significant for verdict in tests)
+    note = (
+        "Holm's correction covers all rows of the table. The least p is what as many differences "
+        "of these sizes give if all are gains and all other tests come out at their best; "
+        "differences of 0 (K = 0) are dropped, which makes it greater. Seeds of one encoder are "
+        "not independent draws of encoders: with few encoders, read p-values as a ranking."
+    )
+    said = (
+        f"{hopeless} of {len(tests)} tests cannot come out, whatever the method does: of so many, "
+        f"each needs at least {pairs_needed(len(tests))} pairs that differ. Their p-values are no "
+        "evidence against a gain."
+    )
+    rows = tuple(_test_row(verdict) for verdict in tests)
+    blocks: list[Block] = [Table(caption, header, rows, n_labels=3), note]
+    return [said, *blocks] if hopeless else blocks
+
+
+def _test_row(verdict: Verdict) -> tuple[str, ...]:
+    labels = (verdict.task, SPLITS[verdict.split], verdict.mode)
+    counts = (str(verdict.n), str(verdict.n_zero))
+    if verdict.n_zero == verdict.n:
+        return (*labels, *counts, *(ABSENT,) * 4, "cannot: no difference")
+    answer = "yes" if verdict.is_significant else "no"
+    return (
+        *(*labels, *counts, signed(verdict.median, 4)),
+        *(_p_text(p) for p in (verdict.p, verdict.p_holm, verdict.least_holm)),
+        answer if verdict.can_be_significant else "cannot: too few pairs",
+    )
 
 
 def _p_text(p: float) -> str:

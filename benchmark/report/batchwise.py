@@ -14,7 +14,7 @@ from mmearth.benchmark.report.cells import SPLITS, Run, Scores
 from mmearth.benchmark.report.charts import Panel, Point
 from mmearth.benchmark.report.content import ABSENT, Figure, Section, Table, number, signed, spread
 from mmearth.benchmark.report.svg import COLOURS, Style
-from mmearth.benchmark.significance import mean_and_error
+from mmearth.benchmark.significance import NOT_ADAPTED, mean_and_error
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, read_trace
 from mmearth.catalog.modalities import MODALITIES
 
@@ -37,37 +37,54 @@ def batches_section(scores: Scores) -> Section:
     table_rows: list[tuple[str, ...]] = []
     for task, split, mode in _sorted_groups(scores, groups):
         of = groups[task, split, mode]
-        gains = [row["task_loss_before"] - row["task_loss_after"] for row in of]
-        relative = [
-            g / max(row["task_loss_before"], 1e-12) for g, row in zip(gains, of, strict=True)
-        ]
-        parts = [sum(g > 0 for g in gains), sum(g == 0 for g in gains), sum(g < 0 for g in gains)]
-        shares = [part / len(of) for part in parts]
-        bars.append((f"{task}, {SPLITS[split]}, {mode}", shares))
-        ordered = sorted(relative)
-        seconds = math.fsum(row["seconds"] for row in of) / len(of)
-        rolled = sum(bool(row["rolled_back"]) for row in of) / len(of)
-        table_rows.append(
-            (
-                *(task, SPLITS[split], mode, str(len(of))),
-                *(f"{share * 100:.0f} %" for share in (shares[0], shares[2], rolled)),
-                *(
-                    f"{signed(100 * v, 1)} %"
-                    for v in (ordered[len(of) // 2], ordered[0], ordered[-1])
-                ),
-                number(seconds, 2),
-            )
-        )
+        labels = (task, SPLITS[split], mode)
+        bars.append((", ".join(labels), _outcomes(of)))
+        table_rows.append((*labels, steps_text(row["steps"] for row in of), *_batch_cells(of)))
     kinds = (Style("gained", _GAINED), Style("unchanged", _SAME), Style("harmed", _HARMED))
     caption = "Share of batches whose task loss fell, stayed or rose; all encoders and seeds."
     header = (
-        *("task", "split", "method", "batches", "gained", "harmed", "rolled back"),
-        *("median gain", "worst", "best", "s a batch"),
+        *("task", "split", "method", "K", "batches", "gained", "harmed", "rolled back"),
+        *("median gain", "worst", "best", "moved", "s a batch"),
     )
     table = Table(
-        "Gain of a batch as a share of its task loss before", header, tuple(table_rows), 3
+        "Gain of a batch as a share of its task loss before", header, tuple(table_rows), 4
     )
-    return Section(title, (Figure(caption, charts.shares(bars, kinds, caption)), table))
+    note = (
+        "`moved` is the norm of what the steps changed the adapted parameters by, as a share of "
+        "their own norm; the median over batches."
+    )
+    return Section(title, (Figure(caption, charts.shares(bars, kinds, caption)), table, note))
+
+
+def steps_text(steps: Iterable[int]) -> str:
+    """Return the different K of runs or batches, and what it means where all are 0."""
+    found = sorted(set(steps))
+    return NOT_ADAPTED if found == [0] else ", ".join(map(str, found))
+
+
+def _outcomes(rows: Sequence[dict[str, Any]]) -> list[float]:
+    """Return the shares of batches that gained, stayed and were harmed."""
+    gains = [row["task_loss_before"] - row["task_loss_after"] for row in rows]
+    parts = (sum(g > 0 for g in gains), sum(g == 0 for g in gains), sum(g < 0 for g in gains))
+    return [part / len(rows) for part in parts]
+
+
+def _batch_cells(rows: Sequence[dict[str, Any]]) -> list[str]:
+    gained, _, harmed = _outcomes(rows)
+    rolled = sum(bool(row["rolled_back"]) for row in rows) / len(rows)
+    relative = sorted(
+        (row["task_loss_before"] - row["task_loss_after"]) / max(row["task_loss_before"], 1e-12)
+        for row in rows
+    )
+    middle = len(rows) // 2
+    moved = sorted(row["moved"] for row in rows)[middle]
+    return [
+        str(len(rows)),
+        *(f"{share * 100:.0f} %" for share in (gained, harmed, rolled)),
+        *(f"{signed(100 * v, 1)} %" for v in (relative[middle], relative[0], relative[-1])),
+        f"{number(100 * moved, 3)} %",
+        number(math.fsum(row["seconds"] for row in rows) / len(rows), 2),
+    ]
 
 
 def _has_losses(row: dict[str, Any]) -> bool:
@@ -79,11 +96,13 @@ def _has_losses(row: dict[str, Any]) -> bool:
 def reconstruction_section(scores: Scores) -> Section:
     """Return each modality's reconstruction before and after adaptation, on the test splits."""
     groups: dict[tuple[str, str, str], dict[str, list[dict[str, Any]]]] = {}
+    steps: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for run, rows in _traces(scores, "reconstruction.parquet"):
         for row in rows:
             if row["split"] in SPLITS and row["after"] is not None:
                 key = (run.setting.task, row["split"], run.setting.method)
                 groups.setdefault(key, defaultdict(list))[row["modality"]].append(row)
+                steps[key].add(run.row["steps"])
     title = "Reconstruction before and after"
     if not groups:
         return Section(title, ("Left out: no adapted run left `reconstruction.parquet`.",))
@@ -97,12 +116,13 @@ def reconstruction_section(scores: Scores) -> Section:
             ends[name] = before, after
             metric = {"r2": "R²"}.get(by_name[name][0]["metric"], "accuracy")
             texts = (spread(*before), spread(*after), signed(after[0] - before[0], 4))
-            table.append((task, SPLITS[split], mode, name, metric, *texts))
+            known = steps_text(steps[task, split, mode])
+            table.append((task, SPLITS[split], mode, known, name, metric, *texts))
         panels.setdefault(f"{task}, {SPLITS[split]}", []).append((mode, ends))
     caption = "R² or class accuracy of each modality, mean over encoders and seeds."
-    header = ("task", "split", "method", "modality", "metric", "before", "after", "gain")
+    header = ("task", "split", "method", "K", "modality", "metric", "before", "after", "gain")
     numbers = Table(
-        "Reconstruction, mean ± standard error over runs", header, tuple(table), 5, True
+        "Reconstruction, mean ± standard error over runs", header, tuple(table), 6, True
     )
     drawn = charts.dots([_reconstruction_panel(*panel) for panel in panels.items()], caption)
     return Section(title, (Figure(caption, drawn), numbers))

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from mmearth.benchmark.canaries import BASELINE
 from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.paired import Paired, paired
 from mmearth.benchmark.predictions import Predictions, read_predictions
 from mmearth.benchmark.report.svg import COLOURS, FAINT, INK, SHAPES, Style
 from mmearth.benchmark.results import Row, Setting
-from mmearth.benchmark.significance import mean_and_error
+from mmearth.benchmark.significance import Delta, mean_and_error
 from mmearth.benchmark.traces import predictions_path
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.tasks import TASKS
@@ -112,6 +113,30 @@ class Scores:
         asked = (task, encoder, method, WHOLE)
         settings = [(run, run.setting) for run in self.runs]
         return [run for run, s in settings if (s.task, s.encoder, s.method, s.fraction) == asked]
+
+    def paired(self, found: Sequence[Delta], reference: str = "JT") -> Paired | None:
+        """Return the difference over seeds of one encoder, mode and split, with its intervals.
+
+        Args:
+            found: Its differences, one a seed.
+            reference: The method that they are to.
+
+        Returns:
+            None where predictions lack or are not finite.
+        """
+        first = found[0]
+        modes, references = (
+            {run.setting.seed: run for run in self.of(first.task, first.encoder, method)}
+            for method in (first.mode, reference)
+        )
+        pairs = []
+        for delta in found:
+            one = modes[delta.seed].predictions(first.split)
+            other = references[delta.seed].predictions(first.split)
+            if one is None or other is None:
+                return None
+            pairs.append((one, other))
+        return paired(first.metric, [one for one, _ in pairs], [other for _, other in pairs])
 
 
 def scores_of(results: pa.Table, runs: Path) -> Scores:

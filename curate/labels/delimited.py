@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,8 @@ from mmearth.curate.labels.text import read_text
 _LOG = logging.getLogger(__name__)
 SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # the first line, for Excel
-_NUMBER_LIKE = re.compile(r'\s*("?)[+-]?[.,]?\d[^"]*\1\s*$')
+NUMBER = re.compile(r'\s*("?)[+-]?[.,]?\d[^"]*\1\s*$')
+"""How a cell that holds a coordinate looks."""
 _HEADER = 100  # lines that a header may have in its quoted cells
 _MOST_MALFORMED = 0.01  # share of the rows beyond which a table is not what it seems
 
@@ -29,6 +30,8 @@ _MOST_MALFORMED = 0.01  # share of the rows beyond which a table is not what it 
 class Rows:
     """The wanted cells of a text table."""
 
+    keys: tuple[str, ...]
+    """Of each wanted column its key, or its name in small letters where it need not be there."""
     cells: list[tuple[str, ...]]
     """One text a wanted column, one tuple a row."""
     lines: list[int]
@@ -45,10 +48,10 @@ class _Layout:
     """Between cells."""
     n_cells: int
     """Of the header."""
-    wanted: tuple[int, ...]
-    """Positions of the wanted columns."""
-    places: tuple[int, ...]
-    """Positions of the columns that hold coordinates."""
+    wanted: dict[str, int]
+    """Key → position of a wanted column."""
+    tells: dict[int, re.Pattern[str]]
+    """Position → how its cells look, of columns that tell a row from a line of prose."""
 
 
 _Pick = Callable[[Sequence[str]], tuple[str, ...]]
@@ -58,7 +61,13 @@ class _StrayQuoteError(Exception):
     """A double quote that neither encloses a cell nor stands doubled within one."""
 
 
-def read_rows(path: Path, wanted: Sequence[tuple[str, str]], places: Sequence[str]) -> Rows:
+def read_rows(
+    path: Path,
+    wanted: Sequence[tuple[str, str]],
+    tells: Mapping[str, re.Pattern[str]],
+    optional: Collection[str] = (),
+    encoding: str | None = None,
+) -> Rows:
     """Return the wanted columns of a table of text.
 
     Tab, comma, semicolon or `|`; cells in double quotes may hold separators and line ends. Where
@@ -67,24 +76,27 @@ def read_rows(path: Path, wanted: Sequence[tuple[str, str]], places: Sequence[st
     Args:
         path: The table; its first line names the columns.
         wanted: Of each column the key of the configuration that names it, and its name.
-        places: The names of those that hold coordinates: they tell a row from a line of prose.
+        tells: Name → how its cells look, of columns that tell a row from a line of prose.
+        optional: Names, in small letters, of columns that are wanted where they are there.
+        encoding: See `read_text`.
 
     Raises:
         ConfigError: The file cannot be read, is no such table, lacks a column, has a stray double
             quote, or too many of its rows have too many or too few cells.
     """
-    lines = list(io.StringIO(read_text(path), newline=""))
+    lines = list(io.StringIO(read_text(path, encoding), newline=""))
     first = next(i for i, line in enumerate(lines) if line.strip())
     separators: Sequence[str] = SEPARATORS
     if said := _SEPARATOR_LINE.match(lines[first]):
         separators, first = (said[1],), first + 1
     with _cells_of_any_length():
-        layout = _layout(path, lines[first : first + _HEADER], separators, wanted, places)
+        head = lines[first : first + _HEADER]
+        layout = _layout(path, head, separators, wanted, tells, optional)
         try:
             rows = _quoted(lines, first, layout)
         except _StrayQuoteError as exc:
             rows = _unquoted(path, lines, first, layout, str(exc))
-    rows = Rows(rows.cells[1:], rows.lines[1:], rows.malformed)  # without the header
+    rows = Rows(rows.keys, rows.cells[1:], rows.lines[1:], rows.malformed)  # without the header
     n_rows = len(rows.cells) + len(rows.malformed)
     if rows.malformed:
         told = path.name, len(rows.malformed), layout.n_cells, rows.malformed[0]
@@ -112,7 +124,8 @@ def _layout(
     lines: Sequence[str],
     separators: Sequence[str],
     wanted: Sequence[tuple[str, str]],
-    places: Sequence[str],
+    tells: Mapping[str, re.Pattern[str]],
+    optional: Collection[str],
 ) -> _Layout:
     """Return the layout that gives the header all wanted columns once.
 
@@ -125,18 +138,29 @@ def _layout(
         separators, key=lambda s: (sum(name in headers[s] for name in names), len(headers[s]))
     )
     header = headers[separator]
+    wanted = [*wanted, *found_of(header, optional)]
     check_columns(path, header, wanted)
     return _Layout(
         separator,
         len(header),
-        tuple(header.index(name) for name in names),
-        tuple(header.index(name) for name in places),
+        {key: header.index(name) for key, name in wanted},
+        {header.index(name): look for name, look in tells.items()},
     )
 
 
 def _header(lines: Sequence[str], separator: str) -> list[str]:
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     return [cell.strip() for cell in next(reader, [])]
+
+
+def found_of(columns: Sequence[str], optional: Collection[str]) -> list[tuple[str, str]]:
+    """Return key and name of the columns that are there of those that need not be.
+
+    Args:
+        columns: All of a table.
+        optional: Names in small letters, which are the keys, too.
+    """
+    return [(name.lower(), name) for name in dict.fromkeys(columns) if name.lower() in optional]
 
 
 def check_columns(path: Path, found: Sequence[str], wanted: Sequence[tuple[str, str]]) -> None:
@@ -168,8 +192,8 @@ def _quoted(lines: Sequence[str], first: int, layout: _Layout) -> Rows:
         _StrayQuoteError: A quote does not enclose a whole cell, or a cell that it opens swallows
             whole rows; names the line.
     """
-    pick = itemgetter(*layout.wanted)
-    rows, begin = Rows([], [], []), first
+    pick = itemgetter(*layout.wanted.values())
+    rows, begin = Rows(tuple(layout.wanted), [], [], []), first
     # Blanks around a cell do not count, so a quote after one encloses a cell, too.
     reader = csv.reader(
         islice(lines, first, None),
@@ -195,8 +219,8 @@ def _unquoted(path: Path, lines: Sequence[str], first: int, layout: _Layout, str
     Raises:
         ConfigError: Some row has another number of cells then, or a wanted cell holds a quote.
     """
-    pick = itemgetter(*layout.wanted)
-    rows = Rows([], [], [])
+    pick = itemgetter(*layout.wanted.values())
+    rows = Rows(tuple(layout.wanted), [], [], [])
     for number, line in enumerate(islice(lines, first, None), first + 1):
         if line.strip("\r\n"):
             _add(rows, line.rstrip("\r\n").split(layout.separator), number, layout, pick)
@@ -220,6 +244,8 @@ def _add(rows: Rows, cells: list[str], line: int, layout: _Layout, pick: _Pick) 
 
 
 def _is_row(line: str, layout: _Layout) -> bool:
-    """Return whether a line is a whole row: with a number where the coordinates are."""
+    """Return whether a line is a whole row, by its cells that tell so."""
     cells = line.rstrip("\r\n").split(layout.separator)
-    return len(cells) == layout.n_cells and all(_NUMBER_LIKE.match(cells[i]) for i in layout.places)
+    return len(cells) == layout.n_cells and all(
+        look.match(cells[i]) for i, look in layout.tells.items()
+    )

@@ -17,7 +17,7 @@ from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.names import class_column, flag_columns, label_column, label_keys
 from mmearth.curate.labels.ranges import species_in_ranges
-from mmearth.curate.labels.species import SPECIES, listed_species
+from mmearth.curate.labels.species import SPECIES, STATUS, listed_species, not_seen
 from mmearth.curate.labels.split_column import split_of
 from mmearth.curate.labels.table import Table, read_table
 from mmearth.curate.places import PointsPlaces
@@ -75,7 +75,8 @@ def point_labels(
     numeric = ["lon", "lat", *(key for key in columns if key.startswith("value"))]
     if task.kind == "classification":
         numeric.remove("value")
-    table = read_table(path, columns | {"split": split}, numeric, config.layer, config.crs)
+    optional = () if config.species is None else (STATUS,)
+    table = read_table(path, columns | {"split": split}, numeric, config, optional)
     lon, lat = locate(table, config.crs)
     if config.id is not None and task.optional:
         check_ids(table.text["id"].to_pylist(), path)
@@ -208,14 +209,16 @@ def _kept(
     unlabelled = np.zeros(len(table), dtype=np.bool_)
     if any(key is not None for key in (config.value, config.values, config.labels)):
         unlabelled = targets.lacking() & (not task.optional)
+    absent = not_seen(table)
     reasons = {
         "malformed": len(table.malformed),
         "no place": table.unplaced + int(np.count_nonzero(~placed)),
         "off the Earth": int(np.count_nonzero(placed & ~here)),
         "no value": int(np.count_nonzero(here & unlabelled)),
+        "absent": int(np.count_nonzero(here & ~unlabelled & absent)),
     }
     found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
-    kept = np.flatnonzero(here & ~unlabelled).tolist()
+    kept = np.flatnonzero(here & ~unlabelled & ~absent).tolist()
     n_rows = len(table) + len(table.malformed) + table.unplaced
     if not kept:
         raise ConfigError(

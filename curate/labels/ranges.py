@@ -17,11 +17,13 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
+from mmearth.curate.labels.areas import read_areas
 from mmearth.curate.labels.species import SPECIES, first_few, known_name, misspelt, nearest
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.places import RangesConfig
-from mmearth.curate.vector import read_polygons
 
+_CODES = ("presence", "origin", "seasonal")
+"""Fields of IUCN's codes."""
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +101,7 @@ def read_ranges(config: RangesConfig, base: Path) -> Ranges:
         ConfigError: The file cannot be read, lacks the field, or none of its species is known.
     """
     path = base / config.path
-    frame = read_polygons(path, config.name, layer=config.layer, crs=config.crs)
+    frame = read_areas(path, config, _CODES)
     names = frame[config.name].dropna()
     known = {name: known_name(name) for name in names.unique()}
     others = [name for name, found in known.items() if found is None]
@@ -125,7 +127,7 @@ def _with_codes(frame: pd.DataFrame, config: RangesConfig, path: Path) -> pd.Dat
     """
     fields = {name.lower(): name for name in frame.columns}
     left_out = []
-    for key in ("presence", "origin", "seasonal"):
+    for key in _CODES:
         codes, asked = getattr(config, key), key in config.model_fields_set
         if codes is None or not (asked or key in fields):
             continue

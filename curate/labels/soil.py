@@ -117,7 +117,7 @@ def read_layers(path: Path, config: SoilPlaces) -> tuple[Layers, Counts]:
             most of its coordinates are not on Earth.
     """
     columns = {key: getattr(config, key) for key in (*_NUMERIC, "uncertainty", "date", "id")}
-    table = read_table(path, columns, _NUMERIC, config.layer, config.crs)
+    table = read_table(path, columns, _NUMERIC, config)
     found: dict[str, NDArray[np.float64]] = {}
     text = np.zeros(len(table), dtype=np.bool_)
     for key in ("value", "upper", "lower"):

@@ -7,6 +7,9 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.labels.table import Table
@@ -14,6 +17,8 @@ from mmearth.curate.labels.table import Table
 _LOG = logging.getLogger(__name__)
 SPECIES = MMEARTH_BENCH.tasks["species"].outputs
 """The published names, in their order."""
+STATUS = "occurrencestatus"
+"""Darwin Core's column, in small letters, that says whether a row's species was seen at all."""
 _SEPARATORS = re.compile(r"[;,|\n]")
 _BLANKS = re.compile(r"[_\s]+")
 _ALIKE = 0.88
@@ -67,6 +72,24 @@ def listed_species(
         told = len(unknown), first_few(unknown)
         _LOG.info("%s: %d species are none of the task's: ignored (%s)", table.path.name, *told)
     return found
+
+
+def not_seen(table: Table) -> NDArray[np.bool_]:
+    """Return which rows say that their species was looked for and not seen, (n,).
+
+    Raises:
+        ConfigError: The column says something else.
+    """
+    if STATUS not in table.text:
+        return np.zeros(len(table), dtype=np.bool_)
+    said = [(text or "present").lower() for text in table.text[STATUS].to_pylist()]
+    for row, text in enumerate(said):
+        if text not in ("present", "absent"):
+            raise ConfigError(
+                f"{table.cell(STATUS, row)}, expected PRESENT or ABSENT; correct the cell, or take "
+                "its row out"
+            )
+    return np.array([text == "absent" for text in said], dtype=np.bool_)
 
 
 def misspelt(names: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from pyproj import CRS
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.labels.dates import asked_date
-from mmearth.curate.labels.delimited import check_columns, read_rows
+from mmearth.curate.labels.delimited import NUMBER, Rows, check_columns, found_of, read_rows
 from mmearth.curate.labels.identity import feature_ids, id_text
 from mmearth.curate.labels.numbers import has_decimal_commas, numbers
+from mmearth.curate.places import TableConfig
 from mmearth.curate.vector import crs_of, read_layer
 
 _TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv"}
@@ -30,6 +31,7 @@ _ABSENT = pa.array(
 """What stands for an empty cell in exports of R, pandas, PostgreSQL and spreadsheets; not among
 identifiers, where `NA` is one."""
 _POINT = 0  # GEOS type id
+_SHOWN = 200  # characters of a cell, in a sentence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,10 +69,10 @@ class Table:
     def cell(self, key: str, row: int) -> str:
         """Return where a cell is and what it holds, as part of a sentence."""
         word = "line" if self.by_line else "row"
-        return (
-            f"{self.path}, {word} {self.rows[row]}, column {self.names[key]!r}: found "
-            f"{self.text[key][row].as_py()!r}"
-        )
+        text = self.text[key][row].as_py()
+        if text is not None and len(text) > _SHOWN:
+            text = f"{text[:_SHOWN]}…"
+        return f"{self.path}, {word} {self.rows[row]}, column {self.names[key]!r}: found {text!r}"
 
     def date(self, row: int) -> str | None:
         """Return what a row asks for, as `Label.date`; None where no column or cell does.
@@ -105,8 +107,8 @@ def read_table(
     path: Path,
     columns: Mapping[str, str | None],
     numeric: Sequence[str],
-    layer: str | None = None,
-    crs: str | None = None,
+    config: TableConfig,
+    optional: Collection[str] = (),
 ) -> Table:
     """Read the columns of a table of places that a configuration names.
 
@@ -115,16 +117,18 @@ def read_table(
         columns: Key of the configuration → name of the column; None where it names none. `lon`
             and `lat` are not looked at where the file has points.
         numeric: Keys of the columns that hold numbers.
-        layer: Of a vector file; see `vector.read_layer`.
-        crs: `crs:` of the configuration.
+        config: Says how the file is read.
+        optional: Names, in small letters, of columns that are read where they are there; they are
+            the keys, too.
 
     Raises:
         ConfigError: The file cannot be read, a column is missing, or a geometry is no point.
     """
     names = {key: name for key, name in columns.items() if name is not None}
-    if _is_text(path):
-        return _of_text(path, names, numeric, crs)
-    read = read_layer(path, layer, crs)
+    if is_text(path):
+        return _of_text(path, names, numeric, config, optional)
+    refuse_encoding(path, config.encoding)
+    read = read_layer(path, config.layer, config.crs)
     fields, points = read.fields, read.shapes
     if "id" in names.values() and (ids := feature_ids(path)) is not None:
         others = {name: fields[name] for name in fields.column_names if name != "id"}
@@ -136,13 +140,14 @@ def read_table(
         rows = np.flatnonzero(~(shapely.is_missing(points) | shapely.is_empty(points)))
         unplaced = points.size - rows.size
         points = _single_points(path, points[rows])
+    names |= found_of(fields.column_names, optional)
     check_columns(path, fields.column_names, list(names.items()))
-    text = {key: _trimmed(key, fields[name].take(pa.array(rows))) for key, name in names.items()}
+    text = {key: trimmed(key, fields[name].take(pa.array(rows))) for key, name in names.items()}
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
     return Table(path, names, text, rows + 1, False, comma, (), unplaced, points, read.crs)
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
     """Return whether a file is a table of text: by its name, or where that says nothing its bytes.
 
     Vector files that are text begin with a bracket (GeoJSON, KML) or `!table` (MapInfo).
@@ -158,17 +163,38 @@ def _is_text(path: Path) -> bool:
     return path.suffix.lower() not in _VECTOR
 
 
-def _of_text(path: Path, names: dict[str, str], numeric: Sequence[str], crs: str | None) -> Table:
-    rows = read_rows(path, list(names.items()), [names["lon"], names["lat"]])
-    text = {
-        key: _trimmed(
-            key, pa.chunked_array([pa.array([row[i] for row in rows.cells], pa.string())])
-        )
-        for i, key in enumerate(names)
+def refuse_encoding(path: Path, encoding: str | None) -> None:
+    """Refuse `encoding:` for a file that says itself how its text is written.
+
+    Raises:
+        ConfigError: It is given.
+    """
+    if encoding is not None:
+        raise ConfigError(f"{path} is no table of text; leave encoding: out")
+
+
+def text_columns(rows: Rows) -> dict[str, pa.ChunkedArray]:
+    """Return key → column of rows, null where a cell is empty."""
+    return {
+        key: trimmed(key, pa.chunked_array([pa.array([row[i] for row in rows.cells], pa.string())]))
+        for i, key in enumerate(rows.keys)
     }
+
+
+def _of_text(
+    path: Path,
+    names: dict[str, str],
+    numeric: Sequence[str],
+    config: TableConfig,
+    optional: Collection[str],
+) -> Table:
+    tells = {names[key]: NUMBER for key in ("lon", "lat")}
+    rows = read_rows(path, list(names.items()), tells, optional, config.encoding)
+    text = text_columns(rows)
     comma = has_decimal_commas(text[key] for key in numeric if key in text)
     lines = np.array(rows.lines, dtype=np.int64)
-    found = crs_of(path, None, crs) if crs else None
+    found = crs_of(path, None, config.crs) if config.crs else None
+    names |= {key: key for key in rows.keys if key not in names}
     return Table(path, names, text, lines, True, comma, tuple(rows.malformed), 0, None, found)
 
 
@@ -190,7 +216,8 @@ def _single_points(path: Path, shapes: NDArray[np.object_]) -> NDArray[np.object
     return points
 
 
-def _trimmed(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def trimmed(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text without blanks around it, null where that says that there is nothing."""
     text = pc.utf8_trim_whitespace(column)
     empty = pc.equal(text, "") if key == "id" else pc.is_in(text, _ABSENT)
     return pc.if_else(empty, pa.scalar(None, pa.string()), text)

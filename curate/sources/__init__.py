@@ -19,7 +19,7 @@ def _synthetic(config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.synthetic import Synthetic
 
     kind: Any = config.source
-    return Synthetic(kind.seed, config.catalogue)
+    return Synthetic(kind.seed, kind.shifts, config.catalogue)
 
 
 def _files(config: BuildConfig, base: Path) -> Source:

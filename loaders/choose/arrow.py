@@ -1,7 +1,8 @@
 """Arrow columns → NumPy arrays, checked; a whole column at a time, no object of Python a row.
 
-The buffers are read as they are: PyArrow's own `to_numpy` and `array` import pandas first, which
-takes longer than all else that a small selection needs.
+The buffers are read as they are: PyArrow's own `to_numpy` and `array` import pandas first, `cast`
+and `dictionary_encode` import `pyarrow.compute`, and each takes longer than all else that a small
+selection needs.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import FormatError
 
 Array = NDArray[Any]
 
+_FEW = 4096  # texts that are told apart sooner than `pyarrow.compute` is imported
 _DTYPES = {
     **{name: name for name in ("int8", "int16", "int32", "int64", "uint32", "uint64")},
     "float": "float32",
@@ -33,9 +34,28 @@ def required(column: pa.Array, name: str, dtype: str) -> Array:
     Raises:
         FormatError: A row has none, or they are no numbers.
     """
+    _check_there(column, name)
+    return numbers(column).astype(dtype, copy=False)
+
+
+def coded(column: pa.Array, name: str) -> tuple[list[str], Array]:
+    """Return the different texts of a column, and which of them each row has, (n,).
+
+    Raises:
+        FormatError: A row has none.
+    """
+    _check_there(column, name)
+    if len(column) > _FEW:
+        encoded = column.dictionary_encode()
+        return encoded.dictionary.to_pylist(), numbers(encoded.indices)
+    codes: dict[str, int] = {}
+    each = [codes.setdefault(text, len(codes)) for text in column.to_pylist()]
+    return list(codes), np.array(each, np.int32)
+
+
+def _check_there(column: pa.Array, name: str) -> None:
     if column.null_count:
         raise FormatError(f"{name} is null in {column.null_count} rows; expected a value in each")
-    return numbers(column).astype(dtype, copy=False)
 
 
 def check_all(is_right: Array, values: Array, name: str, expected: str) -> None:
@@ -90,17 +110,15 @@ def positions(column: pa.Array, outputs: tuple[str, ...]) -> Array:
     Raises:
         FormatError: A name is not one of the outputs.
     """
-    coded = column.dictionary_encode()
-    position = {name: i for i, name in enumerate(outputs)}
-    names = coded.dictionary.to_pylist()  # one a name, not one a row
-    for name in names:
-        if name not in position:
-            raise FormatError(
-                f"found the label {name!r}, which the task does not have; expected its outputs "
-                "alone: build the dataset again"
-            )
-    known = np.array([position[name] for name in names], np.int64)
-    return known[numbers(coded.indices)] if len(names) else np.zeros(len(column), np.int64)
+    found, known = np.zeros(len(column), np.int64), there(column)
+    names, codes = coded(column.filter(pa.array(known)), "a label")
+    if unknown := [name for name in names if name not in outputs]:
+        raise FormatError(
+            f"found the label {unknown[0]!r}, which the task does not have; expected its outputs "
+            "alone: build the dataset again"
+        )
+    found[known] = np.array([outputs.index(name) for name in names], np.int64)[codes]
+    return found
 
 
 def several(column: pa.Array, outputs: tuple[str, ...]) -> Array:
@@ -109,11 +127,10 @@ def several(column: pa.Array, outputs: tuple[str, ...]) -> Array:
     Raises:
         FormatError: A name is not one of the outputs, or null.
     """
-    flat = pc.list_flatten(column)
-    if flat.null_count:
-        raise FormatError("found a label that is null; expected names: build the dataset again")
+    flat = _values(column)
+    _check_there(flat, "a label")
     found = np.zeros((len(column), len(outputs)), np.uint8)
-    found[numbers(pc.list_parent_indices(column)), positions(flat, outputs)] = 1
+    found[np.repeat(np.arange(len(column)), _lengths(column)), positions(flat, outputs)] = 1
     return found
 
 
@@ -123,9 +140,8 @@ def lists(name: str, column: pa.Array, present: Array, n_bands: int, absent: flo
     Raises:
         FormatError: A list has another length, or a null in it.
     """
-    lengths = numbers(pc.list_value_length(column))
-    flat = pc.list_flatten(column)
-    if flat.null_count or (lengths != np.where(present, n_bands, 0)).any():
+    flat = _values(column)
+    if flat.null_count or (_lengths(column) != np.where(present, n_bands, 0)).any():
         raise FormatError(
             f"{name} has samples with another number of values than {n_bands} where it is present "
             "and none where it is not: build the dataset again"
@@ -141,13 +157,13 @@ def digests(name: str, column: pa.Array, present: Array) -> Array:
     Raises:
         FormatError: One is not 64 hexadecimal digits, or is there without its member.
     """
-    column = column.cast(pa.large_string())
     found = np.zeros(len(column), "V32")
     if not len(column):
         return found
     _, ends, data = column.buffers()
-    bounds = np.frombuffer(ends, np.int64)[column.offset :][: len(column) + 1]
-    if (np.diff(bounds) != np.where(present, 64, 0)).any():
+    width = "int64" if pa.types.is_large_string(column.type) else "int32"
+    bounds = np.frombuffer(ends, width)[column.offset :][: len(column) + 1]
+    if (np.where(there(column), np.diff(bounds), 0) != np.where(present, 64, 0)).any():
         raise FormatError(f"{name} has samples whose SHA-256 is not 64 digits")
     if not present.any():
         return found
@@ -157,6 +173,17 @@ def digests(name: str, column: pa.Array, present: Array) -> Array:
         raise FormatError(f"{name} has a SHA-256 that is not hexadecimal: {exc}") from exc
     found[present] = np.frombuffer(raw, "V32")
     return found
+
+
+def _lengths(column: pa.Array) -> Array:
+    """Return how many values each list has, (n,); 0 where there is no list."""
+    return np.where(there(column), np.diff(numbers(column.offsets)), 0)
+
+
+def _values(column: pa.Array) -> pa.Array:
+    """Return the values of all lists, one after the other; DuckDB leaves none between them."""
+    bounds = numbers(column.offsets)
+    return column.values[bounds[0] : bounds[-1]]
 
 
 def _bits(column: pa.Array, buffer: int) -> Array:

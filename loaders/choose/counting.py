@@ -41,7 +41,7 @@ def count_samples(tables: Tables, query: Query) -> Counts:
     with connect(tables, asked) as connection:
         check_where(connection, query, set(views(tables)))
         try:
-            found = interruptible(connection, lambda: connection.sql(asked).fetchall())
+            found = interruptible(connection, lambda: connection.execute(asked).fetchall())
             answer = {row[0]: row[1:] for row in found}
         except duckdb.Error as exc:
             raise _unanswered(tables, query, exc) from exc
@@ -61,12 +61,53 @@ def count_samples(tables: Tables, query: Query) -> Counts:
     return Counts(samples, by_split, dict(zip(query.modalities, present, strict=True)), labelled)
 
 
+def first_held(
+    tables: Tables, task: str, subset: str, bands: list[tuple[Layer, str]]
+) -> tuple[Layer, str] | None:
+    """Return the first of some (layer, band) with a valid value in a train subset; else None.
+
+    Args:
+        tables: The dataset's.
+        task: One of its tasks.
+        subset: `train`, `train_50` or `train_5`.
+        bands: Of any layers.
+
+    Raises:
+        FormatError: The manifest is damaged.
+    """
+    if not bands:
+        return None
+    held = ", ".join(f"coalesce(bool_or({_is_held(*band)}), false)" for band in bands)
+    chosen = "" if subset == "train" else f" AND {subset}"
+    asked = f"SELECT {held} FROM \"{task}\" WHERE split = 'train'{chosen}"
+    with connect(tables, asked) as connection:
+        try:
+            [found] = interruptible(connection, lambda: connection.execute(asked).fetchall())
+        except duckdb.Error as exc:
+            raise _damaged(tables, task, exc) from exc
+    return next((band for band, is_held in zip(bands, found, strict=True) if is_held), None)
+
+
+def _is_held(layer: Layer, band: str) -> str:
+    """Return in SQL whether a sample has a valid value of a layer's band."""
+    column, i = member_column(layer), layer.index((band,))[0] + 1
+    if layer.is_pixel:
+        return f"{column}.band_valid_fraction[{i}] > 0"
+    value = f'{column}."values"[{i}]'
+    nodata = "" if layer.nodata is None else f" AND {value} <> {layer.nodata}"
+    return f"({column}.present{nodata})"
+
+
 def _unanswered(tables: Tables, query: Query, exc: duckdb.Error) -> MMEarthError:
     """Return whose fault it is that DuckDB did not answer: the condition's, or the manifest's."""
     if query.where is not None:
         return ConfigError(f"where {query.where!r} cannot be asked: {said(exc)}")
+    return _damaged(tables, query.task, exc)
+
+
+def _damaged(tables: Tables, task: str, exc: duckdb.Error) -> FormatError:
     return FormatError(
-        f"{tables.place}: {manifest_path(query.task)} cannot be read: {said(exc)}; "
+        f"{tables.place}: {manifest_path(task)} cannot be read: {said(exc)}; "
         "see `mmearth packaging verify`, or build the dataset again"
     )
 

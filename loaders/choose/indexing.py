@@ -19,6 +19,7 @@ from mmearth.catalog.task import Task
 from mmearth.loaders.choose.arrow import (
     Array,
     check_all,
+    coded,
     digests,
     flags,
     lists,
@@ -114,13 +115,17 @@ def _fill(tables: Tables, query: Query, parts: list[_Part], columns: dict[str, C
     listed = ", ".join(f'{sql} AS "{alias}"' for alias, sql in wanted.items())
     asked = f"SELECT {listed} {rows(query)}"
     with connect(tables, asked) as connection:
-        reader = interruptible(
-            connection, lambda: connection.sql(asked).to_arrow_reader(BATCH_ROWS)
-        )
-        with reader:  # else an error's traceback keeps it, and DuckDB's threads into a fork
-            while (batch := interruptible(connection, lambda: _next(reader))) is not None:
-                for part in parts:
-                    columns[part.name].append(part.convert(batch))
+        interruptible(connection, lambda: _append(connection.sql(asked), parts, columns))
+
+
+def _append(
+    answer: duckdb.DuckDBPyRelation, parts: list[_Part], columns: dict[str, Column]
+) -> None:
+    # Closed in any case: an error's traceback would keep it, and DuckDB's threads into a fork.
+    with answer.to_arrow_reader(BATCH_ROWS) as reader:
+        while (batch := _next(reader)) is not None:
+            for part in parts:
+                columns[part.name].append(part.convert(batch))
 
 
 def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
@@ -176,12 +181,11 @@ def _plain_parts(shards: dict[str, int]) -> list[_Part]:
     """Return the arrays that every index has; `shards` is filled: name → position."""
 
     def numbered(batch: pa.RecordBatch) -> Array:
-        coded = batch["at/shard"].dictionary_encode()
-        names = coded.dictionary.to_pylist()  # one a shard, not one a row
+        names, codes = coded(batch["at/shard"], "shard")
         for name in names:
-            relative("" if name is None else name)
+            relative(name)
         position = np.array([shards.setdefault(n, len(shards)) for n in names], np.uint32)
-        return position[required(coded.indices, "shard", "int32")]
+        return position[codes]
 
     def place(batch: pa.RecordBatch) -> Array:
         of = [required(batch[f"at/{name}"], name, "int32") for name in ("epsg", "left", "top")]

@@ -169,6 +169,7 @@ def test_k_without_labels(dataset: Path, finished: Path, tmp_path: Path) -> None
     rows = read_trace(folder, "batches.parquet", BATCHES)
     chosen = [row["steps"] for row in rows if row["split"] == "val"]
     assert all(0 <= each <= 2 for each in chosen)
+    assert all((0 < row["moved"] < 0.1) == (row["steps"] > 0) for row in rows)
     (k,) = {row["steps"] for row in rows if row["split"] != "val"}
     assert k in (1, 2)
     adapted = [

@@ -56,5 +56,5 @@ def test_a_dask_cluster_without_workers_is_refused(small_config: Path, tmp_path:
         n_workers=0, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         how = Options(1, "processes", cluster.scheduler_address, False)
-        with pytest.raises(ConfigError, match="has no workers"):
+        with pytest.raises(ConfigError, match="has no workers; start some"):
             build(small_config, tmp_path / "data", how, _silent)

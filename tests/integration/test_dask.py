@@ -161,7 +161,10 @@ def test_workers_with_another_mmearth_are_refused(tmp_path: Path) -> None:
                 with empty.get_client() as client:
                     client.wait_for_workers(1, timeout=60)
                 with (
-                    pytest.raises(ConfigError, match=r"tcp://.* has mmearth 0\.0\.1, expected"),
+                    pytest.raises(
+                        ConfigError,
+                        match=r"mmearth 0\.0\.1, expected .* as here; install the",
+                    ),
                     open_executor("processes", 1, address),
                 ):
                     pass

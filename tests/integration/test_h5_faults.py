@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mmearth.catalog.grid import Grid
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.h5.export_h5 import export_h5
 from mmearth.packaging.h5.import_h5 import import_h5
+from mmearth.packaging.h5.layout import side_folder
 from mmearth.packaging.verify import verify
 from mmearth.tests.hdf5_files import write_published
 
@@ -176,7 +178,7 @@ def test_places_that_are_not_for_it(path: Path, whole: tuple[Path, str], tmp_pat
     (tmp_path / "full/mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"is not empty: it holds mine\.txt"):
         import_h5(path, tmp_path / "full", 1, _quiet)
-    with pytest.raises(ConfigError, match="is a file"):
+    with pytest.raises(ConfigError, match="is a file; give a directory"):
         import_h5(path, tmp_path / "full/mine.txt", 1, _quiet)
     with pytest.raises(ConfigError, match="there is no task 'biomass'"):
         export_h5(whole[0], tmp_path / "h5", ("biomass",), published_chunks=False)
@@ -198,6 +200,28 @@ def test_a_dataset_that_the_layout_cannot_hold(whole: tuple[Path, str], tmp_path
     with pytest.raises(ConfigError, match="other: found the grid of 64 × 64 pixels of 10 m"):
         export_h5(root, tmp_path / "h5", (), published_chunks=False)
     assert not (tmp_path / "h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value", "found"),
+    [
+        ("Sentinel2", "shape", [N, 3, 128, 128], r"Sentinel2 of shape \(8, 3, .* is not there"),
+        ("id", "shape", "wide", "."),
+        ("SCL", "shape", [N, 2, 128, 128], r"SCL\.npy has shape \(8, 1, 128, 128\), expected"),
+        ("Sentinel2", "dtype", "<M8[s]", r"Sentinel2 has dtype <M8\[s\], expected numbers"),
+    ],
+)
+def test_a_layout_that_is_not_of_its_columns(
+    whole: tuple[Path, str], tmp_path: Path, key: str, field: str, value: Any, found: str
+) -> None:
+    root = Path(shutil.copytree(whole[0], tmp_path / "changed"))
+    layout = root / side_folder(TASK) / "layout.json"
+    document = json.loads(layout.read_text())
+    document[key][field] = value
+    layout.write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=rf"is not as it was imported \(.*{found}"):
+        export_h5(root, tmp_path / "h5", (), published_chunks=False)
+    assert not list((tmp_path / "h5").rglob("*.h5"))
 
 
 def test_without_the_library(

@@ -219,6 +219,20 @@ def test_what_is_of_another_export(few: Path, tmp_path: Path, change: Any, sente
     assert not (tmp_path / "out/dataset.json").exists()
 
 
+def test_a_row_that_lacks_what_its_card_requires(few: Path, tmp_path: Path) -> None:
+    (path,) = export_h5(few, tmp_path, ("soil_pH",), published_chunks=False)
+    beside = path.with_name("soil_pH_mmearth.parquet")
+    table = pq.read_table(beside)
+    stamps = {
+        key: value.replace(b'"require": []', b'"require": ["sentinel1"]')
+        for key, value in table.schema.metadata.items()
+    }
+    pq.write_table(table.replace_schema_metadata(stamps), beside)
+    with pytest.raises(FormatError, match=r"makes no sample: no sentinel1: .*; take its row out"):
+        import_h5(path, tmp_path / "out", 1, _quiet)
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"no Parquet"])
 def test_what_is_no_provenance(few: Path, tmp_path: Path, data: bytes) -> None:
     (path,) = export_h5(few, tmp_path, ("soil_pH",), published_chunks=False)

@@ -134,13 +134,13 @@ HARMS: dict[str, tuple[Any, str]] = {
     "no key": (lambda p: _rewrite(p, "temperature", None), "has no temperature; found"),
     "shape": (
         lambda p: _rewrite(p, "biome", np.zeros((N, 2), int)),
-        r"biome has shape \(8, 2\), expected \(8,\) for 8 tiles",
+        r"biome has shape \(8, 2\), expected \(8,\) for 8 tiles; fetch the file again",
     ),
     "rows": (
         lambda p: _rewrite(p, "SCL_NO_DATA_PIXEL_FRACTION", np.zeros(N - 1)),
         r"SCL_NO_DATA_PIXEL_FRACTION has shape \(7,\), expected 8 rows",
     ),
-    "no rows": (lambda p: _rewrite(p, "id", np.zeros(0, int)), "has no rows"),
+    "no rows": (lambda p: _rewrite(p, "id", np.zeros(0, int)), "has no rows; fetch it again"),
     "text for numbers": (
         lambda p: _rewrite(p, "precipitation", np.full((N, 3), b"wet")),
         "precipitation has dtype .*, expected numbers",
@@ -271,7 +271,22 @@ HARMS: dict[str, tuple[Any, str]] = {
         lambda p: (p.parent.parent / "no_data_values.json").write_text('{"Sentinel2": 0}'),
         "Sentinel2 has the no-data value 0, expected 65535",
     ),
+    "no-data values of nothing": (
+        lambda p: (p.parent.parent / "no_data_values.json").write_text("[]"),
+        r"no_data_values\.json is not a list of no-data values; fetch it again",
+    ),
 }
+
+
+def test_text_without_an_end(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with h5py.File(path, "r+") as file:  # values that nobody wrote are all the same one
+        text = h5py.string_dtype()
+        file.create_dataset("note", (N,), text, fillvalue="x" * 60_000, chunks=(1,))
+    monkeypatch.setattr("mmearth.packaging.h5.file._COLUMNS_BYTES", 400_000)
+    left = 8 * 60_000 - path.stat().st_size
+    assert left > 0
+    with pytest.raises(FormatError, match="note holds more text than the file has bytes; fetch it"):
+        import_h5(path, tmp_path / "out", 1, _quiet)
 
 
 @pytest.mark.parametrize("harm", HARMS)

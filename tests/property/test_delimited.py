@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmearth.curate.labels.table import read_table
+from mmearth.curate.places import TableConfig
 
 _CELL = st.text(alphabet='ab1.,;-\t\n\r "éÀ', max_size=6)
 _EMPTY = {"", "-"}
@@ -40,7 +41,7 @@ def test_what_csv_writes_is_read(
         path = Path(directory) / "table.csv"
         path.write_bytes(gzip.compress(data) if packed else data)
         columns = {"lon": "lon", "lat": "lat", "value": "three", "id": "one"}
-        table = read_table(path, columns, ("lon", "lat"))
+        table = read_table(path, columns, ("lon", "lat"), TableConfig(path=path.name))
     assert not table.malformed
     stripped = [(row[2].strip(), row[0].strip()) for row in rows]
     expected = [(None if value in _EMPTY else value, id_ or None) for value, id_ in stripped]

@@ -56,8 +56,16 @@ def test_every_command_has_help_and_is_documented() -> None:
         (("curate", "status", "nowhere"), 2, "holds no build"),
         (("curate", "view", "nowhere"), 2, "holds no build"),
         (("packaging", "verify", "nowhere"), 2, "nowhere"),
-        (("catalog", "audit", "nowhere"), 2, "no manifests"),
-        (("catalog", "validate", "nowhere"), 2, "no catalog.json"),
+        (
+            ("catalog", "audit", "nowhere"),
+            2,
+            "has no manifests to audit; build a dataset there first",
+        ),
+        (
+            ("catalog", "validate", "nowhere"),
+            2,
+            "has no catalog.json; make it with `mmearth catalog stac",
+        ),
         (("loaders", "query", "nowhere", "SELECT 1"), 2, "nowhere"),
         (("curate", "build"), 2, "Missing argument"),
         (("nonsense",), 2, "nonsense"),

@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "benchmark check": ["convnextv2_tiny"],
     "benchmark run": ["benchmark.yaml", "-o", "runs", "--dry-run"],
     "benchmark report": ["reported"],
+    "benchmark power": ["reported"],
     "doctor": [],
 }
 """Every command, as a new user tries it; DATA is a dataset, `copy` one that may be changed."""
@@ -53,6 +54,7 @@ NEEDS = {
     "benchmark check": "benchmark",
     "benchmark run": "benchmark",
     "benchmark report": "benchmark",
+    "benchmark power": "benchmark",
 }
 """Command → the extra that it says to install; all others work without one."""
 _WITHOUT = """

@@ -157,7 +157,10 @@ def _values(beam: Any, days: NDArray[np.int32], granule: Granule) -> dict[str, V
                 "like the other variables; fetch it again"
             )
     if values[SHOT].dtype.kind not in "iu":
-        raise FormatError(f"{granule}{beam.name}/{SHOT} is {values[SHOT].dtype}, expected integers")
+        kind = values[SHOT].dtype
+        raise FormatError(
+            f"{granule}{beam.name}/{SHOT} is {kind}, expected integers; fetch it again"
+        )
     return values
 
 

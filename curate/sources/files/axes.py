@@ -53,16 +53,26 @@ def _axis(dataset: Any, which: str) -> str | None:
 
 def _values(dataset: Any, axis: str | None) -> NDArray[np.float64] | None:
     """Return the values along an axis; None where it has two dimensions, or cannot be read."""
+    values = None if axis is None else read_variable(dataset, axis)
+    return values.ravel() if values is not None and 1 in values.shape and values.size > 1 else None
+
+
+def read_variable(dataset: Any, name: str) -> NDArray[np.float64] | None:
+    """Return another variable of an open NetCDF file, two dimensions; None if it cannot be read.
+
+    Args:
+        dataset: The file, or one of its variables.
+        name: Of the other one, with its group.
+    """
     path = dataset.name.removeprefix("netcdf:")
     path = path if path == dataset.name else path.rsplit(":", 1)[0].strip('"')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(f'netcdf:"{path}":{axis}') as found:
-                values = found.read(1).astype(np.float64)
+            with rasterio.open(f'netcdf:"{path}":{name}') as found:
+                return np.asarray(found.read(1).astype(np.float64))
     except (RasterioError, CPLE_BaseError):
         return None
-    return values.ravel() if 1 in values.shape and values.size > 1 else None
 
 
 def _spans(values: NDArray[np.float64], ends: tuple[float, float]) -> bool:

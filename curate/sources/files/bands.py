@@ -312,8 +312,12 @@ def _months(header: Header, entry: Rasters) -> list[BandHeader]:
         return [by_month[month] for month in range(1, _N_MONTHS + 1)]
     years = sorted({b.month.year for b in header.bands if b.month and b.month.year is not None})
     which = "" if entry.months is True else f" of {entry.months}"
-    choose = f"choose a year of {years[0]} to {years[-1]}: months: {years[0]}" if years else ""
+    what = "correct months: or the file"
+    if len(years) > 1:
+        what = f"choose a year of {years[0]} to {years[-1]}: months: {years[0]}"
+    elif by_month and len(bands) > len(by_month):  # of several levels, versions, hours
+        what = "write one field of each month to a file of its own"
     raise ConfigError(
         f"{header.path} has {len(bands)} bands{which} of {len(by_month) or 'unknown'} months, "
-        f"expected twelve, one a month; " + (choose or "correct months: or the file")
+        f"expected twelve, one a month; {what}"
     )

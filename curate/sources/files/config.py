@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from mmearth.catalog.classes import product_codes
 from mmearth.catalog.layer import Layer, Resampling
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.curate.sources.files.times import Stamps
 
 
 class _Strict(BaseModel):
@@ -63,6 +64,9 @@ class Rasters(_Strict):
     months: bool | int = False
     """Its twelve bands are the months of a climatology, or those of this year are: precipitation,
     or mean temperature."""
+    stamps: Stamps | None = None
+    """With `months`: what of a month its moment on the file's time axis is, where that is told by
+    nothing else; see times.py."""
     scale: float | Literal["auto"] | None = None
     """File value × scale + offset = value in `unit`; `auto`: Sentinel-2 by its greatest value."""
     offset: float | Literal["auto"] | None = None
@@ -108,6 +112,8 @@ class Rasters(_Strict):
             raise ValueError("scale: 0 would make all values one; correct it")
         if self.files is not None and (self.bands is not None or self.months):
             raise ValueError("files: names each band's own file; leave out bands: and months:")
+        if self.stamps is not None and not self.months:
+            raise ValueError("stamps: tells which month a moment is of; give months:, too")
         if self.bands is not None and self.months:
             raise ValueError("months: takes twelve bands by their months; leave out bands:")
         return self

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.curate.sources.files.axes import is_rotated, is_transposed, says_degrees
 from mmearth.curate.sources.files.classic import fault_of_classic
 from mmearth.curate.sources.files.config import Rasters
-from mmearth.curate.sources.files.times import Month, months_of, of_times
+from mmearth.curate.sources.files.times import Month, is_ambiguous, months_of, of_times
 
 RASTER_ERRORS = (RasterioError, CPLE_BaseError, CRSError, ValueError, OSError, IndexError)
 """What rasterio raises for a file that it cannot use; GDAL's own errors are in no tree of its."""
@@ -80,7 +80,8 @@ def read_header(path: Path, entry: Rasters) -> Header:
     """Return what a raster says of itself.
 
     Raises:
-        ConfigError: It holds several variables and the entry names none of them.
+        ConfigError: It holds several variables and the entry names none of them, or months of which
+            nothing tells whether their moments are their starts or ends.
         FormatError: It cannot be opened, is complex, or does not say where on the Earth it lies.
     """
     with opened(path, entry.variable) as dataset:
@@ -94,7 +95,12 @@ def read_header(path: Path, entry: Rasters) -> Header:
         _check_transform(dataset, path)
         crs, told = _crs(dataset, entry, path)
         _check_axes(dataset, crs, path)
-        months = months_of(dataset)
+        if entry.months and entry.stamps is None and is_ambiguous(dataset):
+            raise ConfigError(
+                f"{path} has a moment a month, each where one month becomes the next, and does not "
+                "say whether they are their starts or their ends; say stamps: start, or stamps: end"
+            )
+        months = months_of(dataset, entry.stamps)
         return Header(
             path,
             _bounds(dataset, crs, path),
@@ -129,6 +135,11 @@ def opened(path: Path, variable: str | None) -> Iterator[rasterio.DatasetReader]
         if names and variable not in names:
             raise ConfigError(
                 f"{path} has no variable {variable!r}; it has {', '.join(names)}"
+            ) from exc
+        if _is_cdf5(path):
+            raise FormatError(
+                f"{path} is NetCDF of the kind CDF-5, which GDAL cannot read here; convert it, "
+                f"such as with nccopy -k nc4 {path.name} new.nc"
             ) from exc
         reason = " ".join(str(exc).split())
         raise FormatError(
@@ -293,13 +304,26 @@ def _variables(path: Path) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as dataset:
-                only = [dataset.tags(1).get("NETCDF_VARNAME", "")] if dataset.count else []
-                return _names(dataset.subdatasets or only)
+                return _names(dataset.subdatasets or ([_only(dataset)] if dataset.count else []))
     except RASTER_ERRORS:
         return []
 
 
+def _only(dataset: rasterio.DatasetReader) -> str:
+    """Return the variable of a NetCDF file that has but one, with its group; else nothing."""
+    name: str = dataset.tags(1).get("NETCDF_VARNAME", "")
+    described = [key.partition("#")[0] for key in dataset.tags()]
+    return next((key for key in described if key.rpartition("/")[2] == name), name)
+
+
 def _names(subdatasets: list[str]) -> list[str]:
     """Return the variables of a container that are no coordinates."""
-    names = [re.split(r"[:/]", name)[-1] for name in subdatasets]
-    return [n for n in names if not re.fullmatch(r"(|lat|lon|latitude|longitude|time|.*_bnds)", n)]
+    names = [name.rpartition(":")[2].lstrip("/") for name in subdatasets]
+    axes = r"(.*/)?(|lat|lon|latitude|longitude|time|.*_bnds)"
+    return [name for name in names if not re.fullmatch(axes, name)]
+
+
+def _is_cdf5(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(4) == b"CDF\x05"
+    return False

@@ -6,12 +6,11 @@ import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cftime
-import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
+
+from mmearth.curate.sources.files.axes import read_variable
 
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL = re.compile(
@@ -20,6 +19,15 @@ _FULL = re.compile(
     re.IGNORECASE,
 )
 _DATE = re.compile(r"(?<!\d)((?:18|19|20|21)\d\d)-?(\d\d)(?:-?\d\d)?(?!\d)")
+_SHIFT = {
+    None: datetime.timedelta(),
+    "start": datetime.timedelta(hours=14),
+    "end": datetime.timedelta(hours=-14),
+}
+"""To a moment of the month itself: midnight somewhere on Earth is up to 14 hours off UTC's."""
+_MIDDLE = 15  # day of a month that is counted as a whole
+Stamps = Literal["start", "end"]
+"""What of a month its moment is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +47,67 @@ def of_times(dataset: Any) -> bool:
     return dataset.driver == "netCDF" and bool(_time_axis(dataset.tags()))
 
 
-def months_of(dataset: Any) -> list[Month | None]:
+def months_of(dataset: Any, stamps: Stamps | None = None) -> list[Month | None]:
     """Return the month of each band of an open raster, None where the file tells none.
 
     It is told by the time axis of a NetCDF file in any calendar, or of dates as numbers (20201101,
     202011), a dimension `month` from 1 to 12,
     GRIB's time of validity, or the bands' descriptions: `March`, `2020-03`, `tas_11`.
+
+    Args:
+        dataset: The raster.
+        stamps: What of a month a moment is, where it lies within half a day of two.
     """
-    if dataset.driver == "netCDF":
-        found = _of_netcdf(dataset)
-    elif dataset.driver == "GRIB":
+    if moments := _moments(dataset):
+        return [None if moment is None else _month(moment, stamps) for moment in moments]
+    return _of_netcdf(dataset) if dataset.driver == "netCDF" else _of_descriptions(dataset)
+
+
+def is_ambiguous(dataset: Any) -> bool:
+    """Return whether an open raster's moments may be its months' starts, or their ends.
+
+    Each lies where one month becomes the next, and as they are read the months are no whole years
+    while the other way they are: from 1 February to 1 January, the starts of February to January,
+    or rather the ends of January to December.
+    """
+    moments = _moments(dataset)
+    if not moments or len(moments) % 12 or None in moments:
+        return False
+    if any(_month(moment, "start") == _month(moment, "end") for moment in moments):
+        return False
+    first = min(moments)
+    read = _month(first, None)
+    [other] = {_month(first, "start"), _month(first, "end")} - {read}
+    return read.month != 1 and other.month == 1
+
+
+def _moments(dataset: Any) -> list[Any]:
+    """Return the moment of each band, on the file's calendar; nothing where it has no such axis."""
+    tags = dataset.tags()
+    if dataset.driver == "GRIB":
         found = [_of_grib(dataset.tags(i)) for i in dataset.indexes]
+    elif dataset.driver == "netCDF" and (time := _time_axis(tags)) is not None:
+        group, slash, name = time.rpartition("/")
+        unit, calendar = tags[f"{time}#units"], tags.get(f"{time}#calendar", "standard")
+        numbers = [_number(dataset.tags(i).get(f"NETCDF_DIM_{name}")) for i in dataset.indexes]
+        bounds = tags.get(f"{time}#bounds")
+        if bounds is not None and len(_dimensions(tags)) == 1:
+            numbers = _middles(dataset, group + slash + bounds, numbers)
+        found = [_since(number, unit, calendar) for number in numbers]
     else:
-        found = _of_descriptions(dataset.descriptions)
+        return []
     return found
+
+
+def _month(moment: Any, stamps: Stamps | None) -> Month:
+    shifted = moment + _SHIFT[stamps]
+    return Month(shifted.year, shifted.month)
 
 
 def _of_netcdf(dataset: Any) -> list[Month | None]:
     tags = dataset.tags()
-    names, time = _dimensions(tags), _time_axis(tags)
+    names = _dimensions(tags)
     values = [dataset.tags(i) for i in dataset.indexes] if names else []
-    if time is not None:
-        unit = tags[f"{time}#units"]
-        calendar = tags.get(f"{time}#calendar", "standard")
-        moments = [_number(band.get(f"NETCDF_DIM_{time}")) for band in values]
-        bounds = tags.get(f"{time}#bounds")
-        if bounds is not None and len(names) == 1:
-            moments = _middles(dataset.name, bounds, moments)
-        return [_since(moment, unit, calendar) for moment in moments]
     written = [name for name in names if name.lower() in ("time", "date", "valid_time")]
     if written:
         found = [_of_digits(band.get(f"NETCDF_DIM_{written[0]}")) for band in values]
@@ -93,18 +134,20 @@ def _dimensions(tags: Mapping[str, str]) -> list[str]:
 
 
 def _time_axis(tags: Mapping[str, str]) -> str | None:
-    found = [name for name in _dimensions(tags) if " since " in tags.get(f"{name}#units", "")]
-    return found[0] if found else None
+    """Return the dimension that is moments in time, with the group that it lies in."""
+    found = [
+        key.removesuffix("#units")
+        for name in _dimensions(tags)
+        for key, text in tags.items()
+        if key.rpartition("/")[2] == f"{name}#units" and " since " in text
+    ]
+    return max(found, key=len) if found else None  # the variable's own group before the root
 
 
-def _middles(name: str, bounds: str, moments: list[float | None]) -> list[float | None]:
+def _middles(dataset: Any, bounds: str, moments: list[float | None]) -> list[float | None]:
     """Return the middles of a time axis's intervals: some models stamp a month with its end."""
-    try:
-        with rasterio.open(re.sub(r":[^:]*$", f":{bounds}", name)) as dataset:
-            found = dataset.read(1).astype(float)
-    except (RasterioError, CPLE_BaseError):
-        return moments
-    if found.shape != (len(moments), 2):
+    found = read_variable(dataset, bounds)
+    if found is None or found.shape != (len(moments), 2):
         return moments
     middles = found.mean(axis=1)
     rising = moments[0] is None or moments[-1] is None or moments[0] <= moments[-1]
@@ -112,8 +155,8 @@ def _middles(name: str, bounds: str, moments: list[float | None]) -> list[float 
     return list(middles if (middles[0] <= middles[-1]) == rising else middles[::-1])
 
 
-def _since(number: float | None, unit: str, calendar: str) -> Month | None:
-    """Return the month of a value of a CF time axis."""
+def _since(number: float | None, unit: str, calendar: str) -> Any:
+    """Return the moment of a value of a CF time axis, on its calendar; None where it is none."""
     if number is None:
         return None
     try:
@@ -121,24 +164,23 @@ def _since(number: float | None, unit: str, calendar: str) -> Month | None:
             # Of varying length: counted in whole months, as their writers mean it.
             start = cftime.num2date(0, re.sub(r"^\s*\S+", "days", unit), calendar)
             months = start.year * 12 + start.month - 1 + int(number // 1)
-            return Month(months // 12, months % 12 + 1)
-        found = cftime.num2date(number, unit, calendar)
+            return start.replace(year=months // 12, month=months % 12 + 1, day=_MIDDLE)
+        return cftime.num2date(number, unit, calendar)
     except (ValueError, OverflowError):
         return None
-    return Month(found.year, found.month)
 
 
-def _of_grib(tags: dict[str, str]) -> Month | None:
+def _of_grib(tags: dict[str, str]) -> datetime.datetime | None:
     seconds = re.match(r"\s*(-?\d+)", tags.get("GRIB_VALID_TIME", ""))
     if seconds is None:
         return None
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    found = epoch + datetime.timedelta(seconds=int(seconds[1]))
-    return Month(found.year, found.month)
+    return epoch + datetime.timedelta(seconds=int(seconds[1]))
 
 
-def _of_descriptions(texts: Sequence[str | None]) -> list[Month | None]:
+def _of_descriptions(dataset: Any) -> list[Month | None]:
     """Return the months that descriptions name, or number: `tas_11`, `tas_11_1981-2010`."""
+    texts: Sequence[str | None] = dataset.descriptions
     found: list[Month | None] = [_of_text(text) for text in texts]
     groups = [re.findall(r"\d+", text or "") for text in texts]
     if not any(found) and len({len(digits) for digits in groups}) == 1:

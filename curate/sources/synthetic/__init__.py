@@ -3,14 +3,16 @@
 The same seed gives the same bytes on any machine (see noise.py). Coasts are real; climate follows
 from place, biome from climate, land cover and canopy from biome, spectra and backscatter from land
 cover, and all labels from the same fields plus noise. So modalities inform labels, a model can
-learn, and regions differ: Africa's relations are shifted, there is something to adapt to. What is
-absent on the real Earth is absent here: clouds, one orbit, HH and HV, canopy maps, the sea.
+learn, and regions differ: Africa's relations are shifted, and so is, if asked for, what is seen
+there (shifts.py). What is absent on the real Earth is absent here: clouds, one orbit, HH and HV,
+canopy maps, the sea.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,7 @@ from mmearth.curate.sources.synthetic.lattice import on_tile
 from mmearth.curate.sources.synthetic.noise import Double, cos_deg, uniform
 from mmearth.curate.sources.synthetic.offers import check_declared, task_names
 from mmearth.curate.sources.synthetic.planet import Places, visit
+from mmearth.curate.sources.synthetic.shifts import RADIOMETRY, Shifts, months_late
 from mmearth.curate.sources.synthetic.surface import WATER, Surface, dynamic_world, survey
 
 VERSION = 2
@@ -57,17 +60,22 @@ class Synthetic:
 
     seed: int = 0
     """Another seed, another Earth under the same coasts."""
+    shifts: Shifts = field(default_factory=Shifts)
+    """How what is seen in Africa differs from what is seen elsewhere."""
     catalogue: Catalogue = MMEARTH_BENCH
     """Of the dataset."""
-    name: str = field(default=f"synthetic {VERSION}", init=False)
-    """As it stands in provenance."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in provenance, with the shifts that are not as by default."""
+        return f"synthetic {VERSION}{self.shifts.tag}"
 
     def __post_init__(self) -> None:
         check_declared(self.catalogue)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the version and the seed."""
+        """SHA-256 of the version, the shifts and the seed."""
         return sha256_bytes(f"{self.name} seed {self.seed}".encode())
 
     def observe(
@@ -79,7 +87,7 @@ class Synthetic:
         settled: Sequence[str] = (),
     ) -> dict[str, Outcome]:
         """Observe modalities, and biomass, over one tile; see `Source.observe`."""
-        scene = Scene.at(tile, anchor or date, self.seed)
+        scene = Scene.at(tile, anchor or date, self.seed, self.shifts)
         return {name: self._one(scene, name) for name in wanted}
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
@@ -89,7 +97,8 @@ class Synthetic:
                 f"{self.name} has no labels for {task.name}; expected one of "
                 f"{', '.join(task_names())}"
             )
-        return labelling.labels(task, count, seed, self.seed, self.catalogue.grid)
+        how = self.seed, self.shifts.label_shift, self.catalogue.grid
+        return labelling.labels(task, count, seed, *how)
 
     def _one(self, scene: Scene, name: str) -> Outcome:
         if name not in _OBSERVERS:
@@ -102,10 +111,10 @@ class Synthetic:
             return array
         if array.ndim == 3:
             array = on_tile(array, scene.tile)
-        source_id = f"synthetic/{self.seed}/{name}/{scene.tile.id}/{acquired or 'static'}"
-        observation = Observation(
-            self.catalogue.observed(name), array, acquired, self.name, (source_id,)
-        )
+        planet = f"synthetic/{self.seed}{self.shifts.tag}"
+        source_id = f"{planet}/{name}/{scene.tile.id}/{acquired or 'static'}"
+        layer = self.catalogue.observed(name)
+        observation = Observation(layer, array, acquired, self.name, (source_id,))
         if observation.valid_fraction == 0.0:
             return NoDataError(f"no pixel of {name} is valid here")
         return observation
@@ -127,14 +136,16 @@ class Scene:
     """Of the planet."""
     luck: Double
     """Numbers in [0, 1) that decide what is missing, (8,)."""
+    shifts: Shifts
+    """How what is seen is shifted."""
 
     @classmethod
-    def at(cls, tile: Tile, date: str | None, seed: int) -> Scene:
+    def at(cls, tile: Tile, date: str | None, seed: int, shifts: Shifts) -> Scene:
         """Look at a tile; without a date one of the published season is chosen.
 
         Where every Sentinel-2 scene is cloudy none of them chooses the date; see `anchor_date`.
         """
-        place = visit(np.array([tile.lon]), np.array([tile.lat]), seed)
+        place = visit(np.array([tile.lon]), np.array([tile.lat]), seed, shifts.label_shift)
         numbers = np.arange(8, dtype=np.int64)
         luck = uniform(seed, 91, tile.epsg, tile.left, tile.top, numbers)
         chosen = date or _date(float(place.lat[0]), float(luck[0]))
@@ -143,12 +154,19 @@ class Scene:
         elif "/" in chosen:
             days = days_of(chosen)
             chosen = days[int(luck[0] * len(days))]
-        return cls(tile, chosen, place, survey(tile, place, seed), seed, luck)
+        return cls(tile, chosen, place, survey(tile, place, seed), seed, luck, shifts)
 
     @property
     def month(self) -> int:
         """Month of the anchor date, 1 to 12."""
         return int(self.date[5:7])
+
+    def shifted(self, modality: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a modality's values as the shifts make them, (band, row, col)."""
+        if not (self.shifts.atmosphere or self.shifts.sensor):
+            return array
+        radiometry = RADIOMETRY[modality](self.tile, self.date, self.seed, self.shifts)
+        return radiometry.apply(array)
 
 
 Observed = tuple[NDArray[np.generic] | Observation, str | None]
@@ -165,9 +183,11 @@ def _date(lat: float, luck: float) -> str:
 def _sentinel2(scene: Scene) -> Observed:
     if scene.luck[1] < _CLOUDED:
         raise NoDataError("every Sentinel-2 scene of the season is cloudy here")
-    season = 0.5 + 0.5 * float(cos_deg(np.array([(scene.month - 7.0) * 30.0]))[0])
+    month = scene.month - months_late(scene.tile, scene.shifts)
+    season = 0.5 + 0.5 * float(cos_deg(np.array([(month - 7.0) * 30.0]))[0])
     green = season if float(scene.place.lat[0]) >= 0 else 1.0 - season
     array = spectra.reflectance(scene.surface, scene.place, scene.tile, green, scene.seed)
+    array = scene.shifted("sentinel2", array)
     beyond = spectra.scene_edge(scene.tile, float(scene.luck[2]))
     if beyond is not None:
         array[:, beyond] = 65535
@@ -188,7 +208,7 @@ def _sentinel1(scene: Scene) -> Observed:
         # Polar and test acquisitions send and receive horizontally.
         array[2], array[3] = array[1] + np.float32(5.0), array[1]
         array[2:4][array[1:2].repeat(2, 0) < -9000.0] = -9999.0
-    return array, scene.date
+    return scene.shifted("sentinel1", array), scene.date
 
 
 def _aster_gdem(scene: Scene) -> Observed:

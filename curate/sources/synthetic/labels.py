@@ -153,8 +153,8 @@ def texture(places: Places, seed: int) -> Double:
     wet = np.clip(places.rain_year_m / 1.6, 0.0, 1.2)
     warm = np.clip((places.warmth_c + 5.0) / 30.0, 0.0, 1.0)
     east, north = (places.lon * 1e5).astype(np.int64), (places.lat * 1e5).astype(np.int64)
-    clay = 8.0 + 28.0 * wet * warm + 10.0 * places.fertility
-    clay = clay + 3.0 * bell(mix(seed, 42, east, north))
+    weathered = 8.0 + 28.0 * wet * warm + 10.0 * places.fertility
+    clay = weathered + 3.0 * bell(mix(seed, 42, east, north))
     sand = 62.0 - 30.0 * wet + 4.0 * bell(mix(seed, 43, east, north))
     clay = np.round(np.clip(clay, 2.0, 60.0), 1)
     sand = np.round(np.clip(sand, 5.0, 98.0 - clay), 1)
@@ -181,7 +181,9 @@ def fields(surface: Surface) -> NDArray[np.uint8]:
     return np.where(surface.parcels < 0.6, codes[surface.cover], np.uint8(255)).astype(np.uint8)
 
 
-def labels(task: Task, count: int, seed: int, planet_seed: int, grid: Grid) -> Iterator[Label]:
+def labels(
+    task: Task, count: int, seed: int, planet_seed: int, label_shift: float, grid: Grid
+) -> Iterator[Label]:
     """Yield labelled places on every continent but Antarctica, no biome far beyond its share.
 
     The first n of more are the same as n asked for.
@@ -191,12 +193,13 @@ def labels(task: Task, count: int, seed: int, planet_seed: int, grid: Grid) -> I
         count: How many.
         seed: Of the choice of places.
         planet_seed: Of the planet.
+        label_shift: See `visit`.
         grid: Of the tiles.
     """
     taken = np.zeros(14, dtype=np.int64)
     found = 0
     for start in range(0, 400 * _BATCH, _BATCH):
-        places = _candidates(task.name, start, seed, planet_seed, grid)
+        places = _candidates(task.name, start, seed, planet_seed, label_shift, grid)
         known = targets(task, places, planet_seed)
         for i in range(places.lon.size):
             if found == count:
@@ -217,7 +220,9 @@ def labels(task: Task, count: int, seed: int, planet_seed: int, grid: Grid) -> I
             )
 
 
-def _candidates(task: str, start: int, seed: int, planet_seed: int, grid: Grid) -> Places:
+def _candidates(
+    task: str, start: int, seed: int, planet_seed: int, label_shift: float, grid: Grid
+) -> Places:
     """Return habitable places of one batch, evenly spread over the land, at tile centres."""
     stream = sum(task.encode())
     number = np.arange(start, start + _BATCH, dtype=np.int64)
@@ -230,8 +235,8 @@ def _candidates(task: str, start: int, seed: int, planet_seed: int, grid: Grid) 
     if task == "biomass":
         good &= np.abs(places.lat) < GEDI_LATITUDE - 0.1
     lons, lats = centres(tiles_at(places.lon[good], places.lat[good], grid))
-    inside = visit(lons, lats, planet_seed)
+    inside = visit(lons, lats, planet_seed, label_shift)
     if not (inside.biome < 0).any():
         return inside
     keep = inside.biome >= 0
-    return visit(lons[keep], lats[keep], planet_seed)
+    return visit(lons[keep], lats[keep], planet_seed, label_shift)

@@ -66,8 +66,12 @@ class Places:
         return _ordered_mean(self.rain_m) * 12.0
 
 
-def visit(lon: Double, lat: Double, seed: int) -> Places:
-    """Return what the planet of `seed` is like at places in degrees, (n,) each."""
+def visit(lon: Double, lat: Double, seed: int, label_shift: float = 1.0) -> Places:
+    """Return what the planet of `seed` is like at places in degrees, (n,) each.
+
+    With a `label_shift` of 0 Africa's relations vary as those of any region do; with 1 they are
+    all beyond what is found elsewhere.
+    """
     coast_km, continent = _coast(lon, lat)
     rugged = _rise(planet_noise(lon, lat, seed * 8 + 1, 5, 3.0), 0.46, 0.74)
     hills = planet_noise(lon, lat, seed * 8 + 2, 4, 9.0)
@@ -81,8 +85,9 @@ def visit(lon: Double, lat: Double, seed: int) -> Places:
     local = planet_noise(lon, lat, seed * 8 + 4, 3, 24.0)
     biome = _biome(coast_km, elevation, warmth, temperature, rain_year, local)
     fertility = planet_noise(lon, lat, seed * 8 + 5, 4, 12.0)
-    regional = planet_noise(lon, lat, seed * 8 + 6, 2, 2.0) * 2.0 - 1.0
-    shift = np.where(continent == AFRICA, 0.8, 0.5 * regional)
+    regional = 0.5 * (planet_noise(lon, lat, seed * 8 + 6, 2, 2.0) * 2.0 - 1.0)
+    shifted = (1.0 - label_shift) * regional + label_shift * 0.8
+    shift = np.where(continent == AFRICA, shifted, regional)
     return Places(
         lon,
         lat,

@@ -172,6 +172,7 @@ def batch(split: str, i: int, steps: int, generator: np.random.Generator) -> dic
         "n": 8,
         "steps": steps,
         "best": int(generator.integers(1, 6)) if split == "val" else None,
+        "moved": 0.001 * steps,
         "rolled_back": False,
         "task_loss_before": before,
         "task_loss_after": before * float(generator.normal(0.97, 0.05)),

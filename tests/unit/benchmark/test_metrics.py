@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from mmearth.benchmark.intervals import difference, draws, score
+from mmearth.benchmark.intervals import draws, score
 from mmearth.benchmark.metrics import METRICS, average_precisions
 from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
 from mmearth.benchmark.reconstruction import Reconstruction
@@ -126,41 +126,6 @@ def test_a_resample_is_scored_as_if_its_tiles_were_written_out(
             ),
         }[name]
         assert value == pytest.approx(formula(truth, guess), rel=1e-9)
-
-
-def test_draws_are_resamples_of_all_tiles() -> None:
-    weights = np.concatenate(list(draws(10, 0, 200)))
-    assert weights.shape == (200, 10) and (weights.sum(axis=1) == 10).all()
-    assert weights.mean(axis=0) == pytest.approx(np.ones(10), abs=0.3)
-    assert list(draws(0, 0, 5)) == []
-
-
-def test_interval_is_as_wide_as_theory_says_and_repeats() -> None:
-    made = regression(400)
-    first, again = score(made, seed=3), score(made, seed=3)
-    assert first == again != score(made, seed=4)
-    rmse = first[1]
-    # The error of a mean square of n normal residuals is its own size times √(2/n), halved by the
-    # root; the interval is 2 × 1.96 of it.
-    expected = 2 * 1.96 * rmse.value / np.sqrt(2 * 400)
-    assert rmse.high - rmse.low == pytest.approx(expected, rel=0.2)
-    assert all(s.low < s.value < s.high and s.n == 400 for s in first)
-    few = score(multilabel(30), resamples=100)[0]
-    assert few.low < few.value < few.high
-
-
-def test_paired_difference_is_sharper_than_two_intervals() -> None:
-    plain, better = regression(200, 1), regression(200, 1)
-    better.prediction[:] = 0.9 * better.prediction + 0.1 * better.target
-    found = difference("r2", [better], [plain], resamples=300)
-    assert found.value == pytest.approx(METRICS["r2"].value(better) - METRICS["r2"].value(plain))
-    alone = score(plain, resamples=300)[0]
-    assert 0 < found.low < found.value < found.high
-    assert found.high - found.low < 0.5 * (alone.high - alone.low)
-    with pytest.raises(DataError, match="different samples"):
-        difference("r2", [plain], [regression(100, 1)])
-    with pytest.raises(DataError, match="expected pairs"):
-        difference("r2", [plain], [])
 
 
 Arrays = dict[str, NDArray[np.generic]]

@@ -85,12 +85,42 @@ def test_deltas_and_tests_agree_with_the_table(matrix: Path) -> None:
     }
     gains = [chosen["TTT-MMR", seed] - chosen["JT", seed] for seed in (41, 42)]
     text = section((matrix / "report.md").read_text(), "Test-time training against joint training")
-    seeds, difference, interval = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
+    steps, seeds, difference, *ends = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
     assert (seeds, difference.split(" ± ")[0]) == ("2", signed(sum(gains) / 2, 4))
-    assert re.fullmatch(r"−?0\.\d{4} to −?0\.\d{4}", interval)
+    assert all(re.fullmatch(r"−?\d\.\d{4} to −?\d\.\d{4}", interval) for interval in ends)
+    assert steps == ", ".join(
+        str(r["steps"])
+        for r in sorted(table, key=lambda r: r["seed"])
+        if (r["task"], r["encoder"], r["method"], r["split"], r["metric"])
+        == ("soil_pH", "convnext", "TTT-MMR", "random_test", "r2")
+    )
     # Two encoders × two seeds, all gains: one of 2⁴ patterns; Holm over 3 × 2 × 2 tests.
     tests = row(text, "soil_pH", "random", "TTT-MMR")
-    assert (tests[0], tests[2], tests[-1]) == ("4", "0.0625", "no")
+    assert tests[:2] == ["4", "0"] and tests[3] == "0.0625"
+    # At best Holm's factor 12 is on all of them: 12 / 16.
+    assert tests[5:] == ["0.7500", "cannot: too few pairs"]
+    assert "12 of 12 tests cannot come out" in text and "at least 8 pairs" in text
+
+
+def test_what_was_not_adapted_is_said(matrix: Path, tmp_path: Path) -> None:
+    table = read_results(matrix / "results.parquet").to_pylist()
+    scores = {
+        (r["task"], r["encoder"], r["seed"], r["split"], r["metric"]): r["value"]
+        for r in table
+        if r["method"] == "JT"
+    }
+    for r in table:
+        if r["method"] == "TTT-MMR" and (r["encoder"] == "convnext" or r["seed"] == 41):
+            place = (r["task"], r["encoder"], r["seed"], r["split"], r["metric"])
+            r |= {"value": scores[place], "steps": 0}
+    report(pa.Table.from_pylist(table, schema=RESULTS), matrix / "runs", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    text = section(page, "Test-time training against joint training")
+    found = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
+    assert found == ["0, 0", "2", "K = 0: not adapted", "–", "–"]
+    assert row(text, "soil_pH", "terramind", "random", "TTT-MMR")[0].startswith("0, ")
+    tests = row(text, "soil_pH", "random", "TTT-MMR")
+    assert tests[:2] == ["4", "3"] and tests[3] == "0.5000" and tests[5] == "1.0000"
 
 
 def test_html_is_whole_and_needs_nothing_else(matrix: Path) -> None:
@@ -174,8 +204,8 @@ def test_predictions_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     page = (tmp_path / "report.md").read_text()
     assert "| random | convnext | FT |" not in section(page, "Species by frequency")
     text = section(page, "Test-time training against joint training")
-    assert row(text, "species", "convnext", "random", "TTT-MMR")[-1] == "–"
-    assert row(text, "species", "convnext", "geographic", "TTT-MMR")[-1] != "–"
+    assert row(text, "species", "convnext", "random", "TTT-MMR")[-2] == "–"
+    assert row(text, "species", "convnext", "geographic", "TTT-MMR")[-2] != "–"
 
 
 def test_equal_scores_share_a_rank() -> None:

@@ -14,6 +14,7 @@ from mmearth.benchmark.significance import (
     deltas,
     holm,
     mean_and_error,
+    pairs_needed,
     verdicts,
     wilcoxon_greater,
 )
@@ -95,3 +96,23 @@ def test_verdicts_correct_over_all_tests() -> None:
     assert good.median == pytest.approx(0.035)
     assert good.p_holm == pytest.approx(2 / 64) and good.is_significant
     assert bad.p == 1 and not bad.is_significant
+    assert good.least == bad.least == pytest.approx(1 / 64) and bad.can_be_significant
+
+
+def test_tests_that_cannot_come_out_say_so() -> None:
+    """Three pairs have 1/8 at best; a difference of 0 drops out and leaves 1/4; twice for two."""
+    values = {}
+    for i in range(3):
+        values |= {("e", "JT", i): 0.5, ("e", "TTT-MMR", i): 0.5 + i / 10}
+        values |= {("e", "TTT-MMR-Geo", i): 0.4 - i / 10}
+    some, all_of = verdicts(deltas(results(values), ["TTT-MMR", "TTT-MMR-Geo"]))
+    assert (some.n, some.n_zero, some.least) == (3, 1, pytest.approx(1 / 4))
+    assert (all_of.n, all_of.n_zero, all_of.least) == (3, 0, pytest.approx(1 / 8))
+    assert (some.least_holm, all_of.least_holm) == (pytest.approx(1 / 4), pytest.approx(2 / 8))
+    assert not some.can_be_significant and not all_of.can_be_significant
+
+
+@pytest.mark.parametrize(("n_tests", "n"), [(1, 5), (20, 9), (26, 10)])
+def test_pairs_that_a_test_needs(n_tests: int, n: int) -> None:
+    assert pairs_needed(n_tests) == n
+    assert n_tests / 2**n < 0.05 <= n_tests / 2 ** (n - 1)

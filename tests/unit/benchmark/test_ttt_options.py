@@ -193,6 +193,12 @@ def test_a_step_is_no_longer_than_the_rate() -> None:
         assert moved <= 0.01 * i + 1e-12
 
 
+def test_the_norm_is_that_of_the_parameters_that_are_adapted() -> None:
+    method = make(steps=2)
+    own = [p.detach().double().flatten() for p in method.encoder.parameters()]
+    assert float(method.adapt(batch(), answer).norm) == pytest.approx(float(torch.cat(own).norm()))
+
+
 def test_what_is_held_back_is_not_adapted_to_and_chooses() -> None:
     method = make(held_back=("b",), steps=6, lr=0.3)
     found = method.adapt(batch(), answer)

@@ -34,6 +34,9 @@ def test_a_card_without_a_field_is_refused(card: DatasetCard) -> None:
     del document["seed"]
     with pytest.raises(FormatError, match="no 'seed'"):
         DatasetCard.from_json(document)
+    nothing: Any = []
+    with pytest.raises(FormatError, match="holds no object; fetch it again, or build again"):
+        DatasetCard.from_json(nothing)
 
 
 def test_the_readme_counts_samples_by_split(packed: Path, card: DatasetCard) -> None:

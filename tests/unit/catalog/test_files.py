@@ -49,7 +49,11 @@ def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [(errno.ENOSPC, "no space is left"), (errno.EACCES, "choose a directory you may write to")],
+    [
+        (errno.ENOSPC, "no space is left"),
+        (errno.EACCES, "choose a directory you may write to"),
+        (errno.ENOTDIR, "cannot write x: .*; move away what stands there"),
+    ],
 )
 def test_the_disks_refusal_is_one_sentence(code: int, said: str) -> None:
     with pytest.raises(StorageError, match=said), storage_errors("write x"):

@@ -167,21 +167,21 @@ def test_what_is_no_file_of_the_store(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "sentence"),
     [
-        '{"values": []}',
-        '{"values": [[1, 2]], "source_ids": "[]"}',
-        '{"values": {"a": 1}, "source_ids": "[]"}',
-        '{"values": [1, 2, 3], "source_ids": 5}',
-        "[]",
-        "[" * 100_000,
+        ('{"values": []}', r"it has values of shape \(0,\)"),
+        ('{"values": [[1, 2]], "source_ids": "[]"}', r"it has values of shape \(1, 2\)"),
+        ('{"values": {"a": 1}, "source_ids": "[]"}', ""),
+        ('{"values": [1, 2, 3], "source_ids": 5}', ""),
+        ("[]", ""),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_document_of_ours(tmp_path: Path, document: str) -> None:
+def test_what_is_no_document_of_ours(tmp_path: Path, document: str, sentence: str) -> None:
     path = tmp_path / observation_path(TILE, "precipitation")
     path.parent.mkdir(parents=True)
     path.write_text(document)
-    with pytest.raises(FormatError, match=r"precipitation\.json cannot be read back"):
+    with pytest.raises(FormatError, match=rf"precipitation\.json cannot be read back.*{sentence}"):
         read_observation(tmp_path, TILE, "precipitation")
 
 

@@ -36,7 +36,7 @@ def test_zone(lon: float, lat: float, epsg: int) -> None:
 
 @pytest.mark.parametrize("lat", [84.1, -80.1, 90.0])
 def test_poles_are_refused(lat: float) -> None:
-    with pytest.raises(ConfigError, match="beyond UTM"):
+    with pytest.raises(ConfigError, match="is beyond UTM, which ends at 80° S and 84° N; tiles"):
         Tile.at(0.0, lat)
 
 

@@ -76,3 +76,5 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(IsADirectoryError):
         read_yaml(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read: File name too long"):
+        read_yaml(tmp_path / ("a" * 300))

@@ -13,6 +13,7 @@ import pytest
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.labels.numbers import has_decimal_commas, numbers
 from mmearth.curate.labels.table import Table, read_table
+from mmearth.curate.places import TableConfig
 
 _ROWS = [
     ["lon", "note", "lat", "id", "value"],
@@ -25,7 +26,7 @@ _HEAD = b"lon,lat,id,value\n"
 
 def _read(path: Path, data: bytes) -> Table:
     path.write_bytes(data)
-    return read_table(path, _COLUMNS, ("lon", "lat", "value"))
+    return read_table(path, _COLUMNS, ("lon", "lat", "value"), TableConfig(path=path.name))
 
 
 def _table(path: Path, data: bytes) -> list[tuple[str | None, ...]]:
@@ -110,6 +111,35 @@ def test_few_malformed_lines_are_left_out_and_many_refused(tmp_path: Path) -> No
     assert _table(tmp_path / "t.csv", _HEAD + b"1,2,a,1,,\n") == [("a", "1")]
 
 
+def test_an_encoding_that_nothing_tells(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(_HEAD + "8,50,почва,1\n".encode("cp1251"))
+    sentence = (
+        r"line 2: is not in UTF-8, and hardly in Windows-1252, where it reads 'ïî÷â'; say enc"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        _read(path, path.read_bytes())
+
+    def read(encoding: str) -> str | None:
+        config = TableConfig(path="t.csv", encoding=encoding)
+        text = read_table(path, _COLUMNS, ("lon", "lat", "value"), config).text["id"][0].as_py()
+        assert text is None or isinstance(text, str)
+        return text
+
+    assert read("cp1251") == "почва"
+    assert read("cp1252") == "ïî÷âà"  # who says so is believed
+    with pytest.raises(ConfigError, match="line 2: cannot be read as ascii text; say encoding:"):
+        read("ascii")
+    path.write_bytes(_HEAD + b"8,50,a,1\n")
+    assert read("ascii") == read("utf-8") == "a"
+    path.write_bytes(b"\xef\xbb\xbf" + _HEAD + b"8,50,a,1\n")
+    assert read("utf-8") == "a"
+    with pytest.raises(ConfigError, match="mark of UTF-8, and encoding: says cp1251; leave enc"):
+        read("cp1251")
+    with pytest.raises(ValueError, match="expected an encoding that Python knows"):
+        TableConfig(path="t.csv", encoding="cp12520")
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -167,7 +197,7 @@ def test_no_file_and_a_directory(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     for name in ("none.csv", "folder.csv"):
         with pytest.raises(ConfigError, match=f"{name} cannot be read as a"):
-            read_table(tmp_path / name, _COLUMNS, ())
+            read_table(tmp_path / name, _COLUMNS, (), TableConfig(path=name))
 
 
 def test_numbers_and_what_is_none() -> None:

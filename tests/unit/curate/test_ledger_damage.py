@@ -86,6 +86,22 @@ def test_a_failure_that_is_pending_again_is_no_damage(tmp_path: Path) -> None:
         assert ledger.n_damaged() == 0
 
 
+def test_rows_out_of_order_cannot_be_deleted(tmp_path: Path) -> None:
+    """SQLite finds the second row to delete by its key, among rows that it takes for sorted."""
+    with Ledger(tmp_path) as ledger:
+        ledger.record([_ROW, replace(_ROW, modality="biome")])
+    path = tmp_path / LEDGER
+    data = bytearray(path.read_bytes().replace(b"done", b"gone"))
+    size = int.from_bytes(data[16:18])
+    pointers = data.index(b"gone") // size * size + 8  # of a leaf to its rows, two bytes each
+    data[pointers : pointers + 4] = (
+        data[pointers + 2 : pointers + 4] + data[pointers : pointers + 2]
+    )
+    path.write_bytes(data)
+    with Ledger(tmp_path) as ledger, pytest.raises(FormatError, match="rows cannot be deleted"):
+        ledger.drop_damaged()
+
+
 @pytest.mark.fuzz
 def test_random_damage_never_becomes_a_wrong_row(tmp_path: Path) -> None:
     whole = _make(tmp_path / "whole").read_bytes()

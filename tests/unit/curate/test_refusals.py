@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.curate.config import load_config
 from mmearth.curate.labels.gedi.files import find_granules
@@ -41,6 +44,10 @@ _FILES = _HEAD + "source: {kind: files, rasters: {%s: [{path: a.tif, %s}]}}\n"
         (
             _HEAD + "modalities: []\nsource: {kind: synthetic, seed: 1}\n",
             "expected one modality at least: a sample needs something to be seen",
+        ),
+        (
+            _HEAD + "source: {kind: earthengine, quirks: {cloudless: true}}\n",
+            "'cloudless' is no quirk; expected some of ",
         ),
         (
             "name: a\ntitle: a\nsource: {kind: synthetic, seed: 1}\ntasks: {biomass: {gedi: "
@@ -86,3 +93,24 @@ def test_an_archive_without_granules(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "nothing")
     with pytest.raises(FormatError, match="holds no HDF5 file among 1; expected GEDI granules"):
         find_granules(("a.zip",), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (
+            {"scheduler": "tcp://127.0.0.1:1"},
+            r"--scheduler needs Dask: pip install 'mmearth\[dask\]'",
+        ),
+        ({"budget_eecu": 1.0}, "synthetic .* charges nothing; leave --budget-eecu out"),
+    ],
+)
+def test_a_build_that_cannot_begin(
+    how: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    path = tmp_path / "config.yaml"
+    path.write_text(_HEAD + "source: {kind: synthetic, seed: 1}\n", encoding="utf-8")
+    options = replace(Options(1, "threads", None, False), **how)
+    with pytest.raises(ConfigError, match=sentence):
+        build(path, tmp_path / "out", options, lambda *_: None)

@@ -42,6 +42,26 @@ def test_any_separator_and_case(cell: str, tmp_path: Path) -> None:
     assert _present(tmp_path, cell, "", "canis lupus") == [_BOTH, (), ("Canis lupus",)]
 
 
+def test_a_species_that_was_not_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As GBIF has them; a place where only that is known says nothing of the other species."""
+    head = "gbifID\tspecies\tdecimalLatitude\tdecimalLongitude\toccurrenceStatus\n"
+    rows = ["Canis lupus\t50\t8\tPRESENT", "Mus musculus\t50\t8\tABSENT"]
+    rows += ["Mus musculus\t51\t8\t", "Canis lupus\t52\t8\tabsent"]
+    path = tmp_path / "p.tsv"
+    path.write_text(head + "".join(f"{i}\t{row}\n" for i, row in enumerate(rows)))
+    config = PointsPlaces(
+        path="p.tsv", species="species", lon="decimalLongitude", lat="decimalLatitude"
+    )
+    with caplog.at_level(logging.INFO):
+        labels = point_labels("species", config, tmp_path)
+    assert [(x.lat, x.species) for x in labels] == [(50, _BOTH[1:]), (51, _BOTH[:1])]
+    assert "kept 2 of 4 rows; 2 absent" in caplog.text
+    path.write_text(path.read_text() + "9\tMus musculus\t50\t8\tdoubtful\n")
+    sentence = "line 6, column 'occurrence[sS]tatus': found 'doubtful', expected PRESENT or ABSENT"
+    with pytest.raises(ConfigError, match=sentence):
+        point_labels("species", config, tmp_path)
+
+
 def test_rows_of_one_place_are_one_list(tmp_path: Path) -> None:
     rows = "8,50,Canis lupus\n8,50,Mus musculus\n9,50,Canis lupus\n"
     (tmp_path / "p.csv").write_text("lon,lat,names\n" + rows)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyogrio
 import pytest
 import shapely
@@ -118,6 +120,37 @@ def test_numbers_of_a_table_keep_every_digit(tmp_path: Path) -> None:
     fields = read_layer(tmp_path / "a.gpkg").fields
     assert fields["shot"].to_pylist() == ["161510300300271459", None]
     assert fields["x"].to_pylist() == ["0.1", "7"]
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.ods"])
+def test_a_sheets_first_row_is_names_though_all_is_text(name: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"code": ["007", "012"], "species": ["Canis lupus", "Mus musculus"]})
+    driver = name[2:].upper()
+    pyogrio.write_dataframe(table, tmp_path / name, driver=driver, layer="one")
+    assert read_layer(tmp_path / name).fields.to_pydict() == table.to_dict("list")
+    pyogrio.write_dataframe(table, tmp_path / name, driver=driver, layer="two", append=True)
+    with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of one, two"):
+        read_layer(tmp_path / name)
+
+
+def test_a_workbook_whose_days_count_from_1904(tmp_path: Path) -> None:
+    """GDAL would take its dates to be four years earlier."""
+    path, changed = tmp_path / "a.xlsx", tmp_path / "b.xlsx"
+    day = pd.to_datetime(["2020-06-01"])
+    pyogrio.write_dataframe(pd.DataFrame({"day": day}), path, driver="XLSX")
+    assert read_layer(path).fields["day"].to_pylist() == ["2020-06-01T00:00:00"]
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(changed, "w") as after:
+        for name in before.namelist():
+            data = before.read(name)
+            after.writestr(name, data.replace(b"<sheets>", b'<workbookPr date1904="1"/><sheets>'))
+    with pytest.raises(ConfigError, match=r"b\.xlsx counts its days from 1904; save it as CSV"):
+        read_layer(changed)
+
+
+def test_a_workbook_of_before_2007(tmp_path: Path) -> None:
+    (tmp_path / "a.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512))
+    with pytest.raises(ConfigError, match=r"format.*; save it as GeoPackage, or a table as CSV"):
+        read_layer(tmp_path / "a.xls")
 
 
 def test_a_bow_tie_becomes_two_triangles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import mmearth
 from mmearth.catalog.errors import FormatError, IntegrityError
+from mmearth.catalog.files import write_atomic
 from mmearth.catalog.schema import SCHEMA_VERSION, VERSION_KEY, write_table
 from mmearth.loaders.fetch.members import Members
 from mmearth.tests.hand_index import destinations, resealed
@@ -162,3 +164,31 @@ def test_a_name_with_a_newline_stays_in_its_sentence(copy: Path) -> None:
     with pytest.raises(FormatError) as raised:
         read(resealed(copy, NAME))
     assert "\n" not in str(raised.value) and "\x1b" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "band", "lost"),
+    [
+        ("sentinel2", None, "sentinel2 B1"),
+        ("temperature", None, "temperature "),
+        ("sentinel1", "asc_VH", "sentinel1 asc_VH"),
+    ],
+)
+def test_statistics_without_what_the_train_samples_hold(
+    copy: Path, name: str, band: str | None, lost: str
+) -> None:
+    before = mmearth.open(copy).normalisation("soil_pH", "train")
+    assert before["sentinel1"].mean[2:4] == (0.0, 0.0)  # bands of no sample, with which all is well
+    path = copy / "statistics/soil_pH.json"
+    document = json.loads(path.read_bytes())
+    held = document["train"]["modalities"]
+    if band is None:
+        del held[name]
+    else:
+        held[name][band] = {"n": 0, "mean": None, "std": None, "min": None, "max": None}
+    write_atomic(path, json.dumps(document).encode())
+    resealed(copy, "statistics/soil_pH.json")
+    chosen = mmearth.open(copy).select("soil_pH", "train", modalities=name)
+    with pytest.raises(FormatError, match=rf"statistics of train have no mean of {lost}.*build"):
+        chosen.loader(normalise="train")
+    assert mmearth.open(copy).normalisation("soil_pH", "train_50")[name] is not None

@@ -122,5 +122,5 @@ def test_truncated_array_is_refused(cut: int) -> None:
 def test_fortran_order_is_refused() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.asfortranarray(np.arange(6).reshape(2, 3)))
-    with pytest.raises(FormatError, match="Fortran"):
+    with pytest.raises(FormatError, match="is in Fortran order; mmearth writes C order"):
         decode_npy(buffer.getvalue(), "sentinel2")

@@ -74,7 +74,7 @@ def test_what_is_no_list_of_species(tmp_path: Path, document: Any, sentence: str
 def test_a_name_that_stands_twice(tmp_path: Path) -> None:
     text = json.dumps(OURS)
     (tmp_path / LABELS_FILE).write_text(text[:-1] + ', "Mus musculus": 100}')
-    with pytest.raises(FormatError, match="'Mus musculus' stands twice"):
+    with pytest.raises(FormatError, match="'Mus musculus' stands twice; expected each name once"):
         Labels(TaskFiles(TASK, tmp_path / "species.h5"))
 
 
@@ -85,7 +85,7 @@ def test_a_name_that_stands_twice(tmp_path: Path) -> None:
             '["Yeti"]',
             "row 6 has the labels '\\[\"Yeti\"\\]', and species_labels.json has no 'Yeti'",
         ),
-        ("[100]", "species_labels.json has no 100"),
+        ("[100]", "species_labels.json has no 100; are the two files of one version"),
         ("[true]", "expected a JSON list of names"),
         ('"Mus musculus"', "expected a JSON list of names"),
         ("Mus musculus", "is not JSON"),

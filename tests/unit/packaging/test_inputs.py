@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from mmearth.catalog.errors import DataError
+from mmearth.catalog.errors import DataError, FormatError
 from mmearth.catalog.sample import Sample
-from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.schema import OBSERVATIONS, TILES, read_table, write_table
 from mmearth.catalog.tile import Tile
-from mmearth.packaging.inputs import TaskInputs, count_reasons, read_inputs
+from mmearth.packaging.inputs import Row, TaskInputs, count_reasons, load_sample, read_inputs
 
 NORTH, SOUTH = Tile(32633, 500_000, 5_000_000), Tile(32733, 500_000, 5_000_000)
 
@@ -112,3 +113,28 @@ def test_no_sample_is_made_of_nothing() -> None:
     with pytest.raises(DataError, match="it has no modality; expected at least one") as caught:
         sample.check()
     assert caught.value.__notes__ == [f"sample {NORTH.id}_20200601, task custom"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tile": "32633_1_2_3"}, "32633_1_2_3.*; build it again"),
+        ({"cell": None}, f"tile {NORTH.id} has no cell; build it again"),
+        ({"left": 0}, f"tile {NORTH.id} is said to be at 32633, 0, 5000000 and in split 'train'"),
+        ({"split": "exam"}, "in split 'exam'; expected its own grid and one of"),
+    ],
+)
+def test_a_plan_that_cannot_be_ours(tmp_path: Path, change: Row, sentence: str) -> None:
+    _inputs(tmp_path, [("soil_pH", NORTH, None)], [_row(NORTH, "biome")])
+    (planned,) = read_table(tmp_path / "tiles.parquet").to_pylist()
+    table = pa.Table.from_pylist([planned | change], TILES)
+    write_table(table, tmp_path / "tiles.parquet", TILES)
+    with pytest.raises(FormatError, match=sentence):
+        read_inputs(tmp_path, "soil_pH", ())
+
+
+def test_a_planned_tile_without_its_target(tmp_path: Path) -> None:
+    (planned,) = _inputs(tmp_path, [("soil_pH", NORTH, None)], [_row(NORTH, "biome")]).samples
+    lacking = replace(planned, tile={**planned.tile, "target": None}, observations={})
+    with pytest.raises(FormatError, match=f"no target for tile {NORTH.id} of soil_pH; plan it"):
+        load_sample(tmp_path, "soil_pH", lacking)

@@ -123,7 +123,8 @@ def test_a_proxy_that_asks_who_it_is_is_for_a_person(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_port}")
         service = Service(Access("demo", "https://service.invalid"), LocalLimit(4, 1000.0))
         with pytest.raises(
-            RefusedError, match=r"https://service\.invalid.*HTTPS_PROXY=http://user"
+            RefusedError,
+            match=r"no way leads to https://service\.invalid: .*HTTPS_PROXY=http://user",
         ):
             service.sign_in()
         proxy.shutdown()

@@ -86,3 +86,15 @@ def test_a_group_under_a_variables_name(write_granule: WriteGranule) -> None:
         file["BEAM0000/agbd/inside"] = np.zeros(3)
     with pytest.raises(FormatError, match="BEAM0000/agbd is a group None, expected one number"):
         _read(path)
+
+
+def test_a_beam_without_one_of_its_variables(write_granule: WriteGranule) -> None:
+    path = write_granule(agbd=None)
+    with pytest.raises(FormatError, match="/BEAM0000 has no agbd; fetch the granule with it"):
+        _read(path)
+
+
+def test_shot_numbers_that_were_rounded(write_granule: WriteGranule) -> None:
+    path = write_granule(shot_number=[101.0, 102.0, 103.0])
+    with pytest.raises(FormatError, match="/shot_number is float64, expected integers; fetch it"):
+        _read(path)

@@ -37,10 +37,13 @@ def test_other_files_are_none_of_its_business(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "sentence"),
     [
-        # The length of the dimension lat, the length of the list of dimensions, and a cut.
+        # The length of the dimension lat and of its name, of the list of dimensions, its kind, and
+        # the dimensions of the variable lat.
         (b"lat\0\0\0\0\x0a", b"lat\0\x7f\0\0\x0a", "'lat' of [2130706442] reaches beyond its end"),
         (b"\0\0\0\x0a\0\0\0\x04", b"\0\0\0\x0a\x7f\0\0\x04", "a list begins with 10, 2130706436"),
         (b"\0\0\0\x0a\0\0\0\x04", b"\0\0\0\x0e\0\0\0\x04", "a list begins with 14, 4"),
+        (b"\0\0\0\x03lat\0", b"\0\xff\0\x03lat\0", "damaged: it ends within a list"),
+        (b"lat\0\0\0\0\x01", b"lat\0\0\0\x04\x01", "damaged: a variable of 1025 dimensions"),
     ],
 )
 def test_a_header_that_is_wrong(tmp_path: Path, place: bytes, value: bytes, sentence: str) -> None:

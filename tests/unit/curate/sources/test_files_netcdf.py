@@ -72,6 +72,99 @@ def test_a_month_that_is_stamped_with_its_end(tmp_path: Path) -> None:
     assert means(tmp_path, months=2021) == [286, 287, 286.5]
 
 
+_ENDS = [*YEAR[1:], days(2022, 1)]
+_LAST_DAYS = [day - 1 for day in _ENDS]
+
+
+@pytest.mark.parametrize(
+    ("time", "read", "stamps"),
+    [
+        # 1 February to 1 January; the same at midnight of Chicago, on a calendar without 29
+        # February; 31 December to 30 November, 23:00: midnight of Berlin, or nearly the end.
+        (_ENDS, [285, 286], "end"),
+        ([day + 0.25 for day in _ENDS], [285, 286], "end"),
+        ([day - 1 / 24 for day in YEAR], [287, 288], "start"),
+    ],
+)
+def test_moments_between_two_months(
+    tmp_path: Path, time: Any, read: list[float], stamps: str
+) -> None:
+    axis = {"units": "days since 2021-01-01", "calendar": "noleap"}
+    write_netcdf(tmp_path / "a.nc", KELVIN, time, axis, units="K")
+    sentence = refused(tmp_path, "temperature", ConfigError, **ENTRY)
+    assert "does not say whether they are their starts or their ends; say stamps: start" in sentence
+    assert means(tmp_path, stamps=stamps) == [286, 287, 286.5]
+    assert means(tmp_path, stamps="start" if stamps == "end" else "end") == [*read, 286.5]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        _LAST_DAYS,  # midnight before a month's last day is of that month, whoever wrote it
+        [day + 0.5 for day in _LAST_DAYS],
+        [day + 1 - 1e-6 for day in _LAST_DAYS],
+        [day + 0.25 for day in YEAR],
+    ],
+)
+def test_moments_that_give_a_whole_year(tmp_path: Path, time: Any) -> None:
+    write_netcdf(tmp_path / "a.nc", KELVIN, time, units="K")
+    assert means(tmp_path) == [286, 287, 286.5]
+    assert means(tmp_path, months=2021) == [286, 287, 286.5]
+
+
+def test_bounds_tell_the_month_where_no_variable_is_named(tmp_path: Path) -> None:
+    ends = [*FROM_NOVEMBER[1:], days(2021, 11)]
+    axis = {"units": "days since 2021-01-01", "bounds": "time_bnds"}
+    bounds = list(zip(FROM_NOVEMBER, ends, strict=True))
+    write_netcdf(tmp_path / "a.nc", KELVIN, ends, axis, bounds, units="K")
+    assert means(tmp_path, variable=None) == means(tmp_path) == [288, 289, 286.5]
+
+
+def _write_group(path: Path, variables: tuple[str, ...]) -> None:
+    """Write NetCDF-4 of a year from November in a group."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        group = file.create_group("monthly")
+        axes = {
+            "time": (FROM_NOVEMBER, "days since 2021-01-01"),
+            "lat": (49.5 - np.arange(10), "degrees_north"),
+            "lon": (10.5 + np.arange(10), "degrees_east"),
+        }
+        for name, (values, unit) in axes.items():
+            group[name] = np.array(values)
+            group[name].make_scale(name)
+            group[name].attrs["units"] = unit
+        for variable in variables:
+            group[variable] = np.array(KELVIN)[:, None, None] * np.ones((1, 10, 10))
+            group[variable].attrs["units"] = "K"
+            for i, name in enumerate(axes):
+                group[variable].dims[i].attach_scale(group[name])
+
+
+def test_a_variable_in_a_group(tmp_path: Path) -> None:
+    _write_group(tmp_path / "a.nc", ("t2m",))
+    for variable in (None, "monthly/t2m", "/monthly/t2m"):
+        assert means(tmp_path, variable=variable) == [288, 289, 286.5]
+    sentence = refused(tmp_path, "temperature", ConfigError, **ENTRY)
+    assert "has no variable 't2m'; it has monthly/t2m" in sentence
+    _write_group(tmp_path / "a.nc", ("t2m", "d2m"))
+    assert means(tmp_path, variable="monthly/t2m") == [288, 289, 286.5]
+    sentence = refused(tmp_path, "temperature", ConfigError, **{**ENTRY, "variable": None})
+    assert "several variables: monthly/d2m, monthly/t2m; say which with variable:" in sentence
+
+
+def test_a_kind_that_gdal_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.nc").write_bytes(b"CDF\x05" + bytes(44))  # with nothing in it
+    sentence = refused(tmp_path, "temperature", FormatError, **ENTRY)
+    assert "CDF-5, which GDAL cannot read here; convert it, such as with nccopy -k nc4" in sentence
+
+
+def test_two_fields_a_month(tmp_path: Path) -> None:
+    write_netcdf(tmp_path / "a.nc", range(24), sorted([*YEAR, *YEAR]), units="K")
+    sentence = refused(tmp_path, "temperature", ConfigError, **ENTRY)
+    assert "has 24 bands of 12 months, expected twelve, one a month; write one field of" in sentence
+
+
 def test_of_two_years_one_is_chosen(tmp_path: Path) -> None:
     both = [*YEAR, *(days(2022, month) for month in range(1, 13))]
     write_netcdf(tmp_path / "a.nc", range(281, 305), both, units="K")

@@ -444,7 +444,9 @@ def test_power_without_a_word_is_refused(tmp_path: Path) -> None:
 
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     write_tif(tmp_path / "a.tif", layers(3, dtype="complex64"))
-    assert "holds complex numbers" in refused(tmp_path, "sentinel1", FormatError, **VV)
+    assert "holds complex numbers; expected real ones: convert" in refused(
+        tmp_path, "sentinel1", FormatError, **VV
+    )
 
 
 # --- no data ---

@@ -131,9 +131,9 @@ class Dataset:
         held = first_held(self.tables, task, subset, without_mean(document, subset, layers))
         if held is not None:
             raise FormatError(
-                f"{self.root.url}: the statistics of {subset} have no mean of "
-                f"{held[0].name} {held[1]}, of which {manifest_path(task)} has valid values; build them again with `mmearth "
-                "packaging build`"
+                f"{self.root.url}: the statistics of {subset} have no mean of {held[0].name} "
+                f"{held[1]}, of which {manifest_path(task)} has valid values; build them again "
+                "with `mmearth packaging build`"
             )
         return found
 

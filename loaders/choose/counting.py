@@ -8,6 +8,7 @@ import duckdb
 
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
 from mmearth.catalog.splits import SPLITS

@@ -83,7 +83,7 @@ def test_every_value_is_the_manifests(tiny: Path, task: str, memory_bytes: int) 
     assert index.lat.tolist() == [row["lat"] for row in rows]
     assert index.labelled.all()
     for name in MMEARTH_BENCH.layers:
-        here = [row[member_column(name)] for row in rows]
+        here = [row[member_column(MMEARTH_BENCH.layers[name])] for row in rows]
         assert index.present[name].tolist() == [member["present"] for member in here]
         if name not in PIXEL:
             absent = [MMEARTH_BENCH.layers[name].nodata] * len(MMEARTH_BENCH.layers[name].bands)

@@ -146,19 +146,20 @@ def test_statistics_without_a_number_leave_a_band_as_it_is() -> None:
     )
     found = of_statistics(document, "train")
     assert list(found) == list(MMEARTH_BENCH.layers)
-    assert found["aster_gdem"].stored(0) == (0.0, 1.0)
-    assert found["aster_gdem"].stored(1) == (5.0, 1.0)
+    assert found["aster_gdem"].stored(0, MMEARTH_BENCH.layers["aster_gdem"]) == (0.0, 1.0)
+    assert found["aster_gdem"].stored(1, MMEARTH_BENCH.layers["aster_gdem"]) == (5.0, 1.0)
     assert found["sentinel2"].mean == (0.0,) * 12
-    assert found["sentinel2"].scale == 1e-4
+    assert found["sentinel2"].scale is None  # values as they are stored
 
 
 def test_the_subset_in_use_decides(small_dataset: Path) -> None:
     document = json.loads((small_dataset / "statistics" / "soil_pH.json").read_text())
     found = of_statistics(document, "train")
     for name in ("sentinel2", "temperature"):
-        for i, band in enumerate(MMEARTH_BENCH.layers[name].bands):
+        layer = MMEARTH_BENCH.layers[name]
+        for i, band in enumerate(layer.bands):
             published = document["train"]["modalities"][name][band.name]
-            assert found[name].stored(i) == (published["mean"], published["std"])
+            assert found[name].stored(i, layer) == (published["mean"], published["std"])
     document["train_50"] = {**document["train"], "modalities": {}}
     half = of_statistics(document, "train_50")
     assert half["temperature"].mean == (0.0,) * 9

@@ -270,11 +270,13 @@ def _of_statistics(layer: Layer, of_bands: Mapping[str, Any]) -> ModalityInput:
     mean, std = [0.0] * len(bands), [1.0] * len(bands)
     if layer.kind == "continuous":
         for i, band in enumerate(bands):
-            found = of_bands[band.name] if of_bands else {}
-            mean[i], std[i] = _moments(f"{layer.name} {band.name}", found)
+            of_band = of_bands[band.name] if of_bands else {}
+            mean[i], std[i] = _moments(f"{layer.name} {band.name}", of_band)
     units, n_classes = tuple(band.unit for band in bands), len(layer.classes) or None
     numbers = tuple(mean), tuple(std)
-    return ModalityInput(layer.name, layer.band_names, units, None, *numbers, n_classes)
+    found = ModalityInput(layer.name, layer.band_names, units, None, *numbers, n_classes)
+    found.check(layer)
+    return found
 
 
 def _moments(where: str, found: Mapping[str, Any]) -> tuple[float, float]:

@@ -65,8 +65,17 @@ def of_manifest(root: Path) -> Answer:
 
 def of_statistics(root: Path) -> Answer:
     """Return what values are normalised with."""
-    document = mmearth.open(root).statistics("soil_pH")
-    return [repr(Normalisation.from_statistics(document, "train")).encode()]
+    dataset = mmearth.open(root)
+    layers = dataset.catalogue.layers.values()
+    found = Normalisation.from_statistics(dataset.statistics("soil_pH"), "train", layers)
+    return [repr(found).encode()]
+
+
+def of_catalogue(root: Path) -> Answer:
+    """Return what every array means, and a sample's."""
+    dataset = mmearth.open(root)
+    chosen = dataset.select("soil_pH", modalities=KINDS, limit=2)
+    return [repr(dataset.catalogue).encode(), *read(chosen)]
 
 
 def of_tiles(root: Path) -> Answer:
@@ -97,6 +106,7 @@ ASKED: dict[str, Callable[[Path], Answer]] = {
     "manifests/soil_pH.parquet": of_manifest,
     "statistics/soil_pH.json": of_statistics,
     "tiles.parquet": of_tiles,
+    "catalogue.json": of_catalogue,
     "dataset.json": of_statistics,
     "SHA256SUMS": of_statistics,
 }

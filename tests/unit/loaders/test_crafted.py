@@ -104,7 +104,7 @@ def test_a_table_of_another_version(copy: Path) -> None:
     table = pq.read_table(copy / NAME)
     (copy / NAME).unlink()
     pq.write_table(table.replace_schema_metadata({VERSION_KEY: b"9.0"}), copy / NAME)
-    with pytest.raises(FormatError, match=r"schema version 9\.0, this mmearth reads 1\.0"):
+    with pytest.raises(FormatError, match=r"schema version 9\.0, this mmearth reads 2\.0"):
         read(resealed(copy, NAME))
 
 

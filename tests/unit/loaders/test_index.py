@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import multiprocessing
 import os
 import pickle
@@ -83,7 +84,7 @@ def test_every_value_is_the_manifests(tiny: Path, task: str, memory_bytes: int) 
     assert index.lat.tolist() == [row["lat"] for row in rows]
     assert index.labelled.all()
     for name in MMEARTH_BENCH.layers:
-        here = [row[member_column(name)] for row in rows]
+        here = [row[member_column(MMEARTH_BENCH.layers[name])] for row in rows]
         assert index.present[name].tolist() == [member["present"] for member in here]
         if name not in PIXEL:
             absent = [MMEARTH_BENCH.layers[name].nodata] * len(MMEARTH_BENCH.layers[name].bands)
@@ -146,16 +147,28 @@ def test_samples_of_the_users_own_may_have_no_target(tiny: Path, tmp_path: Path)
         _ = mmearth.open(copy).select("soil_pH").index
     copy = changed(tiny, tmp_path / "custom", "soil_pH", custom)
     (copy / "manifests/soil_pH.parquet").rename(copy / "manifests/custom.parquet")
-    text = (copy / "dataset.json").read_text().replace('"soil_pH"', '"custom"')
-    (copy / "dataset.json").unlink()
-    (copy / "dataset.json").write_text(text)
-    resealed(copy, "manifests/custom.parquet")
+    for name in ("dataset.json", "catalogue.json"):
+        text = (copy / name).read_text().replace('"soil_pH"', '"custom"')
+        if name == "catalogue.json":
+            text = as_a_number_that_may_be_absent(text)
+        (copy / name).unlink()
+        (copy / name).write_text(text)
+    resealed(copy, "manifests/custom.parquet", "catalogue.json")
     chosen = mmearth.open(copy).select("custom")
     assert chosen.counts.labelled == len(chosen) - 1 and "labelled" in str(chosen)
     index = chosen.index
     assert index.labelled.tolist() == [i != 1 for i in range(len(chosen))]
     assert index.target is not None and index.target.dtype == np.float64
     assert np.isnan(index.target[1, 0]) and index.target[2, 0] == 202_007.0 + 2**-20
+
+
+def as_a_number_that_may_be_absent(text: str) -> str:
+    """Return a catalogue whose task `custom` has any number, or none."""
+    document = json.loads(text)
+    [task] = (task for task in document["tasks"] if task["name"] == "custom")
+    task["optional"], task["target"]["dtype"] = True, "float64"
+    task["target"]["bands"][0]["valid"] = [-1e300, 1e300]
+    return json.dumps(document)
 
 
 def test_only_what_was_chosen_is_there(tiny: Path) -> None:
@@ -168,7 +181,8 @@ def test_only_what_was_chosen_is_there(tiny: Path) -> None:
 
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 0], ids=["memory", "files"])
 def test_an_index_goes_to_other_processes(tiny: Path, memory_bytes: int) -> None:
-    index = mmearth.open(tiny).select("species").build_index(memory_bytes=memory_bytes)
+    chosen = mmearth.open(tiny).select("soil_pH", modalities=["sentinel2", "month"])
+    index = chosen.build_index(memory_bytes=memory_bytes)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply(_summary, (index,))
     assert found == _summary(index)

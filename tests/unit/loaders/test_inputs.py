@@ -21,14 +21,22 @@ DEM = {"bands": ["elevation"], "unit": "m", "mean": 670.665, "std": 951.272}
 
 
 def declared(name: str, fields: dict[str, Any]) -> Normalisation:
-    return Normalisation.from_model({name: fields})
+    return declared_all({name: fields})
+
+
+def declared_all(document: Any) -> Normalisation:
+    return Normalisation.from_model(document, MMEARTH_BENCH)
+
+
+def of_statistics(document: Any, subset: str) -> Normalisation:
+    return Normalisation.from_statistics(document, subset, MMEARTH_BENCH.layers.values())
 
 
 def test_stored_and_physical_numbers_mean_the_same() -> None:
     for fields in (STORED, PHYSICAL):
         wanted = declared("sentinel2", fields)["sentinel2"]
         assert wanted.bands == ("B4", "B3", "B2")
-        assert [wanted.stored(i) for i in range(3)] == [
+        assert [wanted.stored(i, MMEARTH_BENCH.layer("sentinel2")) for i in range(3)] == [
             (pytest.approx(1353, rel=1e-12), pytest.approx(900, rel=1e-12)),
             (pytest.approx(1117, rel=1e-12), pytest.approx(700, rel=1e-12)),
             (pytest.approx(1042, rel=1e-12), pytest.approx(600, rel=1e-12)),
@@ -36,9 +44,9 @@ def test_stored_and_physical_numbers_mean_the_same() -> None:
 
 
 def test_one_band_and_classes_are_short_to_write() -> None:
-    found = Normalisation.from_model({"esa_worldcover": {}, "month": {}, "aster_gdem": DEM})
-    assert list(found) == ["aster_gdem", "esa_worldcover", "month"]
-    assert found["aster_gdem"].stored(0) == (670.665, 951.272)
+    found = declared_all({"esa_worldcover": {}, "month": {}, "aster_gdem": DEM})
+    assert list(found) == ["esa_worldcover", "month", "aster_gdem"]
+    assert found["aster_gdem"].stored(0, MMEARTH_BENCH.layer("aster_gdem")) == (670.665, 951.272)
     assert found["month"].bands == ("cos_month", "sin_month")
     assert pickle.loads(pickle.dumps(found)) == found
 
@@ -94,8 +102,8 @@ def test_classes_have_no_mean() -> None:
 
 @pytest.mark.parametrize("document", [{"sentinel3": {}}, {"sentinel2": None}, {3: {}}])
 def test_what_is_no_modality_is_refused(document: Any) -> None:
-    with pytest.raises(ConfigError, match="expected a modality with its fields"):
-        Normalisation.from_model(document)
+    with pytest.raises(ConfigError, match="expected a modality of the dataset"):
+        declared_all(document)
 
 
 def test_a_file_says_the_same_as_yaml_and_as_json(tmp_path: Path) -> None:
@@ -106,7 +114,11 @@ def test_a_file_says_the_same_as_yaml_and_as_json(tmp_path: Path) -> None:
     )
     as_json.write_text(json.dumps({"sentinel2": STORED}))
     expected = declared("sentinel2", STORED)
-    assert Normalisation.from_file(yaml) == expected == Normalisation.from_file(as_json)
+    assert (
+        Normalisation.from_file(yaml, MMEARTH_BENCH)
+        == expected
+        == Normalisation.from_file(as_json, MMEARTH_BENCH)
+    )
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\0"])
@@ -114,9 +126,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "model.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"model\.yaml"):
-        Normalisation.from_file(path)
+        Normalisation.from_file(path, MMEARTH_BENCH)
     with pytest.raises(ConfigError, match="cannot be read"):
-        Normalisation.from_file(tmp_path / "none.yaml")
+        Normalisation.from_file(tmp_path / "none.yaml", MMEARTH_BENCH)
 
 
 def statistics(**bands: Any) -> dict[str, Any]:
@@ -132,35 +144,36 @@ def test_statistics_without_a_number_leave_a_band_as_it_is() -> None:
     document = statistics(
         elevation={"mean": None, "std": None}, slope={"mean": 5.0, "std": 0.0, "n": 3}
     )
-    found = Normalisation.from_statistics(document, "train")
+    found = of_statistics(document, "train")
     assert list(found) == list(MMEARTH_BENCH.layers)
-    assert found["aster_gdem"].stored(0) == (0.0, 1.0)
-    assert found["aster_gdem"].stored(1) == (5.0, 1.0)
+    assert found["aster_gdem"].stored(0, MMEARTH_BENCH.layers["aster_gdem"]) == (0.0, 1.0)
+    assert found["aster_gdem"].stored(1, MMEARTH_BENCH.layers["aster_gdem"]) == (5.0, 1.0)
     assert found["sentinel2"].mean == (0.0,) * 12
-    assert found["sentinel2"].scale == 1e-4
+    assert found["sentinel2"].scale is None  # values as they are stored
 
 
 def test_the_subset_in_use_decides(small_dataset: Path) -> None:
     document = json.loads((small_dataset / "statistics" / "soil_pH.json").read_text())
-    found = Normalisation.from_statistics(document, "train")
+    found = of_statistics(document, "train")
     for name in ("sentinel2", "temperature"):
-        for i, band in enumerate(MMEARTH_BENCH.layers[name].bands):
+        layer = MMEARTH_BENCH.layers[name]
+        for i, band in enumerate(layer.bands):
             published = document["train"]["modalities"][name][band.name]
-            assert found[name].stored(i) == (published["mean"], published["std"])
+            assert found[name].stored(i, layer) == (published["mean"], published["std"])
     document["train_50"] = {**document["train"], "modalities": {}}
-    half = Normalisation.from_statistics(document, "train_50")
+    half = of_statistics(document, "train_50")
     assert half["temperature"].mean == (0.0,) * 9
     assert found["geolocation"].mean == (0.0,) * 4  # encodings are in [-1, 1] already
 
 
 def test_statistics_that_are_none_are_refused() -> None:
     with pytest.raises(ConfigError, match="statistics of train_5 are of no sample"):
-        Normalisation.from_statistics(statistics(), "train_5")
+        of_statistics(statistics(), "train_5")
     with pytest.raises(ConfigError, match="found subset 'val'; expected one of train, train_50"):
-        Normalisation.from_statistics(statistics(), "val")
+        of_statistics(statistics(), "val")
     for broken in ({}, {"train": []}, {"train": {"n_samples": 1, "modalities": []}}):
         with pytest.raises(FormatError, match="build them again"):
-            Normalisation.from_statistics(broken, "train")
+            of_statistics(broken, "train")
 
 
 @pytest.mark.parametrize(
@@ -185,11 +198,11 @@ def test_statistics_that_are_none_are_refused() -> None:
 )
 def test_statistics_that_contradict_themselves_are_refused(slope: Any) -> None:
     with pytest.raises(FormatError, match="statistics of train are not as expected"):
-        Normalisation.from_statistics(statistics(elevation={}, slope=slope), "train")
+        of_statistics(statistics(elevation={}, slope=slope), "train")
 
 
 def test_statistics_that_lack_a_band_are_refused() -> None:
     good = {"mean": 5.0, "std": 1.0}
-    Normalisation.from_statistics(statistics(elevation=good, slope=good), "train")
+    of_statistics(statistics(elevation=good, slope=good), "train")
     with pytest.raises(FormatError, match="KeyError: 'elevation'"):
-        Normalisation.from_statistics(statistics(slope=good), "train")
+        of_statistics(statistics(slope=good), "train")

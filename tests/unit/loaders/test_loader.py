@@ -15,10 +15,11 @@ import mmearth
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import member_column
+from mmearth.catalog.targets import target_array
 from mmearth.loaders.collate import Batch
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.orders.order import ORDERS
-from mmearth.packaging.codec import decode_npy, decode_target, decode_tile_level
+from mmearth.packaging.codec import decode_npy, decode_tile_level
 from mmearth.tests.hand_index import tar_members
 
 Row = dict[str, Any]
@@ -40,15 +41,14 @@ def _samples(root: Path, task: str) -> dict[str, dict[str, Any]]:
     found = {}
     for row in _rows(root, task):
         document = json.loads(members[f"{row['key']}.json"])
-        arrays: dict[str, Any] = dict(decode_tile_level(document))
+        tile_level = decode_tile_level(document, MMEARTH_BENCH)
+        arrays: dict[str, Any] = {layer.name: values for layer, values in tile_level}
         for name in [*MMEARTH_BENCH.layers, task]:
             if f"{row['key']}.{name}.npy" in members:
                 arrays[name] = decode_npy(members[f"{row['key']}.{name}.npy"], name)
-        target = arrays.pop(task, None)
-        found[row["key"]] = {
-            **arrays,
-            "target": decode_target(document) if target is None else target,
-        }
+        if task not in arrays:
+            arrays[task] = target_array(MMEARTH_BENCH.tasks[task], document["target"])
+        found[row["key"]] = {**arrays, "target": arrays.pop(task)}
     return found
 
 
@@ -91,7 +91,8 @@ def _agrees(name: str, values: torch.Tensor, mask: torch.Tensor, truth: Any) -> 
 def test_some_samples_lack_modalities_and_pixels(small_dataset: Path, dataset: Dataset) -> None:
     """What the test above compares has gaps of all kinds."""
     rows = [row for task in ("biomass", "soil_pH", "species") for row in _rows(small_dataset, task)]
-    structs = [row[member_column(name)] for row in rows for name in MMEARTH_BENCH.layers]
+    columns = [member_column(layer) for layer in MMEARTH_BENCH.layers.values()]
+    structs = [row[column] for row in rows for column in columns]
     assert any(not struct["present"] for struct in structs)
     assert any(0 < struct["valid_fraction"] < 1 for struct in structs)
 

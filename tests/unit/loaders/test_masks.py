@@ -48,11 +48,11 @@ def known_of(stored: NDArray[Any], nodata: float | None, kinds: list[int]) -> ND
 
 
 def masked(
-    name: str, stored: NDArray[Any], known: NDArray[np.int8]
+    nodata: float | None, stored: NDArray[Any], known: NDArray[np.int8]
 ) -> tuple[Extent, NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the extent, the masks as written over rubbish, and those of a whole band."""
     valid, bands = rubbish(stored.shape), rubbish(stored.shape[:2])
-    masking = Masking.of(name, stored, Masks.of(valid, bands, known))
+    masking = Masking.of(nodata, stored, Masks.of(valid, bands, known))
     for slot, look in enumerate(masking.look):
         if look:
             masking(slot)
@@ -68,7 +68,7 @@ def test_masks_are_those_of_a_whole_comparison(name: str, kinds: list[int], is_k
     if not is_known:
         known[present] = -1
     truth = (stored != nodata) & present[:, None, None, None]
-    extent, valid, bands = masked(name, stored, known)
+    extent, valid, bands = masked(nodata, stored, known)
     seen: dict[Extent, NDArray[np.bool_]] = {
         "bands": np.broadcast_to(bands[:, :, None, None], valid.shape),
         "pixels": np.broadcast_to(valid[:, :1], valid.shape),
@@ -86,7 +86,7 @@ def test_masks_are_those_of_a_whole_comparison(name: str, kinds: list[int], is_k
 def test_a_mask_for_all_bands_writes_no_other_where_nothing_was_looked_at() -> None:
     kinds = [WHOLE, HOLED, ABSENT]
     stored, before = batch_of("sentinel2", kinds), rubbish((3, 12, 128, 128))
-    extent, valid, _ = masked("sentinel2", stored, known_of(stored, 65535, kinds))
+    extent, valid, _ = masked(65535, stored, known_of(stored, 65535, kinds))
     assert extent == "pixels"
     np.testing.assert_array_equal(valid[[0, 2], 1:], before[[0, 2], 1:])
     assert valid[0, 0].all() and not valid[2, 0].any()
@@ -95,7 +95,7 @@ def test_a_mask_for_all_bands_writes_no_other_where_nothing_was_looked_at() -> N
 def test_a_missing_orbit_is_not_looked_at() -> None:
     kinds = [HALF, WHOLE]
     stored, before = batch_of("sentinel1", kinds), rubbish((2, 8, 128, 128))
-    extent, valid, bands = masked("sentinel1", stored, known_of(stored, -9999, kinds))
+    extent, valid, bands = masked(-9999, stored, known_of(stored, -9999, kinds))
     assert extent == "bands"
     np.testing.assert_array_equal(valid, before)
     assert bands.tolist() == [[True] * 7 + [False], [True] * 8]
@@ -103,22 +103,23 @@ def test_a_missing_orbit_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize("name", ["dynamic_world", "esa_worldcover"])
 def test_one_band_is_all_bands(name: str) -> None:
-    stored = np.zeros((2, *MMEARTH_BENCH.layers[name].shape), MMEARTH_BENCH.layers[name].dtype)
-    stored[1, 0, 2, 3] = MMEARTH_BENCH.layers[name].nodata
-    extent, valid, _ = masked(name, stored, np.array([[1], [-1]], np.int8))
+    layer = MMEARTH_BENCH.layers[name]
+    stored = np.zeros((2, *layer.shape), layer.dtype)
+    stored[1, 0, 2, 3] = layer.nodata
+    extent, valid, _ = masked(layer.nodata, stored, np.array([[1], [-1]], np.int8))
     assert extent == "values"
     assert np.argwhere(~valid).tolist() == [[1, 0, 2, 3]]
 
 
 def test_tile_level_modalities() -> None:
-    for name, modality in MMEARTH_BENCH.layers.items():
+    for modality in MMEARTH_BENCH.layers.values():
         if modality.level == "pixel":
             continue
         stored = np.ones((3, *modality.shape), modality.dtype)
         if modality.nodata is not None:
             stored[1] = modality.nodata
         mask = rubbish(stored.shape)
-        mask_tiles(name, stored, np.array([True, True, False]), mask)
+        mask_tiles(modality.nodata, stored, np.array([True, True, False]), mask)
         assert mask.all(axis=1).tolist() == [True, modality.nodata is None, False]
         assert not mask[2].any()
 
@@ -126,7 +127,7 @@ def test_tile_level_modalities() -> None:
 def test_pixel_level_targets() -> None:
     target = np.full((2, 1, 128, 128), -9999, np.float32)
     target[1, 0, 3, 4] = 50.0
-    extent, valid, _ = masked("biomass", target, np.array([[-1], [-1]], np.int8))
+    extent, valid, _ = masked(-9999, target, np.array([[-1], [-1]], np.int8))
     assert extent == "values"
     assert np.argwhere(valid).tolist() == [[1, 0, 3, 4]]
     assert MMEARTH_BENCH.tasks["biomass"].nodata == -9999

@@ -17,10 +17,11 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.splits import SPLITS
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 from mmearth.loaders.masks import Extent
-from mmearth.loaders.normalise import Normalising, normalise_tiles, shape_of
+from mmearth.loaders.normalise import Normalising, Terms, normalise_tiles
 from mmearth.packaging.codec import decode_npy
 from mmearth.tests.hand_index import hand_index, tar_members
 
+LAYERS = tuple(MMEARTH_BENCH.layers.values())
 CONTINUOUS = [
     name for name, modality in MMEARTH_BENCH.layers.items() if modality.kind == "continuous"
 ]
@@ -68,14 +69,14 @@ def normalised(
     """
     if known is None:
         known = np.full(stored.shape[:2], -1, np.int8)
-    shape, dtype = shape_of(wanted.modality, Normalisation.of([wanted]))
-    out = np.full((len(stored), *shape), 77, dtype)
+    terms = Terms.of(wanted, MMEARTH_BENCH.layers[wanted.modality])
+    out = np.full((len(stored), *terms.shape), 77, terms.dtype)
     valid = np.random.default_rng(0).random(out.shape) < 0.5
     if stored.ndim == 2:
-        normalise_tiles(stored, known[:, 0] != 0, wanted, out, valid)
+        normalise_tiles(stored, known[:, 0] != 0, terms, out, valid)
         return out, valid, "values"
     bands = np.ones(out.shape[:2], np.bool_)
-    normalising = Normalising.of(stored, wanted, out, valid, bands, known)
+    normalising = Normalising.of(stored, terms, out, valid, bands, known)
     for slot in range(len(stored)):
         normalising(slot)
     extent = normalising.masks.extent
@@ -182,10 +183,10 @@ def test_no_mask_is_written_where_all_bands_are_known() -> None:
     assert (out[0, 0] == 0).all() and (out[1] == 0).all()
 
 
-def test_a_modality_that_is_not_declared_has_no_shape() -> None:
+def test_a_modality_that_is_not_declared_is_refused() -> None:
     found = Normalisation.of([wanted_of("sentinel2", 5)])
     with pytest.raises(ConfigError, match="declares nothing for month, which was chosen; choose"):
-        shape_of("month", found)
+        found.only(["sentinel2", "month"])
 
 
 def test_bands_in_a_models_own_order() -> None:
@@ -201,7 +202,7 @@ def test_bands_in_a_models_own_order() -> None:
 @pytest.mark.parametrize("name", ["sentinel2", "sentinel1", "aster_gdem", "eth_gch"])
 def test_the_train_split_has_mean_0_and_deviation_1(small_dataset: Path, name: str) -> None:
     document = json.loads((small_dataset / "statistics" / "biomass.json").read_text())
-    wanted = Normalisation.from_statistics(document, "train")[name]
+    wanted = Normalisation.from_statistics(document, "train", LAYERS)[name]
     assert SPLITS[0] == "train"
     index, members = (
         hand_index(small_dataset, "biomass", (name,)),

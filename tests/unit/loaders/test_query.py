@@ -105,6 +105,7 @@ def test_a_path_with_signs_that_mean_something_in_sql(small_dataset: Path, tmp_p
     for name in (
         "dataset.json",
         "SHA256SUMS",
+        "catalogue.json",
         "tiles.parquet",
         "observations.parquet",
         "manifests",

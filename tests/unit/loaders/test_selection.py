@@ -96,7 +96,8 @@ def test_split_fraction_where_and_limit(dataset: Dataset, rows: list[Row]) -> No
 def test_modalities_come_in_the_published_order(dataset: Dataset) -> None:
     asked = {"month", "sentinel1", "sentinel2"}
     chosen = dataset.select("soil_pH", modalities=asked)
-    assert chosen.query.modalities == chosen.index.modalities == ("sentinel2", "sentinel1", "month")
+    assert chosen.query.modalities == ("sentinel2", "sentinel1", "month")
+    assert tuple(chosen.index.layers) == chosen.query.modalities
     assert dataset.select("soil_pH", modalities="month").query.modalities == ("month",)
     assert dataset.select("soil_pH").query.modalities == tuple(MMEARTH_BENCH.layers)
 
@@ -121,7 +122,7 @@ def test_the_hash_says_which_samples(dataset: Dataset) -> None:
     ("asked", "said"),
     [
         ({"task": "soil"}, "found task 'soil'; expected one of biomass"),
-        ({"task": "custom"}, "no task 'custom'; expected one of biomass, soil_pH, species"),
+        ({"task": "custom"}, "found task 'custom'; expected one of biomass, soil_pH, species"),
         ({"split": "training"}, "found split 'training'; expected one of train, val"),
         ({"split": ["train", "test"]}, "found split 'test'"),
         ({"split": []}, "found no split"),
@@ -185,16 +186,19 @@ def test_which_condition_left_nothing(dataset: Dataset) -> None:
         dataset.select("biomass", split="train", fraction=5)
 
 
-def test_a_query_that_was_made_by_hand_is_checked() -> None:
-    Query("soil_pH").check()
-    assert Query("soil_pH") == Query.of("soil_pH")
+def test_a_query_that_was_made_by_hand_is_checked(dataset: Dataset) -> None:
+    catalogue = dataset.catalogue
+    everything = tuple(catalogue.layers)
+    Query("soil_pH", everything).check(catalogue)
+    assert Query("soil_pH", everything) == Query.of(catalogue, "soil_pH")
     for query in (
-        Query("soil_pH", split=("val", "train")),
-        Query("soil_pH", modalities=("month", "sentinel2")),
-        Query("soil_pH", split=()),
+        Query("soil_pH", everything, split=("val", "train")),
+        Query("soil_pH", ("month", "sentinel2")),
+        Query("soil_pH", everything, split=()),
+        Query("soil_nitrogen", everything),
     ):
         with pytest.raises(ConfigError):
-            query.check()
+            query.check(catalogue)
 
 
 def test_a_dataset_that_is_built_again_meanwhile(small_dataset: Path, tmp_path: Path) -> None:
@@ -227,23 +231,26 @@ def test_numbers_of_numpy_are_numbers(dataset: Dataset) -> None:
         (lambda chosen: chosen.build_index(directory=3), "found directory 3"),
         (lambda chosen: chosen.build_index(True, 0, "nowhere"), "nowhere is not a directory"),
         (lambda chosen: chosen.dataset.sql(5), "found query 5"),
-        (lambda chosen: chosen.dataset.statistics(["a"]), "has no task"),
+        (lambda chosen: chosen.dataset.statistics(["a"]), "there is no task"),
         (lambda chosen: mmearth.open(3), "found place 3"),
         (lambda chosen: mmearth.open(b"data"), "found place b'data'"),
         (lambda chosen: mmearth.open("data", cache=3), "found cache 3"),
         (lambda chosen: Cache(Path("cache"), -1), "found limit_bytes -1"),
-        (lambda chosen: Normalisation.from_model(3), "found document 3"),
-        (lambda chosen: Normalisation.from_statistics(np.array([1]), "train"), "found document"),
-        (lambda chosen: Normalisation.from_statistics({}, np.array([1, 2])), "found subset"),
+        (lambda chosen: Normalisation.from_model(3, MMEARTH_BENCH), "found document 3"),
+        (
+            lambda chosen: Normalisation.from_statistics(np.array([1]), "train", ()),
+            "found document",
+        ),
+        (lambda chosen: Normalisation.from_statistics({}, np.array([1, 2]), ()), "found subset"),
         (lambda chosen: chosen.dataset.select(np.array([1, 2])), "found task array"),
         (lambda chosen: chosen.dataset.select("soil_pH", modalities=3), "found modalities 3"),
-        (lambda chosen: chosen.dataset.statistics(np.array([1, 2])), "has no task"),
+        (lambda chosen: chosen.dataset.statistics(np.array([1, 2])), "there is no task"),
         (lambda chosen: chosen.dataset.find([]), r"found name \[\]"),
         (lambda chosen: chosen.loader(normalise=np.array([1, 2])), "found normalise"),
         (lambda chosen: chosen.build_index(directory=""), "found directory ''"),
         (lambda chosen: mmearth.open(""), "found place ''"),
         (lambda chosen: mmearth.open("data", cache=""), "found cache ''"),
-        (lambda chosen: Normalisation.from_file(3), "found path 3"),
+        (lambda chosen: Normalisation.from_file(3, MMEARTH_BENCH), "found path 3"),
         (lambda chosen: ModalityInput("month", "ab", (), 1.0, (), ()), "found bands 'ab'"),
     ],
 )

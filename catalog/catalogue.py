@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +39,7 @@ _TAKEN = frozenset(
 Noun = TypeVar("Noun", Layer, Task)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalogue:
     """The layers and tasks that a dataset is made of.
 
@@ -65,6 +67,17 @@ class Catalogue:
         }
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "tasks", tasks)
+
+    def __hash__(self) -> int:
+        return hash(self._packed)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Catalogue], tuple[bytes]]:
+        # It travels to workers with every visit: a few kilobytes, and made once per process.
+        return _unpacked, (self._packed,)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return zlib.compress(json.dumps(self.to_json(), ensure_ascii=False).encode())
 
     @property
     def pixel_layers(self) -> list[Layer]:
@@ -159,6 +172,11 @@ class _Parts:
     grid: Grid
     layers: tuple[Layer, ...]
     tasks: tuple[Task, ...]
+
+
+@lru_cache(maxsize=16)
+def _unpacked(packed: bytes) -> Catalogue:
+    return Catalogue.from_json(json.loads(zlib.decompress(packed)))
 
 
 def write_catalogue(root: Path, catalogue: Catalogue) -> None:

@@ -98,7 +98,7 @@ def outcome(
     root: Path, name: str, anchor: str | None = "2021-07-10", tile: Tile = TILE, **entry: Any
 ) -> Outcome:
     """Return what a tile has of a modality by one entry, of the modality's own product."""
-    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].product, **entry}
     config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
     return Files(config, root).observe(tile, [name], anchor)[name]
 

@@ -47,11 +47,11 @@ def config(tmp_path: Path) -> Path:
         "sentinel2": [
             {
                 "path": "s2_*.tif",
-                "product": MMEARTH_BENCH.layers["sentinel2"].collection,
+                "product": MMEARTH_BENCH.layers["sentinel2"].product,
                 "date": {"value": "2020-06-01"},
             }
         ],
-        "eth_gch": [{"path": "gch_*.tif", "product": MMEARTH_BENCH.layers["eth_gch"].collection}],
+        "eth_gch": [{"path": "gch_*.tif", "product": MMEARTH_BENCH.layers["eth_gch"].product}],
     }
     document = {
         "name": "own",

@@ -181,7 +181,7 @@ def _again(run: Run) -> tuple[str, bool]:
 
 def _draw(run: Run) -> tuple[str, bool]:
     source = run.source("default")
-    label = next(source.labels("biomass", 1, 1))
+    label = next(source.labels(MMEARTH_BENCH.tasks["biomass"], 1, 1))
     [tile] = tiles_at([label.lon], [label.lat], DEFAULT_GRID)
     return f"shot {label.label_id} on {tile.id}", True
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import shapely
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.labels.range_places import range_labels
 from mmearth.curate.places import RangePlaces
@@ -26,7 +27,7 @@ def test_forty_thousand_places(tmp_path: Path) -> None:
     )
     frame.to_file(tmp_path / "ranges.gpkg")
     begin = time.perf_counter()
-    labels = range_labels(RangePlaces(path="ranges.gpkg"), tmp_path, 42)
+    labels = range_labels(RangePlaces(path="ranges.gpkg"), tmp_path, 42, DEFAULT_GRID)
     seconds = time.perf_counter() - begin
     print(f"\n{len(labels)} places in 100 ranges of {_VERTICES} vertices: {seconds:.0f} s")
     assert len(labels) > 39_000

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.labels.soil import soil_labels
 from mmearth.curate.places import SoilPlaces
 
@@ -37,7 +38,9 @@ def test_a_table_as_long_as_wosis(tmp_path: Path) -> None:
     path = tmp_path / "w.tsv"
     _write(path)
     begin = time.perf_counter()
-    labels = soil_labels("soil_organic_carbon", SoilPlaces(path="w.tsv"), tmp_path)
+    labels = soil_labels(
+        MMEARTH_BENCH.tasks["soil_organic_carbon"], SoilPlaces(path="w.tsv"), tmp_path
+    )
     ours = time.perf_counter() - begin
 
     begin = time.perf_counter()

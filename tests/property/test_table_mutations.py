@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.soil import soil_labels
 from mmearth.curate.places import PointsPlaces, SoilPlaces
@@ -106,8 +109,13 @@ def _encoded(draw: random.Random, text: str) -> bytes:
 
 def _read(kind: str, directory: Path) -> list[Label]:
     if kind == "soil":
-        return soil_labels("soil_pH", _SOIL, directory)
-    return point_labels("custom" if kind == "custom" else "soil_pH", _POINTS, directory)
+        return soil_labels(MMEARTH_BENCH.tasks["soil_pH"], _SOIL, directory)
+    return point_labels(
+        own_task("custom", TargetConfig()) if kind == "custom" else "soil_pH",
+        _POINTS,
+        directory,
+        DEFAULT_GRID,
+    )
 
 
 def _row(label: Label) -> Row:

@@ -11,6 +11,8 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.vector import read_polygons
@@ -47,7 +49,12 @@ def test_a_damaged_file_is_read_or_refused(
             part.write_bytes(bytes(data))
             try:
                 if name == "points":
-                    point_labels("custom", PointsPlaces(path=path.name, id="id"), tmp_path)
+                    point_labels(
+                        own_task("custom", TargetConfig()),
+                        PointsPlaces(path=path.name, id="id"),
+                        tmp_path,
+                        DEFAULT_GRID,
+                    )
                 else:
                     read_polygons(path, "id")
             except ConfigError as exc:

@@ -14,7 +14,6 @@ from mmearth.benchmark.metrics import METRICS, average_precisions
 from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
 from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.sums import moments
-from mmearth.catalog.errors import DataError
 from mmearth.catalog.published import MMEARTH_BENCH
 
 

@@ -12,6 +12,7 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.curate.labels.ranges import read_ranges, species_in_ranges
 from mmearth.curate.places import RangesConfig
 
@@ -31,7 +32,7 @@ def _rows(separator: str, quote: str) -> str:
 def _check(base: Path, **keys: object) -> None:
     config = RangesConfig.model_validate({"path": "r.csv", **keys})
     # In one; in both; in the second polygon of a species; in none.
-    found = species_in_ranges(config, base, [9.5, 10.5, 20.5, 30.0], [45.0] * 4)
+    found = species_in_ranges(config, base, [9.5, 10.5, 20.5, 30.0], [45.0] * 4, DEFAULT_GRID)
     assert found == [_WOLF, _BOTH, ("Mus musculus",), ()]
 
 
@@ -56,7 +57,7 @@ def test_a_table_of_parquet(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "r.parquet")
     _check(tmp_path, path="r.parquet")
     config = RangesConfig(path="r.parquet", origin=(1,))
-    assert species_in_ranges(config, tmp_path, [20.5], [45.0]) == [()]
+    assert species_in_ranges(config, tmp_path, [20.5], [45.0], DEFAULT_GRID) == [()]
 
 
 def test_codes_and_empty_cells(tmp_path: Path) -> None:

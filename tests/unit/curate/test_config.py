@@ -72,7 +72,7 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
             r"source\.rasters\.eth_gch\.0\.pth: unknown key \(did you mean 'path'\?\)",
         ),
         ({"modalities": ["landsat"]}, "modalities: 'landsat' is no modality, expected .*sentinel2"),
-        ({"tasks": {"rain": {"labels": {"count": 1}}}}, "tasks: 'rain' is no task, .*soil_pH"),
+        ({"tasks": {"soil_ph": {"labels": {"count": 1}}}}, "tasks: 'soil_ph' is no task .*soil_pH"),
         ({"tasks": {"biomass": {}}}, "tasks.biomass: expected exactly one of labels, points, grid"),
         (
             {"tasks": {"biomass": {"labels": {"count": 0}}}},

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import BuildConfig
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels import read_labels
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.places import PointsPlaces
@@ -33,7 +36,7 @@ def _write(path: Path, *features: dict[str, Any]) -> None:
 
 def _labels(directory: Path, **keys: Any) -> list[Label]:
     config = PointsPlaces.model_validate({"path": "p.geojson", "id": "id", **keys})
-    return point_labels("custom", config, directory)
+    return point_labels(own_task("custom", TargetConfig()), config, directory, DEFAULT_GRID)
 
 
 def test_ids_of_features_without_labels(tmp_path: Path) -> None:
@@ -82,9 +85,14 @@ def test_a_multipoint_of_one_point_is_a_point(tmp_path: Path) -> None:
 def test_a_soil_task_still_leaves_out_what_has_no_value(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("lon,lat,no,t\n8,50,,7\n9,51,6,\n")
     config = PointsPlaces(path="p.csv", id="no", value="t")
-    assert point_labels("soil_pH", config, tmp_path) == [Label(8.0, 50.0, 7.0)]
+    assert point_labels(MMEARTH_BENCH.tasks["soil_pH"], config, tmp_path, DEFAULT_GRID) == [
+        Label(8.0, 50.0, 7.0)
+    ]
     (tmp_path / "p.csv").write_text("lon,lat,no,t\n8,50,,7\n9,51,6,5\n")
-    assert [label.label_id for label in point_labels("soil_pH", config, tmp_path)] == [None, "6"]
+    assert [
+        label.label_id
+        for label in point_labels(MMEARTH_BENCH.tasks["soil_pH"], config, tmp_path, DEFAULT_GRID)
+    ] == [None, "6"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile
 from mmearth.curate.jobs import Wanted, pending
 from mmearth.curate.ledger import Ledger, Record
@@ -28,7 +29,7 @@ def _wanted(n: int) -> Wanted:
         "date": ["2019-01-01" if i % 5 == 0 else None for i in range(n)],
     }
     choice = np.array([0b111 if i % 3 == 0 else 0b011 for i in range(n)], dtype=np.int64)
-    return Wanted(pa.table(columns), _NAMES, choice)
+    return Wanted(pa.table(columns), _NAMES, choice, DEFAULT_GRID)
 
 
 def test_what_is_left_is_the_plan_less_what_is_settled(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.curate.config import BuildConfig, load_config
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.dates import asked_date
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.places import PointsPlaces
@@ -37,7 +39,7 @@ def test_another_cell_is_refused(cell: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"lon,lat,day\n10,50,{cell}\n")
     points = PointsPlaces(path="t.csv", date="day")
     with pytest.raises(ConfigError, match=r"t\.csv.*expected a date YYYY-MM-DD, or intervals"):
-        point_labels("custom", points, tmp_path)
+        point_labels(own_task("custom", TargetConfig()), points, tmp_path, DEFAULT_GRID)
 
 
 def _config(base: Path, date: str) -> BuildConfig:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mmearth.catalog.tasks import SPECIES
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.facts import label_facts
+from mmearth.curate.labels.species import SPECIES
 from mmearth.curate.source import Label
 
 
@@ -19,7 +21,7 @@ def test_where_when_and_which_values() -> None:
         Label(-3.5, 51.25, 7.0, date="2019-03-01/2019-03-31,2021-05-01/2021-05-31"),
         Label(11.75, 49.5, 6.0),
     ]
-    facts = label_facts("soil_pH", labels, with_images=True)
+    facts = label_facts(MMEARTH_BENCH.tasks["soil_pH"], labels, with_images=True)
     assert facts.box == (-3.5, 49.5, 11.75, 51.25)
     assert (facts.n_dated, facts.first, facts.last) == (2, "2019-03-01", "2021-05-31")
     assert (facts.n_valued, facts.low, facts.middle, facts.high) == (3, 4.0, 6.0, 7.0)
@@ -27,16 +29,18 @@ def test_where_when_and_which_values() -> None:
 
 
 def test_places_without_labels_have_no_values() -> None:
-    facts = label_facts("custom", [Label(1.5, 2.5)], with_images=False)
+    facts = label_facts(own_task("custom", TargetConfig()), [Label(1.5, 2.5)], with_images=False)
     assert (facts.n_valued, facts.low, facts.n_dated, facts.first) == (0, None, 0, None)
 
 
 def test_species_that_are_nowhere() -> None:
-    labels = [Label(1.5, 2.5, species=SPECIES[:2]), Label(2.5, 2.5, species=())]
-    facts = label_facts("species", labels, with_images=False)
+    labels = [Label(1.5, 2.5, labels=SPECIES[:2]), Label(2.5, 2.5, labels=())]
+    facts = label_facts(MMEARTH_BENCH.tasks["species"], labels, with_images=False)
     assert (facts.n_without_species, facts.absent) == (1, SPECIES[2:])
     assert facts.warnings == ()  # half of them is not more than half
-    alone = label_facts("species", [*labels, Label(3.5, 2.5, species=())], with_images=False)
+    alone = label_facts(
+        MMEARTH_BENCH.tasks["species"], [*labels, Label(3.5, 2.5, labels=())], with_images=False
+    )
     assert [text.partition(";")[0] for text in alone.warnings] == [
         "species: 2 of 3 places have none of the task's species"
     ]
@@ -52,17 +56,19 @@ def test_species_that_are_nowhere() -> None:
     ],
 )
 def test_suspicious_values(task: str, values: tuple[float, ...], said: str) -> None:
-    (found,) = label_facts(task, _soil(*values), with_images=False).warnings
+    (found,) = label_facts(MMEARTH_BENCH.tasks[task], _soil(*values), with_images=False).warnings
     assert said in found
 
 
 def test_suspicious_places_and_dates() -> None:
-    whole = label_facts("soil_pH", _soil(5, 6, 7, 8, 9, lon=10.0), with_images=False)
+    whole = label_facts(
+        MMEARTH_BENCH.tasks["soil_pH"], _soil(5, 6, 7, 8, 9, lon=10.0), with_images=False
+    )
     assert whole.warnings == ()  # latitudes have a decimal
     places = [Label(float(i), float(i), 5.0 + i) for i in range(5)]
-    (found,) = label_facts("soil_pH", places, with_images=False).warnings
+    (found,) = label_facts(MMEARTH_BENCH.tasks["soil_pH"], places, with_images=False).warnings
     assert found.startswith("lon:, lat: all places lie on whole degrees")
     old = [Label(1.5, 2.5, 6.0, date="1995-06-01"), Label(1.5, 3.5, 7.0, date="2020-06-01")]
-    (found,) = label_facts("soil_pH", old, with_images=True).warnings
+    (found,) = label_facts(MMEARTH_BENCH.tasks["soil_pH"], old, with_images=True).warnings
     assert found == "date: 1 of 2 dates lie before Sentinel-2 was there, 2015-06-23"
-    assert label_facts("soil_pH", old, with_images=False).warnings == ()
+    assert label_facts(MMEARTH_BENCH.tasks["soil_pH"], old, with_images=False).warnings == ()

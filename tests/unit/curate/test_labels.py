@@ -18,6 +18,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import lonlat_bounds, tiles_at
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.grid import grid_labels
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.ranges import species_in_ranges
@@ -48,30 +49,52 @@ def _write_csv(directory: Path, text: str) -> None:
 
 def test_csv(tmp_path: Path) -> None:
     _write_csv(tmp_path, "lon,lat,ph,day,code\n10.5,45.25,6.5,2020-06-01,a\n-60,-10,4,,b\n")
-    assert point_labels("soil_pH", _points("p.csv"), tmp_path) == _SOIL
+    assert (
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.csv"), tmp_path, DEFAULT_GRID)
+        == _SOIL
+    )
 
 
 def test_named_columns(tmp_path: Path) -> None:
     _write_csv(tmp_path, "X,Y,lon,ph,day,code\n10.5,45.25,1,6.5,2020-06-01,a\n-60,-10,1,4,,b\n")
-    assert point_labels("soil_pH", _points("p.csv", lon="X", lat="Y"), tmp_path) == _SOIL
+    assert (
+        point_labels(
+            MMEARTH_BENCH.tasks["soil_pH"],
+            _points("p.csv", lon="X", lat="Y"),
+            tmp_path,
+            DEFAULT_GRID,
+        )
+        == _SOIL
+    )
 
 
 def test_parquet_without_geometries(tmp_path: Path) -> None:
     table = pa.table({**_frame().drop(columns="geometry"), "lon": [10.5, -60], "lat": [45.25, -10]})
     pq.write_table(table, tmp_path / "p.parquet")
-    assert point_labels("soil_pH", _points("p.parquet"), tmp_path) == _SOIL
+    assert (
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.parquet"), tmp_path, DEFAULT_GRID)
+        == _SOIL
+    )
 
 
 def test_geoparquet_and_geojson(tmp_path: Path) -> None:
     _frame().to_parquet(tmp_path / "p.parquet")
     _frame().to_file(tmp_path / "p.geojson")
-    assert point_labels("soil_pH", _points("p.parquet"), tmp_path) == _SOIL
-    assert point_labels("soil_pH", _points("p.geojson"), tmp_path) == _SOIL
+    assert (
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.parquet"), tmp_path, DEFAULT_GRID)
+        == _SOIL
+    )
+    assert (
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.geojson"), tmp_path, DEFAULT_GRID)
+        == _SOIL
+    )
 
 
 def test_points_of_another_crs(tmp_path: Path) -> None:
     _frame().to_crs(3857).to_parquet(tmp_path / "p.parquet")
-    labels = point_labels("soil_pH", _points("p.parquet"), tmp_path)
+    labels = point_labels(
+        MMEARTH_BENCH.tasks["soil_pH"], _points("p.parquet"), tmp_path, DEFAULT_GRID
+    )
     assert [label.lon for label in labels] == pytest.approx([10.5, -60.0])
     assert [label.lat for label in labels] == pytest.approx([45.25, -10.0])
 
@@ -79,14 +102,17 @@ def test_points_of_another_crs(tmp_path: Path) -> None:
 def test_rows_without_place_or_value_are_left_out(tmp_path: Path) -> None:
     rows = ["10.5,45.25,6.5,2020-06-01,a", ",45,6,,x", "10,45,,,y", "-60,-10,4,,b"]
     _write_csv(tmp_path, "\n".join(["lon,lat,ph,day,code", *rows]))
-    assert point_labels("soil_pH", _points("p.csv"), tmp_path) == _SOIL
+    assert (
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.csv"), tmp_path, DEFAULT_GRID)
+        == _SOIL
+    )
 
 
 def test_species_of_a_column(tmp_path: Path) -> None:
     _write_csv(tmp_path, "lon,lat,who\n10,45,Canis_lupus; Mus musculus;Homo sapiens\n11,45,\n")
     config = PointsPlaces(path="p.csv", species="who")
-    labels = point_labels("species", config, tmp_path)
-    assert [label.species for label in labels] == [("Mus musculus", "Canis lupus"), ()]
+    labels = point_labels(MMEARTH_BENCH.tasks["species"], config, tmp_path, DEFAULT_GRID)
+    assert [label.labels for label in labels] == [("Mus musculus", "Canis lupus"), ()]
 
 
 @pytest.mark.parametrize(
@@ -113,35 +139,41 @@ def test_species_of_a_column(tmp_path: Path) -> None:
 def test_tables_that_cannot_be_used(text: str, said: str, tmp_path: Path) -> None:
     _write_csv(tmp_path, text)
     with pytest.raises(ConfigError, match=said):
-        point_labels("soil_pH", _points("p.csv"), tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.csv"), tmp_path, DEFAULT_GRID)
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet", "p.geojson", "p.gpkg"])
 def test_missing_and_damaged_files(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        point_labels("soil_pH", _points(name), tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points(name), tmp_path, DEFAULT_GRID)
     (tmp_path / name).write_bytes(b"\xff\xfe\x00 nothing of the kind")
     with pytest.raises(ConfigError):
-        point_labels("soil_pH", _points(name), tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points(name), tmp_path, DEFAULT_GRID)
 
 
 def test_points_need_a_crs_and_must_be_points(tmp_path: Path) -> None:
     _frame().set_crs(None, allow_override=True).to_parquet(tmp_path / "p.parquet")
     with pytest.raises(ConfigError, match="names no CRS"):
-        point_labels("soil_pH", _points("p.parquet"), tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.parquet"), tmp_path, DEFAULT_GRID)
     squares = _frame().set_geometry(_frame().to_crs(3857).buffer(9).to_crs(4326))
     squares.to_file(tmp_path / "p.geojson")
     with pytest.raises(ConfigError, match="use `grid:` for polygons"):
-        point_labels("soil_pH", _points("p.geojson"), tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.geojson"), tmp_path, DEFAULT_GRID)
 
 
 def test_a_task_needs_its_target(tmp_path: Path) -> None:
     _write_csv(tmp_path, "lon,lat\n1,2\n")
     with pytest.raises(ConfigError, match=r"value: must name the column .*soil_pH"):
-        point_labels("soil_pH", PointsPlaces(path="p.csv"), tmp_path)
+        point_labels(
+            MMEARTH_BENCH.tasks["soil_pH"], PointsPlaces(path="p.csv"), tmp_path, DEFAULT_GRID
+        )
     with pytest.raises(ConfigError, match=r"give species: .* or ranges:"):
-        point_labels("species", PointsPlaces(path="p.csv"), tmp_path)
-    assert point_labels("biomass", PointsPlaces(path="p.csv"), tmp_path) == [Label(1.0, 2.0)]
+        point_labels(
+            MMEARTH_BENCH.tasks["species"], PointsPlaces(path="p.csv"), tmp_path, DEFAULT_GRID
+        )
+    assert point_labels(
+        MMEARTH_BENCH.tasks["biomass"], PointsPlaces(path="p.csv"), tmp_path, DEFAULT_GRID
+    ) == [Label(1.0, 2.0)]
 
 
 def _write_ranges(directory: Path) -> RangesConfig:
@@ -160,7 +192,9 @@ def _write_ranges(directory: Path) -> RangesConfig:
 def test_species_of_ranges(tmp_path: Path) -> None:
     config = _write_ranges(tmp_path)
     # In one; in both; 500 m west of a border, which the tile's box crosses; in none; beyond UTM.
-    found = species_in_ranges(config, tmp_path, [9.5, 10.5, 9.994, 20.0, 10.5], [45.0] * 4 + [85.0])
+    found = species_in_ranges(
+        config, tmp_path, [9.5, 10.5, 9.994, 20.0, 10.5], [45.0] * 4 + [85.0], DEFAULT_GRID
+    )
     wolf, both = ("Canis lupus",), ("Mus musculus", "Canis lupus")
     assert found == [wolf, both, both, (), ()]
 
@@ -168,20 +202,27 @@ def test_species_of_ranges(tmp_path: Path) -> None:
 def test_points_with_ranges(tmp_path: Path) -> None:
     ranges = _write_ranges(tmp_path)
     _write_csv(tmp_path, "lon,lat\n9.5,45\n,\n10.5,-89\n")
-    labels = point_labels("species", PointsPlaces(path="p.csv", ranges=ranges), tmp_path)
-    assert [label.species for label in labels] == [("Canis lupus",), ()]
+    labels = point_labels(
+        MMEARTH_BENCH.tasks["species"],
+        PointsPlaces(path="p.csv", ranges=ranges),
+        tmp_path,
+        DEFAULT_GRID,
+    )
+    assert [label.labels for label in labels] == [("Canis lupus",), ()]
 
 
 def test_ranges_without_the_field_or_the_species(tmp_path: Path) -> None:
     _write_ranges(tmp_path)
     with pytest.raises(ConfigError, match=r"has no field 'binomial'; its fields are sci_name"):
-        species_in_ranges(RangesConfig(path="r.geojson", name="binomial"), tmp_path, [1.0], [1.0])
+        species_in_ranges(
+            RangesConfig(path="r.geojson", name="binomial"), tmp_path, [1.0], [1.0], DEFAULT_GRID
+        )
     frame = gpd.GeoDataFrame(
         {"sci_name": ["Homo sapiens"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326
     )
     frame.to_file(tmp_path / "r.geojson")
     with pytest.raises(ConfigError, match="none of the task's 100 species"):
-        species_in_ranges(RangesConfig(path="r.geojson"), tmp_path, [1.0], [1.0])
+        species_in_ranges(RangesConfig(path="r.geojson"), tmp_path, [1.0], [1.0], DEFAULT_GRID)
 
 
 def _write_area(directory: Path, *boxes: tuple[float, float, float, float]) -> None:
@@ -194,7 +235,7 @@ def _write_area(directory: Path, *boxes: tuple[float, float, float, float]) -> N
 def test_a_grid_is_even_on_the_ground(tmp_path: Path) -> None:
     # At 60° N a degree of longitude is half as long as at the equator.
     _write_area(tmp_path, (10.0, -0.5, 14.0, 0.5), (10.0, 59.5, 14.0, 60.5))
-    labels = grid_labels(GridPlaces(path="area.geojson", spacing_m=20_000), tmp_path)
+    labels = grid_labels(GridPlaces(path="area.geojson", spacing_m=20_000), tmp_path, DEFAULT_GRID)
     # 4 degrees are 444.8 km at the equator and 222.4 km at 60° N, so 22 or 23 steps and half of it.
     rows = Counter(label.lat for label in labels)
     assert {n for lat, n in rows.items() if lat < 30} <= {22, 23}
@@ -206,8 +247,10 @@ def test_a_grid_is_even_on_the_ground(tmp_path: Path) -> None:
 
 def test_a_limit_takes_every_nth_place(tmp_path: Path) -> None:
     _write_area(tmp_path, (10.0, -0.5, 14.0, 0.5))
-    every = grid_labels(GridPlaces(path="area.geojson", spacing_m=20_000), tmp_path)
-    some = grid_labels(GridPlaces(path="area.geojson", spacing_m=20_000, limit=10), tmp_path)
+    every = grid_labels(GridPlaces(path="area.geojson", spacing_m=20_000), tmp_path, DEFAULT_GRID)
+    some = grid_labels(
+        GridPlaces(path="area.geojson", spacing_m=20_000, limit=10), tmp_path, DEFAULT_GRID
+    )
     assert len(some) <= 10
     assert some == every[:: -(-len(every) // 10)]
 
@@ -215,22 +258,22 @@ def test_a_limit_takes_every_nth_place(tmp_path: Path) -> None:
 def test_grids_that_hold_nothing(tmp_path: Path) -> None:
     _write_area(tmp_path, (10.01, 0.01, 10.02, 0.02))
     with pytest.raises(ConfigError, match=r"no place of a 50000 m grid .*spacing_m smaller"):
-        grid_labels(GridPlaces(path="area.geojson", spacing_m=50_000), tmp_path)
+        grid_labels(GridPlaces(path="area.geojson", spacing_m=50_000), tmp_path, DEFAULT_GRID)
     _frame().to_file(tmp_path / "area.geojson")
     with pytest.raises(ConfigError, match="holds no polygon"):
-        grid_labels(GridPlaces(path="area.geojson", spacing_m=50_000), tmp_path)
+        grid_labels(GridPlaces(path="area.geojson", spacing_m=50_000), tmp_path, DEFAULT_GRID)
 
 
 def test_a_column_that_is_twice_there_is_refused(tmp_path: Path) -> None:
     _write_csv(tmp_path, "lon,lat,ph,ph,day,code\n10.5,45.25,6.5,7,,a\n")
     with pytest.raises(ConfigError, match="has 2 columns 'ph' for value:; keep one of them"):
-        point_labels("soil_pH", _points("p.csv"), tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["soil_pH"], _points("p.csv"), tmp_path, DEFAULT_GRID)
 
 
 def test_a_bow_tie_is_repaired_and_a_grid_laid_in_it(tmp_path: Path) -> None:
     bow_tie = shapely.Polygon([(10, 0), (14, 2), (14, 0), (10, 2)])
     gpd.GeoDataFrame(geometry=[bow_tie], crs=4326).to_file(tmp_path / "area.gpkg")
-    labels = grid_labels(GridPlaces(path="area.gpkg", spacing_m=20_000), tmp_path)
+    labels = grid_labels(GridPlaces(path="area.gpkg", spacing_m=20_000), tmp_path, DEFAULT_GRID)
     halves = shapely.union_all([shapely.Polygon([(x, 0), (x, 2), (12, 1)]) for x in (10, 14)])
     assert len(labels) == pytest.approx(halves.area / (20 / 111.195) ** 2, rel=0.05)
     assert all(halves.covers(shapely.Point(x.lon, x.lat)) for x in labels)
@@ -241,7 +284,7 @@ def test_a_grid_across_180_lies_on_both_sides(tmp_path: Path) -> None:
     frame.to_file(tmp_path / "area.gpkg")
     config = GridPlaces(path="area.gpkg", spacing_m=20_000)
     east, west = 0, 0
-    for label in grid_labels(config, tmp_path):
+    for label in grid_labels(config, tmp_path, DEFAULT_GRID):
         assert 179 <= abs(label.lon) <= 180 and -18 <= label.lat <= -17
         east, west = east + (label.lon > 0), west + (label.lon < 0)
     assert east > 20 and west > 20
@@ -254,13 +297,22 @@ def test_the_layer_of_a_grid_and_of_points(tmp_path: Path) -> None:
         points = gpd.GeoDataFrame({"no": ["007"]}, geometry=[shapely.Point(20 * i, 1)], crs=4326)
         points.to_file(tmp_path / "points.gpkg", layer=name)
     with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of old, study"):
-        grid_labels(GridPlaces(path="area.gpkg", spacing_m=20_000), tmp_path)
-    found = grid_labels(GridPlaces(path="area.gpkg", layer="study", spacing_m=20_000), tmp_path)
+        grid_labels(GridPlaces(path="area.gpkg", spacing_m=20_000), tmp_path, DEFAULT_GRID)
+    found = grid_labels(
+        GridPlaces(path="area.gpkg", layer="study", spacing_m=20_000), tmp_path, DEFAULT_GRID
+    )
     assert min(label.lon for label in found) >= 20
     with pytest.raises(ConfigError, match="has 2 layers; say layer: with one of old, study"):
-        point_labels("custom", PointsPlaces(path="points.gpkg"), tmp_path)
+        point_labels(
+            own_task("custom", TargetConfig()),
+            PointsPlaces(path="points.gpkg"),
+            tmp_path,
+            DEFAULT_GRID,
+        )
     chosen = PointsPlaces(path="points.gpkg", layer="study", id="no")
-    assert point_labels("custom", chosen, tmp_path) == [Label(20.0, 1.0, label_id="007")]
+    assert point_labels(own_task("custom", TargetConfig()), chosen, tmp_path, DEFAULT_GRID) == [
+        Label(20.0, 1.0, label_id="007")
+    ]
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p", "p.parquet", "p.gpkg", "p.xlsx.txt"])
@@ -273,7 +325,9 @@ def test_ids_stay_as_they_are_in_every_format(name: str, tmp_path: Path) -> None
         pyogrio.write_dataframe(gpd.pd.DataFrame(frame), tmp_path / name)
     else:
         frame.to_csv(tmp_path / name, index=False)
-    labels = point_labels("custom", PointsPlaces(path=name, id="id"), tmp_path)
+    labels = point_labels(
+        own_task("custom", TargetConfig()), PointsPlaces(path=name, id="id"), tmp_path, DEFAULT_GRID
+    )
     assert [label.label_id for label in labels] == ids
 
 
@@ -291,7 +345,12 @@ def test_ids_stay_as_they_are_in_every_format(name: str, tmp_path: Path) -> None
 )
 def test_ids_of_typed_columns(column: pa.Array, text: list[str], tmp_path: Path) -> None:
     pq.write_table(pa.table({"lon": [1, 2], "lat": [3, 4], "id": column}), tmp_path / "p.parquet")
-    labels = point_labels("custom", PointsPlaces(path="p.parquet", id="id"), tmp_path)
+    labels = point_labels(
+        own_task("custom", TargetConfig()),
+        PointsPlaces(path="p.parquet", id="id"),
+        tmp_path,
+        DEFAULT_GRID,
+    )
     assert [label.label_id for label in labels] == text
 
 
@@ -299,7 +358,12 @@ def test_ids_that_are_no_text(tmp_path: Path) -> None:
     table = pa.table({"lon": [1, 2], "lat": [3, 4], "id": [b"\xff", b"b"]})
     pq.write_table(table, tmp_path / "p.parquet")
     with pytest.raises(ConfigError, match="bytes that are no UTF-8 in its column 'id'"):
-        point_labels("custom", PointsPlaces(path="p.parquet", id="id"), tmp_path)
+        point_labels(
+            own_task("custom", TargetConfig()),
+            PointsPlaces(path="p.parquet", id="id"),
+            tmp_path,
+            DEFAULT_GRID,
+        )
 
 
 def test_real_places_as_a_table(real_data: Path, tmp_path: Path) -> None:
@@ -311,11 +375,19 @@ def test_real_places_as_a_table(real_data: Path, tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "q.tsv", sep="\t", index=False)
     for name in ("p.csv", "q.tsv"):
         labels = point_labels(
-            "custom", PointsPlaces(path=name, lon="second", lat="first"), tmp_path
+            own_task("custom", TargetConfig()),
+            PointsPlaces(path=name, lon="second", lat="first"),
+            tmp_path,
+            DEFAULT_GRID,
         )
         assert [(x.lat, x.lon) for x in labels] == [tuple(row) for row in places.tolist()]
         with pytest.raises(ConfigError, match="write lon: second and lat: first"):
-            point_labels("custom", PointsPlaces(path=name, lon="first", lat="second"), tmp_path)
+            point_labels(
+                own_task("custom", TargetConfig()),
+                PointsPlaces(path=name, lon="first", lat="second"),
+                tmp_path,
+                DEFAULT_GRID,
+            )
 
 
 def test_real_ranges_answer_as_their_own_file_does(real_data: Path) -> None:
@@ -324,7 +396,7 @@ def test_real_ranges_answer_as_their_own_file_does(real_data: Path) -> None:
     draw = np.random.default_rng(5)
     lons, lats = draw.uniform(-18, 60, 500), draw.uniform(-34, 60, 500)
     config = RangesConfig(path=path.name)
-    found = species_in_ranges(config, path.parent, lons.tolist(), lats.tolist())
+    found = species_in_ranges(config, path.parent, lons.tolist(), lats.tolist(), DEFAULT_GRID)
     with np.errstate(invalid="ignore"):
         frame = gpd.read_file(path).explode()
         frame = frame[np.isfinite(shapely.area(frame.geometry.to_numpy()))]

@@ -9,6 +9,8 @@ import geopandas as gpd
 import pytest
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
@@ -26,7 +28,12 @@ _SAHEL_SEA = ((18.0, 35.0), (19.0, 34.5), (20.0, 34.0))  # the Mediterranean; tu
 def _labels(directory: Path, places: Any, **keys: Any) -> list[Label]:
     rows = "".join(f"{x},{y}\n" for x, y in places)
     (directory / "p.csv").write_text("lon,lat\n" + rows)
-    return point_labels("custom", PointsPlaces(path="p.csv", **keys), directory)
+    return point_labels(
+        own_task("custom", TargetConfig()),
+        PointsPlaces(path="p.csv", **keys),
+        directory,
+        DEFAULT_GRID,
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +76,12 @@ def test_swapped_points_of_a_vector_file(tmp_path: Path) -> None:
     frame = gpd.GeoDataFrame(geometry=gpd.points_from_xy(lon, lat), crs=4326)
     frame.to_file(tmp_path / "p.geojson")
     with pytest.raises(ConfigError, match="swap the coordinates in the file"):
-        point_labels("custom", PointsPlaces(path="p.geojson"), tmp_path)
+        point_labels(
+            own_task("custom", TargetConfig()),
+            PointsPlaces(path="p.geojson"),
+            tmp_path,
+            DEFAULT_GRID,
+        )
 
 
 def test_swapped_places_of_all_continents(tmp_path: Path) -> None:
@@ -123,4 +135,6 @@ def test_a_coordinate_that_is_no_number(cell: str, tmp_path: Path) -> None:
     (tmp_path / "p.tsv").write_text(f"lon\tlat\n8.5\t50\n9.5\t{cell}\n")
     said = f"p.tsv, line 3, column 'lat': found '{cell}', expected a number with a decimal point"
     with pytest.raises(ConfigError, match=said):
-        point_labels("custom", PointsPlaces(path="p.tsv"), tmp_path)
+        point_labels(
+            own_task("custom", TargetConfig()), PointsPlaces(path="p.tsv"), tmp_path, DEFAULT_GRID
+        )

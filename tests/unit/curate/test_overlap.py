@@ -64,5 +64,7 @@ def test_many_are_looked_at_in_parts_and_none_is_missed() -> None:
     # 100,000 places 1.3 km apart or more, more than one tree takes; each has a neighbour 100 m on.
     row, column = np.divmod(np.arange(50_000), 100)
     left, top = 300_000 + 4_000 * column, 1_000_000 + 4_000 * row
-    tiles = Tiles(np.full(100_000, 32633), np.append(left, left), np.append(top, top + 100))
+    tiles = Tiles(
+        np.full(100_000, 32633), np.append(left, left), np.append(top, top + 100), DEFAULT_GRID
+    )
     assert keep_apart(tiles).tolist() == [False] * 50_000 + [True] * 50_000

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import TILES
 from mmearth.catalog.splits import LEFT_OUT, SPLITS, default
 from mmearth.catalog.tile import Tile
@@ -50,7 +51,7 @@ def test_a_row_says_all_about_its_tile(tmp_path: Path) -> None:
     assert row["tile"] == f"32632_{row['left']}_{row['top']}"
     assert abs(row["left"] + 640 - 571_667) <= 10
     assert abs(row["top"] - 640 - 5_539_111) <= 10
-    assert (row["task"], row["target"], row["species"]) == ("soil_pH", 6.5, None)
+    assert (row["task"], row["target"], row["labels"]) == ("soil_pH", 6.5, None)
     assert row["split"] in SPLITS
 
 
@@ -63,7 +64,7 @@ def test_nothing_that_could_be_a_tile_is_refused(tmp_path: Path) -> None:
 
 def test_the_default_rule_does_not_depend_on_the_order_of_places(tmp_path: Path) -> None:
     config = _config({"species": {"labels": {"count": 60}}})
-    labels = list(Synthetic().labels("species", 60, 42))
+    labels = list(Synthetic().labels(MMEARTH_BENCH.tasks["species"], 60, 42))
     rows = [f"{label.lon},{label.lat},6" for label in labels]
     points = {"soil_pH": {"points": {"path": "p.csv", "value": "ph"}}}
     found = []

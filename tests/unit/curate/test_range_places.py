@@ -33,14 +33,14 @@ def _write(path: Path, ranges: dict[str, list[tuple[float, ...]]], name: str = "
 def _draw(base: Path, ranges: dict[str, list[tuple[float, ...]]], **how: object) -> list[Label]:
     _write(base / "ranges.gpkg", ranges)
     config = RangePlaces(path="ranges.gpkg", **{"in_africa": 20, "outside": 30, **how})
-    return range_labels(config, base, seed=3)
+    return range_labels(config, base, 3, DEFAULT_GRID)
 
 
 def test_so_many_in_africa_and_outside(tmp_path: Path) -> None:
     labels = _draw(tmp_path, _BOTH)
     inside = shapely.contains_xy(africa(), [x.lon for x in labels], [x.lat for x in labels])
     assert inside.tolist() == [True] * 20 + [False] * 30
-    assert {label.species for label in labels} == {("Canis lupus",)}
+    assert {label.labels for label in labels} == {("Canis lupus",)}
     assert all(19.9 < x.lon < 30.1 and -0.1 < x.lat < 10.1 for x in labels[:20])
     assert all(79.9 < x.lon < 90.1 and 19.9 < x.lat < 30.1 for x in labels[20:])
     assert keep_apart(
@@ -52,9 +52,9 @@ def test_every_species_that_is_present_is_named(tmp_path: Path) -> None:
     other = {"Mus musculus": [(24.0, 0.0, 30.0, 10.0), (100.0, 20.0, 110.0, 30.0)]}
     labels = _draw(tmp_path, {**_BOTH, **other}, outside=0)
     shared = [label for label in labels if label.lon > 24.1]
-    assert shared and all(set(x.species or ()) == {"Canis lupus", "Mus musculus"} for x in shared)
+    assert shared and all(set(x.labels or ()) == {"Canis lupus", "Mus musculus"} for x in shared)
     west = [label for label in labels if label.lon < 23.9]
-    assert west and all(x.species == ("Canis lupus",) for x in west)
+    assert west and all(x.labels == ("Canis lupus",) for x in west)
 
 
 def test_neither_order_nor_company_moves_a_place(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_neither_order_nor_company_moves_a_place(tmp_path: Path) -> None:
     assert first[: len(alone)] == alone
     _write(tmp_path / "ranges.gpkg", _BOTH)
     config = RangePlaces(path="ranges.gpkg", in_africa=20, outside=30)
-    assert [(x.lon, x.lat) for x in range_labels(config, tmp_path, seed=4)] != alone
+    assert [(x.lon, x.lat) for x in range_labels(config, tmp_path, 4, DEFAULT_GRID)] != alone
 
 
 @pytest.mark.parametrize("side", ["in Africa", "outside"])
@@ -104,7 +104,7 @@ def test_a_range_smaller_than_a_tile_gives_what_fits(
 def test_names_with_underscores_and_in_another_field(tmp_path: Path) -> None:
     _write(tmp_path / "r.gpkg", {"Canis_lupus": _BOTH["Canis lupus"]}, name="binomial")
     config = RangePlaces(path="r.gpkg", name="binomial", in_africa=2, outside=2)
-    assert range_labels(config, tmp_path, 1)[0].species == ("Canis lupus",)
+    assert range_labels(config, tmp_path, 1, DEFAULT_GRID)[0].labels == ("Canis lupus",)
 
 
 def test_an_unknown_species_is_a_sentence(tmp_path: Path) -> None:
@@ -115,12 +115,12 @@ def test_an_unknown_species_is_a_sentence(tmp_path: Path) -> None:
 def test_real_ranges(real_data: Path) -> None:
     path = "phylacine_1.2.1_current_ranges_africa_dev.gpkg"
     base = real_data / "species"
-    labels = range_labels(RangePlaces(path=path, in_africa=10, outside=20), base, 42)
+    labels = range_labels(RangePlaces(path=path, in_africa=10, outside=20), base, 42, DEFAULT_GRID)
     with np.errstate(invalid="ignore"):
         frame = gpd.read_file(base / path)
     first = frame[frame.sci_name.str.replace("_", " ") == "Acinonyx jubatus"].geometry
     near = shapely.buffer(first.union_all(), 0.02)
-    of_first = [x for x in labels if "Acinonyx jubatus" in (x.species or ())]
+    of_first = [x for x in labels if "Acinonyx jubatus" in (x.labels or ())]
     assert of_first and all(near.contains(shapely.Point(x.lon, x.lat)) for x in of_first)
     known = frame.sci_name.str.replace("_", " ").isin(_task_names())
     assert known.sum() * 10 < len(labels) <= known.sum() * 30

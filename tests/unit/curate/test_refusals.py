@@ -12,6 +12,8 @@ import pytest
 
 from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import load_config
 from mmearth.curate.labels.gedi.files import find_granules
 from mmearth.curate.labels.points import point_labels
@@ -85,7 +87,9 @@ def test_a_raster(entry: dict[str, Any], sentence: str, tmp_path: Path) -> None:
 def test_places_without_species(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("lon,lat\n15,45\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"give species: \(a column\) or ranges: \(polygons\)"):
-        point_labels("species", PointsPlaces(path="a.csv"), tmp_path)
+        point_labels(
+            MMEARTH_BENCH.tasks["species"], PointsPlaces(path="a.csv"), tmp_path, DEFAULT_GRID
+        )
 
 
 def test_an_archive_without_granules(tmp_path: Path) -> None:

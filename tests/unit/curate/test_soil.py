@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels.soil import Counts, read_layers, soil_labels
 from mmearth.curate.places import SoilPlaces
@@ -51,7 +52,7 @@ def test_the_published_rules_on_the_columns_of_wosis(tmp_path: Path) -> None:
         (7, 70, 0, 5, "trace", _NEAR, 8.5, 50.25),  # text
         (8, 80, 20, 30, "trace", "", "", ""),  # many reasons, counted once
     )
-    assert soil_labels("soil_organic_carbon", _places(), tmp_path) == [
+    assert soil_labels(MMEARTH_BENCH.tasks["soil_organic_carbon"], _places(), tmp_path) == [
         Label(33.01, -3.06, 21.5, None, None, "1"),
         Label(33.01, -3.06, 20.5, None, None, "1"),
     ]
@@ -76,7 +77,7 @@ def test_stray_quotes_move_no_value_to_another_profile(tmp_path: Path) -> None:
     names = ['"Loma" alta', "plain", '"El Alto', "b", '"Rio', "c"]
     rows = [(i, name, 0, 5, i + 3, _NEAR, 14 + i, 45) for i, name in enumerate(names, 1)]
     _write(tmp_path / "w.tsv", *rows)
-    found = soil_labels("soil_pH", _places(), tmp_path)
+    found = soil_labels(MMEARTH_BENCH.tasks["soil_pH"], _places(), tmp_path)
     expected = [(str(i), 14.0 + i, i + 3.0) for i in range(1, 7)]
     assert [(x.label_id, x.lon, x.value) for x in found] == expected
 
@@ -87,23 +88,23 @@ def test_a_column_of_dates(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("longitude,latitude,day,value_avg\n" + rows)
     none = dict.fromkeys(("upper", "lower", "uncertainty", "id"))
     config = _places(path="d.csv", date="day", **none)
-    found = [label.date for label in soil_labels("soil_pH", config, tmp_path)]
+    found = [label.date for label in soil_labels(MMEARTH_BENCH.tasks["soil_pH"], config, tmp_path)]
     assert found == ["2020-06-01", None, "2019-05-01/2019-06-30", "2018-07-02"]
     (tmp_path / "d.csv").write_text("longitude,latitude,day,value_avg\n8,50,01/06/2020,5\n")
     with pytest.raises(ConfigError, match="line 2, column 'day': found '01/06/2020', expected a d"):
-        soil_labels("soil_pH", config, tmp_path)
+        soil_labels(MMEARTH_BENCH.tasks["soil_pH"], config, tmp_path)
 
 
 def test_what_was_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _write(tmp_path / "w.tsv", (1, 1, 0, 5, 5, _NEAR, 1, 2), (2, 2, 0, 9, 5, _NEAR, 1, 2))
     with caplog.at_level(logging.INFO, logger="mmearth"):
-        soil_labels("soil_pH", _places(), tmp_path)
+        soil_labels(MMEARTH_BENCH.tasks["soil_pH"], _places(), tmp_path)
     assert caplog.messages == ["tasks.soil_pH: w.tsv: kept 1 of 2 layers; 1 too deep"]
     rows = [(i, i, 0, 5, 5, _NEAR, 1, 2) for i in range(200)]
     _write(tmp_path / "w.tsv", *rows, (7, 7, 0, 5, "<5", _NEAR, 1, 2), (1, 2))
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="mmearth"):
-        soil_labels("soil_pH", _places(), tmp_path)
+        soil_labels(MMEARTH_BENCH.tasks["soil_pH"], _places(), tmp_path)
     assert [message.removeprefix(f"{tmp_path}/") for message in caplog.messages] == [
         "w.tsv: 1 rows have not the 8 cells of the header, first at line 203",
         "w.tsv, line 202, column 'value_avg': found '<5', where a number is expected",
@@ -127,9 +128,13 @@ def test_columns_unit_depths_and_accuracy_of_another_table(tmp_path: Path) -> No
         deepest_cm=20,
         id=None,
     )
-    assert soil_labels("soil_organic_carbon", config, tmp_path) == [Label(1.5, 2.5, 3.2)]
+    assert soil_labels(MMEARTH_BENCH.tasks["soil_organic_carbon"], config, tmp_path) == [
+        Label(1.5, 2.5, 3.2)
+    ]
     every = config.model_copy(update={"uncertainty": None, "upper": None, "lower": None})
-    assert [label.value for label in soil_labels("soil_pH", every, tmp_path)] == [3.2, 5.0, 10.0]
+    assert [
+        label.value for label in soil_labels(MMEARTH_BENCH.tasks["soil_pH"], every, tmp_path)
+    ] == [3.2, 5.0, 10.0]
 
 
 def test_the_plan_keeps_one_layer_a_profile_and_possible_values(tmp_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_tables_that_cannot_be_used(
 ) -> None:
     _write(tmp_path / "w.tsv", row)
     with pytest.raises(ConfigError, match=said):
-        soil_labels("soil_pH", _places(**keys), tmp_path)
+        soil_labels(MMEARTH_BENCH.tasks["soil_pH"], _places(**keys), tmp_path)
 
 
 def test_a_few_places_off_the_earth_are_counted_and_no_more(tmp_path: Path) -> None:
@@ -202,7 +207,7 @@ def test_a_few_places_off_the_earth_are_counted_and_no_more(tmp_path: Path) -> N
 @pytest.mark.parametrize("task", ["biomass", "species"])
 def test_other_tasks_take_no_profiles(task: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"tasks.{task}: a table of soil profiles gives one num"):
-        soil_labels(task, _places(), tmp_path)
+        soil_labels(MMEARTH_BENCH.tasks[task], _places(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +227,7 @@ def test_africa_soil_profiles(task: str, column: str, real_data: Path) -> None:
         deepest_cm=20,
         id="SOURCEID",
     )
-    labels = soil_labels(task, config, real_data)
+    labels = soil_labels(MMEARTH_BENCH.tasks[task], config, real_data)
     frame = pd.read_csv(real_data / name)
     frame = frame[(frame["UHDICM"] >= 0) & (frame["LHDICM"] <= 20)].dropna(subset=[column])
     assert [label.value for label in labels] == frame[column].tolist()

@@ -10,6 +10,8 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels.points import point_labels
 from mmearth.curate.labels.ranges import read_ranges, species_in_ranges
@@ -24,7 +26,10 @@ def _present(directory: Path, *cells: str, **keys: bool) -> list[tuple[str, ...]
     rows = "".join(f'{8 + i},50,"{cell}"\n' for i, cell in enumerate(cells))
     (directory / "p.csv").write_text("lon,lat,names\n" + rows)
     config = PointsPlaces(path="p.csv", species="names", **keys)
-    return [label.species for label in point_labels("species", config, directory)]
+    return [
+        label.labels
+        for label in point_labels(MMEARTH_BENCH.tasks["species"], config, directory, DEFAULT_GRID)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,20 +58,23 @@ def test_a_species_that_was_not_seen(tmp_path: Path, caplog: pytest.LogCaptureFi
         path="p.tsv", species="species", lon="decimalLongitude", lat="decimalLatitude"
     )
     with caplog.at_level(logging.INFO):
-        labels = point_labels("species", config, tmp_path)
-    assert [(x.lat, x.species) for x in labels] == [(50, _BOTH[1:]), (51, _BOTH[:1])]
+        labels = point_labels(MMEARTH_BENCH.tasks["species"], config, tmp_path, DEFAULT_GRID)
+    assert [(x.lat, x.labels) for x in labels] == [(50, _BOTH[1:]), (51, _BOTH[:1])]
     assert "kept 2 of 4 rows; 2 absent" in caplog.text
     path.write_text(path.read_text() + "9\tMus musculus\t50\t8\tdoubtful\n")
     sentence = "line 6, column 'occurrence[sS]tatus': found 'doubtful', expected PRESENT or ABSENT"
     with pytest.raises(ConfigError, match=sentence):
-        point_labels("species", config, tmp_path)
+        point_labels(MMEARTH_BENCH.tasks["species"], config, tmp_path, DEFAULT_GRID)
 
 
 def test_rows_of_one_place_are_one_list(tmp_path: Path) -> None:
     rows = "8,50,Canis lupus\n8,50,Mus musculus\n9,50,Canis lupus\n"
     (tmp_path / "p.csv").write_text("lon,lat,names\n" + rows)
     config = PointsPlaces(path="p.csv", species="names")
-    found = [label.species for label in point_labels("species", config, tmp_path)]
+    found = [
+        label.labels
+        for label in point_labels(MMEARTH_BENCH.tasks["species"], config, tmp_path, DEFAULT_GRID)
+    ]
     assert found == [_BOTH, _BOTH, ("Canis lupus",)]
 
 
@@ -134,7 +142,9 @@ def test_ranges_as_geoparquet(tmp_path: Path) -> None:
     box = shapely.box(0, 0, 1, 1)
     frame = gpd.GeoDataFrame({"sci_name": ["Canis lupus"]}, geometry=[box], crs=4326)
     frame.to_parquet(tmp_path / "r.parquet")
-    found = species_in_ranges(RangesConfig(path="r.parquet"), tmp_path, [0.5, 5.0], [0.5, 0.5])
+    found = species_in_ranges(
+        RangesConfig(path="r.parquet"), tmp_path, [0.5, 5.0], [0.5, 0.5], DEFAULT_GRID
+    )
     assert found == [("Canis lupus",), ()]
 
 
@@ -152,7 +162,7 @@ def test_a_range_across_180_answers_on_both_sides(west: int, tmp_path: Path) -> 
     frame.to_file(tmp_path / "r.gpkg")
     config = RangesConfig(path="r.gpkg")
     lons = [175.0, -175.0, 185.0, 0.0, 169.0]
-    found = species_in_ranges(config, tmp_path, lons, [-15.0] * 5)
+    found = species_in_ranges(config, tmp_path, lons, [-15.0] * 5, DEFAULT_GRID)
     assert [bool(names) for names in found] == [True, True, True, False, False]
 
 
@@ -161,7 +171,9 @@ def test_a_tile_that_reaches_across_180_touches_what_lies_there(tmp_path: Path) 
     box = shapely.box(-180, -20, -179.997, -10)
     frame = gpd.GeoDataFrame({"sci_name": ["Canis lupus"]}, geometry=[box], crs=4326)
     frame.to_file(tmp_path / "r.gpkg")
-    found = species_in_ranges(RangesConfig(path="r.gpkg"), tmp_path, [179.999, 179.99], [-15.0] * 2)
+    found = species_in_ranges(
+        RangesConfig(path="r.gpkg"), tmp_path, [179.999, 179.99], [-15.0] * 2, DEFAULT_GRID
+    )
     assert found == [("Canis lupus",), ()]
 
 
@@ -192,7 +204,7 @@ def test_ranges_where_a_species_is_extinct(
     _coded(tmp_path, [1, 2, 3, 4, 5, 6, None])
     config = RangesConfig.model_validate({"path": "r.gpkg", **keys})
     lons = [10 * i + 2.0 for i in range(7)]
-    found = species_in_ranges(config, tmp_path, lons, [2.0] * 7)
+    found = species_in_ranges(config, tmp_path, lons, [2.0] * 7, DEFAULT_GRID)
     assert [i for i, names in enumerate(found) if names] == kept
 
 
@@ -239,5 +251,5 @@ def test_the_published_recipe_takes_every_presence(
         "tasks": {"species": {kind: places}},
     }
     plan = make_plan(BuildConfig.model_validate(document), Synthetic(7), tmp_path)
-    present = {round(row["lon"] / 10) for row in plan.table.to_pylist() if row["species"]}
+    present = {round(row["lon"] / 10) for row in plan.table.to_pylist() if row["labels"]}
     assert len(present) == n

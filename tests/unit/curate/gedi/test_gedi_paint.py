@@ -13,17 +13,21 @@ import pytest
 from pyproj import Transformer
 
 from mmearth.catalog.errors import ConfigError, FormatError, NoDataError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.labels.gedi import gedi_labels, keep_footprints, read_footprints
 from mmearth.curate.labels.gedi.footprints import Footprints, open_footprints
 from mmearth.curate.labels.gedi.paint import paint, seasons
 from mmearth.curate.labels.gedi.painted import Painted
+from mmearth.curate.labels.local import WithTargets
 from mmearth.curate.places import GediPlaces
 from mmearth.curate.sources.synthetic import Synthetic
 
 WriteGranule = Callable[..., Path]
 TILE = Tile.at(15.0, 1.0)
+BIOMASS = MMEARTH_BENCH.tasks["biomass"].target
 EVERY = GediPlaces(granules=("*.h5",), first=None, last=None)
 
 
@@ -39,8 +43,9 @@ def _read(base: Path) -> Footprints:
     return read_footprints(EVERY, base)
 
 
-def _painted(base: Path, **how: bool) -> Painted:
-    return Painted(Synthetic(1), keep_footprints(EVERY, base, base / "kept"), **how)
+def _painted(base: Path, **how: bool) -> WithTargets:
+    path = keep_footprints(EVERY, base, base / "kept")
+    return WithTargets(Synthetic(1), (Painted(path.resolve(), BIOMASS, **how),))
 
 
 def test_each_footprint_colours_its_pixel(write_granule: WriteGranule, tmp_path: Path) -> None:
@@ -51,22 +56,22 @@ def test_each_footprint_colours_its_pixel(write_granule: WriteGranule, tmp_path:
     write_granule(**_at(*inside, *outside), shot_number=shots, agbd=values)
     expected = np.full((128, 128), -9999, np.float32)
     expected[0, 0], expected[0, 127], expected[127, 0], expected[50, 70] = 10, 20, 30, 40
-    found = paint(_read(tmp_path), TILE)
+    found = paint(_read(tmp_path), BIOMASS, TILE)
     assert found.array.dtype == np.float32
-    np.testing.assert_array_equal(found.array, expected)
+    np.testing.assert_array_equal(found.array[0], expected)
 
 
 def test_the_greatest_shot_number_is_seen(write_granule: WriteGranule, tmp_path: Path) -> None:
     # All in pixel (50, 70); from west to east, from east to west, and in two granules.
     here = [(701.0, 501.0), (705.0, 505.0), (709.0, 509.0)]
     write_granule("a.h5", **_at(*here), shot_number=[7, 9, 8], agbd=[1, 2, 3])
-    found = paint(_read(tmp_path), TILE)
-    assert (found.array[50, 70], (found.array > 0).sum()) == (2.0, 1)
+    found = paint(_read(tmp_path), BIOMASS, TILE)
+    assert (found.array[0, 50, 70], (found.array > 0).sum()) == (2.0, 1)
     write_granule("b.h5", **_at(here[2]), shot_number=[10], agbd=[4])
     write_granule("c.h5", **_at(here[0]), shot_number=[6], agbd=[5])
     footprints = _read(tmp_path)
-    found = paint(footprints, TILE)
-    assert found.array[50, 70] == 4.0
+    found = paint(footprints, BIOMASS, TILE)
+    assert found.array[0, 50, 70] == 4.0
     assert footprints.shot[found.footprints].tolist() == [10]
 
 
@@ -75,7 +80,7 @@ def test_a_circle_leaves_the_corners_out(write_granule: WriteGranule, tmp_path: 
     metres = [(0.5, 640.0), (185.0, 185.0), (1105.0, 175.0), (1279.0, 1279.0)]
     write_granule(**_at(*metres), shot_number=[1, 2, 3, 4], agbd=[1, 2, 3, 4])
     footprints = _read(tmp_path)
-    whole, circle = paint(footprints, TILE), paint(footprints, TILE, 650.0)
+    whole, circle = paint(footprints, BIOMASS, TILE), paint(footprints, BIOMASS, TILE, 650.0)
     assert sorted(whole.array[whole.array > 0].tolist()) == [1, 2, 3, 4]
     assert sorted(circle.array[circle.array > 0].tolist()) == [1, 2]
 
@@ -87,7 +92,7 @@ def test_a_tile_across_the_antimeridian(write_granule: WriteGranule, tmp_path: P
     )
     footprints = _read(tmp_path)
     for tile in (Tile.at(179.9995, -17.0), Tile.at(-179.9995, -17.0)):
-        found = paint(footprints, tile).array
+        found = paint(footprints, BIOMASS, tile).array[0]
         assert sorted(found[found > 0].tolist()) == [1, 2]
 
 
@@ -106,7 +111,7 @@ def test_bands_of_latitude_hide_no_footprint(write_granule: WriteGranule, tmp_pa
             (int((top - b) // 10), int((a - left) // 10))
             for a, b in zip(x[inside], y[inside], strict=True)
         }
-        painted = paint(footprints, tile).array
+        painted = paint(footprints, BIOMASS, tile).array[0]
         assert set(map(tuple, np.argwhere(painted > 0).tolist())) == pixels and len(pixels) > 100
 
 
@@ -152,11 +157,13 @@ def test_painted_answers_biomass_alone(write_granule: WriteGranule, tmp_path: Pa
     biomass = found["biomass"]
     assert isinstance(biomass, Observation)
     biomass.check()
-    assert biomass.array[0, :3].tolist() == [1, 2, -9999]
+    assert biomass.array[0, 0, :3].tolist() == [1, 2, -9999]
     assert biomass.acquired == "2020-03-11/2020-03-13"
     assert (biomass.source, biomass.source_ids) == ("GEDI_L4A 02", ("a.h5", "b.h5"))
     assert source.name == plain.name and source.source is not source
-    assert list(source.labels("soil_pH", 2, 1)) == list(plain.labels("soil_pH", 2, 1))
+    assert list(source.labels(MMEARTH_BENCH.tasks["soil_pH"], 2, 1)) == list(
+        plain.labels(MMEARTH_BENCH.tasks["soil_pH"], 2, 1)
+    )
     nothing = source.observe(Tile.at(50.0, 1.0), ("biomass",), None)["biomass"]
     assert isinstance(nothing, NoDataError)
 
@@ -176,9 +183,10 @@ def test_painted_with_published_quirks(write_granule: WriteGranule, tmp_path: Pa
 def test_fingerprint_is_of_source_and_granules(write_granule: WriteGranule, tmp_path: Path) -> None:
     write_granule()
     path = keep_footprints(EVERY, tmp_path, tmp_path / "kept")
-    first = Painted(Synthetic(1), path).fingerprint
-    assert len(first) == 64 and Painted(Synthetic(1), path).fingerprint == first
-    assert Painted(Synthetic(2), path).fingerprint != first
+    first = WithTargets(Synthetic(1), (Painted(path, BIOMASS),)).fingerprint
+    painters = (Painted(path, BIOMASS),)
+    assert len(first) == 64 and WithTargets(Synthetic(1), painters).fingerprint == first
+    assert WithTargets(Synthetic(2), painters).fingerprint != first
     write_granule(agbd=[10.0, 20.0, 31.0])
     assert _painted(tmp_path).fingerprint != first
 
@@ -187,7 +195,7 @@ def test_painted_travels_light(write_granule: WriteGranule, tmp_path: Path) -> N
     write_granule(shot_number=list(range(5000)), lon_lowestmode=[15.0] * 5000)
     source = _painted(tmp_path)
     sent = pickle.dumps(source)
-    assert len(sent) < 1000
+    assert len(sent) < 20_000  # most of it the catalogue, and none of the footprints
     arrived = pickle.loads(sent)
     assert arrived.fingerprint == source.fingerprint
     found = [s.observe(TILE, ("biomass",), None)["biomass"].array for s in (source, arrived)]
@@ -214,16 +222,16 @@ def test_kept_footprints(write_granule: WriteGranule, tmp_path: Path) -> None:
 def test_none_can_be_kept_too(write_granule: WriteGranule, tmp_path: Path) -> None:
     write_granule("a.h5", degrade_flag=[1, 1, 1])
     source = _painted(tmp_path)
-    assert len(source.footprints) == 0
+    assert len(source.painters[0].footprints) == 0
     with pytest.raises(ConfigError, match="no GEDI shot passes"):
-        gedi_labels("biomass", EVERY, source, tmp_path, 1)
+        gedi_labels(MMEARTH_BENCH.tasks["biomass"], EVERY, source, tmp_path, DEFAULT_GRID, 1)
 
 
 def test_labels_come_from_what_is_painted(write_granule: WriteGranule, tmp_path: Path) -> None:
     path = write_granule()
     source = _painted(tmp_path)
     path.unlink()  # a second reading would fail
-    (label,) = gedi_labels("biomass", EVERY, source, tmp_path, 1)
+    (label,) = gedi_labels(MMEARTH_BENCH.tasks["biomass"], EVERY, source, tmp_path, DEFAULT_GRID, 1)
     assert label.label_id in {"101", "102", "103"}
 
 
@@ -233,7 +241,7 @@ def test_a_broken_file_of_footprints(tmp_path: Path, content: bytes | None) -> N
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(FormatError, match="delete it") as caught:
-        Painted(Synthetic(1), path)
+        _ = WithTargets(Synthetic(1), (Painted(path, BIOMASS),)).fingerprint
     assert "\n" not in str(caught.value)
 
 
@@ -244,4 +252,4 @@ def test_a_file_of_footprints_that_lacks_a_part(tmp_path: Path) -> None:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
         with pytest.raises(FormatError, match="delete it"):
-            Painted(Synthetic(1), path)
+            _ = WithTargets(Synthetic(1), (Painted(path, BIOMASS),)).fingerprint

@@ -16,6 +16,7 @@ from pyproj import Transformer
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels.gedi import gedi_labels
@@ -125,7 +126,7 @@ def test_records_of_one_region_count_as_one(tmp_path: Path) -> None:
 
 def test_places_follow_the_shares(four: Path) -> None:
     footprints = _scattered(4000, 10, 0, 16, 1)
-    chosen = choose(footprints, 15, four, 1)
+    chosen = choose(footprints, 15, four, 1, DEFAULT_GRID)
     lon = footprints.lon[chosen]
     assert len(set(chosen.tolist())) == 16
     assert [((lon >= a) & (lon < b)).sum() for a, b in ((10, 11), (11, 14), (14, 15))] == [2, 6, 8]
@@ -134,23 +135,26 @@ def test_places_follow_the_shares(four: Path) -> None:
 
 def test_a_seed_is_a_choice(four: Path) -> None:
     footprints = _scattered(4000, 10, 0, 16, 1)
-    first = choose(footprints, 15, four, 1).tolist()
-    assert choose(footprints, 15, four, 1).tolist() == first
-    assert choose(footprints, 15, four, 2).tolist() != first
-    assert choose(footprints, 15, None, 1).tolist() != choose(footprints, 15, None, 2).tolist()
+    first = choose(footprints, 15, four, 1, DEFAULT_GRID).tolist()
+    assert choose(footprints, 15, four, 1, DEFAULT_GRID).tolist() == first
+    assert choose(footprints, 15, four, 2, DEFAULT_GRID).tolist() != first
+    assert (
+        choose(footprints, 15, None, 1, DEFAULT_GRID).tolist()
+        != choose(footprints, 15, None, 2, DEFAULT_GRID).tolist()
+    )
 
 
 def test_no_footprint_in_any_region(four: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none of 3 footprints lies in an ecoregion"):
-        choose(_footprints([15.5, 40, 40], [0.5] * 3), 10, four, 1)
+        choose(_footprints([15.5, 40, 40], [0.5] * 3), 10, four, 1, DEFAULT_GRID)
     far = _regions(tmp_path, ("North", "Tundra", shapely.box(0, 60, 1, 61)))
     with pytest.raises(ConfigError, match="no ecoregion between"):
-        choose(_track(3), 10, far, 1)
+        choose(_track(3), 10, far, 1, DEFAULT_GRID)
 
 
 def test_tiles_of_a_track_do_not_overlap_and_leave_no_room() -> None:
     footprints = _track(1000)  # 60 km
-    chosen = choose(footprints, 1000, None, 5)
+    chosen = choose(footprints, 1000, None, 5, DEFAULT_GRID)
     tiles = list(tiles_at(footprints.lon, footprints.lat, DEFAULT_GRID))
     kept = [tiles[i] for i in chosen]
     pairs = [(a, b) for i, a in enumerate(kept) for b in kept[:i]]
@@ -194,7 +198,7 @@ def test_tiles_on_both_sides_of_a_zone_s_edge_do_not_overlap(
 
 def test_tiles_on_both_sides_of_the_antimeridian_do_not_overlap() -> None:
     footprints = _footprints([179.999, -179.999, 179.0], [-17.0, -17.0, -17.0])
-    assert choose(footprints, 3, None, 1).size == 2
+    assert choose(footprints, 3, None, 1, DEFAULT_GRID).size == 2
 
 
 def test_labels_are_footprints(write_granule: WriteGranule, four: Path, tmp_path: Path) -> None:
@@ -203,17 +207,29 @@ def test_labels_are_footprints(write_granule: WriteGranule, four: Path, tmp_path
         "a.h5", shot_number=[11, 12, 13, 14], lon_lowestmode=lon, lat_lowestmode=[0.5] * 4
     )
     config = GediPlaces(granules=("*.h5",), ecoregions=four.name, count=100)
-    labels = gedi_labels("biomass", config, Synthetic(1), tmp_path, 1)
+    labels = gedi_labels(
+        MMEARTH_BENCH.tasks["biomass"], config, Synthetic(1), tmp_path, DEFAULT_GRID, 1
+    )
     leaves = "2020-04-09/2020-10-26"  # days 100 and 300 of a leap year
     assert labels == [
         Label(10.5, 0.5, date=leaves, label_id="11"),
         Label(14.5, 0.5, date=leaves, label_id="13"),
         Label(12.5, 0.5, date=leaves, label_id="12"),
     ]
-    late = gedi_labels("biomass", config, Synthetic(1), tmp_path, 1, days_late=True)
+    late = gedi_labels(
+        MMEARTH_BENCH.tasks["biomass"],
+        config,
+        Synthetic(1),
+        tmp_path,
+        DEFAULT_GRID,
+        1,
+        days_late=True,
+    )
     assert {label.date for label in late} == {"2020-04-10/2020-10-26"}
     every = config.model_copy(update={"ecoregions": None})
-    found = gedi_labels("biomass", every, Synthetic(1), tmp_path, 1)
+    found = gedi_labels(
+        MMEARTH_BENCH.tasks["biomass"], every, Synthetic(1), tmp_path, DEFAULT_GRID, 1
+    )
     assert {label.label_id for label in found} == {"11", "12", "13", "14"}
 
 
@@ -226,7 +242,9 @@ def test_order_of_granules_changes_no_place(write_granule: WriteGranule, tmp_pat
 
     def labels(*names: str, seed: int = 1) -> list[Label]:
         config = GediPlaces(granules=names, count=20)
-        return gedi_labels("biomass", config, Synthetic(1), tmp_path, seed)
+        return gedi_labels(
+            MMEARTH_BENCH.tasks["biomass"], config, Synthetic(1), tmp_path, DEFAULT_GRID, seed
+        )
 
     assert labels("a.h5", "b.h5") == labels("b.h5", "a.h5") == labels("*.h5")
     assert labels("*.h5") != labels("*.h5", seed=2)
@@ -237,13 +255,13 @@ def test_nothing_to_choose_from(write_granule: WriteGranule, tmp_path: Path) -> 
     write_granule("a.h5", degrade_flag=[1, 1, 1])
     config = GediPlaces(granules=("a.h5",))
     with pytest.raises(ConfigError, match="degrade_flag rejects 3") as caught:
-        gedi_labels("biomass", config, Synthetic(1), tmp_path, 1)
+        gedi_labels(MMEARTH_BENCH.tasks["biomass"], config, Synthetic(1), tmp_path, DEFAULT_GRID, 1)
     assert "\n" not in str(caught.value)
     late = GediPlaces.model_validate({"granules": ["a.h5"], "first": "2020-04-01"})
     with pytest.raises(ConfigError, match="none of 1 GEDI granules lies within 2020-04-01"):
-        gedi_labels("biomass", late, Synthetic(1), tmp_path, 1)
+        gedi_labels(MMEARTH_BENCH.tasks["biomass"], late, Synthetic(1), tmp_path, DEFAULT_GRID, 1)
     with pytest.raises(ConfigError, match=r"tasks\.soil_pH: gedi: gives places of biomass only"):
-        gedi_labels("soil_pH", config, Synthetic(1), tmp_path, 1)
+        gedi_labels(MMEARTH_BENCH.tasks["soil_pH"], config, Synthetic(1), tmp_path, DEFAULT_GRID, 1)
 
 
 def test_a_plan_of_footprints(write_granule: WriteGranule, tmp_path: Path) -> None:

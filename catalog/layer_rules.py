@@ -104,6 +104,6 @@ def _is_exact(value: float, dtype: str) -> bool:
 def _holds(dtype: str, value: float) -> bool:
     kind = np.dtype(dtype)
     if kind.kind == "f":
-        return bool(abs(value) <= np.finfo(kind).max)
+        return abs(value) <= float(np.finfo(kind).max)
     bounds = np.iinfo(kind)
     return float(value).is_integer() and bounds.min <= value <= bounds.max

@@ -106,7 +106,7 @@ def each_damage(document: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         without = [(k, v) for k, v in inside.items() if k != key]
         yield f"{place} removed", _rebuilt(document, without)
         for other in _LEAVES:
-            if type(other) is not type(value) or other != value:
+            if other != value or isinstance(other, bool) != isinstance(value, bool):
                 changed = [(k, other if k == key else v) for k, v in inside.items()]
                 yield f"{place} {other!r}", _rebuilt(document, changed)
         if isinstance(value, (dict, list)):

@@ -22,6 +22,7 @@ from mmearth.catalog.schema import (
     member_column,
     write_table,
 )
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
 Row = dict[str, Any]
@@ -139,3 +140,9 @@ def packed(tmp_path: Path) -> Path:
     observations = pa.Table.from_pylist([_observation(tmp_path)], schema=OBSERVATIONS)
     write_table(observations, tmp_path / "observations.parquet", OBSERVATIONS)
     return tmp_path
+
+
+@pytest.fixture
+def published() -> dict[str, Task]:
+    """The published tasks."""
+    return dict(MMEARTH_BENCH.tasks)

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mmearth.benchmark.intervals import Score, score
+from mmearth.benchmark.intervals import RESAMPLES, Score, score
 from mmearth.benchmark.metrics import headline
 from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
 from mmearth.benchmark.ranks import gather
@@ -48,10 +48,11 @@ def goodness(predictions: Predictions) -> float:
     return -np.inf if np.isnan(value) else value
 
 
-def all_scores(predictions: Predictions) -> list[Score]:
+def all_scores(predictions: Predictions, resamples: int = RESAMPLES) -> list[Score]:
     """Return all metrics of a split, then those of each output where a regression has several."""
-    task, scores = predictions.task, score(predictions)
+    task, scores = predictions.task, score(predictions, resamples=resamples)
     if task.kind == "regression" and len(task.outputs) > 1:
         for i, name in enumerate(task.outputs):
-            scores += [replace(each, output=name) for each in score(predictions.of_output(i))]
+            of_output = score(predictions.of_output(i), resamples=resamples)
+            scores += [replace(each, output=name) for each in of_output]
     return scores

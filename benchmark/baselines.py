@@ -168,6 +168,8 @@ def neighbours(train: Places, val: Places, asked: Places, seed: int) -> _Numbers
 
 def boosting(train: Places, val: Places, asked: Places, seed: int) -> _Numbers:
     """Predict by gradient-boosted trees on climate and place; validation stops the boosting."""
+    there = np.isfinite(train.climate).any(axis=0)  # trees cannot split what train never has
+    train, val, asked = (replace(p, climate=p.climate[:, there]) for p in (train, val, asked))
     if train.task.kind == "classification":
         return _boosted_classes(train, val, asked, seed)
     columns = [_boosted(train, val, asked, seed, i) for i in range(train.target.shape[1])]

@@ -18,7 +18,7 @@ from mmearth.benchmark.metrics import METRICS, average_precisions, check_metrics
 from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
 from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.sums import moments
-from mmearth.catalog.errors import ConfigError, DataError
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.own_dataset import OWN
 

@@ -121,7 +121,7 @@ def test_what_was_not_adapted_is_said(matrix: Path, tmp_path: Path) -> None:
         if r["method"] == "TTT-MMR" and (r["encoder"] == "convnext" or r["seed"] == 41):
             place = (r["task"], r["encoder"], r["seed"], r["split"], r["metric"])
             r |= {"value": scores[place], "steps": 0}
-    report(pa.Table.from_pylist(table, schema=RESULTS), matrix / "runs", tmp_path)
+    report(pa.Table.from_pylist(table, schema=RESULTS), MMEARTH_BENCH, matrix / "runs", tmp_path)
     page = (tmp_path / "report.md").read_text()
     text = section(page, "Test-time training against joint training")
     found = row(text, "soil_pH", "convnext", "random", "TTT-MMR")

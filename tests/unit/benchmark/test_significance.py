@@ -109,7 +109,7 @@ def test_tests_that_cannot_come_out_say_so() -> None:
     for i in range(3):
         values |= {("e", "JT", i): 0.5, ("e", "TTT-MMR", i): 0.5 + i / 10}
         values |= {("e", "TTT-MMR-Geo", i): 0.4 - i / 10}
-    some, all_of = verdicts(deltas(results(values), ["TTT-MMR", "TTT-MMR-Geo"]))
+    some, all_of = verdicts(deltas(results(values), TASKS, ["TTT-MMR", "TTT-MMR-Geo"]))
     assert (some.n, some.n_zero, some.least) == (3, 1, pytest.approx(1 / 4))
     assert (all_of.n, all_of.n_zero, all_of.least) == (3, 0, pytest.approx(1 / 8))
     assert (some.least_holm, all_of.least_holm) == (pytest.approx(1 / 4), pytest.approx(2 / 8))

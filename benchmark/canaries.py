@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.results import Row
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 
 BASELINE = "baseline"
 """Encoder of the rows that need none."""
@@ -42,13 +42,18 @@ class Finding:
     """What was found, where, and what it means."""
 
 
-def canaries(results: pa.Table) -> list[Finding]:
+Tasks = Mapping[str, Task]
+"""Of the dataset, by name."""
+
+
+def canaries(results: pa.Table, tasks: Tasks) -> list[Finding]:
     """Return all findings in a results table, sorted."""
     rows = results.to_pylist()
-    return sorted({*identical(rows), *below_mean(rows), *not_finite(rows), *mixed(rows)})
+    of_tasks = {*identical(rows, tasks), *below_mean(rows, tasks)}
+    return sorted({*of_tasks, *not_finite(rows), *mixed(rows)})
 
 
-def identical(rows: Iterable[Row]) -> list[Finding]:
+def identical(rows: Iterable[Row], tasks: Tasks) -> list[Finding]:
     """Find two settings of one task with bit-identical scores in all metrics of all splits.
 
     A setting that had no effect is the likeliest reason. Adaptation of no steps (K = 0) is allowed
@@ -57,8 +62,10 @@ def identical(rows: Iterable[Row]) -> list[Finding]:
     runs = _runs(row for row in rows if row["encoder"] != BASELINE)
     scores: dict[Any, list[Row]] = defaultdict(list)
     for run in runs.values():
-        values = tuple(sorted((row["split"], row["metric"], _bits(row["value"])) for row in run))
-        if all(bits is not None for _, _, bits in values):
+        values = tuple(
+            sorted((r["split"], r["metric"], r["output"] or "", _bits(r["value"])) for r in run)
+        )
+        if all(bits is not None for *_, bits in values):
             scores[run[0]["task"], values].append(run[0])
     findings = []
     for alike in scores.values():
@@ -67,7 +74,7 @@ def identical(rows: Iterable[Row]) -> list[Finding]:
                 findings.append(
                     Finding(
                         "identical",
-                        _is_no_chance(one),
+                        _is_no_chance(one, tasks),
                         f"{one['task']}: {_name(one)} and {_name(other)} have bit-identical "
                         "scores; what tells them apart had no effect",
                     )
@@ -75,18 +82,18 @@ def identical(rows: Iterable[Row]) -> list[Finding]:
     return findings
 
 
-def below_mean(rows: Iterable[Row]) -> list[Finding]:
+def below_mean(rows: Iterable[Row], tasks: Tasks) -> list[Finding]:
     """Find headline scores worse than the train mean's on the same task, split and fraction."""
-    rows = list(rows)
+    rows = [row for row in rows if is_headline(row, tasks)]
     means = {
         (row["task"], row["split"], row["fraction"]): row["value"]
         for row in rows
-        if _is_headline(row) and row["encoder"] == BASELINE and row["method"] == "mean"
+        if row["encoder"] == BASELINE and row["method"] == "mean"
     }
     found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         floor = means.get((row["task"], row["split"], row["fraction"]))
-        if floor is not None and _is_headline(row) and row["encoder"] != BASELINE:
+        if floor is not None and row["encoder"] != BASELINE:
             sign = 1 if METRICS[row["metric"]].higher_is_better else -1
             if sign * row["value"] < sign * floor:
                 names = ("task", "split", "encoder", "method", "fraction", "metric")
@@ -172,9 +179,19 @@ def collapsed(name: str, features: NDArray[np.floating]) -> list[Finding]:
     ]
 
 
-def _is_no_chance(row: Row) -> bool:
-    """Whether equal scores cannot be chance: those of labels see ranks alone, of few samples."""
-    return TASKS[row["task"]].kind == "regression" or row["n"] >= RANKED
+def is_headline(row: Row, tasks: Tasks) -> bool:
+    """Whether a row is what its task is judged by."""
+    return bool(row["metric"] == tasks[row["task"]].metrics[0] and row["output"] is None)
+
+
+def _is_no_chance(row: Row, tasks: Tasks) -> bool:
+    """Whether equal scores cannot be chance.
+
+    Those of labels see ranks alone, of few samples; those of classes are equal wherever two models
+    always predict the most frequent one.
+    """
+    kind = tasks[row["task"]].kind
+    return kind == "regression" or (kind == "multilabel" and row["n"] >= RANKED)
 
 
 def _runs(rows: Iterable[Row]) -> Mapping[Any, list[Row]]:
@@ -187,10 +204,6 @@ def _runs(rows: Iterable[Row]) -> Mapping[Any, list[Row]]:
 
 def _bits(value: float) -> bytes | None:
     return np.float64(value).tobytes() if np.isfinite(value) else None
-
-
-def _is_headline(row: Row) -> bool:
-    return bool(row["metric"] == TASKS[row["task"]].metrics[0])
 
 
 def _is_one_start(one: Row, other: Row) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmearth.catalog import options
+from mmearth.catalog.catalogues import DEFAULT, catalogue_named
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
 from mmearth.catalog.progress import duration
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mmearth.benchmark.run import Step
+    from mmearth.catalog.catalogue import Catalogue
 
 _PROBLEMS = 4
 """Exit code: a check found problems (docs/exit-codes.md)."""
@@ -52,22 +54,31 @@ def list_encoders(as_json: bool) -> None:
     show_default=True,
     help="Random, or pretrained.",
 )
+@click.option("--data", help="A dataset, directory or URL: whose tiles are made up.")
+@click.option(
+    "--catalogue",
+    default=DEFAULT,
+    show_default=True,
+    help="Of those tiles, where there is no dataset.",
+)
 @options.as_json
-def check(encoder: str, weights: str, as_json: bool) -> int:
+def check(encoder: str, weights: str, data: str | None, catalogue: str, as_json: bool) -> int:
     """Try what ENCODER promises, on made-up tiles.
 
     ENCODER is a name of `mmearth benchmark list`, module:Class or file.py:Class. Exits with 4 when
     a promise is broken, and names it.
 
-    mmearth benchmark check my_encoder.py:Mine
+    mmearth benchmark check my_encoder.py:Mine --data data/own
     """
     with needing("benchmark"):
         from mmearth.benchmark.check import check as try_all
         from mmearth.benchmark.check import plain_statistics
         from mmearth.benchmark.encoders import build_encoder
+        from mmearth.loaders.dataset import open_dataset
 
-    made = build_encoder(encoder, plain_statistics(), weights, "default")
-    findings = list(try_all(made))
+    of = open_dataset(data).catalogue if data else catalogue_named(catalogue)
+    made = build_encoder(encoder, plain_statistics(of), of, weights, "default")
+    findings = list(try_all(made, of))
     if as_json:
         options.echo_json([{"promise": f.name, "problem": f.problem} for f in findings])
     else:
@@ -111,7 +122,7 @@ def report(out: str) -> None:
         from mmearth.benchmark.report.writing import report as write
         from mmearth.benchmark.results import RUNS
 
-    for path in write(_results(out), Path(out) / RUNS, Path(out)):
+    for path in write(*_results(out), Path(out) / RUNS, Path(out)):
         click.echo(path)
 
 
@@ -134,21 +145,22 @@ def power(out: str, reference: str, as_json: bool) -> None:
         from mmearth.benchmark.report.cells import scores_of
         from mmearth.benchmark.results import RUNS
 
-    found = power_of(scores_of(_results(out), Path(out) / RUNS), reference)
+    found = power_of(scores_of(*_results(out), Path(out) / RUNS), reference)
     if as_json:
         options.echo_json(documents(found))
     else:
         options.echo_table(HEADER, table_of(found))
 
 
-def _results(out: str) -> pa.Table:
+def _results(out: str) -> tuple[pa.Table, Catalogue]:
     from mmearth.benchmark.results import RESULTS_FILE, read_results
+    from mmearth.catalog.catalogue import read_catalogue
 
     if not (Path(out) / RESULTS_FILE).exists():
         raise ConfigError(
             f"{out} holds no runs to report; make some with `mmearth benchmark run CONFIG -o {out}`"
         )
-    return read_results(Path(out) / RESULTS_FILE)
+    return read_results(Path(out) / RESULTS_FILE), read_catalogue(Path(out))
 
 
 def _tell(step: Step) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mmearth.benchmark.metrics import check_metrics
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.configuration import read_config
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.errors import ConfigError
 
 Recipe = Literal["default", "mmearth-bench-2026"]
 Method = Literal["LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo"]
@@ -70,28 +71,14 @@ class Adaptation(_Strict):
             raise ValueError("expected all, norm or last:<layers>")
         return parameters
 
-    @field_validator("held_back")
-    @classmethod
-    def _known(cls, held_back: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in held_back if name not in MODALITIES]
-        if unknown:
-            raise ValueError(
-                f"there is no modality {unknown[0]!r}, expected some of {', '.join(MODALITIES)}"
-            )
-        if set(held_back) == set(MODALITIES):
-            raise ValueError("all modalities are held back, so nothing is adapted to; leave some")
-        return held_back
-
 
 class BenchmarkConfig(_Strict):
     """The whole matrix."""
 
     dataset: str
     """A directory or URL."""
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(
-        name for name, task in TASKS.items() if not task.optional
-    )
-    """Which of the dataset's."""
+    tasks: tuple[str, ...] = ()
+    """Which of the dataset's; none: all that it has."""
     encoders: Annotated[tuple[str, ...], Field(min_length=1)]
     """Keys of ENCODERS, or `module:Class`."""
     methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("LP", "FT")
@@ -113,13 +100,22 @@ class BenchmarkConfig(_Strict):
     training: Training = Training()
     adaptation: Adaptation = Adaptation()
 
-    @field_validator("tasks")
-    @classmethod
-    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [task for task in tasks if task not in TASKS]
-        if unknown:
-            raise ValueError(f"there is no task {unknown[0]!r}, expected {', '.join(TASKS)}")
-        return tasks
+    def for_dataset(self, catalogue: Catalogue) -> BenchmarkConfig:
+        """Return the same with the tasks that are meant; refuse names that a dataset has not.
+
+        Raises:
+            ConfigError: There is no such task, or it is scored by what its kind is not; there is
+                no modality to hold back, or all are held back.
+        """
+        tasks = [catalogue.task(name) for name in self.tasks or catalogue.tasks]
+        for task in tasks:
+            check_metrics(task)
+        held_back = {catalogue.layer(name).name for name in self.adaptation.held_back}
+        if held_back == set(catalogue.layers):
+            raise ConfigError(
+                "held_back: all modalities are held back, so nothing is adapted to; leave some"
+            )
+        return self.model_copy(update={"tasks": tuple(task.name for task in tasks)})
 
 
 def load_config(path: Path) -> BenchmarkConfig:

@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.grid import DEFAULT_GRID, Grid
+from mmearth.catalog.layer import Layer
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 
 with needing("benchmark"):
@@ -31,7 +33,9 @@ class Encoder(nn.Module, ABC):
     dim: int
     """D, features of a cell of the grid."""
     grid: tuple[int, int]
-    """(h, w): rows from the north, columns from the west, of a 128 × 128 tile's features."""
+    """(h, w): rows from the north, columns from the west, of a tile's features."""
+    tiles: Grid | None = DEFAULT_GRID
+    """The only tiles that it was made for; None: it takes tiles of any size and resolution."""
 
     @property
     def normalisation(self) -> Normalisation:
@@ -43,12 +47,43 @@ class Encoder(nn.Module, ABC):
         """Return the features, (B, D, h, w).
 
         Args:
-            batch: Modalities as `inputs` says: float32 z-scores, (B, band, 128, 128) or (B, band),
-                0 where nothing is valid; int64 class indices; `mask` says what is valid.
+            batch: Modalities as `inputs` says: float32 z-scores, (B, band, row, column) or
+                (B, band), 0 where nothing is valid; int64 class indices; `mask` says what is valid.
         """
 
 
-def as_wanted(batch: Batch, given: Mapping[str, ModalityInput], encoder: Encoder) -> dict[str, Any]:
+def check_fits(name: str, encoder: Encoder, catalogue: Catalogue) -> None:
+    """Refuse to feed an encoder with a dataset that cannot give what it wants.
+
+    Args:
+        name: Of the encoder, for the sentence.
+        encoder: Whose inputs are wanted.
+        catalogue: Of the dataset.
+
+    Raises:
+        ConfigError: The dataset has other tiles, lacks a modality or band, or has it in another
+            unit or scale.
+    """
+    found, wanted = catalogue.grid, encoder.tiles
+    if wanted is not None and wanted != found:
+        raise ConfigError(
+            f"the encoder {name} was made for tiles of {wanted.pixels} pixels at "
+            f"{wanted.resolution_m} m, the dataset has {found.pixels} at {found.resolution_m} m; "
+            "take another encoder, such as one from scratch, or say `tiles = None` in its class if "
+            "it takes any"
+        )
+    try:
+        encoder.normalisation.check(catalogue)
+    except ConfigError as exc:
+        raise ConfigError(f"the encoder {name} does not fit the dataset: {exc}") from exc
+
+
+def as_wanted(
+    batch: Batch,
+    given: Mapping[str, ModalityInput],
+    encoder: Encoder,
+    layers: Mapping[str, Layer],
+) -> dict[str, Any]:
     """Return a batch whose modalities are as an encoder wants them; the given one stays.
 
     For batches that hold targets to reconstruct beside the encoder's inputs: those are z-scored
@@ -58,6 +93,7 @@ def as_wanted(batch: Batch, given: Mapping[str, ModalityInput], encoder: Encoder
         batch: Of modalities normalised as `given`, with their masks.
         given: What the batch was normalised with; all bands that the encoder wants.
         encoder: Whose inputs are wanted. Modalities that it does not want are left out.
+        layers: What the modalities are.
 
     Raises:
         ConfigError: `given` lacks a modality or band.
@@ -72,18 +108,16 @@ def as_wanted(batch: Batch, given: Mapping[str, ModalityInput], encoder: Encoder
         order = [given[name].bands.index(band) for band in wanted.bands]
         mask = batch["mask"][name][:, order]
         fed["mask"][name] = mask
-        fed[name] = _again(batch[name][:, order], mask, given[name], order, wanted)
+        was = [given[name].stored(i, layers[name]) for i in order]
+        now = [wanted.stored(i, layers[name]) for i in range(len(order))]
+        fed[name] = _again(batch[name][:, order], mask, was, now)
     return fed
 
 
 def _again(
-    values: Tensor, mask: Tensor, given: ModalityInput, order: list[int], wanted: ModalityInput
+    values: Tensor, mask: Tensor, was: list[tuple[float, float]], now: list[tuple[float, float]]
 ) -> Tensor:
-    """Return z-scores of `given` as those of `wanted`; 0 where nothing is valid."""
-    if MODALITIES[wanted.modality].kind != "continuous":
-        return values
-    was = [given.stored(i) for i in order]
-    now = [wanted.stored(i) for i in range(len(wanted.bands))]
+    """Return z-scores as those of another mean and deviation, band by band; 0 where not valid."""
     if was == now:
         return values
     scale = [std / new for (_, std), (_, new) in zip(was, now, strict=True)]

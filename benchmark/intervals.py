@@ -26,7 +26,6 @@ from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.scales import Bounds, scale_of
 from mmearth.benchmark.sums import Weights
 from mmearth.catalog.extras import needing
-from mmearth.catalog.tasks import TASKS
 
 with needing("benchmark"):
     from scipy.special import ndtri, stdtrit
@@ -52,6 +51,8 @@ class Score:
     """Upper end."""
     n: int
     """Samples that it rests on."""
+    output: str | None = None
+    """Which output of a regression it is of; None: of all."""
 
 
 def score(predictions: Predictions, seed: int = 0, resamples: int = RESAMPLES) -> list[Score]:
@@ -62,7 +63,7 @@ def score(predictions: Predictions, seed: int = 0, resamples: int = RESAMPLES) -
         seed: Of the draws; equal seeds give equal intervals.
         resamples: How many draws.
     """
-    names = TASKS[predictions.task].metrics
+    names = predictions.task.metrics
     n = len(predictions.key)
     values = {name: METRICS[name].value(predictions) for name in names}
     if not np.isfinite(predictions.prediction).all():

@@ -19,6 +19,7 @@ from mmearth.benchmark.model import Model
 from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.task_data import TaskData
 from mmearth.benchmark.tracking import trackers
+from mmearth.catalog.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class Job:
     """For a method that adapts: the folder of the JT run that it starts from."""
 
     @property
-    def task(self) -> str:
-        """A key of TASKS."""
-        return self.cell.task
+    def task(self) -> Task:
+        """What is to be predicted."""
+        return self.data.task
 
     @property
     def batch_size(self) -> int:
@@ -74,8 +75,10 @@ class Job:
     def encoder(self) -> Encoder:
         """A new encoder, the same for equal seeds."""
         torch.manual_seed(self.cell.seed)
+        data, config = self.data, self.config
+        catalogue = data.dataset.catalogue
         encoder = build_encoder(
-            self.cell.encoder, self.data.statistics, self.config.weights, self.config.recipe
+            self.cell.encoder, data.statistics, catalogue, config.weights, config.recipe
         )
         return encoder.to(self.fabric.device)
 
@@ -88,7 +91,6 @@ class Job:
         if reconstructs not in self._models:
             encoder = self.encoder
             torch.manual_seed(self.cell.seed + 1)
-            self._models[reconstructs] = Model(encoder, self.task, reconstructs).to(
-                self.fabric.device
-            )
+            layers = tuple(self.data.layers.values()) if reconstructs else ()
+            self._models[reconstructs] = Model(encoder, self.task, layers).to(self.fabric.device)
         return self._models[reconstructs]

@@ -10,26 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmearth.catalog.modalities import MODALITIES
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 
 
 @dataclass(frozen=True, slots=True)
 class TargetScale:
-    """How a regression target is standardised: (target - mean) / std."""
+    """How a regression target is standardised, output by output: (target - mean) / std."""
 
-    mean: float = 0.0
+    mean: tuple[float, ...] = (0.0,)
     """Of the train targets, in the task's unit; 0 leaves it."""
-    std: float = 1.0
+    std: tuple[float, ...] = (1.0,)
     """Of the train targets, in the task's unit, above 0; 1 leaves it."""
 
     def standardised(self, target: Tensor) -> Tensor:
         """Return targets in the task's unit as what a head is to predict."""
-        return (target - self.mean) / self.std
+        return (target - target.new_tensor(self.mean)) / target.new_tensor(self.std)
 
     def in_unit(self, prediction: Tensor) -> Tensor:
         """Return what a head predicts in the task's unit."""
-        return prediction * self.std + self.mean
+        return prediction * prediction.new_tensor(self.std) + prediction.new_tensor(self.mean)
 
 
 RAW = TargetScale()
@@ -37,7 +36,7 @@ RAW = TargetScale()
 
 
 def task_loss(
-    task: str,
+    task: Task,
     prediction: Tensor,
     target: Tensor,
     mask: Tensor,
@@ -46,20 +45,27 @@ def task_loss(
 ) -> Tensor:
     """Return the loss of a batch, a scalar: the mean over all valid elements of all tiles.
 
-    Squared error of a regression; cross-entropy of each label of a multi-label task. NaN, with a
-    gradient of 0, where nothing is valid.
+    Squared error of a regression; cross-entropy of each label of a multi-label task, and of the
+    classes of a classification. NaN, with a gradient of 0, where nothing is valid.
 
     Args:
-        task: A key of TASKS.
-        prediction: (B, n_outputs) or (B, 128, 128): standardised as `scale`; logits of labels.
-        target: Of the same shape, in the task's unit; anything where `mask` is False.
-        mask: Of the same shape, True where the target is valid.
+        task: What is predicted.
+        prediction: (B, outputs) or (B, row, column): standardised as `scale`; logits of labels or,
+            (B, class) or (B, class, row, column), of classes.
+        target: (B, outputs) or (B, row, column) in the task's unit; (B, 1) or (B, row, column)
+            class indices; anything where `mask` is False.
+        mask: Of the target's shape, True where it is valid.
         weight: (B,) 0 marks padding, which does not count; None is no padding.
         scale: Of a regression's target.
     """
     valid = _real(mask, weight)
+    if task.kind == "classification":
+        if task.is_pixel:
+            target, valid = target[:, None], valid[:, None]
+        each = _cross_entropy(prediction, target, valid)
+        return _mean(each, valid, tuple(range(each.ndim)))
     truth = target.to(prediction.dtype)
-    if TASKS[task].kind == "multilabel":
+    if task.kind == "multilabel":
         truth = torch.where(valid, truth, 0.0)
         each = functional.binary_cross_entropy_with_logits(prediction, truth, reduction="none")
     else:
@@ -82,21 +88,19 @@ def reconstruction_losses(
 
     Args:
         outputs: What `ReconstructionHead` returns.
-        target: By modality, (B, band, …) normalised, or (B, 1, …) class indices; anything where
-            `mask` is False.
+        target: By modality, (B, band, …) normalised numbers, or whole numbers: class indices.
+            Anything where `mask` is False.
         mask: Of the same shapes, True where the target is valid.
         weight: (B,) 0 marks padding, which is valid nowhere; None is no padding.
     """
     losses = {}
     for name, output in outputs.items():
         valid = _real(mask[name], weight)
-        if MODALITIES[name].kind == "categorical":
-            valid = valid[:, 0]
-            codes = torch.where(valid, target[name][:, 0].long(), 0)
-            each = functional.cross_entropy(output, codes, reduction="none")
-        else:
+        if target[name].is_floating_point():
             truth = torch.where(valid, target[name].to(output.dtype), 0.0)
             each = (output - truth).square()
+        else:
+            each = _cross_entropy(output, target[name], valid)
         losses[name] = _mean(each, valid, tuple(range(1, each.ndim)))
     return losses
 
@@ -111,6 +115,21 @@ def auxiliary_loss(losses: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).nanmean()
 
 
+def _cross_entropy(scores: Tensor, classes: Tensor, valid: Tensor) -> Tensor:
+    """Return the loss of every value, (B, band, …).
+
+    Args:
+        scores: (B, band × class, …) logits.
+        classes: (B, band, …) class indices; anything where `valid` is False.
+        valid: Of the same shape, True where a class is known.
+    """
+    known = torch.where(valid, classes.long(), 0).flatten(0, 1)
+    n_classes = scores.shape[1] // classes.shape[1]
+    by_band = scores.reshape(-1, n_classes, *scores.shape[2:])
+    each = functional.cross_entropy(by_band, known, reduction="none")
+    return each.view(classes.shape)
+
+
 def _real(mask: Tensor, weight: Tensor | None) -> Tensor:
     """Return the mask without the rows of padding."""
     if weight is None:
@@ -120,8 +139,7 @@ def _real(mask: Tensor, weight: Tensor | None) -> Tensor:
 
 def _mean(each: Tensor, valid: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the mean over some axes of what is valid; NaN where nothing is."""
-    count = valid.sum(axes) if axes else valid.to(torch.int64)
-    total = torch.where(valid, each, 0.0)
-    total = total.sum(axes) if axes else total
+    count = valid.sum(axes)
+    total = torch.where(valid, each, 0.0).sum(axes)
     # Divided by 1 and not by 0: the gradient of 0 / 0 is not 0 but NaN.
     return torch.where(count > 0, total / count.clamp(min=1), torch.nan)

@@ -19,7 +19,7 @@ class Cell:
     """One run."""
 
     task: str
-    """A key of TASKS."""
+    """One of the dataset's."""
     encoder: str
     """A key of ENCODERS, `module:Class`, or BASELINE."""
     method: str

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.scales import Bounds
-from mmearth.benchmark.sums import Weights, moments
+from mmearth.benchmark.sums import Hits, Moments, Weights, hits, moments
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
+from mmearth.catalog.task import METRICS as OF_KIND
+from mmearth.catalog.task import Task
 
 with needing("benchmark"):
     from scipy import sparse
@@ -53,11 +56,40 @@ class Metric:
 
 
 def _r2(predictions: Predictions, weights: Weights) -> NDArray[np.float64]:
-    return moments(predictions.prediction, predictions.target, predictions.sample).r2(weights)
+    return _mean_of_outputs(Moments.r2, predictions, weights)
 
 
 def _rmse(predictions: Predictions, weights: Weights) -> NDArray[np.float64]:
-    return moments(predictions.prediction, predictions.target, predictions.sample).rmse(weights)
+    return _mean_of_outputs(Moments.rmse, predictions, weights)
+
+
+def _mean_of_outputs(
+    formula: Callable[[Moments, Weights], NDArray[np.float64]],
+    predictions: Predictions,
+    weights: Weights,
+) -> NDArray[np.float64]:
+    columns = zip(predictions.prediction.T, predictions.target.T, strict=True)
+    each = [formula(moments(p, t, predictions.sample), weights) for p, t in columns]
+    return np.asarray(np.mean(each, axis=0), np.float64)
+
+
+def _share(
+    name: str, title: str, formula: Callable[[Hits, Weights], NDArray[np.float64]]
+) -> Metric:
+    """Return a score of classes, 0 to 1."""
+
+    def resampled(predictions: Predictions, weights: Weights) -> NDArray[np.float64]:
+        return formula(hits_of(predictions), weights)
+
+    return Metric(name, title, True, False, (0, 1), resampled)
+
+
+def hits_of(predictions: Predictions) -> Hits:
+    """Return the true and the predicted classes of each sample of a classification."""
+    n_classes = len(predictions.task.outputs)
+    target = predictions.target[:, 0].astype(np.int64)
+    n = len(predictions.key)
+    return hits(predictions.classes, target, predictions.sample, n, n_classes)
 
 
 def _map(predictions: Predictions, weights: Weights) -> NDArray[np.float64]:
@@ -138,8 +170,33 @@ METRICS: dict[str, Metric] = {
     "rmse": Metric("rmse", "RMSE", False, True, (0, math.inf), _rmse),
     "map": Metric("map", "mAP", True, False, (0, 1), _map),
     "recall": Metric("recall", "recall", True, False, (0, 1), _recall),
+    "balanced_accuracy": _share("balanced_accuracy", "balanced accuracy", Hits.balanced_accuracy),
+    "accuracy": _share("accuracy", "accuracy", Hits.accuracy),
+    "macro_f1": _share("macro_f1", "macro F1", Hits.macro_f1),
+    "miou": _share("miou", "mIoU", Hits.miou),
 }
-"""By name. The macro means of `map` and `recall` leave out labels without a positive, as
-torchmetrics does for average precision and scikit-learn's `recall_score(zero_division=nan)`;
-the published test splits hold all 100.
+"""By name. Of a regression with several outputs R² and RMSE are means over the outputs, as
+scikit-learn's `uniform_average`. The macro means of `map` and `recall` leave out labels without a
+positive, as torchmetrics does for average precision and scikit-learn's
+`recall_score(zero_division=nan)`; the published test splits hold all 100.
 """
+
+
+def headline(task: Task) -> Metric:
+    """Return what a task is judged by: its first metric."""
+    return METRICS[task.metrics[0]]
+
+
+def check_metrics(task: Task) -> None:
+    """Refuse a task that is scored by what its kind is not.
+
+    Raises:
+        ConfigError: It names another metric, or none.
+    """
+    known = OF_KIND[task.kind].get(task.target.level, ())
+    unknown = [name for name in task.metrics if name not in known]
+    if unknown or not task.metrics:
+        raise ConfigError(
+            f"{task.name} is scored by {unknown[0] if unknown else 'nothing'}; expected some of "
+            f"{', '.join(known)} as its metrics"
+        )

@@ -93,8 +93,10 @@ def power_of(scores: Scores, reference: str = "JT") -> list[Power]:
         FormatError: Predictions are something else.
     """
     others = [method for method in scores.methods if method != reference]
-    found = deltas(scores.table, [m for m in others if m in ADAPTED], reference)
-    found = found or deltas(scores.table, others, reference)
+    found = deltas(
+        scores.table, scores.catalogue.tasks, [m for m in others if m in ADAPTED], reference
+    )
+    found = found or deltas(scores.table, scores.catalogue.tasks, others, reference)
     if not found:
         raise ConfigError(
             f"no method was run with {reference} on the same encoder and seed; found "

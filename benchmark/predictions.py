@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError, FormatError
 from mmearth.catalog.schema import read_table, write_table
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 
 _TASK_KEY = b"mmearth:task"
 _WHOLE = -1  # stands for "no pixel: the whole tile"
@@ -29,29 +29,47 @@ class Predictions:
     A row is a sample for tile-level tasks and a labelled pixel for pixel-level ones.
     """
 
-    task: str
-    """A key of TASKS."""
+    task: Task
+    """What is predicted."""
     key: NDArray[np.str_]
     """(n_samples,) keys of the samples, sorted, each once; all have a row at least."""
     sample: NDArray[np.int64]
     """(n,) position in `key` of every row, not falling."""
     pixel: NDArray[np.int32]
-    """(n,) row × 128 + column in the tile, rows from the north; -1 for tile-level tasks."""
+    """(n,) row × columns + column in the tile, rows from the north; -1 for tile-level tasks."""
     prediction: NDArray[np.float32]
-    """(n, n_outputs) in the task's unit; for multi-label tasks the probability, 0 to 1."""
+    """(n, outputs) in the task's unit; of labels and of a tile's class the probabilities, 0 to 1,
+    and (n, 1) class indices of pixels."""
     target: NDArray[np.float64]
-    """(n, n_outputs) in the task's unit; 0 or 1 for multi-label tasks."""
+    """(n, outputs) in the task's unit; 0 or 1 for labels; (n, 1) class indices."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.sample)
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """(n,) predicted class indices of a classification: the most probable, the first of two."""
+        if self.task.is_pixel:
+            return self.prediction[:, 0].astype(np.int64)
+        return np.asarray(self.prediction.argmax(axis=1), np.int64)
+
+    def of_output(self, i: int) -> Predictions:
+        """Return the predictions of one output of a regression, as of a task of its own."""
+        target = replace(self.task.target, bands=self.task.target.bands[i : i + 1])
+        return replace(
+            self,
+            task=replace(self.task, target=target),
+            prediction=self.prediction[:, i : i + 1],
+            target=self.target[:, i : i + 1],
+        )
 
     def with_tiles(self, key: Sequence[str], prediction: NDArray[np.floating]) -> Predictions:
         """Return the same truth with one prediction a tile in every row of that tile.
 
         Args:
             key: Of the tiles, in any order; every sample here must be among them.
-            prediction: (tiles, n_outputs), in the task's unit.
+            prediction: (tiles, …) as in `prediction`.
 
         Raises:
             DataError: A sample here is not among the tiles.
@@ -62,15 +80,15 @@ class Predictions:
         found = keys[order[place]] == self.key if len(keys) else np.zeros(len(self.key), np.bool_)
         if not found.all():
             raise DataError(
-                f"{self.task}: sample {self.key[~found][0]} has no prediction; expected one for "
-                "each sample of the split"
+                f"{self.task.name}: sample {self.key[~found][0]} has no prediction; expected one "
+                "for each sample of the split"
             )
         rows = order[place][self.sample]
         return replace(self, prediction=np.asarray(prediction, np.float32)[rows])
 
 
 def tile_predictions(
-    task: str,
+    task: Task,
     key: Sequence[str],
     prediction: NDArray[np.floating],
     target: NDArray[np.generic],
@@ -79,20 +97,22 @@ def tile_predictions(
     """Return the predictions of a batch, or of many, of a tile-level task.
 
     Args:
-        task: A key of TASKS.
+        task: What is predicted.
         key: Of the samples, in any order.
-        prediction: (n, n_outputs) in the task's unit; probabilities for multi-label tasks.
-        target: (n, n_outputs) in the task's unit.
+        prediction: (n, outputs) in the task's unit; probabilities of labels or classes.
+        target: (n, outputs) in the task's unit; (n, 1) class indices.
         weight: (n,) 0 marks padding, which is dropped; None is no padding.
 
     Raises:
         DataError: The shapes do not fit the task.
     """
-    n_outputs = len(TASKS[task].outputs)
-    for name, array in (("prediction", prediction), ("target", target)):
-        if array.shape != (len(key), n_outputs):
+    widths = _widths(task)
+    for name, array, width in zip(
+        ("prediction", "target"), (prediction, target), widths, strict=True
+    ):
+        if array.shape != (len(key), width):
             raise DataError(
-                f"{task}: {name} has shape {array.shape}, expected {(len(key), n_outputs)}"
+                f"{task.name}: {name} has shape {array.shape}, expected {(len(key), width)}"
             )
     real = np.ones(len(key), np.bool_) if weight is None else np.asarray(weight) > 0
     sample = np.flatnonzero(real)
@@ -101,7 +121,7 @@ def tile_predictions(
 
 
 def pixel_predictions(
-    task: str,
+    task: Task,
     key: Sequence[str],
     prediction: NDArray[np.floating],
     target: NDArray[np.generic],
@@ -111,25 +131,32 @@ def pixel_predictions(
     """Return the labelled pixels of a batch of a pixel-level task.
 
     Args:
-        task: A key of TASKS.
+        task: What is predicted.
         key: Of the samples, in any order.
-        prediction: (n, 128, 128) in the task's unit.
-        target: (n, 128, 128) in the task's unit; anything where `mask` is False.
-        mask: (n, 128, 128) True where a pixel is labelled.
+        prediction: (n, row, column) in the task's unit, or class indices.
+        target: Of the same shape and meaning; anything where `mask` is False.
+        mask: Of the same shape, True where a pixel is labelled.
         weight: (n,) 0 marks padding, which is dropped; None is no padding.
 
     Raises:
         DataError: The shapes do not fit the task or one another.
     """
-    shape = (len(key), *TASKS[task].shape)
+    shape = (len(key), *task.shape)
     for name, array in (("prediction", prediction), ("target", target), ("mask", mask)):
         if array.shape != shape:
-            raise DataError(f"{task}: {name} has shape {array.shape}, expected {shape}")
+            raise DataError(f"{task.name}: {name} has shape {array.shape}, expected {shape}")
     labelled = mask if weight is None else mask & (np.asarray(weight) > 0)[:, None, None]
     tile, row, column = np.nonzero(labelled)
     pixel = (row * shape[2] + column).astype(np.int32)
     values = prediction[labelled][:, None], target[labelled][:, None]
     return _sorted(task, np.asarray(key, np.str_), tile, pixel, *values)
+
+
+def _widths(task: Task) -> tuple[int, int]:
+    """Return how many numbers a row's prediction and its target have."""
+    if task.is_pixel:
+        return 1, 1
+    return len(task.outputs), len(task.target.bands)
 
 
 def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
@@ -141,12 +168,12 @@ def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
         DataError: There is no part, the parts are of several tasks, or two of them say different
             truths of one sample.
     """
-    tasks = sorted({part.task for part in parts})
-    if len(tasks) != 1:
-        raise DataError(f"found predictions of {tasks}, expected those of one task")
+    names = sorted({part.task.name for part in parts})
+    if len(names) != 1:
+        raise DataError(f"found predictions of {names}, expected those of one task")
     begins = np.cumsum([0, *(len(part.key) for part in parts)])
     return _sorted(
-        tasks[0],
+        parts[0].task,
         np.concatenate([part.key for part in parts]),
         np.concatenate([part.sample + begin for part, begin in zip(parts, begins, strict=False)]),
         np.concatenate([part.pixel for part in parts]),
@@ -161,61 +188,62 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     Raises:
         StorageError: The disk is full or the directory cannot be written.
     """
-    n_outputs = predictions.prediction.shape[1]
     schema = _schema(predictions.task)
     columns = {
         "key": pa.array(predictions.key[predictions.sample], pa.string()),
         "pixel": pa.array(predictions.pixel, mask=predictions.pixel == _WHOLE),
-        "prediction": _lists(predictions.prediction, n_outputs),
-        "target": _lists(predictions.target, n_outputs),
+        "prediction": _lists(predictions.prediction),
+        "target": _lists(predictions.target),
     }
     write_table(pa.table(columns, schema=schema), path, schema)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read what `write_predictions` wrote.
+def read_predictions(path: Path, task: Task) -> Predictions:
+    """Read what `write_predictions` wrote of a task.
 
     Raises:
         FormatError: The file is missing, is not Parquet or holds something else.
         DataError: Two rows say different truths of one pixel.
     """
     table = read_table(path)
-    task = (table.schema.metadata or {}).get(_TASK_KEY, b"").decode()
-    if task not in TASKS or not table.schema.equals(_schema(task)):
-        raise FormatError(f"{path} does not hold predictions; expected a file that mmearth wrote")
-    n_outputs = len(TASKS[task].outputs)
+    name = (table.schema.metadata or {}).get(_TASK_KEY)
+    if name != task.name.encode() or not table.schema.equals(_schema(task)):
+        raise FormatError(
+            f"{path} does not hold predictions of {task.name}; expected a file that mmearth wrote"
+        )
     arrays = {
         name: table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("prediction", "target")
     }
     keys = table["key"].combine_chunks().dictionary_encode()
+    prediction, target = _widths(task)
     return _sorted(
         task,
         np.asarray(keys.dictionary.to_pylist(), dtype=np.str_),
         keys.indices.to_numpy(),
         table["pixel"].combine_chunks().fill_null(_WHOLE).to_numpy(zero_copy_only=False),
-        arrays["prediction"].reshape(-1, n_outputs),
-        arrays["target"].reshape(-1, n_outputs),
+        arrays["prediction"].reshape(-1, prediction),
+        arrays["target"].reshape(-1, target),
     )
 
 
-def _schema(task: str) -> pa.Schema:
-    n_outputs = len(TASKS[task].outputs)
+def _schema(task: Task) -> pa.Schema:
+    prediction, target = _widths(task)
     columns = [
         pa.field("key", pa.string()),
         pa.field("pixel", pa.int32()),
-        pa.field("prediction", pa.list_(pa.float32(), n_outputs)),
-        pa.field("target", pa.list_(pa.float64(), n_outputs)),
+        pa.field("prediction", pa.list_(pa.float32(), prediction)),
+        pa.field("target", pa.list_(pa.float64(), target)),
     ]
-    return pa.schema(columns, metadata={_TASK_KEY: task.encode()})
+    return pa.schema(columns, metadata={_TASK_KEY: task.name.encode()})
 
 
-def _lists(values: NDArray[np.floating], size: int) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), size)
+def _lists(values: NDArray[np.floating]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _sorted(
-    task: str,
+    task: Task,
     key: NDArray[np.str_],
     sample: NDArray[np.integer],
     pixel: NDArray[np.int32],
@@ -235,7 +263,7 @@ def _sorted(
     differ = (truth[repeats] != truth[repeats - 1]).any(axis=1)
     if differ.any():
         raise DataError(
-            f"{task}: sample {unique[sample[repeats[differ][0]]]} comes twice with different "
+            f"{task.name}: sample {unique[sample[repeats[differ][0]]]} comes twice with different "
             "targets; predict on one dataset only"
         )
     return Predictions(

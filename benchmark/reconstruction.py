@@ -1,4 +1,4 @@
-"""How well the twelve modalities are reconstructed: scores of a whole split, streamed.
+"""How well the modalities are reconstructed: scores of a whole split, streamed.
 
 Update with batches on any number of ranks, in any order, merge, read: the scores are the same bit
 for bit. One number a modality, as MMEarth-Bench §5 reports: R² over all valid values of all bands
@@ -21,7 +21,6 @@ from mmearth.benchmark.sums import (
     tile_hits,
     tile_moments,
 )
-from mmearth.catalog.modalities import MODALITIES
 
 Arrays = Mapping[str, NDArray[np.generic]]
 """By modality, in the layout that the argument says."""
@@ -49,8 +48,8 @@ class Reconstruction:
         """Add a batch.
 
         Args:
-            outputs: (tiles, band, …) continuous values, or (tiles, class, …) scores of classes.
-            target: (tiles, band, …) in the same unit, or (tiles, 1, …) class indices.
+            outputs: (tiles, band, …) numbers, or (tiles, band × class, …) scores of classes.
+            target: (tiles, band, …) in the same unit, or whole numbers: class indices.
             mask: Like `target`, True where it is valid.
             key: Of the tiles.
             weight: (tiles,) 0 marks padding, which is dropped; None is no padding.
@@ -60,11 +59,12 @@ class Reconstruction:
         for name, output in outputs.items():
             truth, valid = target[name][real], np.asarray(mask[name], np.bool_)[real]
             self.keys.setdefault(name, []).append(keys)
-            if MODALITIES[name].kind == "categorical":
-                guess = output[real].argmax(axis=1)[:, None].reshape(truth.shape)
+            if np.issubdtype(truth.dtype, np.integer):
+                n_classes = output.shape[1] // truth.shape[1]
+                by_class = output[real].reshape(*truth.shape[:2], n_classes, *truth.shape[2:])
                 codes = truth.astype(np.int64)
-                n_classes = len(MODALITIES[name].classes)
-                self.hits.setdefault(name, []).append(tile_hits(guess, codes, valid, n_classes))
+                found = tile_hits(by_class.argmax(axis=2), codes, valid, n_classes)
+                self.hits.setdefault(name, []).append(found)
             else:
                 sums = tile_moments(
                     output[real].astype(np.float64), truth.astype(np.float64), valid
@@ -81,17 +81,17 @@ class Reconstruction:
             self.hits.setdefault(name, []).extend(hits)
 
     def scores(self) -> dict[str, tuple[str, float]]:
-        """Return, by modality in their order, `r2` or `accuracy` and its value.
+        """Return, by modality as they came, `r2` or `accuracy` and its value.
 
         The value is NaN where nothing was valid.
         """
         found: dict[str, tuple[str, float]] = {}
-        for name in (name for name in MODALITIES if name in self.keys):
-            keys, first = np.unique(np.concatenate(self.keys[name]), return_index=True)
+        for name, parts in self.keys.items():
+            keys, first = np.unique(np.concatenate(parts), return_index=True)
             everything = np.ones((1, len(keys)))
             if name in self.hits:
                 hits = join_hits(self.hits[name], first)
-                found[name] = "accuracy", float(hits.accuracy(everything)[0])
+                found[name] = "accuracy", float(hits.balanced_accuracy(everything)[0])
             else:
                 moments = join_moments(self.moments[name], first)
                 found[name] = "r2", float(moments.r2(everything)[0])

@@ -19,8 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from mmearth.benchmark.intervals import Score
+from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue, write_catalogue
 from mmearth.catalog.documents import read_json
-from mmearth.catalog.errors import FormatError
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.schema import SCHEMA_VERSION, read_table, write_table
 
@@ -33,6 +34,7 @@ RESULTS = pa.schema(
         ("seed", pa.int32()),
         ("split", pa.string()),
         ("metric", pa.string()),
+        ("output", pa.string()),  # of a regression with several; null: of the task as a whole
         ("value", pa.float64()),  # NaN where undefined, or where a prediction was not finite
         ("low", pa.float64()),  # 95 % bootstrap interval over samples
         ("high", pa.float64()),
@@ -62,7 +64,7 @@ class Setting:
     """One cell of the matrix: what a run was asked to do."""
 
     task: str
-    """A key of TASKS."""
+    """One of the dataset's."""
     encoder: str
     """A key of ENCODERS, a user's `module:Class`, or `baseline`."""
     method: str
@@ -138,6 +140,20 @@ def write_run(out: Path, setting: Setting, rows: Sequence[Row]) -> Path:
     return path
 
 
+def keep_catalogue(out: Path, catalogue: Catalogue) -> None:
+    """Write what the runs' dataset means beside their results, so that a report needs no dataset.
+
+    Raises:
+        ConfigError: There are runs of a dataset that means something else.
+        StorageError: The disk is full.
+    """
+    if (out / CATALOGUE).exists() and read_catalogue(out) != catalogue:
+        raise ConfigError(
+            f"{out} holds runs of a dataset with other tasks or modalities; choose another folder"
+        )
+    write_catalogue(out, catalogue)
+
+
 def assemble(out: Path) -> pa.Table:
     """Write `results.parquet` from the files of all finished runs, and return it.
 
@@ -208,5 +224,5 @@ def _read_run(path: Path) -> list[Row]:
 
 
 def _identity(row: Row) -> tuple[Any, ...]:
-    names = ("task", "encoder", "method", "fraction", "seed", "split", "metric", "config_hash")
-    return tuple(row[name] for name in names)
+    names = ("task", "encoder", "method", "fraction", "seed", "split", "metric")
+    return (*(row[name] for name in names), row["output"] or "", row["config_hash"])

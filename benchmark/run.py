@@ -18,10 +18,10 @@ from lightning_fabric.loggers.logger import Logger
 import mmearth
 from mmearth.benchmark import baselines
 from mmearth.benchmark.canaries import BASELINE, canaries
+from mmearth.benchmark.check import plain_statistics
 from mmearth.benchmark.config import BenchmarkConfig
-from mmearth.benchmark.encoders import check_encoder
-from mmearth.benchmark.evaluation import evaluate
-from mmearth.benchmark.intervals import score
+from mmearth.benchmark.encoders import build_encoder, check_encoder
+from mmearth.benchmark.evaluation import all_scores, evaluate
 from mmearth.benchmark.job import Job, Outcome
 from mmearth.benchmark.matrix import Cell, cells, setting, shard_of
 from mmearth.benchmark.methods import METHODS
@@ -29,15 +29,17 @@ from mmearth.benchmark.predictions import Predictions, write_predictions
 from mmearth.benchmark.results import (
     Circumstances,
     assemble,
+    keep_catalogue,
     missing,
     rows_of,
     run_folder,
     write_run,
 )
-from mmearth.benchmark.task_data import TEST_SPLITS, TaskData
+from mmearth.benchmark.task_data import TEST_SPLITS, TaskData, splits_of
 from mmearth.benchmark.traces import predictions_path
 from mmearth.benchmark.tracking import finish
 from mmearth.benchmark.training import LAST
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.loaders.dataset import Dataset, open_dataset
 
@@ -67,12 +69,13 @@ def plan(config: BenchmarkConfig, out: Path, shard: Shard = (1, 1)) -> list[Cell
     """Return the runs of a shard that have no results yet.
 
     Raises:
-        ConfigError: The dataset is not there or lacks a task, or an encoder cannot be made.
+        ConfigError: The dataset is not there or lacks a task, a modality to hold back or a split,
+            or an encoder cannot be made.
         FormatError: A results file is damaged.
     """
     for name in config.encoders:
         check_encoder(name, config.weights)
-    dataset = _open(config)
+    dataset, config = _open(config)
     todo = shard_of(cells(config), *shard)
     settings = {setting(config, dataset.hash, cell): cell for cell in todo}
     return [settings[each] for each in missing(settings, assemble(out))]
@@ -91,13 +94,16 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         shard: (number from 1, of how many): which part of the runs is made here.
 
     Raises:
-        ConfigError: The dataset or an encoder is not there.
+        ConfigError: The dataset or an encoder is not there, they do not fit, or `out` holds runs of
+            other tasks and modalities.
         DataError: A canary says that the numbers are surely wrong.
         StorageError: The disk is full.
     """
     fabric = _fabric(config)
-    dataset = _open(config)
+    dataset, config = _open(config)
     todo = plan(config, out, shard)
+    _try_encoders(config, todo, dataset.catalogue)
+    keep_catalogue(out, dataset.catalogue)
     fabric.barrier()
     if fabric.is_global_zero:
         progress(Step(0, len(todo)))
@@ -107,7 +113,7 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         _one(config, cell, dataset, fabric, out)
         if fabric.is_global_zero:
             table = assemble(out)
-            for finding in canaries(table):
+            for finding in canaries(table, dataset.catalogue.tasks):
                 if finding.stops:
                     raise DataError(finding.sentence)
         fabric.barrier()
@@ -115,7 +121,8 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         spent.setdefault(cell.method, []).append(seconds)
         if fabric.is_global_zero:
             progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent)))
-    return [finding.sentence for finding in canaries(assemble(out)) if not finding.stops]
+    found = canaries(assemble(out), dataset.catalogue.tasks)
+    return [finding.sentence for finding in found if not finding.stops]
 
 
 def _left(todo: Sequence[Cell], spent: dict[str, list[float]]) -> float:
@@ -124,15 +131,26 @@ def _left(todo: Sequence[Cell], spent: dict[str, list[float]]) -> float:
     return sum(means.get(cell.method, max(means.values())) for cell in todo)
 
 
-def _open(config: BenchmarkConfig) -> Dataset:
+def _open(config: BenchmarkConfig) -> tuple[Dataset, BenchmarkConfig]:
+    """Return the dataset, and the configuration with the tasks that are meant."""
     dataset = open_dataset(config.dataset)
-    lacking = [task for task in config.tasks if task not in dataset.tasks]
-    if lacking:
-        raise ConfigError(
-            f"{config.dataset} has no task {lacking[0]}; it has {', '.join(dataset.tasks)}: name "
-            "those under `tasks`"
-        )
-    return dataset
+    config = config.for_dataset(dataset.catalogue)
+    for task in config.tasks:
+        splits = splits_of(dataset, task)
+        lacking = [split for split in ("train", "val") if split not in splits]
+        if lacking or not set(TEST_SPLITS) & splits:
+            raise ConfigError(
+                f"{config.dataset}: {task} has no sample in {(lacking or TEST_SPLITS)[0]}; "
+                f"expected some in train, val and {' or '.join(TEST_SPLITS)}: leave it out of "
+                "`tasks`, or build the dataset with another `split`"
+            )
+    return dataset, config
+
+
+def _try_encoders(config: BenchmarkConfig, todo: Sequence[Cell], catalogue: Catalogue) -> None:
+    """Refuse encoders that do not fit the dataset, before any of them runs for hours."""
+    for name in dict.fromkeys(cell.encoder for cell in todo if cell.encoder != BASELINE):
+        build_encoder(name, plain_statistics(catalogue), catalogue, "none", config.recipe)
 
 
 def _fabric(config: BenchmarkConfig) -> Fabric:
@@ -166,14 +184,14 @@ def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, 
         outcome = _baseline(cell, dataset, fabric)
     else:
         start = run_folder(out, setting(config, dataset.hash, cell.jt))
-        data = TaskData(dataset, cell.task, cell.fraction)
+        data = TaskData(dataset, dataset.catalogue.task(cell.task), cell.fraction)
         job = Job(config, cell, data, fabric, folder, start)
         loggers, outcome = job.loggers, METHODS[cell.method](job)
     if not fabric.is_global_zero:
         return
     for split, predictions in outcome.predictions.items():
         write_predictions(predictions, predictions_path(folder, split))
-    scores = {split: score(found) for split, found in outcome.predictions.items()}
+    scores = {split: all_scores(found) for split, found in outcome.predictions.items()}
     finish(loggers, scores, config.training.epochs)
     circumstances = Circumstances(
         dataset.hash,
@@ -190,15 +208,22 @@ def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, 
 
 def _baseline(cell: Cell, dataset: Dataset, fabric: Fabric) -> Outcome:
     """Fit what needs no encoder, and put it under each labelled pixel or tile."""
-    known = baselines.places(dataset.sql(f"SELECT * FROM {cell.task}"), cell.task, cell.fraction)
-    data = TaskData(dataset, cell.task, cell.fraction)
-    truth: dict[str, Predictions] = {}
-    for split in TEST_SPLITS:
-        loader = data.select(split, ("month",)).loader(64, "sequential")
-        truth[split] = evaluate(
-            fabric, cell.task, loader, lambda batch: torch.zeros(batch["target"].shape)
-        )
-    return Outcome(baselines.predict(cell.method, known, truth, cell.seed))
+    data = TaskData(dataset, dataset.catalogue.task(cell.task), cell.fraction)
+    splits = ("train", "val", *data.tests) if baselines.has_maps(data.task) else data.tests
+    truth = {split: _truth(data, split, fabric) for split in splits}
+    manifest = dataset.sql(f'SELECT * FROM "{cell.task}"')
+    known = baselines.places(manifest, data.task, data.layers, cell.fraction, truth.values())
+    asked = {split: truth[split] for split in data.tests}
+    return Outcome(baselines.predict(cell.method, known, asked, cell.seed))
+
+
+def _truth(data: TaskData, split: str, fabric: Fabric) -> Predictions:
+    """Return a split's targets, as predictions of zero."""
+    shape = data.task.shape if data.task.is_pixel else (len(data.task.outputs),)
+    batches = data.of_targets(split)
+    return evaluate(
+        fabric, data.task, batches, lambda batch: torch.zeros(len(batch["key"]), *shape)
+    )
 
 
 def _device(fabric: Fabric) -> str:

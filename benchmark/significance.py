@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from mmearth.benchmark.canaries import is_headline
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.results import Row
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 
 ALPHA = 0.05
 """Chance of one false claim or more among all tests (MMEarth-Bench §6)."""
@@ -30,7 +31,7 @@ class Delta:
     """What a mode gained over its reference, in one run; above zero is better."""
 
     task: str
-    """A key of TASKS."""
+    """One of the dataset's."""
     split: str
     """Where it was measured."""
     mode: str
@@ -52,7 +53,7 @@ class Verdict:
     """One Wilcoxon test: does the mode gain on this task and split?"""
 
     task: str
-    """A key of TASKS."""
+    """One of the dataset's."""
     split: str
     """Where it was measured."""
     mode: str
@@ -84,13 +85,16 @@ class Verdict:
 
 
 def deltas(
-    results: pa.Table, modes: Sequence[str], reference: str = "JT", fraction: int = 100
+    results: pa.Table,
+    tasks: Mapping[str, Task],
+    modes: Sequence[str],
+    reference: str = "JT",
+    fraction: int = 100,
 ) -> list[Delta]:
     """Return the differences of headline metrics where both runs are there and finite, sorted."""
     rows: dict[tuple[str, str, str, int], dict[str, Row]] = defaultdict(dict)
     for row in results.to_pylist():
-        is_headline = row["metric"] == TASKS[row["task"]].metrics[0]
-        if is_headline and row["fraction"] == fraction and math.isfinite(row["value"]):
+        if is_headline(row, tasks) and row["fraction"] == fraction and math.isfinite(row["value"]):
             place = (row["task"], row["split"], row["encoder"], row["seed"])
             rows[place][row["method"]] = row
     found = []

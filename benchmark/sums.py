@@ -1,4 +1,4 @@
-"""Per-tile sums from which R², RMSE and class accuracy of any set of tiles follow exactly.
+"""Per-tile sums from which R², RMSE and scores of classes of any set of tiles follow exactly.
 
 Pixels are too many to keep. A few float64 numbers a tile are not: the same numbers give the score
 of a whole split, however it was batched or spread over ranks, bit for bit, because tiles are merged
@@ -64,25 +64,62 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What class accuracy needs to know of each tile; arrays (tiles, classes)."""
+    """What scores of classes need to know of each tile; arrays (tiles, classes)."""
 
-    support: NDArray[np.int32]
+    support: NDArray[Any]
     """Values whose true class it is."""
-    hits: NDArray[np.int32]
-    """Those of them that were predicted right."""
+    predicted: NDArray[Any]
+    """Values whose predicted class it is."""
+    hits: NDArray[Any]
+    """Those that are both."""
 
     def accuracy(self, weights: Weights) -> NDArray[np.float64]:
+        """Return the share of values predicted right, (resamples,); NaN where there is nothing.
+
+        As scikit-learn's `accuracy_score`.
+        """
+        found, n = (weights @ part.sum(axis=1) for part in (self.hits, self.support))
+        share = np.divide(found, n, out=np.full(len(n), np.nan), where=n > 0)
+        return np.asarray(share, np.float64)
+
+    def balanced_accuracy(self, weights: Weights) -> NDArray[np.float64]:
         """Return the mean over classes of the share predicted right, (resamples,).
 
         As scikit-learn's `balanced_accuracy_score`: classes that the truth does not hold are left
         out, predicted or not. NaN where there is nothing.
         """
         support = weights @ self.support
-        share = np.divide(
-            weights @ self.hits, support, out=np.zeros_like(support), where=support > 0
-        )
-        n_classes = (support > 0).sum(axis=1)
-        return np.where(n_classes > 0, share.sum(axis=1) / np.maximum(n_classes, 1), np.nan)
+        return _mean_over_classes(weights @ self.hits, support)
+
+    def macro_f1(self, weights: Weights) -> NDArray[np.float64]:
+        """Return the mean over classes of F1, (resamples,).
+
+        As scikit-learn's `f1_score(average="macro")`: over classes that are true or predicted
+        somewhere. NaN where there is nothing.
+        """
+        return _mean_over_classes(2 * (weights @ self.hits), weights @ self._both)
+
+    def miou(self, weights: Weights) -> NDArray[np.float64]:
+        """Return the mean over classes of intersection over union, (resamples,).
+
+        As scikit-learn's `jaccard_score(average="macro")`: over classes that are true or predicted
+        somewhere. NaN where there is nothing.
+        """
+        hits = weights @ self.hits
+        return _mean_over_classes(hits, weights @ self._both - hits)
+
+    @property
+    def _both(self) -> NDArray[Any]:
+        return np.asarray(self.support + self.predicted)
+
+
+def _mean_over_classes(
+    part: NDArray[np.float64], whole: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return means of part / whole, (resamples,), over the classes that have a whole."""
+    share = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
+    n_classes = (whole > 0).sum(axis=1)
+    return np.where(n_classes > 0, share.sum(axis=1) / np.maximum(n_classes, 1), np.nan)
 
 
 def moments(
@@ -151,13 +188,32 @@ def tile_hits(
         mask: Of the same shape, True where the target is valid.
         n_classes: Of the modality, no-data not counted.
     """
-    valid, truth = _flat(mask), _flat(target)
-    cell = (np.arange(len(target))[:, None] * n_classes + truth)[valid]
-    right = (_flat(prediction) == truth)[valid]
-    size = len(target) * n_classes
-    counts = np.bincount(cell, minlength=size), np.bincount(cell[right], minlength=size)
-    support, hits = (c.reshape(-1, n_classes).astype(np.int32) for c in counts)
-    return Hits(support, hits)
+    valid = _flat(mask)
+    tile = np.broadcast_to(np.arange(len(target))[:, None], valid.shape)[valid]
+    return hits(_flat(prediction)[valid], _flat(target)[valid], tile, len(target), n_classes)
+
+
+def hits(
+    prediction: NDArray[np.integer],
+    target: NDArray[np.integer],
+    tile: NDArray[np.integer],
+    n_tiles: int,
+    n_classes: int,
+) -> Hits:
+    """Return the hits of values in any order.
+
+    Args:
+        prediction: (n,) predicted class indices.
+        target: (n,) true class indices.
+        tile: (n,) which tile a value belongs to, from 0 up.
+        n_tiles: How many there are.
+        n_classes: How many a value can have.
+    """
+    true, said = tile * n_classes + target, tile * n_classes + prediction
+    parts = (true, said, true[prediction == target])
+    size = n_tiles * n_classes
+    counts = (np.bincount(part, minlength=size).reshape(n_tiles, n_classes) for part in parts)
+    return Hits(*(count.astype(np.int32) for count in counts))
 
 
 def join_moments(parts: Sequence[Moments], order: NDArray[np.int64]) -> Moments:
@@ -168,5 +224,5 @@ def join_moments(parts: Sequence[Moments], order: NDArray[np.int64]) -> Moments:
 
 def join_hits(parts: Sequence[Hits], order: NDArray[np.int64]) -> Hits:
     """Return the tiles of all parts, those of `order` in its order."""
-    names = ("support", "hits")
+    names = ("support", "predicted", "hits")
     return Hits(*(np.concatenate([getattr(p, name) for p in parts])[order] for name in names))

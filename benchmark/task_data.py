@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,9 +11,9 @@ import torch
 from mmearth.benchmark.encoder import Batch, Encoder, as_wanted
 from mmearth.benchmark.losses import RAW, TargetScale
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.statistics import SUBSETS
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.inputs import Normalisation
 from mmearth.loaders.loader import Loader
@@ -24,40 +25,63 @@ TEST_SPLITS = ("random_test", "geographic_test")
 """What results are about."""
 
 
+def splits_of(dataset: Dataset, task: str) -> set[str]:
+    """Return the splits that a task has samples in."""
+    found: list[str] = dataset.sql(f'SELECT DISTINCT split FROM "{task}"')["split"].to_pylist()
+    return set(found)
+
+
 @dataclass(frozen=True)
 class TaskData:
     """One task and one fraction of its train split."""
 
     dataset: Dataset
     """Where the samples are."""
-    task: str
-    """A key of TASKS."""
+    task: Task
+    """Of the dataset."""
     fraction: int
     """Percent of the train split."""
 
     @cached_property
+    def layers(self) -> Mapping[str, Layer]:
+        """All modalities of the dataset, by name, in its order."""
+        return self.dataset.catalogue.layers
+
+    @cached_property
+    def tests(self) -> tuple[str, ...]:
+        """The test splits that have samples."""
+        found = splits_of(self.dataset, self.task.name)
+        return tuple(split for split in TEST_SPLITS if split in found)
+
+    @cached_property
     def statistics(self) -> Normalisation:
         """The z-scores of the train subset in use, of all modalities."""
-        return self.dataset.normalisation(self.task, SUBSET_OF[self.fraction])
+        return self.dataset.normalisation(self.task.name, SUBSET_OF[self.fraction])
 
     @cached_property
     def target_scale(self) -> TargetScale:
-        """How a regression's target is standardised; RAW for labels."""
-        if TASKS[self.task].kind == "multilabel":
+        """How a regression's target is standardised; RAW for labels and classes."""
+        if self.task.kind != "regression":
             return RAW
-        bands = self.dataset.statistics(self.task)[SUBSET_OF[self.fraction]]["target"]
-        numbers = next(iter(bands.values()), None)
-        if numbers is None or numbers["mean"] is None:
+        bands = self.dataset.statistics(self.task.name)[SUBSET_OF[self.fraction]]["target"]
+        found = [bands.get(name, {}) for name in self.task.outputs]
+        if any(numbers.get("mean") is None for numbers in found):
             raise ConfigError(
-                f"{self.task}: {self.fraction} % of the train split hold no target; choose a "
+                f"{self.task.name}: {self.fraction} % of the train split hold no target; choose a "
                 "larger fraction"
             )
-        return TargetScale(numbers["mean"], numbers["std"] or 1.0)
+        means, deviations = ([numbers[each] for numbers in found] for each in ("mean", "std"))
+        return TargetScale(tuple(means), tuple(std or 1.0 for std in deviations))
 
     def select(self, split: str, modalities: tuple[str, ...]) -> Selection:
         """Return a split; of train only the fraction."""
         fraction = self.fraction if split == "train" else 100
-        return self.dataset.select(self.task, split, fraction, modalities)
+        return self.dataset.select(self.task.name, split, fraction, modalities)
+
+    def of_targets(self, split: str) -> Loader:
+        """Return batches for their targets, with the modality that is read fastest."""
+        least = min(self.layers.values(), key=lambda layer: (layer.is_pixel, layer.nbytes))
+        return self.select(split, (least.name,)).loader(64, "sequential")
 
     def for_encoder(
         self, split: str, encoder: Encoder, batch_size: int, order: str, seed: int
@@ -68,12 +92,12 @@ class TaskData:
 
     def for_reconstruction(self, split: str, batch_size: int, order: str, seed: int) -> Loader:
         """Return batches of all modalities, normalised with the train statistics."""
-        chosen = self.select(split, tuple(MODALITIES))
+        chosen = self.select(split, tuple(self.layers))
         return _loader(chosen, batch_size, order, seed, self.statistics)
 
     def fed(self, batch: Batch, encoder: Encoder) -> Batch:
         """Return a batch of `for_reconstruction` as an encoder wants it."""
-        return as_wanted(batch, self.statistics, encoder)
+        return as_wanted(batch, self.statistics, encoder, self.layers)
 
 
 def _loader(

@@ -42,7 +42,7 @@ RECONSTRUCTION = pa.schema(
         ("after", pa.float64()),  # of the adapted ones; null for a method that does not adapt
     ]
 )
-"""`reconstruction.parquet`, by split, then in the order of MODALITIES."""
+"""`reconstruction.parquet`, by split, then in the dataset's order of modalities."""
 
 
 def write_batches(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

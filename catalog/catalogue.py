@@ -10,7 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from mmearth.catalog.files import read_regular, write_atomic
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.layer_rules import impossible, impossible_task
-from mmearth.catalog.plain import from_plain
+from mmearth.catalog.plain import from_plain, written
 from mmearth.catalog.task import Task
 from mmearth.catalog.wording import nearest
 
@@ -254,10 +254,8 @@ def _of(what: str, name: str, known: Mapping[str, Noun]) -> Noun:
 
 
 def _plain(value: Any) -> Any:
-    """Return a dataclass as JSON; rows and columns are the grid's, and stand there."""
     if is_dataclass(value):
-        names = [f.name for f in fields(value) if (type(value), f.name) != (Layer, "pixels")]
-        return {name: _plain(getattr(value, name)) for name in names}
+        return {name: _plain(getattr(value, name)) for name, _ in written(value.__class__)}
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return value

@@ -141,10 +141,12 @@ def stac(directory: str, as_json: bool) -> None:
     """Write the STAC catalogue of DIRECTORY anew from its manifests."""
     from mmearth.catalog import stac as catalogue
     from mmearth.catalog.card import DatasetCard
+    from mmearth.catalog.catalogue import read_catalogue
     from mmearth.catalog.checksums import read_dataset, seal, unseal
 
     root = Path(directory)
     card = DatasetCard.from_json(read_dataset(root))
+    card.check(read_catalogue(root))
     unseal(root)
     path = catalogue.build(root, card)
     dataset_hash = seal(root, card)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmearth.catalog.card import DatasetCard, citations
-from mmearth.catalog.catalogue import read_catalogue
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.files import sha256_file, write_atomic
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.task import Task
@@ -59,9 +59,8 @@ _PARQUET = "application/x-parquet"
 _TYPES = {
     pa.string(): "sc:Text",
     pa.bool_(): "sc:Boolean",
-    pa.int16(): "sc:Integer",
-    pa.int32(): "sc:Integer",
-    pa.uint64(): "sc:Integer",
+    **dict.fromkeys((pa.int8(), pa.int16(), pa.int32()), "sc:Integer"),
+    **dict.fromkeys((pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()), "sc:Integer"),
     pa.float64(): "sc:Float",
     pa.date32(): "sc:Date",
 }
@@ -115,7 +114,7 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
         "keywords": ["earth observation", "multimodal", *card.tasks],
         "citeAs": "; ".join(citations(catalogue)),
         "distribution": [entry for task in card.tasks for entry in _files(root, task, sums or {})],
-        "recordSet": [_records(root, catalogue.task(task)) for task in card.tasks],
+        "recordSet": [_records(root, catalogue, catalogue.task(task)) for task in card.tasks],
     }
     path = root / "croissant.json"
     write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -159,8 +158,12 @@ def _file(
     }
 
 
-def _records(root: Path, spec: Task) -> dict[str, Any]:
+def _records(root: Path, catalogue: Catalogue, spec: Task) -> dict[str, Any]:
     task, fields = spec.name, []
+    about = _ABOUT | {
+        layer.name: f"Class code: {layer.title} ({layer.description}); null where missing"
+        for layer in catalogue.layers.values()
+    }
     for column in pq.read_schema(root / manifest_path(task)):
         repeated = pa.types.is_list(column.type)
         data_type = _TYPES.get(column.type.value_type if repeated else column.type)
@@ -170,7 +173,7 @@ def _records(root: Path, spec: Task) -> dict[str, Any]:
             "@type": "cr:Field",
             "@id": f"{task}/{column.name}",
             "name": column.name,
-            "description": _ABOUT.get(column.name, f"{spec.title}, {spec.unit}"),
+            "description": about.get(column.name, f"{spec.title}, {spec.unit}"),
             "dataType": data_type,
             "source": {
                 "fileObject": {"@id": f"{task}-manifest"},

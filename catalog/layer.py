@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -91,8 +91,8 @@ class Layer:
     """How its users must name it."""
     classes: tuple[ClassCode, ...] = ()
     """All classes, by code, when categorical."""
-    pixels: int = PIXELS
-    """Rows, and columns, of a pixel-level array: the grid's."""
+    pixels: int = field(default=PIXELS, metadata={"written": False})
+    """Rows, and columns, of a pixel-level array: the grid's, where a file has it."""
 
     @property
     def is_pixel(self) -> bool:
@@ -185,7 +185,8 @@ class Layer:
         if not values.size:
             return
         low, high = float(values.min()), float(values.max())
-        if not (band.valid[0] <= low and high <= band.valid[1]):
+        least, most = np.asarray(band.valid, values.dtype).tolist()  # 0.3 of float32 is more
+        if not (least <= low and high <= most):
             raise DataError(
                 f"{self.name} {band.name}: found values {low:g} to {high:g} {band.unit}, "
                 f"expected {band.valid[0]:g} to {band.valid[1]:g}; "

@@ -30,7 +30,7 @@ def impossible(layer: Layer) -> str | None:
     names = layer.band_names
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         return "two bands have one name, or one has none; expected a name of its own for each"
-    if layer.nodata is not None and not _fits(layer.nodata, layer.dtype):
+    if layer.nodata is not None and not _is_exact(layer.nodata, layer.dtype):
         return f"nodata {layer.nodata:g} is no {layer.dtype}"
     for band in layer.bands:
         if reason := _impossible_band(band, layer):
@@ -53,6 +53,11 @@ def impossible_task(task: Task) -> str | None:
         return "it is multilabel, and the classes of its target are not 0 and 1"
     if len(target.bands) > 1 and (target.is_pixel or kind == "classification"):
         return f"its target has {len(target.bands)} bands, expected 1"
+    known = METRICS[kind][target.level]
+    if not task.metrics or not set(task.metrics) <= set(known):
+        return (
+            f"metrics is {', '.join(task.metrics) or 'empty'}, expected some of {', '.join(known)}"
+        )
     return impossible(target)
 
 
@@ -60,7 +65,7 @@ def _impossible_band(band: Band, layer: Layer) -> str | None:
     low, high = band.valid
     if not low < high and not (layer.classes and low == high):
         return f"valid is {low:g} to {high:g}, expected a lowest and a higher highest value"
-    if not (_fits(low, layer.dtype) and _fits(high, layer.dtype)):
+    if not all(_holds(layer.dtype, limit) for limit in band.valid):
         return f"valid is {low:g} to {high:g}, which {layer.dtype} cannot hold"
     if band.scale == 0.0:
         return "scale is 0, expected another number"
@@ -91,9 +96,14 @@ def _impossible_classes(layer: Layer) -> str | None:
     return None
 
 
-def _fits(value: float, dtype: str) -> bool:
+def _is_exact(value: float, dtype: str) -> bool:
+    """Return whether a type holds a value itself: float32 holds another than 0.1 for it."""
+    return _holds(dtype, value) and float(np.dtype(dtype).type(value)) == value
+
+
+def _holds(dtype: str, value: float) -> bool:
     kind = np.dtype(dtype)
     if kind.kind == "f":
-        return bool(abs(value) <= np.finfo(kind).max and kind.type(value) == value)
+        return abs(value) <= float(np.finfo(kind).max)
     bounds = np.iinfo(kind)
     return float(value).is_integer() and bounds.min <= value <= bounds.max

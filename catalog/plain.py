@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from textwrap import shorten
 from types import NoneType, UnionType
@@ -19,22 +19,23 @@ _MOST_ITEMS = 1 << 20  # of a list: a catalogue of more is not ours
 def from_plain(kind: Callable[..., Noun], document: Any, where: str) -> Noun:
     """Return a dataclass from a JSON object; keys that it does not know are left out.
 
+    A field with the metadata `written: False` is not looked for, and has its default.
+
     Args:
         kind: A dataclass of texts, numbers, booleans, literals, optionals, tuples and dataclasses.
         document: JSON, as `json.loads` returns it.
         where: What it is, for the sentence: `catalogue.json`.
 
     Raises:
-        FormatError: A field without a default is missing, or a value is not what it must be.
+        FormatError: A field is missing, or a value is not what it must be.
     """
     if not isinstance(document, dict):
         raise _wrong(where, document, "an object")
     values = {}
-    for name, hint, is_needed in _fields(kind):
-        if name in document:
-            values[name] = _value(hint, document[name], f"{where}: {name}")
-        elif is_needed:
+    for name, hint in written(kind):
+        if name not in document:
             raise FormatError(f"{where} has no {name!r}; it is damaged, or from another version")
+        values[name] = _value(hint, document[name], f"{where}: {name}")
     try:
         return kind(**values)
     except ConfigError as exc:
@@ -42,9 +43,10 @@ def from_plain(kind: Callable[..., Noun], document: Any, where: str) -> Noun:
 
 
 @cache
-def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
+def written(kind: Any) -> list[tuple[str, Any]]:
+    """Return name and type of the fields of a dataclass that stand in a file."""
     hints = get_type_hints(kind)
-    return [(f.name, hints[f.name], f.default is MISSING) for f in fields(kind)]
+    return [(f.name, hints[f.name]) for f in fields(kind) if f.metadata.get("written", True)]
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

@@ -123,4 +123,5 @@ def _values(task: Task, plain: Any) -> list[float]:
         return [name in plain for name in task.outputs]
     if task.kind == "classification":
         return [task.target.codes[task.outputs.index(plain)]]
-    return [plain] if task.column == "target" else [plain[name] for name in task.outputs]
+    numbers = [plain] if task.column == "target" else [plain[name] for name in task.outputs]
+    return list(map(float, numbers))

@@ -77,9 +77,12 @@ def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Fi
     try:
         document = read_dataset(root)
         card = DatasetCard.from_json(document)
-        sums = read_sums(root)
     except FormatError as exc:
         return [Finding(DATASET, "unreadable", str(exc))]
+    try:
+        sums = read_sums(root)
+    except FormatError as exc:
+        return [Finding(SUMS, "unreadable", str(exc))]
     findings = list(_check_seal(root, document))
     files = set(published_files(root))
     findings += [Finding(n, "missing", "SHA256SUMS lists it") for n in sorted(sums.keys() - files)]

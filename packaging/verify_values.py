@@ -32,9 +32,9 @@ class Contract:
     """Of an array in a shard: a pixel-level target has no axis of bands there."""
     header: bytes
     """Of an `.npy` member."""
-    low: NDArray[np.float64]
-    """Lowest valid value of each band, (band,)."""
-    high: NDArray[np.float64]
+    low: NDArray[np.generic]
+    """Lowest valid value of each band, (band,), in the layer's type."""
+    high: NDArray[np.generic]
     """Highest, likewise."""
     by_extremes: bool
     """Whether all values of a band are valid where its least and its greatest are."""
@@ -43,8 +43,8 @@ class Contract:
     def of(cls, layer: Layer, shape: tuple[int, ...]) -> Contract:
         """Return the contract of a layer whose arrays are of `shape` in a shard."""
         values = np.zeros(shape, dtype=layer.dtype)
-        low, high = np.array([band.valid for band in layer.bands], dtype=np.float64).T
-        has_gaps = bool(layer.codes) and len(layer.codes) <= high[0] - low[0]
+        low, high = np.array([band.valid for band in layer.bands], dtype=layer.dtype).T
+        has_gaps = bool(layer.codes) and len(layer.codes) <= layer.codes[-1] - layer.codes[0]
         return cls(layer, shape, npy(values)[: -values.nbytes], low, high, not has_gaps)
 
     def n_valid(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -71,6 +71,8 @@ class Contract:
         bands: NDArray[Any] = array.reshape(array.shape[0], -1)
         least, most = bands.min(axis=1), bands.max(axis=1)
         valid = (least >= self.low) & (most <= self.high)
+        if layer.nodata is not None:  # which may stand between the limits
+            valid &= (layer.nodata < least) | (most < layer.nodata)
         empty = (least == layer.nodata) & (most == layer.nodata)
         return valid * bands.shape[1] if (valid | empty).all() else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,31 @@ def damage_table(draw: random.Random, path: Path) -> str:
 
 def _other(draw: random.Random, cell: Any) -> Any:
     return None if draw.random() < 0.5 else _CELLS.get(type(cell))
+
+
+def each_damage(document: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (field and what it became, a copy) for every field removed or of another value.
+
+    Of a list only the first entry and the last are damaged.
+    """
+    inside = document if isinstance(document, dict) else dict(enumerate(document))
+    for key, value in inside.items():
+        if isinstance(document, list) and key not in (0, len(document) - 1):
+            continue
+        place = f"{where}.{key}" if where else str(key)
+        without = [(k, v) for k, v in inside.items() if k != key]
+        yield f"{place} removed", _rebuilt(document, without)
+        for other in _LEAVES:
+            if other != value or isinstance(other, bool) != isinstance(value, bool):
+                changed = [(k, other if k == key else v) for k, v in inside.items()]
+                yield f"{place} {other!r}", _rebuilt(document, changed)
+        if isinstance(value, (dict, list)):
+            for what, other in each_damage(value, place):
+                yield (
+                    what,
+                    _rebuilt(document, [(k, other if k == key else v) for k, v in inside.items()]),
+                )
+
+
+def _rebuilt(like: Any, items: list[tuple[Any, Any]]) -> Any:
+    return dict(items) if isinstance(like, dict) else [value for _, value in items]

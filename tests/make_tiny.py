@@ -2,12 +2,14 @@
 
     python tests/make_tiny.py DIRECTORY
 
-24 tiles, twelve modalities with gaps, three tasks: pixel-level, tile-level and multi-label.
+24 tiles, twelve modalities with gaps, three tasks: pixel-level, tile-level and multi-label. Or
+layers and tasks of any other catalogue, such as OWN, of which each tile has all.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.catalogue import write_catalogue
+from mmearth.catalog.catalogue import Catalogue, write_catalogue
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.layer import Layer
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Band, ClassCode, Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
 from mmearth.catalog.store import observation_path, write_observation
+from mmearth.catalog.task import METRICS, Task, TaskKind
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.build import build
 
@@ -48,38 +52,99 @@ CARD = DatasetCard(
 )
 
 
-def make_tiny(root: Path, n_tiles: int = N_TILES) -> DatasetCard:
+def own_layer(name: str, bands: dict[str, tuple[float, float]], **more: Any) -> Layer:
+    """Return a layer of one's own, of bands by name with the valid range of each."""
+    facts = {
+        **{"title": f"Own {name}", "level": "pixel", "kind": "continuous", "dtype": "float32"},
+        **{"nodata": -9999.0, "timing": "static", "resampling": None, "description": "random"},
+        **{"product": "own", "licence": "other", "citation": "random numbers", "classes": ()},
+    } | more
+    facts["bands"] = tuple(Band(band, "1", valid) for band, valid in bands.items())
+    return Layer(name=name, **facts)
+
+
+def classes(*codes: int) -> tuple[ClassCode, ...]:
+    """Return classes of these codes: `class 7` has the code 7."""
+    return tuple(ClassCode(code, f"class {code}", "#1f77b4") for code in codes)
+
+
+def own_task(name: str, task: TaskKind, bands: dict[str, tuple[float, float]], **more: Any) -> Task:
+    """Return a task of one's own, of a kind; `more` is of its target."""
+    target = own_layer(name, bands, **({"level": "tile", "nodata": None} | more))
+    return Task(name, f"Own {name}", task, target, METRICS[task][target.level])
+
+
+_CODES: dict[str, Any] = {"kind": "categorical", "dtype": "uint8", "classes": classes(1, 2, 7)}
+_OWN_LAYERS = (
+    own_layer("embedding", {f"A{i:02d}": (-1, 1) for i in range(4)}, nodata=-2.0),
+    own_layer("soil_map", {"soil": (1, 7)}, nodata=0, **_CODES),
+    own_layer("landsat", {"red": (0, 65535), "nir": (0, 65535)}, dtype="uint16", nodata=0),
+    own_layer("climate", {"t": (-90, 60), "p": (0, 20)}, level="tile", dtype="float64"),
+    own_layer("season", {"cos": (-1, 1)}, level="tile", kind="cyclic", nodata=None),
+    own_layer(
+        "zone",
+        {"zone": (-3, 70_000)},
+        **{"level": "tile", "kind": "categorical", "dtype": "int32", "nodata": -1},
+        classes=classes(-3, 5, 70_000),
+    ),
+)
+_OWN_TASKS = (
+    own_task("height", "regression", {"m": (0, 60)}, level="pixel", nodata=-1.0),
+    own_task("landcover", "classification", {"class": (1, 7)}, level="pixel", nodata=0, **_CODES),
+    own_task("yields", "regression", {"value": (0, 20)}, dtype="float64"),
+    own_task("texture", "regression", {name: (0, 100) for name in ("sand", "silt", "clay")}),
+    own_task("crop", "classification", {"class": (1, 7)}, **_CODES),
+    own_task(
+        "birds",
+        "multilabel",
+        {name: (0, 1) for name in ("wren", "rook", "swift")},
+        **{"kind": "categorical", "dtype": "uint8", "classes": classes(0, 1)},
+    ),
+)
+OWN = Catalogue(
+    Grid(32, 20),
+    {each.name: each for each in _OWN_LAYERS},
+    {each.name: each for each in _OWN_TASKS},
+)
+"""Layers of each kind and tasks of each kind, codes with gaps, tiles of 32 pixels of 20 m."""
+
+
+def make_tiny(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOGUE) -> DatasetCard:
     """Write catalogue.json, two tables and the store; return the card."""
     generator = np.random.default_rng(0)
     tiles: list[dict[str, Any]] = []
     observations: list[dict[str, Any]] = []
     for i in range(n_tiles):
-        tile = Tile.at(-170.0 + 14.3 * i % 340, 50.0 - 4.1 * i % 100)
-        tasks = TASKS_OF_TILE[i % len(TASKS_OF_TILE)]
+        tile = Tile.at(-170.0 + 14.3 * i % 340, 50.0 - 4.1 * i % 100, catalogue.grid)
+        names = TASKS_OF_TILE[i % len(TASKS_OF_TILE)] if catalogue is CATALOGUE else catalogue.tasks
+        tasks = [catalogue.tasks[name] for name in names]
         tiles += [_planned(task, tile, i) for task in tasks]
-        targets = [CATALOGUE.tasks[task].target for task in tasks]
-        wanted = [*CATALOGUE.layers.values(), *(each for each in targets if each.is_pixel)]
+        targets = [task.target for task in tasks if task.is_pixel]
+        wanted = [*catalogue.layers.values(), *targets]
         observations += [_observed(root, tile, layer, i, generator) for layer in wanted]
     tiles.sort(key=lambda row: (row["task"], row["tile"]))
     observations.sort(key=lambda row: (row["tile"], row["modality"]))
     write_table(pa.Table.from_pylist(tiles, TILES), root / "tiles.parquet", TILES)
     table = pa.Table.from_pylist(observations, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
-    write_catalogue(root, CATALOGUE)
-    return CARD
+    write_catalogue(root, catalogue)
+    names = {"tasks": tuple(catalogue.tasks), "modalities": tuple(catalogue.layers)}
+    return CARD if catalogue is CATALOGUE else replace(CARD, **names, require=())
 
 
-def make_sealed(root: Path, n_tiles: int = N_TILES) -> Path:
+def make_sealed(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOGUE) -> Path:
     """Make it, pack and seal it: a dataset to be opened; return its directory."""
-    card = make_tiny(root, n_tiles)
+    card = make_tiny(root, n_tiles, catalogue)
     seal(root, card, build(root, card).sums)
     return root
 
 
-def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:
+def _planned(task: Task, tile: Tile, i: int) -> dict[str, Any]:
+    is_number = task.kind == "regression" and not task.is_pixel
+    labels = {"multilabel": task.outputs[i % 97 :][:3], "classification": task.outputs[i % 3 :][:1]}
     split = SPLITS[i % len(SPLITS)]
     return {
-        "task": task,
+        "task": task.name,
         "tile": tile.id,
         "epsg": tile.epsg,
         "left": tile.left,
@@ -91,11 +156,10 @@ def _planned(task: str, tile: Tile, i: int) -> dict[str, Any]:
         "split": split,
         "train_5": split == "train" and i % 2 == 0 and i % 4 == 0,
         "train_50": split == "train" and i % 2 == 0,
-        "target": 4.0 + i % 32 / 8 if task == "soil_pH" else None,
-        "labels": list(CATALOGUE.tasks["species"].outputs[i % 97 :][:3])
-        if task == "species"
-        else None,
-        "label_id": f"{task}-{i}",
+        "target": 4.0 + i % 32 / 8 if is_number and len(task.outputs) == 1 else None,
+        "targets": [10.5, 20.0, float(i)] if is_number and len(task.outputs) == 3 else None,
+        "labels": None if task.is_pixel else labels.get(task.kind),
+        "label_id": f"{task.name}-{i}",
     }
 
 
@@ -132,10 +196,14 @@ def _is_missing(name: str, i: int) -> bool:
 
 
 def _array(layer: Layer, i: int, generator: np.random.Generator) -> NDArray[Any]:
-    if layer.name in CATALOGUE.tasks:
+    if layer.name in {*CATALOGUE.tasks, *OWN.tasks}:
         target = layer.empty()
-        target[:, ::16, ::16] = generator.uniform(0, 500, (8, 8)).astype(np.float32)
+        place = target[:, ::16, ::16]
+        drawn = generator.uniform(0, min(layer.bands[0].valid[1], 500), place.shape)
+        place[:] = generator.choice(layer.codes, place.shape) if layer.classes else drawn
         return target
+    if layer.classes:
+        return generator.choice(layer.codes, layer.shape).astype(layer.dtype)
     array = np.empty(layer.shape, dtype=layer.dtype)
     for k, band in enumerate(layer.bands):
         low, high = max(band.valid[0], -30.0), min(band.valid[1], 3000.0)
@@ -144,7 +212,7 @@ def _array(layer: Layer, i: int, generator: np.random.Generator) -> NDArray[Any]
         array[k] = np.round(drawn * 4) / 4 if array.dtype.kind == "f" else np.floor(drawn)
     if layer.name == "sentinel1":
         array[2:4] = layer.nodata
-    if layer.name == "dynamic_world" and i % 2:
+    if layer.name in ("dynamic_world", "landsat") and i % 2:
         array[:, :32] = layer.nodata
     return array
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from inspect import Parameter, signature
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmearth.catalog.errors import ConfigError, FormatError, MissingExtraError, UnavailableError
+from mmearth.catalog.errors import (
+    ConfigError,
+    FormatError,
+    MissingExtraError,
+    MMEarthError,
+    UnavailableError,
+)
 from mmearth.catalog.extras import EXTRAS
 from mmearth.catalog.wording import nearest
 
 if TYPE_CHECKING:  # the table of encoders is read where PyTorch is not installed
     from mmearth.benchmark.encoder import Encoder
+    from mmearth.catalog.catalogue import Catalogue
     from mmearth.loaders.inputs import Normalisation
 
 
@@ -102,34 +110,36 @@ ENCODERS: dict[str, EncoderSpec] = {
 """By name."""
 
 
-def build_encoder(name: str, statistics: Normalisation, weights: str, recipe: str) -> Encoder:
-    """Return a new encoder.
+def build_encoder(
+    name: str, statistics: Normalisation, catalogue: Catalogue, weights: str, recipe: str
+) -> Encoder:
+    """Return a new encoder for a dataset.
 
     Args:
-        name: A key of ENCODERS, `module:Class` or `file.py:Class`. Such a class is called without
-            arguments, or with the statistics if it takes any.
+        name: A key of ENCODERS, `module:Class` or `file.py:Class`. The class is called with those
+            of this function's other arguments that it names.
         statistics: The z-scores of the train subset, for encoders that were trained on no others.
+        catalogue: Of the dataset.
         weights: `none`, or `published`.
         recipe: `default`, or `mmearth-bench-2026` for the published quirks of its inputs.
 
     Raises:
-        ConfigError: There is no such encoder, a package is missing, or it has no such weights.
+        ConfigError: There is no such encoder, a package is missing, it has no such weights, or
+            wants what the dataset has not.
         UnavailableError: The weights cannot be fetched.
         FormatError: They are of another model.
     """
-    from mmearth.benchmark.encoder import Encoder
+    from mmearth.benchmark.encoder import Encoder, check_fits
 
     check_encoder(name, weights)
     spec = ENCODERS.get(name)
     kind = _class(name if spec is None else spec.place, "" if spec is None else spec.extra)
-    if spec is None:
-        encoder = _make(name, kind, statistics)
-    elif spec.weights:
-        encoder = _with_weights(name, kind, (statistics, weights, recipe), spec.options)
-    else:
-        encoder = kind(statistics, **spec.options)
+    given = {"statistics": statistics, "catalogue": catalogue, "weights": weights, "recipe": recipe}
+    options = {} if spec is None else spec.options
+    encoder = _make(name, kind, given, options)
     if not isinstance(encoder, Encoder):
         raise ConfigError(f"{name} is no mmearth.benchmark.encoder.Encoder; derive it from that")
+    check_fits(name, encoder, catalogue)
     return encoder
 
 
@@ -180,31 +190,32 @@ def source_digest(name: str) -> str:
         return ""
 
 
-def _make(name: str, kind: Any, statistics: Normalisation) -> Any:
+def _make(name: str, kind: Any, given: dict[str, Any], options: dict[str, Any]) -> Any:
     try:
-        variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-        takes_any = any(each.kind not in variadic for each in signature(kind).parameters.values())
-        return kind(statistics) if takes_any else kind()
-    except Exception as exc:
-        raise ConfigError(
-            f"the encoder {name} cannot be made ({type(exc).__name__}: {_first_line(exc)}); its "
-            "class is called with the statistics, or without arguments if it takes none"
-        ) from exc
+        named = signature(kind).parameters
+        return kind(**{each: given[each] for each in given if each in named}, **options)
+    except MMEarthError:
+        raise
+    except Exception as exc:  # a user's class may raise anything
+        raise _said(name, exc, given) from exc
 
 
-def _with_weights(name: str, kind: Any, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    try:
-        return kind(*given, **options)
-    except OSError as exc:  # of urllib, requests, httpx through huggingface_hub, and the disk
-        raise UnavailableError(
+def _said(name: str, exc: Exception, given: Iterable[str]) -> MMEarthError:
+    """Return why an encoder could not be made; of ours only the weights can be wrong."""
+    if name in ENCODERS and isinstance(exc, OSError):  # of urllib, requests, httpx and the disk
+        return UnavailableError(
             f"the weights of {name} could not be fetched ({_first_line(exc)}); go where there is a "
             "network once, or say `weights: none`"
-        ) from exc
-    except (RuntimeError, AssertionError) as exc:
-        raise FormatError(
+        )
+    if name in ENCODERS and isinstance(exc, RuntimeError | AssertionError):
+        return FormatError(
             f"the weights of {name} are not those of its model ({_first_line(exc)}); install the "
             "versions of packages that mmearth names"
-        ) from exc
+        )
+    return ConfigError(
+        f"the encoder {name} cannot be made ({type(exc).__name__}: {_first_line(exc)}); its class "
+        f"is called with those of {', '.join(given)} that it names"
+    )
 
 
 def _first_line(exc: Exception) -> str:

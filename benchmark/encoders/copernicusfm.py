@@ -16,13 +16,17 @@ from torchgeo.models import CopernicusFM_Base_Weights, copernicusfm_base
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
+    MONTH,
+    PLACE,
+    SENTINEL2,
     both_orbits,
-    declared,
     degrees_of,
+    elevation,
     freeze,
     grid_of,
     month_of,
     orbit_pair,
+    sentinel2,
 )
 from mmearth.benchmark.weights import fetch
 from mmearth.loaders.inputs import Normalisation
@@ -33,7 +37,7 @@ OPTICAL = (
     (791.0, 854.3, 878.7, 1144.9, 1127.5, 1164.2, 1276.0, 1249.5, 1345.9, 577.5, 1340.0, 1142.9),
 )
 RADAR = (-12.59, -20.26), (5.26, 5.91)
-ELEVATION = (0.0,), (10000.0,)
+ELEVATION = 0.0, 10000.0
 OPTICAL_NM = (440, 490, 560, 665, 705, 740, 783, 842, 860, 940, 1610, 2190)
 OPTICAL_WIDTH = (20, 65, 35, 30, 15, 15, 20, 115, 20, 20, 90, 180)
 RADAR_NM, RADAR_WIDTH = (5e7, 5e7), (1e9, 1e9)
@@ -63,11 +67,11 @@ class CopernicusFM(Encoder):
         super().__init__()
         self.inputs = Normalisation.of(
             [
-                declared("sentinel2", None, *OPTICAL),
+                sentinel2(SENTINEL2, *OPTICAL),
                 both_orbits(*RADAR),
-                declared("aster_gdem", ("elevation",), *ELEVATION),
-                declared("geolocation", None),
-                declared("month", None),
+                elevation(*ELEVATION),
+                PLACE,
+                MONTH,
             ]
         )
         self.dim, self.grid = 768, (8, 8)

@@ -11,6 +11,7 @@ from torchgeo.models import CROMABase_Weights, croma_base
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
     ORBITS,
+    SENTINEL2,
     grid_of,
     of_statistics,
     orbit_pair,
@@ -30,7 +31,7 @@ class CROMA(Encoder):
         super().__init__()
         self.inputs = Normalisation.of(
             [
-                of_statistics(statistics, "sentinel2", None),
+                of_statistics(statistics, "sentinel2", SENTINEL2),
                 of_statistics(statistics, "sentinel1", ORBITS),
             ]
         )

@@ -11,7 +11,7 @@ import timm
 from torch import Tensor
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import RGB, declared, grid_of
+from mmearth.benchmark.encoders.inputs import RGB, grid_of, sentinel2
 from mmearth.benchmark.encoders.pictures import IMAGENET, Picture
 from mmearth.loaders.inputs import Normalisation
 
@@ -35,7 +35,7 @@ class DINOv3(Encoder):
         self, statistics: Normalisation, weights: str, recipe: str, tag: str = "lvd1689m"
     ) -> None:
         super().__init__()
-        self.inputs = Normalisation.of([declared("sentinel2", RGB)])
+        self.inputs = Normalisation.of([sentinel2(RGB)])
         self.dim, self.grid = 1024, (8, 8)
         self.picture = Picture(recipe, STATISTICS[tag])
         name = f"vit_large_patch16_dinov3.{tag}"

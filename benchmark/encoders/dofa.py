@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchgeo.models import DOFABase16_Weights, dofa_base_patch16_224
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import declared, grid_of
+from mmearth.benchmark.encoders.inputs import grid_of, sentinel2
 from mmearth.benchmark.encoders.pictures import BRIGHTEST
 from mmearth.benchmark.encoders.satlasnet import BANDS, OTHERS_SATURATE_AT
 from mmearth.loaders.inputs import Normalisation
@@ -34,7 +34,7 @@ class DOFA(Encoder):
 
     def __init__(self, statistics: Normalisation, weights: str, recipe: str) -> None:
         super().__init__()
-        self.inputs = Normalisation.of([declared("sentinel2", BANDS)])
+        self.inputs = Normalisation.of([sentinel2(BANDS)])
         self.dim, self.grid = 768, (8, 8)
         scale = [255 / BRIGHTEST] * 3 + [255 / OTHERS_SATURATE_AT] * 6
         for name, values in (("eight_bit", scale), ("mean", MEAN), ("std", STD)):

@@ -28,6 +28,8 @@ from torch.nn.functional import one_hot
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
+    MONTH,
+    PLACE,
     both_orbits,
     declared,
     degrees_of,
@@ -35,9 +37,9 @@ from mmearth.benchmark.encoders.inputs import (
     grid_of,
     month_of,
     orbit_pair,
+    sentinel2,
     two_deviations,
 )
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 
 BASE: dict[str, Any] = {
@@ -50,7 +52,8 @@ BASE: dict[str, Any] = {
 """Of the base size (nasaharvest/galileo, models/base/config.json)."""
 PATCH = 16
 """Pixels along a patch's side (MMEarth-Bench §5.1); the model resizes its own of 8."""
-N_DYNAMIC_WORLD = len(MODALITIES["dynamic_world"].classes)
+N_DYNAMIC_WORLD = 9
+"""Classes of Dynamic World."""
 
 
 class Galileo(Encoder):
@@ -123,22 +126,25 @@ def _inputs() -> list[ModalityInput]:
         _numbers(TIME_BANDS, (band,)) for band in ("temperature_2m", "total_precipitation_sum")
     )
     return [
-        declared("sentinel2", S2_BANDS, *optical),
+        sentinel2(S2_BANDS, *optical),
         both_orbits(*radar),
-        declared("aster_gdem", ("elevation", "slope"), *ground),
-        declared("dynamic_world", None),
-        declared("precipitation", ("month",), *wet),
-        declared("temperature", ("month_mean",), *warm),
-        declared("geolocation", None),
-        declared("month", None),
+        declared("aster_gdem", ("elevation", "slope"), ("m", "deg"), *ground),
+        declared("dynamic_world", ("label",), n_classes=N_DYNAMIC_WORLD),
+        declared("precipitation", ("month",), "m", *wet),
+        declared("temperature", ("month_mean",), "K", *warm),
+        PLACE,
+        MONTH,
     ]
 
 
-def _numbers(table: Sequence[str], bands: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+def _numbers(
+    table: Sequence[str], bands: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return means and deviations of some bands of a table of the package."""
     of: Any = NORMALIZING_DICT[str(len(table))]
     at = [table.index(band) for band in bands]
-    return tuple(tuple(of[each][i] for i in at) for each in ("mean", "std"))
+    mean, std = (tuple(of[each][i] for i in at) for each in ("mean", "std"))
+    return mean, std
 
 
 def _last(maps: Tensor) -> Tensor:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from mmearth.benchmark.encoder import Batch
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 
 PUBLISHED = "mmearth-bench-2026"
 """The recipe that keeps the published quirks of inputs."""
+SENTINEL2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+"""Bands of Sentinel-2's surface reflectance, by wavelength."""
 RGB = ("B4", "B3", "B2")
 """Of Sentinel-2: red, green, blue."""
 ORBITS = ("asc_VV", "asc_VH", "desc_VV", "desc_VH")
@@ -22,28 +25,48 @@ ORBITS = ("asc_VV", "asc_VH", "desc_VV", "desc_VH")
 
 def declared(
     modality: str,
-    bands: Iterable[str] | None,
+    bands: Sequence[str],
+    units: str | Sequence[str] = "1",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    scale: float = 1.0,
+    n_classes: int | None = None,
+) -> ModalityInput:
+    """Return what a model wants of a modality.
+
+    Args:
+        modality: Name of the layer.
+        bands: Names in the model's order.
+        units: Of each band, or of all.
+        mean: Of each band, in the model's numbers; None is 0.
+        std: Of each band, in the model's numbers; None is 1. Both None: values come as they are.
+        scale: The model's number × scale = value in the unit.
+        n_classes: That the model tells apart; None for numbers.
+    """
+    n = len(bands)
+    units = (units,) * n if isinstance(units, str) else tuple(units)
+    means, deviations = tuple(mean or (0.0,) * n), tuple(std or (1.0,) * n)
+    return ModalityInput(modality, tuple(bands), units, scale, means, deviations, n_classes)
+
+
+def sentinel2(
+    bands: Sequence[str] = SENTINEL2,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ModalityInput:
-    """Return what a model of stored values wants.
+    """Return what a model of reflectances × 10000 wants of Sentinel-2; see `declared`."""
+    return declared("sentinel2", bands, "1", mean, std, 1e-4)
 
-    Args:
-        modality: A key of MODALITIES.
-        bands: Names in the model's order; None is all.
-        mean: Of each band, as stored; None is 0.
-        std: Of each band, as stored; None is 1. Both None: the values come as they are stored.
-    """
-    of = {band.name: band for band in MODALITIES[modality].bands}
-    names = tuple(of) if bands is None else tuple(bands)
-    return ModalityInput(
-        modality,
-        names,
-        tuple(of[name].unit for name in names),
-        of[names[0]].scale,
-        (0.0,) * len(names) if mean is None else tuple(mean),
-        (1.0,) * len(names) if std is None else tuple(std),
-    )
+
+def elevation(mean: float, std: float) -> ModalityInput:
+    """Return what a model of metres above the sea wants."""
+    return declared("aster_gdem", ("elevation",), "m", (mean,), (std,))
+
+
+PLACE = declared("geolocation", ("cos_lon", "sin_lon", "cos_lat", "sin_lat"))
+"""Of models that are told where a tile lies; see `degrees_of`."""
+MONTH = declared("month", ("cos_month", "sin_month"))
+"""Of models that are told when; see `month_of`."""
 
 
 def both_orbits(mean: Sequence[float], std: Sequence[float]) -> ModalityInput:
@@ -53,29 +76,35 @@ def both_orbits(mean: Sequence[float], std: Sequence[float]) -> ModalityInput:
         mean: Of VV and VH, in dB.
         std: Of VV and VH, in dB.
     """
-    return declared("sentinel1", ORBITS, [*mean, *mean], [*std, *std])
+    return declared("sentinel1", ORBITS, "dB", [*mean, *mean], [*std, *std])
 
 
-def of_statistics(
-    statistics: Normalisation, modality: str, bands: Iterable[str] | None
-) -> ModalityInput:
+def of_statistics(statistics: Normalisation, modality: str, bands: Sequence[str]) -> ModalityInput:
     """Return what a model wants that is trained on the statistics at hand.
 
     Args:
-        statistics: The z-scores of the train subset.
-        modality: One of them.
-        bands: Names in the model's order; None is all.
+        statistics: The z-scores of the train subset, of all modalities of the dataset.
+        modality: Which of them.
+        bands: Names in the model's order.
+
+    Raises:
+        ConfigError: The dataset lacks the modality or a band.
     """
-    given = statistics.only([modality])[modality]
-    names = given.bands if bands is None else tuple(bands)
-    at = [given.bands.index(name) for name in names]
+    given = statistics.get(modality)
+    lacking = [band for band in bands if given is None or band not in given.bands]
+    if given is None or lacking:
+        raise ConfigError(
+            f"the encoder wants {modality} {lacking[0]}, which the dataset has not; take another "
+            f"encoder, such as one from scratch of all modalities: {', '.join(statistics)}"
+        )
+    at = [given.bands.index(name) for name in bands]
     mean, std = (tuple(values[i] for i in at) for values in (given.mean, given.std))
     units = tuple(given.units[i] for i in at)
-    return ModalityInput(modality, names, units, given.scale, mean, std)
+    return replace(given, bands=tuple(bands), units=units, mean=mean, std=std)
 
 
 def orbit_pair(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return VV and VH, (B, 2, 128, 128), of the orbit with more valid pixels, and their mask.
+    """Return VV and VH, (B, 2, row, column), of the orbit with more valid pixels, and their mask.
 
     The ascending one where both have as many (MMEarth-Bench §5.1).
 

@@ -15,7 +15,7 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import declared
+from mmearth.benchmark.encoders.inputs import sentinel2
 from mmearth.benchmark.weights import fetch, fill
 from mmearth.loaders.inputs import Normalisation
 
@@ -55,7 +55,7 @@ class MPMAE(Encoder):
 
     def __init__(self, statistics: Normalisation, weights: str, recipe: str) -> None:
         super().__init__()
-        self.inputs = Normalisation.of([declared("sentinel2", BANDS, MEAN, STD)])
+        self.inputs = Normalisation.of([sentinel2(BANDS, MEAN, STD)])
         self.dim, self.grid = 320, (15, 15)
         self.net = timm.create_model("convnextv2_atto", num_classes=0)
         self.net.head = nn.Identity()

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
+    MONTH,
     both_orbits,
-    declared,
     freeze,
     month_of,
     orbit_pair,
+    sentinel2,
     two_deviations,
 )
 from mmearth.loaders.inputs import Normalisation
@@ -55,9 +56,9 @@ class OlmoEarth(Encoder):
         bands = [_ours(band) for band in Modality.SENTINEL2_L2A.band_order]
         self.inputs = Normalisation.of(
             [
-                declared("sentinel2", bands, *optical),
+                sentinel2(bands, *optical),
                 both_orbits(*radar),
-                declared("month", None),
+                MONTH,
             ]
         )
         self.dim, self.grid = dim, (16, 16)

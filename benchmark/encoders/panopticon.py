@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from torchgeo.models import Panopticon_Weights, panopticon_vitb14
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import ORBITS, grid_of, of_statistics
+from mmearth.benchmark.encoders.inputs import ORBITS, SENTINEL2, grid_of, of_statistics
 from mmearth.loaders.inputs import Normalisation
 
 OPTICAL = (442.9, 493.0, 559.6, 664.6, 704.0, 740.6, 782.4, 827.5, 864.8, 945.0, 1613.9, 2203.6)
@@ -34,7 +34,7 @@ class Panopticon(Encoder):
         super().__init__()
         self.inputs = Normalisation.of(
             [
-                of_statistics(statistics, "sentinel2", None),
+                of_statistics(statistics, "sentinel2", SENTINEL2),
                 of_statistics(statistics, "sentinel1", ORBITS),
             ]
         )

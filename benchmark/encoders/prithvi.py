@@ -15,7 +15,7 @@ from terratorch.models.backbones.prithvi_vit import (
 from torch import Tensor
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import declared, grid_of
+from mmearth.benchmark.encoders.inputs import grid_of, sentinel2
 from mmearth.loaders.inputs import Normalisation
 
 BANDS = ("B2", "B3", "B4", "B8A", "B11", "B12")
@@ -30,7 +30,7 @@ class Prithvi(Encoder):
     def __init__(self, statistics: Normalisation, weights: str, recipe: str) -> None:
         super().__init__()
         mean, std = PRITHVI_V2_MEAN, PRITHVI_V2_STD
-        self.inputs = Normalisation.of([declared("sentinel2", BANDS, mean, std)])
+        self.inputs = Normalisation.of([sentinel2(BANDS, mean, std)])
         self.dim, self.grid = 1024, (8, 8)
         self.net = prithvi_eo_v2_300(pretrained=weights == "published", img_size=128)
 

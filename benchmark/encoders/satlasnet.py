@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchgeo.models import Swin_V2_B_Weights, swin_v2_b
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import PUBLISHED, RGB, declared
+from mmearth.benchmark.encoders.inputs import PUBLISHED, RGB, sentinel2
 from mmearth.benchmark.encoders.pictures import BRIGHTEST
 from mmearth.loaders.inputs import Normalisation
 
@@ -33,7 +33,7 @@ class SatlasNet(Encoder):
 
     def __init__(self, statistics: Normalisation, weights: str, recipe: str) -> None:
         super().__init__()
-        self.inputs = Normalisation.of([declared("sentinel2", BANDS)])
+        self.inputs = Normalisation.of([sentinel2(BANDS)])
         self.dim, self.grid = 1024, (4, 4)
         brightest = [SATURATES_AT[recipe]] * 3 + [OTHERS_SATURATE_AT] * 6
         self.register_buffer("brightest", torch.tensor(brightest).view(9, 1, 1), persistent=False)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchgeo.models import ScaleMAELarge16_Weights, scalemae_large_patch16
 
 from mmearth.benchmark.encoder import Batch, Encoder
-from mmearth.benchmark.encoders.inputs import RGB, declared, grid_of
+from mmearth.benchmark.encoders.inputs import RGB, grid_of, sentinel2
 from mmearth.benchmark.encoders.pictures import Picture
-from mmearth.catalog.tile import PIXEL_M
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.loaders.inputs import Normalisation
 
 
@@ -20,11 +20,13 @@ class ScaleMAE(Encoder):
 
     def __init__(self, statistics: Normalisation, weights: str, recipe: str) -> None:
         super().__init__()
-        self.inputs = Normalisation.of([declared("sentinel2", RGB)])
+        self.inputs = Normalisation.of([sentinel2(RGB)])
         self.dim, self.grid = 1024, (8, 8)
         self.picture = Picture(recipe)
         chosen = ScaleMAELarge16_Weights.FMOW_RGB if weights == "published" else None
-        self.net = scalemae_large_patch16(chosen, img_size=128, res=float(PIXEL_M))
+        self.net = scalemae_large_patch16(
+            chosen, img_size=128, res=float(DEFAULT_GRID.resolution_m)
+        )
         self.net.head = nn.Identity()
         self.net.pos_embed = None  # positions are computed from the pixel's size
 

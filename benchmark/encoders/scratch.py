@@ -12,52 +12,74 @@ from torch.nn import functional
 
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import RGB, of_statistics
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.layer import Layer
 from mmearth.loaders.inputs import ModalityInput, Normalisation
-
-PATCH = 32
-"""Pixels of the tile along a side of a cell of the last stage: a stem of 4, then 2 × 2 × 2."""
 
 
 class ConvNeXtV2(Encoder):
     """A ConvNeXt V2 of any size with random weights, fed with all bands of its inputs.
 
     Pixel-level modalities come in as they are, tile-level ones as constant maps, classes as one
-    map a class and one for no-data. The twelve modalities are 46 + 880 = 926 channels.
+    map a class and one for no-data. The published twelve modalities are 46 + 880 = 926 channels.
+
+    Args:
+        inputs: What is fed, one modality with pixels at least.
+        catalogue: Of the dataset, which says what the modalities are.
+        depths: Blocks of each stage.
+        dims: Features of each stage.
+
+    Raises:
+        ConfigError: No modality has pixels.
     """
 
+    tiles = None
     backbone: Any  # timm has no types
 
     def __init__(
-        self, inputs: Iterable[ModalityInput], depths: tuple[int, ...], dims: tuple[int, ...]
+        self,
+        inputs: Iterable[ModalityInput],
+        catalogue: Catalogue,
+        depths: tuple[int, ...],
+        dims: tuple[int, ...],
     ) -> None:
         super().__init__()
         self.inputs = Normalisation.of(inputs)
+        self.layers = [catalogue.layer(name) for name in self.inputs]
+        if not any(layer.is_pixel for layer in self.layers):
+            raise ConfigError(
+                f"found {', '.join(self.inputs)}, of which none has pixels; a ConvNeXt needs a "
+                "modality that has: build the dataset with one"
+            )
         self.dim = dims[-1]
-        self.grid = (128 // PATCH, 128 // PATCH)
-        channels = {name: _channels(each) for name, each in self.inputs.items()}
-        of_tile = sum(n for name, n in channels.items() if MODALITIES[name].level == "tile")
+        # A stem of 4, then 2 × 2 × 2; the last of them only where it divides the tile.
+        patch = 32 if catalogue.grid.pixels % 32 == 0 else 16
+        self.grid = (catalogue.grid.pixels // patch,) * 2
+        channels = [_channels(layer, self.inputs[layer.name]) for layer in self.layers]
+        of_tile = [n for n, layer in zip(channels, self.layers, strict=True) if not layer.is_pixel]
         self.backbone = timm.create_model(
             "convnextv2_atto",
-            in_chans=sum(channels.values()),
+            in_chans=sum(channels),
             depths=depths,
             dims=dims,
             num_classes=0,
+            output_stride=patch,
         )
         self.backbone.head = nn.Identity()
-        self.backbone.stem[0] = _Stem(self.backbone.stem[0], of_tile)
+        self.backbone.stem[0] = _Stem(self.backbone.stem[0], sum(of_tile))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the features, (B, D, 4, 4); see `Encoder.forward`."""
+        """Return the features, (B, D, h, w); see `Encoder.forward`."""
         of_pixels: list[Tensor] = []
         of_tile: list[Tensor] = []
-        for name, wanted in self.inputs.items():
-            values = batch[name]
-            if MODALITIES[name].kind == "categorical":
-                n_classes = _channels(wanted)
-                codes = torch.where(batch["mask"][name], values, n_classes - 1)[:, 0]
-                values = functional.one_hot(codes, n_classes).movedim(-1, 1)
-            into = of_tile if MODALITIES[name].level == "tile" else of_pixels
+        for layer in self.layers:
+            values = batch[layer.name]
+            if layer.classes:
+                unknown = len(layer.classes)
+                codes = torch.where(batch["mask"][layer.name], values, unknown)
+                values = functional.one_hot(codes, unknown + 1).movedim(-1, 2).flatten(1, 2)
+            into = of_pixels if layer.is_pixel else of_tile
             into.append(values.to(self.backbone.stem[0].weight.dtype))
         stem, rest = self.backbone.stem[0], self.backbone.stem[1:]
         features = rest(stem(torch.cat(of_pixels, 1), torch.cat(of_tile, 1) if of_tile else None))
@@ -70,12 +92,16 @@ class ConvNeXtV2Atto(ConvNeXtV2):
 
     Args:
         statistics: What the loader's batches are normalised with: the train statistics.
+        catalogue: Of the dataset.
         multimodal: Whether all modalities in `statistics` are fed, as in the published revision,
             and not the red, green and blue of Sentinel-2 alone.
     """
 
-    def __init__(self, statistics: Normalisation, multimodal: bool = False) -> None:
-        super().__init__(_inputs(statistics, multimodal), (2, 2, 6, 2), (40, 80, 160, 320))
+    def __init__(
+        self, statistics: Normalisation, catalogue: Catalogue, multimodal: bool = False
+    ) -> None:
+        inputs = _inputs(statistics, multimodal)
+        super().__init__(inputs, catalogue, (2, 2, 6, 2), (40, 80, 160, 320))
 
 
 class ConvNeXtV2Tiny(ConvNeXtV2):
@@ -83,11 +109,15 @@ class ConvNeXtV2Tiny(ConvNeXtV2):
 
     Args:
         statistics: See `ConvNeXtV2Atto`.
+        catalogue: See `ConvNeXtV2Atto`.
         multimodal: See `ConvNeXtV2Atto`.
     """
 
-    def __init__(self, statistics: Normalisation, multimodal: bool = False) -> None:
-        super().__init__(_inputs(statistics, multimodal), (1, 1, 1, 1), (8, 16, 32, 64))
+    def __init__(
+        self, statistics: Normalisation, catalogue: Catalogue, multimodal: bool = False
+    ) -> None:
+        inputs = _inputs(statistics, multimodal)
+        super().__init__(inputs, catalogue, (1, 1, 1, 1), (8, 16, 32, 64))
 
 
 class _Stem(nn.Conv2d):
@@ -103,7 +133,7 @@ class _Stem(nn.Conv2d):
         self.of_tile = of_tile
 
     def forward(self, maps: Tensor, constants: Tensor | None = None) -> Tensor:
-        """Return the convolution of (B, channel, 128, 128) and (B, channel)."""
+        """Return the convolution of (B, channel, row, column) and (B, channel)."""
         if constants is None:
             return super().forward(maps)
         weight, of_tile = torch.split(self.weight, [maps.shape[1], self.of_tile], 1)
@@ -111,10 +141,9 @@ class _Stem(nn.Conv2d):
         return result + functional.linear(constants, of_tile.sum((2, 3)))[:, :, None, None]
 
 
-def _channels(wanted: ModalityInput) -> int:
-    """Return how many channels a modality takes: its bands, or its classes and one for no-data."""
-    modality = MODALITIES[wanted.modality]
-    return len(modality.classes) + 1 if modality.kind == "categorical" else len(wanted.bands)
+def _channels(layer: Layer, wanted: ModalityInput) -> int:
+    """Return how many channels a modality takes: a band, or its classes and one for no-data."""
+    return len(wanted.bands) * (len(layer.classes) + 1 if layer.classes else 1)
 
 
 def _inputs(statistics: Normalisation, multimodal: bool) -> list[ModalityInput]:

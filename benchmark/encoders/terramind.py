@@ -15,12 +15,13 @@ from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import (
     PUBLISHED,
     RGB,
+    SENTINEL2,
     both_orbits,
-    declared,
+    elevation,
     grid_of,
     orbit_pair,
+    sentinel2,
 )
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.inputs import Normalisation
 
 # Means and deviations: terratorch, terramind_register.py.
@@ -31,7 +32,7 @@ OPTICAL = (
      1797.379, 1434.261, 1334.311),
 )  # fmt: skip
 RADAR = (-12.599, -20.293), (5.195, 5.89)
-ELEVATION = (670.665,), (951.272,)
+ELEVATION = 670.665, 951.272
 PICTURE = (87.271, 80.931, 66.667), (58.767, 47.663, 42.631)
 OFFSET = {"default": 0.0, PUBLISHED: 1000.0}
 """Subtracted before the picture is made. Our Sentinel-2 is harmonised, so that the offset of later
@@ -50,15 +51,14 @@ class TerraMind(Encoder):
         super().__init__()
         self.inputs = Normalisation.of(
             [
-                declared("sentinel2", None, *OPTICAL),
+                sentinel2(SENTINEL2, *OPTICAL),
                 both_orbits(*RADAR),
-                declared("aster_gdem", ("elevation",), *ELEVATION),
+                elevation(*ELEVATION),
             ]
         )
         self.dim, self.grid = 768, (8, 8)
         self.offset = OFFSET[recipe]
-        names = [band.name for band in MODALITIES["sentinel2"].bands]
-        self.rgb = [names.index(band) for band in RGB]
+        self.rgb = [SENTINEL2.index(band) for band in RGB]
         for name, values in zip(("mean", "std"), OPTICAL, strict=True):
             chosen = torch.tensor([values[i] for i in self.rgb]).view(3, 1, 1)
             self.register_buffer(name, chosen, persistent=False)

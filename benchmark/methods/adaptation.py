@@ -23,7 +23,6 @@ from mmearth.benchmark.model import Model, in_unit
 from mmearth.benchmark.predictions import Predictions
 from mmearth.benchmark.ranks import gather, gather_rows
 from mmearth.benchmark.reconstruction import Reconstruction
-from mmearth.benchmark.task_data import TEST_SPLITS
 from mmearth.benchmark.traces import BATCHES, write_batches, write_reconstruction
 from mmearth.benchmark.training import load_best
 
@@ -63,7 +62,7 @@ def _adapt(job: Job, order: str) -> Outcome:
     steps = choose_steps(gather_rows(job.fabric, [row[by] for row in val.rows]), how.zero)
     rows = val.rows
     before, after, found = {}, {}, {}
-    for split in TEST_SPLITS:
+    for split in job.data.tests:
         seen = _run(job, model, split, order, steps)
         rows += seen.rows
         found[split] = gather(job.fabric, seen.predictions)

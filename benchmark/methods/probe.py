@@ -17,7 +17,6 @@ from mmearth.benchmark.job import Job, Outcome
 from mmearth.benchmark.losses import task_loss
 from mmearth.benchmark.model import in_unit, task_head
 from mmearth.benchmark.ranks import share_of
-from mmearth.benchmark.task_data import TEST_SPLITS
 from mmearth.benchmark.training import Fit, fit
 from mmearth.catalog.errors import DataError
 from mmearth.loaders.orders.order import ORDERS
@@ -71,7 +70,7 @@ def probe(job: Job) -> Outcome:
     how = Fit(lambda epoch: _batches(job, train, epoch), n_batches, loss, validate, job.cell.seed)
     fit(job.fabric, module, how, job.config.training, job.folder, job.loggers)
     found = {}
-    for split in TEST_SPLITS:
+    for split in job.data.tests:
         batches = _batches(job, _features(job, split, head), None)
         found[split] = evaluate(job.fabric, job.task, batches, predict)
     return Outcome(found)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmearth.benchmark.encoder import Batch
@@ -13,10 +16,8 @@ from mmearth.benchmark.losses import auxiliary_loss, losses_of_batch, task_loss
 from mmearth.benchmark.model import Model, in_unit
 from mmearth.benchmark.ranks import share_of
 from mmearth.benchmark.reconstruction import Reconstruction
-from mmearth.benchmark.task_data import TEST_SPLITS
 from mmearth.benchmark.traces import write_reconstruction
 from mmearth.benchmark.training import Fit, fit
-from mmearth.catalog.modalities import MODALITIES
 from mmearth.loaders.loader import Loader
 
 
@@ -29,7 +30,7 @@ def train_jointly(job: Job) -> Outcome:
     """Train both, and the reconstruction of all modalities beside them (JT)."""
     outcome = _train(job, reconstructs=True)
     if job.fabric.is_global_zero:
-        scores = {split: _reconstruction(job, split) for split in TEST_SPLITS}
+        scores = {split: _reconstruction(job, split) for split in job.data.tests}
         write_reconstruction(job.folder, scores)
     job.fabric.barrier()
     return outcome
@@ -75,7 +76,7 @@ def _train(job: Job, reconstructs: bool) -> Outcome:
             split: evaluate(
                 job.fabric, job.task, _loader(job, split, "sequential", reconstructs), predict
             )
-            for split in TEST_SPLITS
+            for split in job.data.tests
         }
     )
 
@@ -107,9 +108,9 @@ def _reconstruction(job: Job, split: str) -> dict[str, tuple[str, float]]:
 def add_to(seen: Reconstruction, outputs: dict[str, Tensor], batch: Batch) -> None:
     """Add a batch's reconstruction to what was seen."""
 
-    def arrays(of: object) -> dict[str, np.ndarray]:
-        return {name: of[name].detach().float().cpu().numpy() for name in outputs}  # type: ignore[index]
+    def arrays(of: Mapping[str, Tensor]) -> dict[str, NDArray[np.generic]]:
+        return {name: of[name].detach().cpu().numpy() for name in outputs}
 
-    masks = {name: batch["mask"][name].cpu().numpy() for name in MODALITIES}
     weight = batch["weight"].cpu().numpy()
-    seen.update(arrays(outputs), arrays(batch), masks, batch["key"], weight)
+    made = {name: output.float() for name, output in outputs.items()}
+    seen.update(arrays(made), arrays(batch), arrays(batch["mask"]), batch["key"], weight)

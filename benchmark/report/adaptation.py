@@ -31,6 +31,7 @@ from mmearth.benchmark.significance import (
     verdicts,
     was_adapted,
 )
+from mmearth.catalog.task import Task
 
 _MANY = 40  # rows of a table that HTML shows only when asked to
 MODE_COLOURS = dict(zip(ADAPTED, (COLOURS[0], COLOURS[1]), strict=True))
@@ -41,7 +42,7 @@ MODE_SHAPES = dict(zip(ADAPTED, ("circle", "square"), strict=True))
 
 def deltas_section(scores: Scores) -> Section:
     """Return the differences to JT a task, encoder, mode and split, and the tests of them."""
-    found = deltas(scores.table, ADAPTED)
+    found = deltas(scores.table, scores.catalogue.tasks, ADAPTED)
     title = "Test-time training against joint training"
     if not found:
         return Section(title, ("Left out: no encoder was run with JT and a TTT method.",))
@@ -60,7 +61,7 @@ def deltas_section(scores: Scores) -> Section:
             delta for group in _groups(of_task).values() if was_adapted(group) for delta in group
         ]
         if adapted:
-            panels.append(_delta_panel(task, adapted))
+            panels.append(_delta_panel(scores.task(task), adapted))
     caption = "Differences to JT; bars are standard errors over seeds. Left out where K = 0."
     header = (
         *("task", "encoder", "split", "method", "K by seed", "seeds", "difference"),
@@ -96,7 +97,7 @@ def _delta_rows(scores: Scores, task: str, found: Sequence[Delta]) -> list[tuple
     return rows
 
 
-def _delta_panel(task: str, found: Sequence[Delta]) -> Panel:
+def _delta_panel(task: Task, found: Sequence[Delta]) -> Panel:
     groups = _groups(found)
     encoders = sorted({encoder for encoder, _, _ in groups})
     series = []
@@ -116,7 +117,7 @@ def _delta_panel(task: str, found: Sequence[Delta]) -> Panel:
             if points:
                 series.append((drawn, tuple(points)))
     axis = f"difference in {axis_of(task, found[0].metric)}"
-    return Panel(task, axis, tuple(encoders), tuple(series), zero=True)
+    return Panel(task.name, axis, tuple(encoders), tuple(series), zero=True)
 
 
 def _test_blocks(found: Sequence[Delta]) -> list[Block]:

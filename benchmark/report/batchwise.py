@@ -16,7 +16,6 @@ from mmearth.benchmark.report.content import ABSENT, Figure, Section, Table, num
 from mmearth.benchmark.report.svg import COLOURS, Style
 from mmearth.benchmark.significance import NOT_ADAPTED, mean_and_error
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, read_trace
-from mmearth.catalog.modalities import MODALITIES
 
 Ends = dict[str, tuple[tuple[float, float], tuple[float, float]]]
 """By modality, (mean, standard error) before and after."""
@@ -111,10 +110,10 @@ def reconstruction_section(scores: Scores) -> Section:
     for task, split, mode in _sorted_groups(scores, groups):
         by_name = groups[task, split, mode]
         ends: Ends = {}
-        for name in (name for name in MODALITIES if name in by_name):
-            before, after = (_end(by_name[name], end) for end in ("before", "after"))
+        for name, of in by_name.items():
+            before, after = (_end(of, end) for end in ("before", "after"))
             ends[name] = before, after
-            metric = {"r2": "R²"}.get(by_name[name][0]["metric"], "accuracy")
+            metric = {"r2": "R²"}.get(of[0]["metric"], "accuracy")
             texts = (spread(*before), spread(*after), signed(after[0] - before[0], 4))
             known = steps_text(steps[task, split, mode])
             table.append((task, SPLITS[split], mode, known, name, metric, *texts))
@@ -133,7 +132,7 @@ def _end(rows: Sequence[dict[str, Any]], end: str) -> tuple[float, float]:
 
 
 def _reconstruction_panel(title: str, modes: Sequence[tuple[str, Ends]]) -> Panel:
-    names = [name for name in MODALITIES if any(name in ends for _, ends in modes)]
+    names = list(dict.fromkeys(name for _, ends in modes for name in ends))
     before = Style("before (JT)", _SAME, "circle", True)
     first = dict(reversed([(name, end) for _, ends in modes for name, (end, _) in ends.items()]))
     series = [(before, _points(names, first))]

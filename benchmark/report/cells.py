@@ -20,8 +20,9 @@ from mmearth.benchmark.report.svg import COLOURS, FAINT, INK, SHAPES, Style
 from mmearth.benchmark.results import Row, Setting
 from mmearth.benchmark.significance import Delta, mean_and_error
 from mmearth.benchmark.traces import predictions_path
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.tasks import TASKS
+from mmearth.catalog.task import Task
 
 SPLITS = {"random_test": "random", "geographic_test": "geographic"}
 """The test splits and how the report calls them."""
@@ -62,13 +63,15 @@ class Run:
     """Where its traces are; may not exist."""
     row: Row
     """Any of its rows: for the columns that all of them share."""
+    task: Task
+    """What it was to predict."""
 
     def predictions(self, split: str) -> Predictions | None:
         """Return its predictions of a split; None where it left none, or none that are finite."""
         path = predictions_path(self.folder, split)
         if not path.exists():
             return None
-        found = read_predictions(path)
+        found = read_predictions(path, self.task)
         return found if np.isfinite(found.prediction).all() else None
 
 
@@ -78,6 +81,8 @@ class Scores:
 
     table: pa.Table
     """The results as they came."""
+    catalogue: Catalogue
+    """Of the dataset."""
     cells: dict[Place, Cell]
     """Means over seeds."""
     runs: tuple[Run, ...]
@@ -85,9 +90,13 @@ class Scores:
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks that have results, in the order of TASKS."""
+        """Tasks that have results, in the dataset's order."""
         present = {run.setting.task for run in self.runs}
-        return [task for task in TASKS if task in present]
+        return [task for task in self.catalogue.tasks if task in present]
+
+    def task(self, name: str) -> Task:
+        """Return one of them."""
+        return self.catalogue.tasks[name]
 
     @property
     def encoders(self) -> list[str]:
@@ -106,7 +115,8 @@ class Scores:
 
     def headline(self, task: str, encoder: str, method: str, split: str) -> Cell | None:
         """Return the task's first metric with the whole train split."""
-        return self.cells.get((task, encoder, method, WHOLE, split, TASKS[task].metrics[0]))
+        metric = self.task(task).metrics[0]
+        return self.cells.get((task, encoder, method, WHOLE, split, metric))
 
     def of(self, task: str, encoder: str, method: str) -> list[Run]:
         """Return the runs with the whole train split, by seed."""
@@ -139,16 +149,17 @@ class Scores:
         return paired(first.metric, [one for one, _ in pairs], [other for _, other in pairs])
 
 
-def scores_of(results: pa.Table, runs: Path) -> Scores:
+def scores_of(results: pa.Table, catalogue: Catalogue, runs: Path) -> Scores:
     """Return the results by cell and run.
 
     Raises:
-        ConfigError: There is no row, or one setting was run with two configurations.
+        ConfigError: There is no row, one of a task that the dataset lacks, or one setting was run
+            with two configurations.
     """
     rows = results.to_pylist()
     if not rows:
         raise ConfigError("the results hold no row; run `mmearth benchmark run` first")
-    found = _runs(rows, runs)
+    found = _runs(rows, catalogue, runs)
     for one, other in pairwise(found):
         a, b = one.setting, other.setting
         if _cell_of(a) == _cell_of(b) and a.config_hash != b.config_hash:
@@ -160,8 +171,10 @@ def scores_of(results: pa.Table, runs: Path) -> Scores:
     groups: dict[Place, list[Row]] = defaultdict(list)
     for row in rows:
         names = ("task", "encoder", "method", "fraction", "split", "metric")
-        groups[tuple(row[name] for name in names)].append(row)
-    return Scores(results, {place: _cell(of) for place, of in groups.items()}, tuple(found))
+        if row["output"] is None:
+            groups[tuple(row[name] for name in names)].append(row)
+    cells = {place: _cell(of) for place, of in groups.items()}
+    return Scores(results, catalogue, cells, tuple(found))
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
@@ -170,16 +183,16 @@ def in_order(methods: Iterable[str]) -> list[str]:
     return [m for m in METHODS if m in present] + sorted(present - set(METHODS))
 
 
-def axis_of(task: str, metric: str) -> str:
+def axis_of(task: Task, metric: str) -> str:
     """Return what an axis of a task's metric is called, with the unit where it has one."""
     known = METRICS[metric]
-    return f"{known.title} / {unit_of(task)}" if known.has_unit else known.title
+    return with_unit(known.title, task) if known.has_unit else known.title
 
 
-def unit_of(task: str) -> str:
-    """Return the task's unit for people; pH has a name instead of one."""
-    unit = TASKS[task].unit
-    return {"1": "pH" if task == "soil_pH" else "1"}.get(unit, unit)
+def with_unit(words: str, task: Task) -> str:
+    """Return a quantity of a task with its unit behind it, unless it has none or several."""
+    units = {band.unit for band in task.target.bands} - {"1"}
+    return f"{words} / {units.pop()}" if len(units) == 1 else words
 
 
 def styles_of(pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Style]:
@@ -218,20 +231,22 @@ def method_styles(methods: Sequence[str]) -> dict[str, Style]:
     return styles
 
 
-def _runs(rows: Sequence[Row], folder: Path) -> list[Run]:
+def _runs(rows: Sequence[Row], catalogue: Catalogue, folder: Path) -> list[Run]:
     names = ("task", "encoder", "method", "fraction", "seed", "config_hash")
     first: dict[Setting, Row] = {}
     for row in rows:
         first.setdefault(Setting(*(row[name] for name in names)), row)
     place = {name: i for i, name in enumerate(METHODS)}
-    tasks = {name: i for i, name in enumerate(TASKS)}
+    tasks = list(catalogue.tasks)
+    for name in {row["task"] for row in rows}:
+        catalogue.task(name)
 
     def order(setting: Setting) -> tuple[int, str, int, Setting]:
         method = place.get(setting.method, len(place))
-        return tasks[setting.task], setting.encoder, method, setting
+        return tasks.index(setting.task), setting.encoder, method, setting
 
     ordered = sorted(first, key=order)
-    return [Run(setting, folder / setting.config_hash, first[setting]) for setting in ordered]
+    return [Run(s, folder / s.config_hash, first[s], catalogue.tasks[s.task]) for s in ordered]
 
 
 def _cell_of(setting: Setting) -> tuple[str, str, str, int, int]:

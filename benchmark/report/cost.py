@@ -34,7 +34,7 @@ def cost_section(scores: Scores) -> Section:
 
 def canaries_section(scores: Scores) -> Section:
     """Return what the canaries found, the grave first."""
-    found = sorted(canaries(scores.table), key=lambda f: (not f.stops, f))
+    found = sorted(canaries(scores.table, scores.catalogue.tasks), key=lambda f: (not f.stops, f))
     if not found:
         return Section("Canaries", ("Nothing was flagged.",))
     rows = tuple(("stop" if f.stops else "look", f.kind, f.sentence) for f in found)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mmearth.benchmark.canaries import BASELINE
-from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.metrics import METRICS, headline
 from mmearth.benchmark.report import charts
 from mmearth.benchmark.report.cells import (
     SPLITS,
@@ -30,7 +30,6 @@ from mmearth.benchmark.report.content import (
     spread,
 )
 from mmearth.catalog.query import FRACTIONS
-from mmearth.catalog.tasks import TASKS
 
 
 def scores_section(scores: Scores) -> Section:
@@ -39,14 +38,16 @@ def scores_section(scores: Scores) -> Section:
         "Mean over seeds ± standard error, with the whole train split; behind it the 95 % "
         "bootstrap interval over tiles, its ends averaged over seeds. The gap is the geographic "
         "split minus the random one. Rows of `baseline` need no encoder: they predict the train "
-        "mean, the mean of the nearest train samples, or boosted trees on climate and place."
+        "mean or most frequent class, that of the nearest train samples, or boosted trees on "
+        "climate and place."
     ]
     blocks.extend(_score_table(scores, task) for task in scores.tasks)
     return Section("Scores", tuple(blocks))
 
 
 def _score_table(scores: Scores, task: str) -> Table:
-    names, splits = TASKS[task].metrics, scores.splits(task)
+    of_task, splits = scores.task(task), scores.splits(task)
+    first_name, *others = of_task.metrics
     pairs = {
         (r.setting.encoder, r.setting.method)
         for r in scores.runs
@@ -54,17 +55,16 @@ def _score_table(scores: Scores, task: str) -> Table:
     }
     header = ["encoder", "method", "seeds"]
     for split in splits:
-        header += [f"{METRICS[names[0]].title}, {SPLITS[split]}", "95 % interval"]
+        header += [f"{METRICS[first_name].title}, {SPLITS[split]}", "95 % interval"]
     header += ["gap"] if len(splits) == 2 else []
-    header += [f"{axis_of(task, names[1])}, {SPLITS[split]}" for split in splits]
+    asked = [(metric, split) for metric in others for split in splits]
+    header += [f"{axis_of(of_task, metric)}, {SPLITS[split]}" for metric, split in asked]
     order = in_order(method for _, method in pairs)
     ranked = sorted(pairs, key=lambda pair: (pair[0] == BASELINE, pair[0], order.index(pair[1])))
     rows = []
     for encoder, method in ranked:
         first = [scores.headline(task, encoder, method, split) for split in splits]
-        second = [
-            scores.cells.get((task, encoder, method, WHOLE, split, names[1])) for split in splits
-        ]
+        second = [scores.cells.get((task, encoder, method, WHOLE, s, m)) for m, s in asked]
         row = [encoder, method, str(max((c.n_seeds for c in first if c), default=0))]
         for cell in first:
             row += [_mean(cell), interval_text(cell.low, cell.high) if cell else ABSENT]
@@ -72,7 +72,7 @@ def _score_table(scores: Scores, task: str) -> Table:
             row.append(_gap(first))
         rows.append((*row, *(_mean(cell) for cell in second)))
     counts = [f"{cell_n(scores, task, split)} on {SPLITS[split]}" for split in splits]
-    caption = f"{task}: {TASKS[task].title} (samples: {', '.join(counts)})"
+    caption = f"{task}: {of_task.title} (samples: {', '.join(counts)})"
     return Table(caption, tuple(header), tuple(rows), n_labels=2)
 
 
@@ -119,7 +119,7 @@ def _rank_rows(
     ranks: dict[str, dict[str, float]] = {}
     for task in tasks:
         found = {e: scores.headline(task, e, method, split) for e in scores.encoders}
-        sign = 1 if METRICS[TASKS[task].metrics[0]].higher_is_better else -1
+        sign = 1 if headline(scores.task(task)).higher_is_better else -1
         values = {e: sign * c.mean for e, c in found.items() if c and math.isfinite(c.mean)}
         if len(values) > 1:
             ranks[task] = _ranks(values)
@@ -162,11 +162,11 @@ def labels_section(scores: Scores) -> Section:
     for task in scores.tasks:
         for split in scores.splits(task):
             series = [(styles[pair], _curve(scores, task, *pair, split)) for pair in pairs]
-            metric = TASKS[task].metrics[0]
+            metric = scores.task(task).metrics[0]
             panels.append(
                 Panel(
                     f"{task}, {SPLITS[split]}",
-                    axis_of(task, metric),
+                    axis_of(scores.task(task), metric),
                     tuple(str(f) for f in FRACTIONS),
                     tuple(series),
                 )
@@ -190,9 +190,9 @@ def _curves(scores: Scores) -> list[tuple[str, str]]:
 
 
 def _curve(scores: Scores, task: str, encoder: str, method: str, split: str) -> tuple[Point, ...]:
-    points = []
+    points, metric = [], scores.task(task).metrics[0]
     for i, fraction in enumerate(FRACTIONS):
-        cell = scores.cells.get((task, encoder, method, fraction, split, TASKS[task].metrics[0]))
+        cell = scores.cells.get((task, encoder, method, fraction, split, metric))
         if cell is not None:
             points.append(Point(i, cell.mean, cell.mean - cell.error, cell.mean + cell.error))
     return tuple(points)
@@ -201,7 +201,7 @@ def _curve(scores: Scores, task: str, encoder: str, method: str, split: str) -> 
 def _label_table(scores: Scores, pairs: list[tuple[str, str]]) -> Table:
     rows = []
     for task in scores.tasks:
-        metric = TASKS[task].metrics[0]
+        metric = scores.task(task).metrics[0]
         for split in scores.splits(task):
             for encoder, method in pairs:
                 found = [
@@ -212,5 +212,5 @@ def _label_table(scores: Scores, pairs: list[tuple[str, str]]) -> Table:
                     row = (task, SPLITS[split], encoder, method, *(_mean(cell) for cell in found))
                     rows.append(row)
     header = ("task", "split", "encoder", "method", *(f"{f} %" for f in FRACTIONS))
-    caption = "Headline metric (R²; mAP for species), mean over seeds ± standard error"
+    caption = "Headline metric of each task, mean over seeds ± standard error"
     return Table(caption, header, tuple(rows), n_labels=4, folded=True)

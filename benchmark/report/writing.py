@@ -15,17 +15,21 @@ from mmearth.benchmark.report.batchwise import (
     reconstruction_section,
     steps_section,
 )
-from mmearth.benchmark.report.breakdown import residuals_section, species_section
+from mmearth.benchmark.report.breakdown import labels_by_frequency_section, residuals_section
 from mmearth.benchmark.report.cells import Scores, scores_of
+from mmearth.benchmark.report.classes import classes_section
 from mmearth.benchmark.report.content import Document
 from mmearth.benchmark.report.cost import canaries_section, cost_section
 from mmearth.benchmark.report.html import to_html
 from mmearth.benchmark.report.markdown import to_markdown
+from mmearth.benchmark.report.outputs import outputs_section
 from mmearth.benchmark.report.performance import labels_section, ranks_section, scores_section
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.files import write_atomic
 
 SECTIONS = (
     scores_section,
+    outputs_section,
     ranks_section,
     labels_section,
     deltas_section,
@@ -33,18 +37,20 @@ SECTIONS = (
     steps_section,
     reconstruction_section,
     residuals_section,
-    species_section,
+    labels_by_frequency_section,
+    classes_section,
     cost_section,
     canaries_section,
 )
-"""In the order of the report."""
+"""In the order of the report; those of other kinds of task than the matrix has are None."""
 
 
-def report(results: pa.Table, runs: Path, out: Path) -> tuple[Path, Path]:
+def report(results: pa.Table, catalogue: Catalogue, runs: Path, out: Path) -> tuple[Path, Path]:
     """Write `report.html` and `report.md`, and return their paths.
 
     Args:
         results: Rows of RESULTS, in any order.
+        catalogue: Of the dataset: what the tasks are.
         runs: Folder with a folder a run, named by its configuration's hash; may be empty, then
             the sections that need traces say so.
         out: Directory of the two files; it is made.
@@ -54,7 +60,7 @@ def report(results: pa.Table, runs: Path, out: Path) -> tuple[Path, Path]:
         FormatError: A trace is not what its schema says.
         StorageError: The disk is full or the directory cannot be written.
     """
-    document = compose(scores_of(results, runs))
+    document = compose(scores_of(results, catalogue, runs))
     pages = {"report.html": to_html(document), "report.md": to_markdown(document)}
     for name, page in pages.items():
         write_atomic(out / name, page.encode())
@@ -75,5 +81,6 @@ def compose(scores: Scores) -> Document:
         "All metrics are computed over the whole split, in the task's own unit. `random` is the "
         "random test split, `geographic` the one on another continent than all of train.",
     )
-    sections = tuple(section(scores) for section in SECTIONS)
-    return Document("MMEarth benchmark report", lead, sections)
+    sections = [section(scores) for section in SECTIONS]
+    present = tuple(section for section in sections if section is not None)
+    return Document("MMEarth benchmark report", lead, present)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,11 +76,13 @@ def gather_and_look_with_numpy(
     Raises:
         ValueError: As `gather`; or masks, no-data and rows do not go together.
     """
-    n_bands, n_values = valid.shape[1], valid.shape[2] * valid.shape[3]
-    if n_values % _BLOCK or nbytes != n_bands * n_values * nodata.itemsize:
+    _, n_bands, *rest = valid.shape
+    n_values = math.prod(rest)
+    is_whole = valid.ndim == 4 and valid.flags.c_contiguous and not n_values % _BLOCK
+    if not is_whole or nbytes != n_bands * n_values * nodata.itemsize:
         raise ValueError(
-            f"found values of {nodata.itemsize} bytes for rows of {nbytes} bytes, which are not "
-            f"{n_bands} bands of {n_values} values, a multiple of {_BLOCK}"
+            f"found values of {nodata.itemsize} bytes for rows of {nbytes} bytes and contiguous "
+            f"masks of {valid.shape}, which are not whole bands of blocks of {_BLOCK}"
         )
     into = into[: len(valid)]
     bits = f"u{nodata.itemsize}"

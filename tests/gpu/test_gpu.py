@@ -18,6 +18,7 @@ from mmearth.benchmark.methods.products import PRODUCTS
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
 from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import run
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.dataset import open_dataset
 from mmearth.tests.make_tiny import make_sealed
 
@@ -39,9 +40,11 @@ def _to(batch: dict[str, Any], device: str) -> dict[str, Any]:
 @pytest.mark.parametrize("products", PRODUCTS)
 def test_test_time_training(products: str) -> None:
     torch.manual_seed(0)
-    encoder = ConvNeXtV2Tiny(plain_statistics(), multimodal=True).double()
-    head, task = ReconstructionHead(64, (4, 4)).double(), TileHead(64, 2).double()
-    batch = made_up_batch(encoder)
+    statistics = plain_statistics(MMEARTH_BENCH)
+    encoder = ConvNeXtV2Tiny(statistics, MMEARTH_BENCH, multimodal=True).double()
+    head = ReconstructionHead(64, (4, 4), tuple(MMEARTH_BENCH.layers.values())).double()
+    task = TileHead(64, 2).double()
+    batch = made_up_batch(encoder, MMEARTH_BENCH)
     batch["mask"]["sentinel1"][:] = False
     answers = []
     for device in ("cpu", "cuda"):

@@ -27,6 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 FILES = [
     "dataset.json",
     "SHA256SUMS",
+    "catalogue.json",
     "tiles.parquet",
     "observations.parquet",
     "manifests/soil_pH.parquet",
@@ -155,7 +156,6 @@ def test_a_large_member_is_not_read(root: Path) -> None:
 CARDS: dict[str, Any] = {
     "tasks: no list": {"tasks": 10**30},
     "tasks: null": {"tasks": [None]},
-    "tasks: unknown": {"tasks": ["../../etc"]},
     "tasks: twice": {"tasks": ["soil_pH", "soil_pH"]},
     "tasks: deep": {"tasks": [[["soil_pH"]]]},
     "seed: text": {"seed": "42"},
@@ -165,7 +165,7 @@ CARDS: dict[str, Any] = {
     "title: half a character": {"title": "\ud800"},
     "hash: none": {"dataset_hash": None},
     "hash: short": {"dataset_hash": "0" * 63},
-    "version: another": {"schema_version": "2.0"},
+    "version: another": {"schema_version": "1.0"},
     "version: none": {"schema_version": None},
 }
 
@@ -181,6 +181,30 @@ def test_a_card_that_is_none(root: Path, run_cli: Run, harm: str) -> None:
     code, _, err = run_cli("packaging", "build", str(root))
     assert (code, err.count("\n")) == (1, 1)
     assert "dataset.json" in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"tasks": ["../../etc"]}, "dataset.json has the tasks ../../etc, catalogue.json has biom"),
+        ({"tasks": ["soil_pH", "biomass", "species"]}, "dataset.json has the tasks soil_pH, biom"),
+        ({"modalities": ["landsat"]}, "has the modalities landsat, catalogue.json has sentinel2, "),
+        ({"require": ["landsat"]}, "requires landsat, which catalogue.json has not"),
+    ],
+)
+def test_a_card_of_another_catalogue(
+    root: Path, run_cli: Run, changed: dict[str, Any], sentence: str
+) -> None:
+    document = json.loads((root / "dataset.json").read_bytes()) | changed
+    (root / "dataset.json").write_bytes(render(document))
+    findings = [f for f in verify(root) if not f.path.startswith("stac")]  # it was made without
+    assert [(f.path, f.problem) for f in findings] == [("dataset.json", "table")]
+    assert sentence in findings[0].sentence
+    for command in (("packaging", "build"), ("catalog", "stac")):
+        code, _, err = run_cli(*command, str(root))
+        assert (code, err.count("\n")) == (1, 1)
+        assert sentence in err
+    assert (root / "dataset.json").exists()
 
 
 @pytest.mark.parametrize(

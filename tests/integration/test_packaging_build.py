@@ -114,7 +114,7 @@ def test_every_byte_range_is_the_array_of_the_store(
                 continue
             member = data[struct["byte_offset"] :][: struct["byte_length"]]
             assert hashlib.sha256(member).hexdigest() == struct["sha256"]
-            stored = read_observation(packed, tile, name)[0].array
+            stored = read_observation(packed, tile, modality)[0].array
             if modality.level == "pixel":
                 array = np.frombuffer(member, modality.dtype, offset=128).reshape(modality.shape)
             else:
@@ -161,8 +161,10 @@ def test_changed_file_of_the_store_is_named(
 
 
 def test_missing_tables_are_named(tmp_path: Path, collected: tuple[Path, DatasetCard]) -> None:
-    with pytest.raises(FormatError, match=r"tiles\.parquet"):
-        build(tmp_path, collected[1])
+    for name in ("catalogue.json", "tiles.parquet", "observations.parquet"):
+        with pytest.raises(FormatError, match=rf"{name} is not there; expected"):
+            build(tmp_path, collected[1])
+        shutil.copyfile(collected[0] / name, tmp_path / name)
 
 
 PROGRAM = """

@@ -86,6 +86,7 @@ PUBLISHED = (
     "stac/catalog.json",
     "croissant.json",
     "README.md",
+    "catalogue.json",
     "SHA256SUMS",
     "dataset.json",
 )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmearth.benchmark.intervals import score
 from mmearth.benchmark.paired import paired
 from mmearth.benchmark.predictions import Predictions, tile_predictions
+from mmearth.catalog.published import MMEARTH_BENCH
 
 pytestmark = pytest.mark.performance
 
@@ -32,7 +33,7 @@ SHAPES: dict[str, Drawn] = {
 
 def made(target: NDArray[np.floating], guess: NDArray[np.floating]) -> Predictions:
     keys = [f"k{i:04d}" for i in range(len(target))]
-    return tile_predictions("soil_pH", keys, guess[:, None], target[:, None])
+    return tile_predictions(MMEARTH_BENCH.tasks["soil_pH"], keys, guess[:, None], target[:, None])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -89,7 +89,7 @@ class Bench:
 def bench(name: str) -> Bench:
     torch.manual_seed(0)
     make, dim, grid = ENCODERS[name]
-    head = ReconstructionHead(dim, grid)
+    head = ReconstructionHead(dim, grid, tuple(MMEARTH_BENCH.layers.values()))
     batch: dict[str, Any] = {"mask": {}, "sentinel2_rgb": torch.randn(N_TILES, 3, 128, 128)}
     for each, modality in MMEARTH_BENCH.layers.items():
         shape = (N_TILES, *modality.shape)

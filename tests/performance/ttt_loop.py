@@ -23,7 +23,7 @@ class PlainDecoder(nn.Module):
 
     def __init__(self, head: ReconstructionHead) -> None:
         super().__init__()
-        self.widths = dict(zip(head.modalities, head.widths, strict=True))
+        self.widths = dict(zip((layer.name for layer in head.layers), head.widths, strict=True))
         self.conv = nn.Conv2d(head.weight.shape[1], head.weight.shape[0], 1)
         self.conv.weight.data.copy_(head.weight[:, :, None, None])
         self.conv.bias.data.copy_(head.bias)  # type: ignore[union-attr]

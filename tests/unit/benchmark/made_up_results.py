@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmearth.benchmark.intervals import score
+from mmearth.benchmark.evaluation import all_scores
 from mmearth.benchmark.predictions import (
     Predictions,
     pixel_predictions,
@@ -27,7 +27,9 @@ from mmearth.benchmark.results import (
     write_run,
 )
 from mmearth.benchmark.traces import predictions_path, write_batches, write_reconstruction
+from mmearth.catalog.catalogue import Catalogue, write_catalogue
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.task import Task
 
 TESTS = ("random_test", "geographic_test")
 SKILL = {"convnext": 0.35, "terramind": 0.6, "copernicus_fm": 0.65}
@@ -63,26 +65,30 @@ def write_matrix(
     n: int = 60,
     traces: bool = True,
     resamples: int = 50,
+    catalogue: Catalogue = MMEARTH_BENCH,
 ) -> pa.Table:
-    """Write all runs of a matrix and their results; return the table."""
+    """Write all runs of a matrix, their results and what they mean; return the table."""
+    write_catalogue(out, catalogue)
     for which in settings(tasks, encoders, seeds):
-        write_one(out, which, n, traces, resamples)
+        write_one(out, which, n, traces, resamples, catalogue)
     return assemble(out)
 
 
-def write_one(out: Path, which: Setting, n: int, traces: bool, resamples: int) -> None:
+def write_one(
+    out: Path, which: Setting, n: int, traces: bool, resamples: int, catalogue: Catalogue
+) -> None:
     seed = int(config_hash({"noise": [which.encoder, which.seed, which.fraction]})[:8], 16)
     generator = np.random.default_rng(seed)
     folder = run_folder(out, which)
     scores = {}
     for split in TESTS:
-        made = predictions(which, split, n, generator)
-        scores[split] = score(made, resamples=resamples)
+        made = predictions(which, catalogue.task(which.task), split, n, generator)
+        scores[split] = all_scores(made, resamples)
         if traces and which.fraction == 100:
             write_predictions(made, predictions_path(folder, split))
     steps = int(generator.integers(1, 6)) if which.method.startswith("TTT") else None
     if traces and which.method in ("JT", "TTT-MMR", "TTT-MMR-Geo"):
-        write_traces(folder, steps, generator)
+        write_traces(folder, catalogue, steps, generator)
     around = Circumstances(
         "d" * 64,
         "0.4.0",
@@ -94,7 +100,9 @@ def write_one(out: Path, which: Setting, n: int, traces: bool, resamples: int) -
     write_run(out, which, rows_of(which, scores, around))
 
 
-def predictions(which: Setting, split: str, n: int, generator: np.random.Generator) -> Predictions:
+def predictions(
+    which: Setting, task: Task, split: str, n: int, generator: np.random.Generator
+) -> Predictions:
     """Return predictions whose skill is about that of the encoder, method and label share."""
     truth = np.random.default_rng(TESTS.index(split))
     keys = [f"32633_{500000 + 1280 * i}_4600000_20200601" for i in range(n)]
@@ -104,47 +112,66 @@ def predictions(which: Setting, split: str, n: int, generator: np.random.Generat
         skill = SKILL.get(which.encoder, 0.5) + GAIN[which.method]
     skill += LABELS[which.fraction] - 0.2 * (split == "geographic_test")
     skill = min(max(skill, 0.0 if which.method == "mean" else 0.05), 0.98)
-    if MMEARTH_BENCH.tasks[which.task].kind == "multilabel":
-        return labels(which.task, keys, skill, truth, generator)
-    centre, width = {"biomass": (62.5, 99.0), "soil_pH": (6.3, 1.3)}.get(which.task, (20, 25))
-    latent = truth.normal(size=n)
-    noise = generator.normal(size=n) * np.sqrt(skill * (1 - skill))
+    if task.kind == "multilabel":
+        return labels(task, keys, skill, truth, generator)
+    if task.kind == "classification":
+        return classes(task, keys, skill, truth, generator)
+    centre, width = {"biomass": (62.5, 99.0), "soil_pH": (6.3, 1.3)}.get(task.name, (20, 25))
+    columns = 1 if task.is_pixel else len(task.outputs)
+    latent = truth.normal(size=(n, columns))
+    noise = generator.normal(size=(n, columns)) * np.sqrt(skill * (1 - skill))
     guess = centre + width * (skill * latent + noise)
-    if MMEARTH_BENCH.tasks[which.task].level == "tile":
-        target = np.clip(centre + width * latent, *MMEARTH_BENCH.tasks[which.task].valid)
-        return tile_predictions(which.task, keys, guess[:, None], target[:, None])
-    shape = (n, 128, 128)
+    valid = task.target.bands[0].valid
+    if not task.is_pixel:
+        return tile_predictions(task, keys, guess, np.clip(centre + width * latent, *valid))
+    shape = (n, *task.shape)
     mask = truth.random(shape) < 0.002
-    target = np.clip(
-        centre + width * (latent[:, None, None] + 0.3 * truth.normal(size=shape)), 0, 2000
-    )
-    whole = np.broadcast_to(guess[:, None, None], shape)
-    return pixel_predictions(which.task, keys, whole, target, mask)
+    target = centre + width * (latent[:, :, None] + 0.3 * truth.normal(size=shape))
+    whole = np.broadcast_to(guess[:, :, None], shape)
+    return pixel_predictions(task, keys, whole, np.clip(target, *valid), mask)
 
 
-def labels(
-    task: str,
+def classes(
+    task: Task,
     keys: list[str],
     skill: float,
     truth: np.random.Generator,
     generator: np.random.Generator,
 ) -> Predictions:
-    frequency = np.linspace(0.4, 0.03, 100)
-    latent = truth.normal(size=(len(keys), 100))
+    """Return the true class as often as the skill says, else one of chance."""
+    shape, n = (len(keys), *task.shape), len(task.outputs)
+    target = truth.integers(0, n, shape)
+    said = np.where(generator.random(shape) < skill, target, generator.integers(0, n, shape))
+    if task.is_pixel:
+        return pixel_predictions(task, keys, said, target, truth.random(shape) < 0.5)
+    return tile_predictions(task, keys, np.eye(n)[said[:, 0]], target)
+
+
+def labels(
+    task: Task,
+    keys: list[str],
+    skill: float,
+    truth: np.random.Generator,
+    generator: np.random.Generator,
+) -> Predictions:
+    frequency = np.linspace(0.4, 0.03, len(task.outputs))
+    latent = truth.normal(size=(len(keys), len(frequency)))
     cut = np.quantile(latent, 1 - frequency)
     target = (latent > cut).astype(np.uint8)
     seen = skill * latent + np.sqrt(1 - skill**2) * generator.normal(size=latent.shape)
     return tile_predictions(task, keys, 1 / (1 + np.exp(-3 * (seen - cut))), target)
 
 
-def write_traces(folder: Path, steps: int | None, generator: np.random.Generator) -> None:
+def write_traces(
+    folder: Path, catalogue: Catalogue, steps: int | None, generator: np.random.Generator
+) -> None:
     scores = {
         split: {
             name: (
                 "accuracy" if what.kind == "categorical" else "r2",
                 float(generator.uniform(0.2, 0.8) - 0.2 * (split == "geographic_test")),
             )
-            for name, what in MMEARTH_BENCH.layers.items()
+            for name, what in catalogue.layers.items()
         }
         for split in TESTS
     }

@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from mmearth.benchmark.check import check, plain_statistics
 from mmearth.benchmark.encoder import Encoder
 from mmearth.benchmark.encoders import build_encoder
-from mmearth.benchmark.encoders.inputs import RGB, declared
+from mmearth.benchmark.encoders.inputs import MONTH, RGB, sentinel2
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.cli import root
 from mmearth.loaders.inputs import Normalisation
+from mmearth.tests.own_dataset import OWN, make_own
 
 
 class Right(Encoder):
@@ -25,9 +29,7 @@ class Right(Encoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inputs = Normalisation.of(
-            [declared("sentinel2", RGB, (1300.0,) * 3, (900.0,) * 3), declared("month", None)]
-        )
+        self.inputs = Normalisation.of([sentinel2(RGB, (1300.0,) * 3, (900.0,) * 3), MONTH])
         self.dim, self.grid = 4, (8, 8)
         self.net = nn.Conv2d(3, 4, 16, 16)
         self.month = nn.Linear(2, 4)
@@ -101,7 +103,7 @@ class Couples(Right):
 
 
 def test_an_encoder_that_is_right() -> None:
-    assert [finding.problem for finding in check(Right())] == [""] * 8
+    assert [finding.problem for finding in check(Right(), MMEARTH_BENCH)] == [""] * 8
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_an_encoder_that_is_right() -> None:
     ],
 )
 def test_what_is_wrong_is_found(kind: type[Encoder], promise: str, sentence: str) -> None:
-    problems = {finding.name: finding.problem for finding in check(kind())}
+    problems = {finding.name: finding.problem for finding in check(kind(), MMEARTH_BENCH)}
     assert sentence in problems[promise]
 
 
@@ -142,6 +144,88 @@ def test_the_command_tells_what_is_kept_and_what_is_not(tmp_path: Path) -> None:
     assert set(problems.values()) == {""}
 
 
+def test_the_command_makes_up_tiles_of_a_dataset(tmp_path: Path) -> None:
+    data = make_own(tmp_path / "own", 10)
+    command = ["benchmark", "check", "convnextv2_tiny_multimodal", "--data", str(data)]
+    done = CliRunner().invoke(root, command)
+    assert done.exit_code == 0, done.output
+    assert done.output.count(" yes") == 8
+    command = ["benchmark", "check", "mpmae", "--catalogue", "mmearth-bensh"]
+    with pytest.raises(
+        ConfigError, match=r"no catalogue 'mmearth-bensh' .did you mean 'mmearth-be"
+    ):
+        CliRunner().invoke(root, command, catch_exceptions=False, standalone_mode=False)
+
+
+MINE_OWN = """
+from mmearth.benchmark.encoder import Encoder
+from mmearth.benchmark.encoders.inputs import declared
+from mmearth.loaders.inputs import Normalisation
+from mmearth.tests.own_dataset import OWN, make_own
+
+class Mine(Encoder):
+    {tiles}
+    def __init__(self, catalogue, recipe):
+        super().__init__()
+        assert recipe == "default"
+        assert "embedding" in catalogue.layers
+        self.inputs = Normalisation.of([{input}])
+        self.dim, self.grid = 4, (1, 1)
+
+    def forward(self, batch):
+        return batch["embedding"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("tiles", "wanted", "sentence"),
+    [
+        ("", 'declared("embedding", ("A00",))', "made for tiles of 128 pixels at 10 m, the data"),
+        ("tiles = None", 'declared("embedding", ("A07",))', "embedding has no band 'A07'"),
+        ("tiles = None", 'declared("embeding", ("A00",))', "no modality 'embeding'"),
+        ("tiles = None", 'declared("embedding", ("A00",), "m")', "the unit 'm'"),
+        ("tiles = None", 'declared("zone", ("zone",), n_classes=3)', "tells 3 classes apart"),
+    ],
+)
+def test_what_does_not_fit_the_dataset_is_one_sentence(
+    tmp_path: Path, tiles: str, wanted: str, sentence: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE_OWN.format(tiles=tiles, input=wanted), encoding="utf-8")
+    with pytest.raises(ConfigError, match=sentence):
+        build_encoder(f"{file}:Mine", plain_statistics(OWN), OWN, "none", "default")
+
+
+def test_what_fits_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    text = MINE_OWN.format(tiles="tiles = None", input='declared("embedding", ("A01", "A00"))')
+    file.write_text(text, encoding="utf-8")
+    made = build_encoder(f"{file}:Mine", plain_statistics(OWN), OWN, "none", "default")
+    assert made.inputs["embedding"].bands == ("A01", "A00")
+
+
+def test_an_encoder_of_other_tiles_or_bands_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"mpmae was made for tiles of 128 .* has 32 at 20 m"):
+        build_encoder("mpmae", plain_statistics(OWN), OWN, "none", "default")
+    with pytest.raises(ConfigError, match="wants sentinel2 B4, which the dataset has not; take"):
+        build_encoder("convnextv2_tiny", plain_statistics(OWN), OWN, "none", "default")
+    tabular = OWN.only(("climate", "zone"), ())
+    with pytest.raises(ConfigError, match="climate, zone, of which none has pixels"):
+        build_encoder(
+            "convnextv2_tiny_multimodal", plain_statistics(tabular), tabular, "none", "default"
+        )
+
+
+@pytest.mark.parametrize("pixels", [32, 48, 112])
+def test_an_encoder_from_scratch_takes_tiles_of_any_size(pixels: int) -> None:
+    other = Catalogue(Grid(pixels, 20), OWN.layers, OWN.tasks)
+    made = build_encoder(
+        "convnextv2_tiny_multimodal", plain_statistics(other), other, "none", "default"
+    )
+    assert made.grid == ((1, 1) if pixels == 32 else (pixels // 16,) * 2)
+    assert [finding.problem for finding in check(made, other)] == [""] * 8
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -150,6 +234,7 @@ def test_the_command_tells_what_is_kept_and_what_is_not(tmp_path: Path) -> None:
         ("class Other: pass", "cannot be imported"),
         ("class Mine: pass", "is no mmearth.benchmark.encoder.Encoder"),
         ("class Mine:\n def __init__(self, a, b): pass", "derive it from that"),
+        ("class Mine:\n def __init__(self, weights, recipe): pass", "derive it from that"),
         ("def Mine(a, b): pass", "cannot be made (TypeError"),
     ],
 )
@@ -159,5 +244,5 @@ def test_a_file_that_is_no_encoder_is_one_sentence(
     file = tmp_path / "mine.py"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as found:
-        build_encoder(f"{file}:Mine", plain_statistics(), "none", "default")
+        build_encoder(f"{file}:Mine", plain_statistics(OWN), OWN, "none", "default")
     assert sentence in str(found.value)

@@ -8,9 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmearth.benchmark.decoders import PixelHead, ReconstructionHead, TileHead, bilinear
-from mmearth.catalog.errors import ConfigError
+from mmearth.benchmark.encoder import Encoder
+from mmearth.benchmark.losses import RAW
+from mmearth.benchmark.model import Model, in_unit
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.tests.own_dataset import OWN
 
+LAYERS = tuple(MMEARTH_BENCH.layers.values())
 GRIDS = [(4, 4), (8, 8), (15, 15), (9, 16)]
 """Of ConvNeXt V2, of ViTs, of MP-MAE, which does not divide 128, and one that is not square."""
 
@@ -23,21 +28,26 @@ def _doubles() -> object:
     torch.set_default_dtype(torch.float32)
 
 
+def layers(*names: str) -> list[Layer]:
+    return [MMEARTH_BENCH.layers[name] for name in names]
+
+
 def upsampled(maps: Tensor) -> Tensor:
     return functional.interpolate(maps, (128, 128), mode="bilinear", align_corners=False)
 
 
-@pytest.mark.parametrize("n", [1, 3, 4, 15, 16, 128])
-def test_the_matrix_interpolates_as_torch_does(n: int) -> None:
+@pytest.mark.parametrize("n_to", [48, 128])
+@pytest.mark.parametrize("n", [1, 3, 4, 15, 16, 48])
+def test_the_matrix_interpolates_as_torch_does(n: int, n_to: int) -> None:
     line = torch.randn(1, 1, n)
-    expected = functional.interpolate(line, 128, mode="linear", align_corners=False)
-    assert torch.allclose(line @ bilinear(n).T, expected, rtol=0, atol=1e-14)
-    assert torch.allclose(bilinear(n).sum(1), torch.ones(128))
+    expected = functional.interpolate(line, n_to, mode="linear", align_corners=False)
+    assert torch.allclose(line @ bilinear(n, n_to).T, expected, rtol=0, atol=1e-14)
+    assert torch.allclose(bilinear(n, n_to).sum(1), torch.ones(n_to))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_reconstruction_is_the_plain_head(grid: tuple[int, int]) -> None:
-    head = ReconstructionHead(6, grid)
+    head = ReconstructionHead(6, grid, LAYERS)
     assert head.weight.shape == (922, 6)
     features = torch.randn(2, 6, *grid)
     maps = functional.conv2d(upsampled(features), head.weight[:, :, None, None], head.bias)
@@ -52,7 +62,7 @@ def test_reconstruction_is_the_plain_head(grid: tuple[int, int]) -> None:
 
 
 def test_a_plain_mean_is_wrong_where_the_grid_does_not_divide_the_tile() -> None:
-    head = ReconstructionHead(1, (15, 15), ["month"])
+    head = ReconstructionHead(1, (15, 15), layers("month"))
     with torch.no_grad():
         head.weight.fill_(1.0)
         assert head.bias is not None
@@ -65,7 +75,7 @@ def test_a_plain_mean_is_wrong_where_the_grid_does_not_divide_the_tile() -> None
 
 
 def test_gradients_are_those_of_the_plain_head() -> None:
-    head = ReconstructionHead(6, (15, 15), ["sentinel2", "temperature"])
+    head = ReconstructionHead(6, (15, 15), layers("sentinel2", "temperature"))
     features = torch.randn(2, 6, 15, 15, requires_grad=True)
     weights = torch.randn(2, 12, 128, 128)
     found = head(features)
@@ -81,7 +91,7 @@ def test_gradients_are_those_of_the_plain_head() -> None:
 
 
 def test_biomass_is_the_plain_head() -> None:
-    head = PixelHead(6, (15, 15))
+    head = PixelHead(6, (15, 15), 128)
     features = torch.randn(2, 6, 15, 15)
     assert torch.allclose(head(features), head.conv(upsampled(features))[:, 0], rtol=1e-12)
 
@@ -96,12 +106,60 @@ def test_a_tile_is_the_mean_normed_and_mapped() -> None:
 
 
 def test_a_convolution_is_read_too() -> None:
-    head = ReconstructionHead(6, (4, 4), ["biome"])
+    head = ReconstructionHead(6, (4, 4), layers("biome"))
     state = {"weight": torch.randn(14, 6, 1, 1), "bias": torch.randn(14)}
     head.load_state_dict(state)
     assert torch.equal(head.weight.detach(), state["weight"][:, :, 0, 0])
 
 
-def test_a_modality_that_is_none() -> None:
-    with pytest.raises(ConfigError, match="no modality 'ndvi' to reconstruct"):
-        ReconstructionHead(6, (4, 4), ["ndvi"])
+def test_own_layers_have_a_row_a_band_or_class_of_a_band() -> None:
+    head = ReconstructionHead(6, (2, 2), tuple(OWN.layers.values()))
+    # 3 bands, 2 bands of 3 classes, 2 numbers, 2 classes, 2 numbers
+    assert head.widths == [3, 6, 2, 2, 2]
+    shapes = {
+        name: tuple(output.shape[1:]) for name, output in head(torch.randn(1, 6, 2, 2)).items()
+    }
+    assert shapes == {
+        "embedding": (3, 32, 32),
+        "cover": (6, 32, 32),
+        "climate": (2,),
+        "zone": (2,),
+        "season": (2,),
+    }
+
+
+class Features(Encoder):
+    """Six features of four cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim, self.grid = 6, (2, 2)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+@pytest.mark.parametrize(
+    ("task", "predicted", "said"),
+    [
+        ("height", (32, 32), (32, 32)),
+        ("parcels", (3, 32, 32), (32, 32)),
+        ("yield", (1,), (1,)),
+        ("texture", (3,), (3,)),
+        ("crop", (3,), (3,)),
+        ("birds", (3,), (3,)),
+    ],
+)
+def test_each_kind_of_task_has_its_head(
+    task: str, predicted: tuple[int, ...], said: tuple[int, ...]
+) -> None:
+    of = OWN.tasks[task]
+    made, outputs = Model(Features(), of)(torch.randn(4, 6, 2, 2))
+    assert outputs == {} and tuple(made.shape[1:]) == predicted
+    answer = in_unit(of, made, RAW)
+    assert tuple(answer.shape[1:]) == said
+    if task == "parcels":
+        assert torch.equal(answer, made.argmax(1))
+    if task == "crop":
+        assert torch.allclose(answer.sum(1), torch.ones(4, dtype=torch.float32))
+        assert torch.equal(answer.argmax(1), made.argmax(1))

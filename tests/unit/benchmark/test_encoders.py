@@ -24,19 +24,19 @@ from mmearth.loaders.inputs import Normalisation
 
 # The packages warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
-STATISTICS = plain_statistics()
+STATISTICS = plain_statistics(MMEARTH_BENCH)
 
 
 def make(name: str, recipe: str = "default") -> Encoder:
     for package in ENCODERS[name].packages:
         pytest.importorskip(package)
     torch.manual_seed(0)
-    return build_encoder(name, STATISTICS, "none", recipe).eval()
+    return build_encoder(name, STATISTICS, MMEARTH_BENCH, "none", recipe).eval()
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_it_keeps_its_promises(name: str) -> None:
-    findings = list(check(make(name)))
+    findings = list(check(make(name), MMEARTH_BENCH))
     assert len(findings) == 8
     assert {finding.name: finding.problem for finding in findings if finding.problem} == {}
 
@@ -71,7 +71,7 @@ def test_a_stretched_picture_goes_from_its_least_to_its_greatest() -> None:
 
 def sentinel2(stored: float, encoder: Encoder) -> dict[str, Any]:
     """Return a batch whose Sentinel-2 is one stored value everywhere."""
-    batch = made_up_batch(encoder)
+    batch = made_up_batch(encoder, MMEARTH_BENCH)
     wanted = encoder.inputs["sentinel2"]
     for i in range(len(wanted.bands)):
         batch["sentinel2"][:, i] = (stored - wanted.mean[i]) / wanted.std[i]
@@ -145,8 +145,9 @@ def test_units_of_another_kind_are_refused() -> None:
     bands = tuple(band.name for band in MMEARTH_BENCH.layers["sentinel1"].bands)
     with pytest.raises(ConfigError, match="unit"):
         Normalisation.from_model(
-            {"sentinel1": {"bands": bands, "unit": "1", "mean": [0.1] * 8, "std": [1.0] * 8}}
-        )
+            {"sentinel1": {"bands": bands, "unit": "1", "mean": [0.1] * 8, "std": [1.0] * 8}},
+            MMEARTH_BENCH,
+        ).check(MMEARTH_BENCH)
 
 
 def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +157,12 @@ def test_weights_that_cannot_be_fetched_are_one_sentence(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "/nowhere/at/all")
     with pytest.raises(UnavailableError, match="weights of mpmae could not be fetched"):
-        build_encoder("mpmae", STATISTICS, "published", "default")
+        build_encoder("mpmae", STATISTICS, MMEARTH_BENCH, "published", "default")
 
 
 def test_what_has_no_weights_says_so() -> None:
     with pytest.raises(ConfigError, match="has no published weights"):
-        build_encoder("convnextv2_tiny", STATISTICS, "published", "default")
+        build_encoder("convnextv2_tiny", STATISTICS, MMEARTH_BENCH, "published", "default")
 
 
 @pytest.mark.parametrize(

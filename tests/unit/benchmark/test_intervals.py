@@ -14,12 +14,13 @@ from mmearth.benchmark.paired import paired, spread_of
 from mmearth.benchmark.predictions import Predictions, tile_predictions
 from mmearth.benchmark.scales import FREE, difference_bounds, scale_of
 from mmearth.catalog.errors import DataError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.unit.benchmark.test_metrics import multilabel, regression
 
 
 def made(target: NDArray[np.floating], guess: NDArray[np.floating]) -> Predictions:
     keys = [f"k{i:04d}" for i in range(len(target))]
-    return tile_predictions("soil_pH", keys, guess[:, None], target[:, None])
+    return tile_predictions(MMEARTH_BENCH.tasks["soil_pH"], keys, guess[:, None], target[:, None])
 
 
 def test_draws_are_resamples_of_all_tiles() -> None:

@@ -17,6 +17,10 @@ from mmearth.benchmark.losses import (
     reconstruction_losses,
     task_loss,
 )
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.tests.own_dataset import OWN
+
+SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
 
 
 def test_biomass_pools_the_labelled_pixels_of_all_tiles() -> None:
@@ -24,23 +28,49 @@ def test_biomass_pools_the_labelled_pixels_of_all_tiles() -> None:
     mask = torch.zeros(2, 128, 128, dtype=torch.bool)
     for tile, row, value in ((0, 3, 10.0), (0, 4, 20.0), (1, 9, 60.0)):
         target[tile, row, 0], mask[tile, row, 0] = value, True
-    found = task_loss("biomass", torch.zeros(2, 128, 128), target, mask)
+    found = task_loss(BIOMASS, torch.zeros(2, 128, 128), target, mask)
     assert float(found) == pytest.approx((10**2 + 20**2 + 60**2) / 3)  # not a mean of tiles' means
 
 
 def test_a_standardised_target() -> None:
-    scale = TargetScale(60.0, 20.0)
+    scale = TargetScale((60.0,), (20.0,))
     target, mask = torch.tensor([[100.0], [20.0]]), torch.ones(2, 1, dtype=torch.bool)
-    found = task_loss("soil_pH", torch.tensor([[1.0], [-1.0]]), target, mask, scale=scale)
+    found = task_loss(SOIL, torch.tensor([[1.0], [-1.0]]), target, mask, scale=scale)
     assert float(found) == pytest.approx((1 + 1) / 2)
     assert scale.in_unit(torch.tensor(2.0)) == 100
+
+
+def test_each_output_is_standardised_by_itself() -> None:
+    scale = TargetScale((60.0, 10.0, 0.0), (20.0, 2.0, 1.0))
+    target, mask = torch.tensor([[100.0, 6.0, 3.0]]), torch.ones(1, 3, dtype=torch.bool)
+    found = task_loss(OWN.tasks["texture"], torch.zeros(1, 3), target, mask, scale=scale)
+    assert float(found) == pytest.approx((2**2 + 2**2 + 3**2) / 3)
+    assert scale.in_unit(torch.tensor([[2.0, -2.0, 3.0]])).tolist() == target.tolist()
+
+
+def test_a_class_is_the_cross_entropy_of_the_classes() -> None:
+    logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0], [9.0, 9.0, 9.0]])
+    target, mask = torch.tensor([[0], [1], [-100]]), torch.tensor([[True], [True], [False]])
+    found = task_loss(OWN.tasks["crop"], logits, target, mask)
+    first, second = math.log(math.e + 2) - 1, math.log(2 + math.e**2)
+    assert float(found) == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_segmentation_pools_the_labelled_pixels_of_all_tiles() -> None:
+    target = torch.full((2, 32, 32), -100)
+    target[0, 3, 0], target[0, 4, 0], target[1, 9, 0] = 1, 1, 2
+    logits = torch.zeros(2, 3, 32, 32)
+    logits[1, 2] = 1.0
+    found = task_loss(OWN.tasks["parcels"], logits, target, target >= 0)
+    assert float(found) == pytest.approx((2 * math.log(3) + math.log(math.e + 2) - 1) / 3, rel=1e-6)
+    assert task_loss(OWN.tasks["parcels"], logits, target, target > 2).isnan()
 
 
 def test_species_is_the_cross_entropy_of_each_label() -> None:
     target = torch.zeros(2, 100, dtype=torch.uint8)
     target[0, 7] = 1
     logits = torch.full((2, 100), -2.0)
-    found = task_loss("species", logits, target, torch.ones(2, 100, dtype=torch.bool))
+    found = task_loss(SPECIES, logits, target, torch.ones(2, 100, dtype=torch.bool))
     absent = math.log(1 + math.exp(-2))
     assert float(found) == pytest.approx((199 * absent + absent + 2) / 200, rel=1e-6)
 
@@ -48,8 +78,8 @@ def test_species_is_the_cross_entropy_of_each_label() -> None:
 def test_padding_does_not_count() -> None:
     target, mask = torch.tensor([[1.0], [9.0]]), torch.ones(2, 1, dtype=torch.bool)
     weight = torch.tensor([1.0, 0.0])
-    assert task_loss("soil_pH", torch.zeros(2, 1), target, mask, weight) == 1
-    everything_padded = task_loss("soil_pH", torch.zeros(2, 1), target, mask, 0 * weight)
+    assert task_loss(SOIL, torch.zeros(2, 1), target, mask, weight) == 1
+    everything_padded = task_loss(SOIL, torch.zeros(2, 1), target, mask, 0 * weight)
     assert everything_padded.isnan()
 
 
@@ -96,6 +126,15 @@ def test_a_tiles_reconstruction_is_the_mean_of_what_it_has() -> None:
     assert found["temperature"].isnan().tolist() == [False, True]
     scores = made["biome"].log_softmax(1)
     assert found["biome"].tolist() == pytest.approx([-float(scores[0, 3]), -float(scores[1, 13])])
+
+
+def test_each_band_of_classes_has_its_own_scores() -> None:
+    codes, mask = torch.tensor([[2, 0], [1, 1]]), torch.tensor([[True, True], [True, False]])
+    scores = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    found = reconstruction_losses({"cover": scores}, {"cover": codes}, {"cover": mask})["cover"]
+    logged = scores.view(2, 2, 3).log_softmax(2)  # (tile, band, class)
+    first = -(logged[0, 0, 2] + logged[0, 1, 0]) / 2
+    assert found.tolist() == pytest.approx([float(first), -float(logged[1, 0, 1])])
 
 
 def test_the_auxiliary_loss_is_the_mean_over_tiles_and_modalities() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,19 +12,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from mmearth.benchmark.evaluation import all_scores
 from mmearth.benchmark.intervals import draws, score
-from mmearth.benchmark.metrics import METRICS, average_precisions
+from mmearth.benchmark.metrics import METRICS, average_precisions, check_metrics
 from mmearth.benchmark.predictions import Predictions, pixel_predictions, tile_predictions
 from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.sums import moments
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.tests.own_dataset import OWN
+
+SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
 
 
-def regression(n: int = 50, seed: int = 0, task: str = "soil_pH") -> Predictions:
+def regression(n: int = 50, seed: int = 0) -> Predictions:
     generator = np.random.default_rng(seed)
     target = generator.normal(6, 1, (n, 1))
     guess = target + generator.normal(0, 0.7, (n, 1))
-    return tile_predictions(task, [f"k{i:04d}" for i in range(n)], guess, target)
+    return tile_predictions(SOIL, [f"k{i:04d}" for i in range(n)], guess, target)
 
 
 def multilabel(n: int = 80, seed: int = 0, digits: int = 2) -> Predictions:
@@ -29,7 +37,7 @@ def multilabel(n: int = 80, seed: int = 0, digits: int = 2) -> Predictions:
     generator = np.random.default_rng(seed)
     target = generator.random((n, 100)) < np.linspace(0.5, 0.03, 100)
     guess = np.clip(0.3 * target + generator.random((n, 100)) * 0.7, 0, 1).round(digits)
-    return tile_predictions("species", [f"k{i:04d}" for i in range(n)], guess, target)
+    return tile_predictions(SPECIES, [f"k{i:04d}" for i in range(n)], guess, target)
 
 
 def biomass(n: int = 30, seed: int = 0) -> Predictions:
@@ -38,11 +46,45 @@ def biomass(n: int = 30, seed: int = 0) -> Predictions:
     target = generator.gamma(1, 60, shape) * generator.random((n, 1, 1)) * 2
     mask = generator.random(shape) < generator.random((n, 1, 1)) * 0.01
     guess = 0.5 * target + generator.normal(30, 20, shape)
-    return pixel_predictions("biomass", [f"k{i:04d}" for i in range(n)], guess, target, mask)
+    return pixel_predictions(BIOMASS, [f"k{i:04d}" for i in range(n)], guess, target, mask)
+
+
+def texture(n: int = 40, seed: int = 0) -> Predictions:
+    """Three outputs of other sizes and skills."""
+    generator = np.random.default_rng(seed)
+    target = generator.normal((30, 50, 5), (10, 5, 1), (n, 3))
+    guess = target + generator.normal(0, (5, 4, 2), (n, 3))
+    return tile_predictions(OWN.tasks["texture"], [f"k{i:04d}" for i in range(n)], guess, target)
+
+
+def crop(n: int = 60, seed: int = 0) -> Predictions:
+    """Rice is never true, and predicted now and then."""
+    generator = np.random.default_rng(seed)
+    target = generator.integers(0, 2, (n, 1))
+    guess = generator.dirichlet((1, 1, 0.5), n) + 0.5 * np.eye(3)[target[:, 0]]
+    return tile_predictions(OWN.tasks["crop"], [f"k{i:04d}" for i in range(n)], guess, target)
+
+
+def parcels(n: int = 12, seed: int = 0) -> Predictions:
+    """Road is neither true nor predicted; some pixels of each tile are labelled."""
+    generator = np.random.default_rng(seed)
+    shape = (n, 32, 32)
+    target = generator.integers(0, 2, shape) * (generator.random((n, 1, 1)) > 0.3)
+    guess = np.where(generator.random(shape) < 0.7, target, 1 - target)
+    mask = generator.random(shape) < generator.random((n, 1, 1)) * 0.2
+    target[~mask] = -100  # what lies there has no meaning
+    keys = [f"k{i:04d}" for i in range(n)]
+    return pixel_predictions(OWN.tasks["parcels"], keys, guess, target, mask)
 
 
 def test_every_task_has_its_metrics() -> None:
-    assert {name for task in MMEARTH_BENCH.tasks.values() for name in task.metrics} == set(METRICS)
+    tasks = [*MMEARTH_BENCH.tasks.values(), *OWN.tasks.values()]
+    assert {name for task in tasks for name in task.metrics} == set(METRICS)
+    for task in tasks:
+        check_metrics(task)
+    for metrics, said in ((("r2",), "scored by r2"), ((), "scored by nothing")):
+        with pytest.raises(ConfigError, match=f"crop is {said}; expected some of balanced_acc"):
+            check_metrics(replace(OWN.tasks["crop"], metrics=metrics))
 
 
 @pytest.mark.parametrize("made", [regression(), biomass()], ids=["tile", "pixel"])
@@ -51,6 +93,44 @@ def test_regression_equals_scikit_learn(made: Predictions) -> None:
     assert METRICS["r2"].value(made) == pytest.approx(sk.r2_score(truth, guess), rel=1e-12)
     expected = sk.root_mean_squared_error(truth, guess)
     assert METRICS["rmse"].value(made) == pytest.approx(expected, rel=1e-12)
+
+
+def test_several_outputs_are_averaged_as_scikit_learn_does() -> None:
+    made = texture()
+    truth, guess = made.target, made.prediction.astype(np.float64)
+    each = sk.r2_score(truth, guess, multioutput="raw_values")
+    errors = sk.root_mean_squared_error(truth, guess, multioutput="raw_values")
+    assert METRICS["r2"].value(made) == pytest.approx(np.mean(each), rel=1e-12)
+    assert METRICS["r2"].value(made) == pytest.approx(sk.r2_score(truth, guess), rel=1e-12)
+    assert METRICS["rmse"].value(made) == pytest.approx(np.mean(errors), rel=1e-12)
+    scores = {(s.metric, s.output): s.value for s in all_scores(made, resamples=5)}
+    assert len(scores) == 2 * 4
+    for i, output in enumerate(("sand", "silt", "carbon")):
+        assert scores["r2", output] == pytest.approx(each[i], rel=1e-12)
+        assert scores["rmse", output] == pytest.approx(errors[i], rel=1e-12)
+    assert scores["r2", None] == METRICS["r2"].value(made)
+
+
+@pytest.mark.parametrize("made", [crop(), parcels()], ids=["tile", "pixel"])
+def test_scores_of_classes_equal_scikit_learn(made: Predictions) -> None:
+    truth = made.target[:, 0].astype(int)
+    guess = made.prediction[:, 0] if made.task.is_pixel else made.prediction.argmax(axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a class that is predicted and never true
+        expected = {
+            "accuracy": sk.accuracy_score(truth, guess),
+            "balanced_accuracy": sk.balanced_accuracy_score(truth, guess),
+            "macro_f1": sk.f1_score(truth, guess, average="macro"),
+            "miou": sk.jaccard_score(truth, guess, average="macro"),
+        }
+    for name, value in expected.items():
+        assert METRICS[name].value(made) == pytest.approx(value, rel=1e-12), name
+
+
+def test_scores_of_no_class_are_undefined() -> None:
+    nothing = tile_predictions(OWN.tasks["crop"], [], np.zeros((0, 3)), np.zeros((0, 1)))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "miou"):
+        assert np.isnan(METRICS[name].value(nothing))
 
 
 @pytest.mark.parametrize("digits", [1, 2, 7])
@@ -69,18 +149,18 @@ def test_labels_without_a_positive_are_left_out() -> None:
     target[:2, 0] = 1
     guess = np.full((4, 100), 0.4)
     guess[:, 0] = [0.9, 0.1, 0.6, 0.2]
-    made = tile_predictions("species", list("abcd"), guess, target)
+    made = tile_predictions(SPECIES, list("abcd"), guess, target)
     # By falling score: positive, other, other, positive: precision 1 at the first, 2/4 at the last.
     assert METRICS["map"].value(made) == pytest.approx((1 + 0.5) / 2)
     assert METRICS["recall"].value(made) == 0.5
-    nothing = tile_predictions("species", list("abcd"), guess, np.zeros((4, 100)))
+    nothing = tile_predictions(SPECIES, list("abcd"), guess, np.zeros((4, 100)))
     assert np.isnan(METRICS["map"].value(nothing)) and np.isnan(METRICS["recall"].value(nothing))
 
 
 def test_equal_targets_score_as_scikit_learn_says() -> None:
     level = np.full((5, 1), 0.1)  # not a sum of powers of two: means of it round
-    off = tile_predictions("soil_pH", list("abcde"), level + 1, level)
-    exact = tile_predictions("soil_pH", list("abcde"), np.float32(level), np.float32(level))
+    off = tile_predictions(SOIL, list("abcde"), level + 1, level)
+    exact = tile_predictions(SOIL, list("abcde"), np.float32(level), np.float32(level))
     assert METRICS["r2"].value(off) == sk.r2_score(level, level + 1) == 0
     assert METRICS["r2"].value(exact) == 1
     assert np.isnan(METRICS["r2"].value(regression(1)))
@@ -92,7 +172,7 @@ def test_far_from_zero_nothing_cancels() -> None:
         0, 100, (200, 1)
     )  # seconds since 1970, one place a few minutes
     guess = np.float32(1.6e9) + np.zeros((200, 1))
-    made = tile_predictions("custom", [f"{i:03d}" for i in range(200)], guess, target)
+    made = tile_predictions(SOIL, [f"{i:03d}" for i in range(200)], guess, target)
     expected = sk.r2_score(target, made.prediction.astype(np.float64))
     assert METRICS["r2"].value(made) == pytest.approx(expected, rel=1e-9)
 
@@ -104,7 +184,15 @@ def test_a_prediction_that_is_no_number_has_no_score() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "name"), [(regression(), "r2"), (biomass(), "rmse"), (multilabel(40), "map")]
+    ("made", "name"),
+    [
+        (regression(), "r2"),
+        (texture(), "r2"),
+        (biomass(), "rmse"),
+        (multilabel(40), "map"),
+        (crop(), "macro_f1"),
+        (parcels(), "miou"),
+    ],
 )
 def test_a_resample_is_scored_as_if_its_tiles_were_written_out(
     made: Predictions, name: str
@@ -114,7 +202,11 @@ def test_a_resample_is_scored_as_if_its_tiles_were_written_out(
     for row, value in zip(weights.astype(int), found, strict=True):
         rows = np.repeat(np.arange(len(made)), row[made.sample])
         truth, guess = made.target[rows], made.prediction[rows].astype(np.float64)
+        if made.task.kind == "classification":
+            guess = made.classes[rows][:, None]
         formula = {
+            "macro_f1": lambda t, p: sk.f1_score(t, p, average="macro"),
+            "miou": lambda t, p: sk.jaccard_score(t, p, average="macro"),
             "r2": sk.r2_score,
             "rmse": sk.root_mean_squared_error,
             "map": lambda t, p: np.mean(
@@ -187,6 +279,18 @@ def test_reconstruction_equals_scikit_learn() -> None:
             confusion = sk.confusion_matrix(target[name][mask[name]], guess)
             share = confusion.diagonal() / confusion.sum(axis=1)
         assert scores[name] == ("accuracy", pytest.approx(np.nanmean(share), rel=1e-9))
+
+
+def test_bands_of_classes_are_scored_together() -> None:
+    generator = np.random.default_rng(0)
+    target = generator.integers(0, 3, (9, 2, 6, 6))
+    outputs = generator.random((9, 6, 6, 6))  # three scores of the first band, then of the second
+    seen = Reconstruction()
+    mask = {"cover": np.ones(target.shape, np.bool_)}
+    seen.update({"cover": outputs}, {"cover": target}, mask, [f"k{i}" for i in range(9)])
+    said = np.stack([outputs[:, :3].argmax(axis=1), outputs[:, 3:].argmax(axis=1)], axis=1)
+    expected = sk.balanced_accuracy_score(target.ravel(), said.ravel())
+    assert seen.scores() == {"cover": ("accuracy", pytest.approx(expected))}
 
 
 def test_reconstruction_of_nothing_valid_has_no_score() -> None:

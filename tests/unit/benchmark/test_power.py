@@ -16,7 +16,9 @@ from mmearth.benchmark.paired import Spread
 from mmearth.benchmark.power import Need, detectable, need, power_of
 from mmearth.benchmark.report.cells import scores_of
 from mmearth.benchmark.results import RESULTS, read_results
+from mmearth.catalog.catalogue import write_catalogue
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import write_table
 from mmearth.tests.unit.benchmark.made_up_results import write_matrix
 
@@ -75,21 +77,24 @@ def test_without_adaptation_the_other_methods_are_compared(matrix: Path) -> None
     rows = read_results(matrix / "results.parquet").to_pylist()
     plain = [r for r in rows if not r["method"].startswith("TTT") and r["seed"] == 41]
     table = pa.Table.from_pylist(plain, schema=RESULTS)
-    found = power_of(scores_of(table, matrix / "runs"))
+    found = power_of(scores_of(table, MMEARTH_BENCH, matrix / "runs"))
     assert {each.method for each in found} == {"LP", "FT"}
     assert all(math.isnan(each.detectable) for each in found)  # of one seed
     with pytest.raises(ConfigError, match="no method was run with XX on the same"):
-        power_of(scores_of(table, matrix / "runs"), "XX")
+        power_of(scores_of(table, MMEARTH_BENCH, matrix / "runs"), "XX")
     with pytest.raises(ConfigError, match="left finite predictions"):
-        power_of(scores_of(table, matrix / "elsewhere"))
+        power_of(scores_of(table, MMEARTH_BENCH, matrix / "elsewhere"))
 
 
 def test_what_was_not_adapted_has_no_variance_to_learn_from(matrix: Path, tmp_path: Path) -> None:
     rows = read_results(matrix / "results.parquet").to_pylist()
     still = [{**r, "steps": 0} if r["method"] == "TTT-MMR" else r for r in rows]
     shutil.copytree(matrix / "runs", tmp_path / "runs")
-    scores = scores_of(pa.Table.from_pylist(still, schema=RESULTS), tmp_path / "runs")
+    scores = scores_of(
+        pa.Table.from_pylist(still, schema=RESULTS), MMEARTH_BENCH, tmp_path / "runs"
+    )
     assert [each.needs == () for each in power_of(scores)] == [True, False] * 2
     write_table(scores.table, tmp_path / "results.parquet", RESULTS)
+    write_catalogue(tmp_path, MMEARTH_BENCH)
     text = CliRunner().invoke(cli, ["power", str(tmp_path)]).stdout
     assert text.count("K = 0: not adapted") == 2

@@ -16,6 +16,11 @@ from mmearth.benchmark.predictions import (
     write_predictions,
 )
 from mmearth.catalog.errors import DataError, FormatError
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.task import Task
+from mmearth.tests.own_dataset import OWN
+
+SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
 
 
 def column(*values: float) -> np.ndarray:
@@ -29,7 +34,7 @@ def pixels(keys: list[str], labelled: list[tuple[int, int, int]], value: float) 
     for place in labelled:
         mask[place] = True
     target = np.broadcast_to(np.arange(len(keys), dtype=np.float32)[:, None, None], shape)
-    return pixel_predictions("biomass", keys, np.full(shape, value, np.float32), target, mask)
+    return pixel_predictions(BIOMASS, keys, np.full(shape, value, np.float32), target, mask)
 
 
 def same(one: Predictions, other: Predictions) -> bool:
@@ -39,7 +44,7 @@ def same(one: Predictions, other: Predictions) -> bool:
 
 def test_tiles_are_sorted_and_padding_is_dropped() -> None:
     made = tile_predictions(
-        "soil_pH", ["c", "a", "b"], column(3, 1, 2), column(6, 4, 5), np.array([1, 1, 0])
+        SOIL, ["c", "a", "b"], column(3, 1, 2), column(6, 4, 5), np.array([1, 1, 0])
     )
     assert made.key.tolist() == ["a", "c"]
     assert made.prediction.ravel().tolist() == [1, 3]
@@ -56,8 +61,8 @@ def test_pixels_are_those_labelled() -> None:
 
 
 def test_merge_keeps_the_first_of_a_repeated_sample() -> None:
-    one = tile_predictions("soil_pH", ["b", "a"], column(2, 1), column(5, 4))
-    other = tile_predictions("soil_pH", ["c", "a"], column(3, 9), column(6, 4))
+    one = tile_predictions(SOIL, ["b", "a"], column(2, 1), column(5, 4))
+    other = tile_predictions(SOIL, ["c", "a"], column(3, 9), column(6, 4))
     merged = merge_predictions([one, other])
     assert merged.key.tolist() == ["a", "b", "c"]
     assert merged.prediction.ravel().tolist() == [1, 2, 3]
@@ -66,11 +71,11 @@ def test_merge_keeps_the_first_of_a_repeated_sample() -> None:
 def test_merge_does_not_depend_on_the_batches() -> None:
     keys = [f"k{i:02d}" for i in np.random.default_rng(0).permutation(20)]
     values = np.random.default_rng(1).random((20, 1)).astype(np.float32)
-    whole = tile_predictions("soil_pH", keys, values, values * 2)
+    whole = tile_predictions(SOIL, keys, values, values * 2)
     for size in (1, 3, 7):
         parts = [
             tile_predictions(
-                "soil_pH", keys[i : i + size], values[i : i + size], values[i : i + size] * 2
+                SOIL, keys[i : i + size], values[i : i + size], values[i : i + size] * 2
             )
             for i in range(0, 20, size)
         ]
@@ -78,8 +83,8 @@ def test_merge_does_not_depend_on_the_batches() -> None:
 
 
 def test_two_truths_of_one_sample_are_refused() -> None:
-    one = tile_predictions("soil_pH", ["a"], column(1), column(4))
-    other = tile_predictions("soil_pH", ["a"], column(1), column(5))
+    one = tile_predictions(SOIL, ["a"], column(1), column(4))
+    other = tile_predictions(SOIL, ["a"], column(1), column(5))
     with pytest.raises(DataError, match="sample a comes twice"):
         merge_predictions([one, other])
     with pytest.raises(DataError, match="expected those of one task"):
@@ -88,23 +93,42 @@ def test_two_truths_of_one_sample_are_refused() -> None:
 
 def test_shapes_are_checked() -> None:
     with pytest.raises(DataError, match=r"expected \(1, 100\)"):
-        tile_predictions("species", ["a"], column(1), column(1))
+        tile_predictions(SPECIES, ["a"], column(1), column(1))
+    with pytest.raises(DataError, match=r"prediction has shape \(1, 1\), expected \(1, 3\)"):
+        tile_predictions(OWN.tasks["crop"], ["a"], column(1), column(1))
+    with pytest.raises(DataError, match=r"target has shape \(1, 3\), expected \(1, 1\)"):
+        tile_predictions(OWN.tasks["crop"], ["a"], np.zeros((1, 3)), np.zeros((1, 3)))
     with pytest.raises(DataError, match=r"expected \(1, 128, 128\)"):
-        pixel_predictions("biomass", ["a"], column(1), column(1), column(1) > 0)
+        pixel_predictions(BIOMASS, ["a"], column(1), column(1), column(1) > 0)
 
 
-@pytest.mark.parametrize("task", ["soil_pH", "species", "biomass", "custom"])
-def test_file_gives_back_the_same_and_its_bytes_repeat(task: str, tmp_path: Path) -> None:
+def test_an_output_is_a_task_of_its_own() -> None:
+    numbers = np.arange(6.0).reshape(2, 3)
+    made = tile_predictions(OWN.tasks["texture"], ["a", "b"], numbers, 10 * numbers).of_output(1)
+    assert made.task.outputs == ("silt",)
+    assert made.prediction.tolist() == [[1], [4]] and made.target.tolist() == [[10], [40]]
+
+
+def of_kind(task: Task) -> Predictions:
+    """Predictions of three tiles, of pixels each a few."""
     generator = np.random.default_rng(2)
-    if task == "biomass":
-        made = pixels(["b", "a"], [(0, 3, 4), (1, 5, 6), (1, 5, 7)], 2.5)
-    else:
-        shape = (3, 100 if task == "species" else 1)
-        target = (generator.random(shape) > 0.5) if task == "species" else generator.random(shape)
-        made = tile_predictions(task, ["b", "c", "a"], generator.random(shape), target)
+    n, widths = len(task.outputs), (len(task.outputs), len(task.target.bands))
+    if task.is_pixel:
+        shape = (3, *task.shape)
+        values = generator.random(shape), generator.integers(0, n, shape)
+        return pixel_predictions(task, ["b", "c", "a"], *values, generator.random(shape) < 0.01)
+    target = generator.integers(0, max(n, 2), (3, widths[1]))
+    return tile_predictions(task, ["b", "c", "a"], generator.random((3, widths[0])), target)
+
+
+@pytest.mark.parametrize(
+    "task", [SOIL, SPECIES, BIOMASS, *OWN.tasks.values()], ids=lambda task: task.name
+)
+def test_file_gives_back_the_same_and_its_bytes_repeat(task: Task, tmp_path: Path) -> None:
+    made = of_kind(task)
     for name in ("one", "other"):
         write_predictions(made, tmp_path / name)
-    assert same(read_predictions(tmp_path / "one"), made)
+    assert same(read_predictions(tmp_path / "one", task), made)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
@@ -113,9 +137,12 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 
     write_table(TILES.empty_table(), tmp_path / "tiles.parquet", TILES)
     with pytest.raises(FormatError, match="does not hold predictions"):
-        read_predictions(tmp_path / "tiles.parquet")
+        read_predictions(tmp_path / "tiles.parquet", SOIL)
     with pytest.raises(FormatError):
-        read_predictions(tmp_path / "absent.parquet")
+        read_predictions(tmp_path / "absent.parquet", SOIL)
+    write_predictions(of_kind(SOIL), tmp_path / "soil.parquet")
+    with pytest.raises(FormatError, match="does not hold predictions of yield"):
+        read_predictions(tmp_path / "soil.parquet", OWN.tasks["yield"])
 
 
 def test_tile_predictions_spread_over_labelled_pixels() -> None:

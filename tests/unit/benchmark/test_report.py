@@ -13,7 +13,11 @@ import pyarrow as pa
 import pytest
 
 from mmearth.benchmark.metrics import METRICS
-from mmearth.benchmark.predictions import read_predictions, write_predictions
+from mmearth.benchmark.predictions import (
+    read_predictions,
+    tile_predictions,
+    write_predictions,
+)
 from mmearth.benchmark.report.content import (
     Document,
     Section,
@@ -31,6 +35,8 @@ from mmearth.benchmark.report.writing import SECTIONS, report
 from mmearth.benchmark.results import RESULTS, read_results, run_folder
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.tests.own_dataset import OWN
 from mmearth.tests.unit.benchmark.made_up_results import setting, write_matrix
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +47,7 @@ TASKS_MADE = ("biomass", "soil_pH", "species")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("matrix")
     write_matrix(out, TASKS_MADE, ("convnext", "terramind"), seeds=2, n=20, resamples=10)
-    report(read_results(out / "results.parquet"), out / "runs", out)
+    report(read_results(out / "results.parquet"), MMEARTH_BENCH, out / "runs", out)
     return out
 
 
@@ -58,7 +64,8 @@ def row(text: str, *labels: str) -> list[str]:
 
 def test_all_sections_have_their_say(matrix: Path) -> None:
     page = (matrix / "report.md").read_text()
-    assert len(re.findall("^## ", page, re.M)) == len(SECTIONS)
+    # Classes and outputs are of kinds of task that these are not.
+    assert len(re.findall("^## ", page, re.M)) == len(SECTIONS) - 2
     assert "Left out" not in page
     assert "3 tasks, 2 encoders, 5 methods" in page
 
@@ -67,7 +74,8 @@ def test_scores_are_means_over_seeds(matrix: Path) -> None:
     values = []
     for seed in (41, 42):
         folder = run_folder(matrix, setting("soil_pH", "terramind", "JT", 100, seed))
-        made = read_predictions(predictions_path(folder, "random_test"))
+        path = predictions_path(folder, "random_test")
+        made = read_predictions(path, MMEARTH_BENCH.tasks["soil_pH"])
         values.append(METRICS["r2"].value(made))
     text = section((matrix / "report.md").read_text(), "Scores").split("**soil_pH")[1]
     cells = row(text.split("**species")[0], "terramind", "JT")
@@ -113,7 +121,7 @@ def test_what_was_not_adapted_is_said(matrix: Path, tmp_path: Path) -> None:
         if r["method"] == "TTT-MMR" and (r["encoder"] == "convnext" or r["seed"] == 41):
             place = (r["task"], r["encoder"], r["seed"], r["split"], r["metric"])
             r |= {"value": scores[place], "steps": 0}
-    report(pa.Table.from_pylist(table, schema=RESULTS), matrix / "runs", tmp_path)
+    report(pa.Table.from_pylist(table, schema=RESULTS), MMEARTH_BENCH, matrix / "runs", tmp_path)
     page = (tmp_path / "report.md").read_text()
     text = section(page, "Test-time training against joint training")
     found = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
@@ -150,25 +158,60 @@ def test_html_is_whole_and_needs_nothing_else(matrix: Path) -> None:
 def test_the_same_results_give_the_same_bytes(matrix: Path, tmp_path: Path) -> None:
     table = read_results(matrix / "results.parquet")
     shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows))
-    for path in report(shuffled, matrix / "runs", tmp_path):
+    for path in report(shuffled, MMEARTH_BENCH, matrix / "runs", tmp_path):
         assert path.read_bytes() == (matrix / path.name).read_bytes()
 
 
 def test_what_lacks_is_said(tmp_path: Path) -> None:
     table = write_matrix(tmp_path, ("soil_pH",), ("convnext",), 1, n=20, traces=False, resamples=5)
     kept = [r for r in table.to_pylist() if r["method"] == "FT" and r["fraction"] == 100]
-    report(pa.Table.from_pylist(kept, schema=RESULTS), tmp_path / "absent", tmp_path)
+    report(pa.Table.from_pylist(kept, schema=RESULTS), MMEARTH_BENCH, tmp_path / "absent", tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert page.count("Left out: ") == 8
+    assert page.count("Left out: ") == 7
     for title in ("Scores", "Cost", "Canaries"):
         assert "Left out" not in section(page, title)
     assert "0.000 ±" not in page  # one seed has no error
 
 
-def test_only_a_custom_task_is_reported_too(tmp_path: Path) -> None:
-    table = write_matrix(tmp_path, ("custom",), ("my.module:Net",), 2, n=20, resamples=5)
-    report(table, tmp_path / "runs", tmp_path)
-    assert "my.module:Net" in (tmp_path / "report.html").read_text()
+def test_tasks_of_every_kind_are_reported(tmp_path: Path) -> None:
+    table = write_matrix(
+        tmp_path, tuple(OWN.tasks), ("my.module:Net",), 1, n=12, resamples=2, catalogue=OWN
+    )
+    report(table, OWN, tmp_path / "runs", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "my.module:Net" in page
+    scores = section(page, "Scores")
+    assert "| balanced accuracy, random |" in scores and "| macro F1, geographic |" in scores
+    assert "mIoU, random" in scores and "RMSE / t/ha, random" in scores
+    assert "| RMSE, random |" in scores  # of outputs in several units
+    assert "| sand / % | my.module:Net | FT |" in section(page, "Outputs")
+    assert "| carbon / g/kg | baseline | mean |" in section(page, "Outputs")
+    for name in ("height", "yield", "texture sand", "texture silt", "texture carbon"):
+        assert f"| {name} | random | " in section(page, "Residuals by size of the target")
+    for name in ("field", "meadow", "road", "wheat", "maize", "rice"):
+        assert f" | {name} | " in section(page, "Classes")
+    assert "| birds | random | my.module:Net | FT |" in section(page, "Labels by frequency")
+
+
+def test_a_class_is_told_by_what_it_is_taken_for(tmp_path: Path) -> None:
+    table = write_matrix(
+        tmp_path, ("crop",), ("net",), 1, n=20, resamples=5, traces=False, catalogue=OWN
+    )
+    folder = run_folder(tmp_path, setting("crop", "net", "FT", 100, 41))
+    # Ten of wheat: six found, three taken for rice, one for maize; two of rice, one found.
+    truth = np.array([0] * 10 + [2] * 2)[:, None]
+    said = np.array([0] * 6 + [2] * 3 + [1] + [2, 0])
+    made = tile_predictions(
+        OWN.tasks["crop"], [f"k{i:02d}" for i in range(12)], np.eye(3)[said], truth
+    )
+    write_predictions(made, predictions_path(folder, "random_test"))
+    report(table, OWN, tmp_path / "runs", tmp_path)
+    text = section((tmp_path / "report.md").read_text(), "Classes")
+    assert row(text, "crop", "random", "wheat", "net", "FT") == [
+        *("10", "0.600", number(6 / 7), number(6 / 11), "rice (30 %)")
+    ]
+    assert row(text, "crop", "random", "rice", "net", "FT")[1:3] == ["0.500", "0.250"]
+    assert row(text, "crop", "random", "maize", "net", "FT") == ["0", "–", "0.000", "0.000", "–"]
 
 
 def test_two_configurations_of_one_setting_are_refused(matrix: Path, tmp_path: Path) -> None:
@@ -176,9 +219,9 @@ def test_two_configurations_of_one_setting_are_refused(matrix: Path, tmp_path: P
     again = [{**r, "config_hash": "f" * 16} for r in table.to_pylist()[:1]]
     both = pa.concat_tables([table, pa.Table.from_pylist(again, schema=RESULTS)])
     with pytest.raises(ConfigError, match=r"was run with two configurations, \w{16} and f{16}"):
-        report(both, matrix / "runs", tmp_path)
+        report(both, MMEARTH_BENCH, matrix / "runs", tmp_path)
     with pytest.raises(ConfigError, match="hold no row"):
-        report(table.slice(0, 0), matrix / "runs", tmp_path)
+        report(table.slice(0, 0), MMEARTH_BENCH, matrix / "runs", tmp_path)
 
 
 def test_diverged_runs_do_not_break_the_report(matrix: Path, tmp_path: Path) -> None:
@@ -187,7 +230,7 @@ def test_diverged_runs_do_not_break_the_report(matrix: Path, tmp_path: Path) -> 
         {**r, "value": math.nan, "low": math.nan, "high": math.nan} if r["method"] == "JT" else r
         for r in table.to_pylist()
     ]
-    report(pa.Table.from_pylist(rows, schema=RESULTS), matrix / "runs", tmp_path)
+    report(pa.Table.from_pylist(rows, schema=RESULTS), MMEARTH_BENCH, matrix / "runs", tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert not re.search(r"\b(nan|inf)\b", page) and "not finite" in section(page, "Canaries")
 
@@ -197,12 +240,12 @@ def test_predictions_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     for method in ("JT", "FT"):
         folder = run_folder(tmp_path, setting("species", "convnext", method, 100, 41))
         path = predictions_path(folder, "random_test")
-        made = read_predictions(path)
+        made = read_predictions(path, MMEARTH_BENCH.tasks["species"])
         made.prediction[0] = np.inf
         write_predictions(made, path)
-    report(table, tmp_path / "runs", tmp_path)
+    report(table, MMEARTH_BENCH, tmp_path / "runs", tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert "| random | convnext | FT |" not in section(page, "Species by frequency")
+    assert "| species | random | convnext | FT |" not in section(page, "Labels by frequency")
     text = section(page, "Test-time training against joint training")
     assert row(text, "species", "convnext", "random", "TTT-MMR")[-2] == "–"
     assert row(text, "species", "convnext", "geographic", "TTT-MMR")[-2] != "–"
@@ -254,6 +297,7 @@ def test_the_example_of_the_documentation_runs(
     page = (ROOT / "docs" / "benchmark-report.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
     shutil.copytree(matrix / "runs", tmp_path / "out" / "runs")
+    shutil.copy(matrix / "catalogue.json", tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "benchmark-report.md", "exec"), {})
     for name in ("results.parquet", "report.html", "report.md"):

@@ -23,6 +23,7 @@ from mmearth.benchmark.results import (
     Setting,
     assemble,
     config_hash,
+    keep_catalogue,
     missing,
     read_results,
     rows_of,
@@ -36,10 +37,15 @@ from mmearth.benchmark.traces import (
     write_batches,
     write_reconstruction,
 )
-from mmearth.catalog.errors import FormatError
+from mmearth.catalog.catalogue import read_catalogue
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import TEMPORARY
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.schema import SCHEMA_VERSION
+from mmearth.tests.own_dataset import OWN
 
 ROOT = Path(__file__).resolve().parents[3]
+TASKS = MMEARTH_BENCH.tasks
 AROUND = Circumstances("d" * 64, "0.4.0", "cpu", 12.5, 2**30)
 
 
@@ -59,7 +65,7 @@ def write(
 
 
 def test_columns_are_those_that_others_rely_on() -> None:
-    published = "task encoder method fraction seed split metric value low high n"
+    published = "task encoder method fraction seed split metric output value low high n"
     about = "config_hash dataset_hash version device seconds memory_bytes steps"
     assert RESULTS.names == [*published.split(), *about.split()]
 
@@ -111,7 +117,7 @@ def test_spoilt_files_are_named(tmp_path: Path) -> None:
         "[]",
         "[" * 100_000,
         good.replace('"seed"', '"sead"'),
-        good.replace('"1.0"', '"9.0"'),
+        good.replace(SCHEMA_VERSION, "9.0"),
     ):
         path.write_text(spoilt)
         with pytest.raises(FormatError, match=r"results\.json"):
@@ -192,7 +198,8 @@ def findings(
     for which, value in runs:
         scores = [Score("r2", value, 0, 1, 9), Score("rmse", 2 - value, 1, 3, 9)]
         rows.extend(rows_of(which, {"random_test": scores}, around))
-    return [(f.kind, f.stops) for f in canaries(pa.Table.from_pylist(rows, schema=RESULTS))]
+    table = pa.Table.from_pylist(rows, schema=RESULTS)
+    return [(f.kind, f.stops) for f in canaries(table, TASKS)]
 
 
 def test_identical_scores_stop() -> None:
@@ -232,8 +239,25 @@ def test_no_number_is_flagged() -> None:
 def test_mixed_datasets_are_flagged(tmp_path: Path) -> None:
     write(tmp_path, setting(41), 0.4)
     write(tmp_path, setting(42), 0.5, replace(AROUND, dataset_hash="e" * 64))
-    found = canaries(assemble(tmp_path))
+    found = canaries(assemble(tmp_path), TASKS)
     assert [f.kind for f in found] == ["mixed"] and "2 values of dataset_hash" in found[0].sentence
+
+
+def test_equal_scores_of_classes_are_looked_at_and_do_not_stop() -> None:
+    rows: list[dict[str, Any]] = []
+    for seed in (41, 42):  # both always say wheat
+        which = replace(setting(seed), task="crop")
+        rows += rows_of(which, {"random_test": [Score("accuracy", 0.6, 0.5, 0.7, 900)]}, AROUND)
+    found = canaries(pa.Table.from_pylist(rows, schema=RESULTS), OWN.tasks)
+    assert [(f.kind, f.stops) for f in found] == [("identical", False)]
+
+
+def test_a_folder_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    keep_catalogue(tmp_path, OWN)
+    keep_catalogue(tmp_path, OWN)
+    assert read_catalogue(tmp_path) == OWN
+    with pytest.raises(ConfigError, match="other tasks or modalities; choose another folder"):
+        keep_catalogue(tmp_path, MMEARTH_BENCH)
 
 
 def test_collapsed_features_stop() -> None:

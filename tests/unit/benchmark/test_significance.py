@@ -18,7 +18,9 @@ from mmearth.benchmark.significance import (
     verdicts,
     wilcoxon_greater,
 )
+from mmearth.catalog.published import MMEARTH_BENCH
 
+TASKS = MMEARTH_BENCH.tasks
 AROUND = Circumstances("d" * 64, "0.4.0", "cpu", 1.0, 1)
 
 
@@ -44,12 +46,14 @@ def test_deltas_pair_the_same_encoder_and_seed() -> None:
             ("c", "TTT-MMR", 41): 0.4,
         }
     )
-    found = [(d.encoder, d.seed, d.mode, d.split, d.value) for d in deltas(table, ["TTT-MMR"])]
+    found = [
+        (d.encoder, d.seed, d.mode, d.split, d.value) for d in deltas(table, TASKS, ["TTT-MMR"])
+    ]
     assert found == [
         ("a", 41, "TTT-MMR", "random_test", pytest.approx(0.1)),
         ("b", 41, "TTT-MMR", "random_test", pytest.approx(-0.3)),
     ]
-    assert deltas(table, ["TTT-MMR"], fraction=5) == []
+    assert deltas(table, TASKS, ["TTT-MMR"], fraction=5) == []
 
 
 def test_mean_and_error() -> None:
@@ -91,7 +95,7 @@ def test_verdicts_correct_over_all_tests() -> None:
             ("e", "TTT-MMR", i): 0.51 + i / 100,
             ("e", "TTT-MMR-Geo", i): 0.49 - i / 100,
         }
-    good, bad = verdicts(deltas(results(values), ["TTT-MMR", "TTT-MMR-Geo"]))
+    good, bad = verdicts(deltas(results(values), TASKS, ["TTT-MMR", "TTT-MMR-Geo"]))
     assert (good.mode, good.n, good.p) == ("TTT-MMR", 6, pytest.approx(1 / 64))
     assert good.median == pytest.approx(0.035)
     assert good.p_holm == pytest.approx(2 / 64) and good.is_significant
@@ -105,7 +109,7 @@ def test_tests_that_cannot_come_out_say_so() -> None:
     for i in range(3):
         values |= {("e", "JT", i): 0.5, ("e", "TTT-MMR", i): 0.5 + i / 10}
         values |= {("e", "TTT-MMR-Geo", i): 0.4 - i / 10}
-    some, all_of = verdicts(deltas(results(values), ["TTT-MMR", "TTT-MMR-Geo"]))
+    some, all_of = verdicts(deltas(results(values), TASKS, ["TTT-MMR", "TTT-MMR-Geo"]))
     assert (some.n, some.n_zero, some.least) == (3, 1, pytest.approx(1 / 4))
     assert (all_of.n, all_of.n_zero, all_of.least) == (3, 0, pytest.approx(1 / 8))
     assert (some.least_holm, all_of.least_holm) == (pytest.approx(1 / 4), pytest.approx(2 / 8))

@@ -24,6 +24,7 @@ from mmearth.loaders.inputs import Normalisation
 N_TILES = 2
 NAMES = tuple(name for name in MMEARTH_BENCH.layers if name != "ecoregion")
 """Its 846 maps take the plain loop twelve times as long; test_decoders.py has them."""
+LAYERS = tuple(MMEARTH_BENCH.layers[name] for name in NAMES)
 EXACT = 1e-12
 """Relative, in float64."""
 
@@ -36,7 +37,7 @@ def _statistics() -> Normalisation:
         n = len(units)
         declared[name] = {"unit": units, "mean": [0.0] * n, "std": [1.0] * n}
     declared["sentinel2"] |= {"scale": 1e-4, "mean": [2000.0] * 12, "std": [1000.0] * 12}
-    return Normalisation.from_model(declared)
+    return Normalisation.from_model(declared, MMEARTH_BENCH)
 
 
 STATISTICS = _statistics()
@@ -50,7 +51,7 @@ class Model:
     batch: dict[str, Any]
 
     def inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return as_wanted(batch, STATISTICS, self.encoder)
+        return as_wanted(batch, STATISTICS, self.encoder, MMEARTH_BENCH.layers)
 
     def method(self, **options: Any) -> TTTMMR:
         options = {"lr": 0.5, "steps": 3, "inputs": self.inputs} | options
@@ -59,12 +60,12 @@ class Model:
 
 def make(multimodal: bool, pixels: bool, dtype: torch.dtype = torch.float64) -> Model:
     torch.manual_seed(3)
-    encoder = ConvNeXtV2Tiny(STATISTICS, multimodal)
-    task = PixelHead(64, (4, 4)) if pixels else TileHead(64, 2)
+    encoder = ConvNeXtV2Tiny(STATISTICS, MMEARTH_BENCH, multimodal)
+    task = PixelHead(64, (4, 4), 128) if pixels else TileHead(64, 2)
     # The published start of a ConvNeXt is so small that everything is nearly linear; go beyond it.
     for parameter in encoder.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
-    model = Model(encoder, ReconstructionHead(64, (4, 4), NAMES), task, make_batch(dtype))
+    model = Model(encoder, ReconstructionHead(64, (4, 4), LAYERS), task, make_batch(dtype))
     for module in (encoder, model.reconstruction, task):
         module.to(dtype)
     return model

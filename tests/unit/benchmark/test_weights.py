@@ -15,6 +15,7 @@ from mmearth.benchmark.encoders import build_encoder
 from mmearth.benchmark.encoders.mpmae import MPMAE, timm_names
 from mmearth.benchmark.weights import fetch, fill, read
 from mmearth.catalog.errors import FormatError
+from mmearth.catalog.published import MMEARTH_BENCH
 
 
 def test_options_beside_the_weights_are_data(tmp_path: Path) -> None:
@@ -103,9 +104,13 @@ def sparse_names(net: nn.Module) -> dict[str, Tensor]:
 
 def test_a_checkpoint_of_sparse_convolutions_gives_the_same_features() -> None:
     torch.manual_seed(1)
-    ours = build_encoder("mpmae", plain_statistics(), "none", "default").eval()
+    ours = build_encoder(
+        "mpmae", plain_statistics(MMEARTH_BENCH), MMEARTH_BENCH, "none", "default"
+    ).eval()
     torch.manual_seed(2)
-    other = build_encoder("mpmae", plain_statistics(), "none", "default").eval()
+    other = build_encoder(
+        "mpmae", plain_statistics(MMEARTH_BENCH), MMEARTH_BENCH, "none", "default"
+    ).eval()
     assert isinstance(ours, MPMAE)
     assert isinstance(other, MPMAE)
     for parameter in ours.net.parameters():

@@ -12,6 +12,7 @@ import pytest
 import shapely
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import write_catalogue
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import (
@@ -21,6 +22,7 @@ from mmearth.catalog.schema import (
     member_column,
     write_table,
 )
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
 Row = dict[str, Any]
@@ -34,6 +36,9 @@ PLACES: dict[str, list[tuple[float, float, str]]] = {
     ],
     "species": [(25.0, -33.0, "train"), (26.0, -33.0, "random_test")],
 }
+CATALOGUE = MMEARTH_BENCH.only(
+    ("sentinel2", "aster_gdem", "temperature", "geolocation", "biome"), PLACES
+)
 DIGEST = "ab" * 32
 KEPT = Tile.at(10.0, 50.0)
 """The tile whose GeoTIFF is in the store."""
@@ -56,7 +61,7 @@ def _row(task: str, place: tuple[float, float, str]) -> Row:
     """Return a row whose sample has Sentinel-2, a stand-in for elevation, climate and biome."""
     tile = Tile.at(*place[:2])
     absent = {"present": False, "valid_fraction": 0.0, "source_ids": []}
-    row: Row = {member_column(name): absent for name in MMEARTH_BENCH.layers}
+    row: Row = {member_column(layer): absent for layer in CATALOGUE.layers.values()}
     row |= {
         "key": sample_key(tile, "2020-06-19"),
         "task": task,
@@ -74,7 +79,6 @@ def _row(task: str, place: tuple[float, float, str]) -> Row:
         "geometry": shapely.to_wkb(tile.geometry),
         "date": datetime.date(2020, 6, 19),
         "biome": 12,
-        "ecoregion": None,
         "label_id": "label",
         "shard": f"shards/{task}/{place[2]}-000000.tar",
         "sentinel2": _member(5120, "S2A_20200619", "https://example.org/S2A_20200619"),
@@ -111,8 +115,8 @@ def card() -> DatasetCard:
         seed=5,
         config_sha256="0" * 64,
         source="synthetic 1",
-        tasks=tuple(PLACES),
-        modalities=("sentinel2", "aster_gdem", "temperature", "geolocation", "biome"),
+        tasks=tuple(CATALOGUE.tasks),
+        modalities=tuple(CATALOGUE.layers),
         require=("sentinel2",),
         shard_bytes=1 << 20,
     )
@@ -120,11 +124,13 @@ def card() -> DatasetCard:
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
-    """Directory with the tables, the shards (not real ones) and one file of the store."""
+    """Directory with the catalogue, the tables, shards (not real ones) and a file of the store."""
+    write_catalogue(tmp_path, CATALOGUE)
     for task, places in PLACES.items():
         rows = [_row(task, place) for place in places]
-        table = pa.Table.from_pylist(rows, schema=manifest_schema(task))
-        write_table(table, tmp_path / manifest_path(task), manifest_schema(task))
+        schema = manifest_schema(CATALOGUE.tasks[task], CATALOGUE.layers.values())
+        table = pa.Table.from_pylist(rows, schema=schema)
+        write_table(table, tmp_path / manifest_path(task), schema)
         for row in rows:
             shard = tmp_path / row["shard"]
             shard.parent.mkdir(parents=True, exist_ok=True)
@@ -134,3 +140,9 @@ def packed(tmp_path: Path) -> Path:
     observations = pa.Table.from_pylist([_observation(tmp_path)], schema=OBSERVATIONS)
     write_table(observations, tmp_path / "observations.parquet", OBSERVATIONS)
     return tmp_path
+
+
+@pytest.fixture
+def published() -> dict[str, Task]:
+    """The published tasks."""
+    return dict(MMEARTH_BENCH.tasks)

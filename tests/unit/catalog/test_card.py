@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mmearth.catalog.card import DatasetCard, citations, write_readme
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import manifest_path, manifest_schema, write_table
@@ -68,17 +69,16 @@ def test_the_front_matter_is_yaml_whatever_the_title(packed: Path, card: Dataset
 
 
 def test_the_example_names_a_shard_that_is_there(packed: Path, card: DatasetCard) -> None:
-    schema = manifest_schema("biomass")
+    catalogue = read_catalogue(packed)
+    schema = manifest_schema(catalogue.tasks["biomass"], catalogue.layers.values())
     write_table(schema.empty_table(), packed / manifest_path("biomass"), schema)
     text = write_readme(packed, card).read_text(encoding="utf-8")
     assert 'wds.WebDataset("shards/soil_pH/train-000000.tar"' in text
     assert (packed / "shards/soil_pH/train-000000.tar").is_file()
 
 
-def test_citations_are_listed_once_and_only_where_needed(card: DatasetCard) -> None:
-    found = citations(
-        replace(card, tasks=("soil_nitrogen", "soil_pH"), modalities=tuple(MMEARTH_BENCH.layers))
-    )
+def test_citations_are_listed_once_and_only_where_needed() -> None:
+    found = citations(MMEARTH_BENCH.only(MMEARTH_BENCH.layers, ("soil_nitrogen", "soil_pH")))
     assert len(found) == len(set(found)) == 8  # one for both soils, seven for twelve modalities
     assert found[0].startswith("Batjes")
     assert not [text for text in found if "none" in text]

@@ -43,8 +43,8 @@ def test_tasks_are_listed(run_cli: Run) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:]] == list(MMEARTH_BENCH.tasks)
     code, out, _ = run_cli("catalog", "tasks", "--json")
-    units = [entry["unit"] for entry in json.loads(out)]
-    assert units == ["Mg/ha", "g/kg", "g/kg", "1", "1", "unknown"]
+    units = [entry["target"]["bands"][0]["unit"] for entry in json.loads(out)]
+    assert units == ["Mg/ha", "g/kg", "g/kg", "1", "1"]
 
 
 def test_a_good_dataset_validates(run_cli: Run, small_dataset: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,15 @@ from mmearth.catalog.tile import Tile
 TILE = Tile(32633, 500_000, 4_649_760)
 
 
-def test_the_twelve_and_the_five_in_the_published_order_and_one_of_your_own() -> None:
+def test_the_twelve_and_the_five_in_the_published_order() -> None:
     names = (
         "sentinel2 sentinel1 aster_gdem eth_gch dynamic_world esa_worldcover precipitation "
         "temperature geolocation month biome ecoregion"
     )
     assert list(MMEARTH_BENCH.layers) == names.split()
-    five = "biomass soil_nitrogen soil_organic_carbon soil_pH species".split()
-    assert list(MMEARTH_BENCH.tasks) == [*five, "custom"]
-    assert [name for name, task in MMEARTH_BENCH.tasks.items() if task.optional] == ["custom"]
+    five = "biomass soil_nitrogen soil_organic_carbon soil_pH species"
+    assert list(MMEARTH_BENCH.tasks) == five.split()
+    assert not any(task.optional for task in MMEARTH_BENCH.tasks.values())
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,9 @@ def test_arrays_that_break_the_contract_are_refused() -> None:
         MMEARTH_BENCH.tasks["biomass"].check(np.full((128, 128), -9999, dtype=np.float32))
     with pytest.raises(DataError, match=r"soil_pH: there is no target; expected \(1,\)"):
         MMEARTH_BENCH.tasks["soil_pH"].check(None)
-    MMEARTH_BENCH.tasks["custom"].check(None)
-    with pytest.raises(DataError, match="found values inf to inf unknown"):
-        MMEARTH_BENCH.tasks["custom"].check(np.array([np.inf]))
+    replace(MMEARTH_BENCH.tasks["soil_pH"], optional=True).check(None)
+    with pytest.raises(DataError, match="found values inf to inf 1, expected 0 to 14"):
+        MMEARTH_BENCH.tasks["soil_pH"].check(np.array([np.inf], np.float32))
     with pytest.raises(ConfigError, match="has no band 'B10'"):
         MMEARTH_BENCH.layers["sentinel2"].index(("B4", "B10"))
     assert MMEARTH_BENCH.layers["sentinel2"].index(("B4", "B8A")) == [3, 8]
@@ -118,14 +119,14 @@ def _observation(name: str) -> Observation:
     if name == "temperature":
         low, high = 250, 300
     array = generator.uniform(low, high, modality.shape).astype(modality.dtype)
-    return Observation(name, array, "2020-07-04", "test 1", ("a", "b:c"), "because")
+    return Observation(modality, array, "2020-07-04", "test 1", ("a", "b:c"), "because")
 
 
 @pytest.mark.parametrize("name", list(MMEARTH_BENCH.layers))
 def test_store_gives_back_what_it_got(name: str, tmp_path: Path) -> None:
     observation = _observation(name)
     data = write_observation(tmp_path, TILE, observation)
-    found, digest = read_observation(tmp_path, TILE, name)
+    found, digest = read_observation(tmp_path, TILE, MMEARTH_BENCH.layers[name])
     assert found.array.dtype == observation.array.dtype
     np.testing.assert_array_equal(found.array, observation.array)
     assert (found.acquired, found.source, found.source_ids, found.stand_in) == (
@@ -140,7 +141,8 @@ def test_store_gives_back_what_it_got(name: str, tmp_path: Path) -> None:
 
 def test_a_stored_geotiff_stands_in_its_place(tmp_path: Path) -> None:
     write_observation(tmp_path, TILE, _observation("sentinel2"))
-    with rasterio.open(tmp_path / observation_path(TILE, "sentinel2")) as dataset:
+    path = tmp_path / observation_path(TILE, MMEARTH_BENCH.layers["sentinel2"])
+    with rasterio.open(path) as dataset:
         assert dataset.crs.to_epsg() == 32633
         assert dataset.bounds == (500_000, 4_648_480, 501_280, 4_649_760)
         assert dataset.descriptions[3] == "B4"
@@ -148,13 +150,14 @@ def test_a_stored_geotiff_stands_in_its_place(tmp_path: Path) -> None:
 
 
 def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+    biome, height = MMEARTH_BENCH.layers["biome"], MMEARTH_BENCH.layers["eth_gch"]
     with pytest.raises(FormatError, match="cannot be read back"):
-        read_observation(tmp_path, TILE, "biome")
-    path = tmp_path / observation_path(TILE, "eth_gch")
+        read_observation(tmp_path, TILE, biome)
+    path = tmp_path / observation_path(TILE, height)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"II*\0 not a tiff")
     with pytest.raises(FormatError, match="cannot be read back"):
-        read_observation(tmp_path, TILE, "eth_gch")
+        read_observation(tmp_path, TILE, height)
 
 
 def test_tables_say_their_version(tmp_path: Path) -> None:
@@ -167,16 +170,19 @@ def test_tables_say_their_version(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="not a readable Parquet file"):
         read_table(path)
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({VERSION_KEY: b"9.0"}), path)
-    with pytest.raises(FormatError, match=r"schema version 9\.0, this mmearth reads 1\.0"):
+    with pytest.raises(FormatError, match=r"schema version 9\.0, this mmearth reads 2\.0"):
         read_table(path)
 
 
 def test_manifest_has_a_struct_for_every_modality() -> None:
-    schema = manifest_schema("species")
+    biomass, soil, species = (
+        manifest_schema(MMEARTH_BENCH.tasks[name], MMEARTH_BENCH.layers.values())
+        for name in ("biomass", "soil_pH", "species")
+    )
     for name in MMEARTH_BENCH.layers:
         column = f"{name}_observation" if name in ("biome", "ecoregion") else name
-        assert pa.types.is_struct(schema.field(column).type)
-    assert pa.types.is_int16(schema.field("biome").type)
-    assert pa.types.is_list(schema.field("species").type)
-    assert pa.types.is_float64(manifest_schema("soil_pH").field("target").type)
-    assert pa.types.is_struct(manifest_schema("biomass").field("biomass").type)
+        assert pa.types.is_struct(species.field(column).type)
+    assert pa.types.is_int16(species.field("biome").type)
+    assert pa.types.is_list(species.field("species").type)
+    assert pa.types.is_float64(soil.field("target").type)
+    assert pa.types.is_struct(biomass.field("biomass").type)

@@ -16,6 +16,7 @@ import stac_geoparquet.arrow
 
 from mmearth.catalog import stac
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.schema import manifest_path, manifest_schema, read_table, write_table
 from mmearth.catalog.tile import Tile
@@ -31,6 +32,11 @@ def _read(path: Path) -> Any:
 
 def _item(root: Path, task: str, tile: Tile) -> Any:
     return _read(root / "stac" / task / "items" / f"{tile.id}_20200619.json")
+
+
+def _schema(root: Path, task: str) -> pa.Schema:
+    catalogue = read_catalogue(root)
+    return manifest_schema(catalogue.tasks[task], catalogue.layers.values())
 
 
 @pytest.fixture
@@ -108,8 +114,7 @@ def test_properties_of_an_item(built: Path) -> None:
     assert properties["proj:bbox"] == [tile.left, tile.top - 1280, tile.left + 1280, tile.top]
     assert properties["mmearth:species"] == ["Vulpes vulpes", "Lepus capensis"]
     assert properties["mmearth:split"] == "train"
-    assert "sentinel1" in properties["mmearth:missing"]
-    assert "sentinel2" not in properties["mmearth:missing"]
+    assert properties["mmearth:missing"] == ["geolocation"]
 
 
 def test_the_antimeridian_cuts_an_item_in_two(built: Path) -> None:
@@ -146,15 +151,15 @@ def test_a_collection_elsewhere_has_an_ordinary_box(built: Path) -> None:
 def test_a_collection_around_the_world_with_a_cut_tile_spans_all_of_it(
     packed: Path, card: DatasetCard
 ) -> None:
-    tables = [read_table(packed / manifest_path("soil_pH"))]
+    tables, schema = [read_table(packed / manifest_path("soil_pH"))], _schema(packed, "soil_pH")
     for lon in (-60.0, 60.0):
         tile = Tile.at(lon, 0.0)
         row = tables[0].slice(0, 1).to_pylist()[0]
         row |= {"key": f"{tile.id}_20200619", "tile": tile.id, "epsg": tile.epsg}
         row |= {"left": tile.left, "top": tile.top, "geometry": shapely.to_wkb(tile.geometry)}
-        tables.append(pa.Table.from_pylist([row], schema=manifest_schema("soil_pH")))
+        tables.append(pa.Table.from_pylist([row], schema=schema))
     table = pa.concat_tables([table.replace_schema_metadata() for table in tables])
-    write_table(table, packed / manifest_path("soil_pH"), manifest_schema("soil_pH"))
+    write_table(table, packed / manifest_path("soil_pH"), schema)
     stac.build(packed, card)
     box = _read(packed / "stac/soil_pH/collection.json")["extent"]["spatial"]["bbox"][0]
     assert (box[0], box[2]) == (-180.0, 180.0)
@@ -233,8 +238,8 @@ def test_a_task_without_samples_is_an_empty_valid_collection(
     packed: Path, card: DatasetCard
 ) -> None:
     for task in card.tasks:
-        empty = manifest_schema(task).empty_table()
-        write_table(empty, packed / manifest_path(task), manifest_schema(task))
+        schema = _schema(packed, task)
+        write_table(schema.empty_table(), packed / manifest_path(task), schema)
     stac.build(packed, card)
     assert validate_stac(packed, None).problems == ()
     assert pq.read_metadata(packed / "stac" / "items.parquet").num_rows == 0

@@ -26,7 +26,7 @@ from mmearth.catalog.store import observation_path, read_observation, write_obse
 from mmearth.catalog.tile import Tile
 
 TILE = Tile(32633, 500_000, 4_649_760)
-NAME = "eth_gch"
+LAYER = MMEARTH_BENCH.layers["eth_gch"]
 OURS = {
     "driver": "GTiff",
     "width": 128,
@@ -44,8 +44,8 @@ OURS = {
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    write_observation(tmp_path, TILE, Observation(NAME, MMEARTH_BENCH.layers[NAME].empty()))
-    return tmp_path / observation_path(TILE, NAME)
+    write_observation(tmp_path, TILE, Observation(LAYER, LAYER.empty()))
+    return tmp_path / observation_path(TILE, LAYER)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_vrt_fetches_nothing(path: Path, server: tuple[str, list[str]]) -> Non
     url, asked = server
     path.write_bytes(_vrt(f"/vsicurl/{url}/secret.tif"))
     with pytest.raises(FormatError, match=r"eth_gch\.tif cannot be read back"):
-        read_observation(path.parents[3], TILE, NAME)
+        read_observation(path.parents[3], TILE, LAYER)
     assert asked == []
 
 
@@ -107,7 +107,7 @@ def test_a_vrt_reads_no_other_file(path: Path, tmp_path: Path) -> None:
     (tmp_path / "other.tif").write_bytes(path.read_bytes())
     path.write_bytes(_vrt(str(tmp_path / "other.tif")))
     with pytest.raises(FormatError, match="cannot be read back"):
-        read_observation(tmp_path, TILE, NAME)
+        read_observation(tmp_path, TILE, LAYER)
 
 
 HOSTILE = {
@@ -141,29 +141,29 @@ def test_what_is_no_raster_of_ours(path: Path, tmp_path: Path, harm: str) -> Non
     make, sentence = HOSTILE[harm]
     path.write_bytes(make())
     with pytest.raises(FormatError, match=sentence):
-        read_observation(tmp_path, TILE, NAME)
+        read_observation(tmp_path, TILE, LAYER)
 
 
 def test_another_checksum_is_refused_before_anything_is_opened(path: Path, tmp_path: Path) -> None:
     path.write_bytes(b"not even a raster")
     with pytest.raises(IntegrityError, match=r"is not the file that was collected \(sha256"):
-        read_observation(tmp_path, TILE, NAME, "0" * 64)
+        read_observation(tmp_path, TILE, LAYER, "0" * 64)
 
 
 def test_what_is_no_file_of_the_store(path: Path, tmp_path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(FormatError, match="is a named pipe; expected a regular file"):
-        read_observation(tmp_path, TILE, NAME)
+        read_observation(tmp_path, TILE, LAYER)
     path.unlink()
     path.symlink_to("/etc/passwd")
     with pytest.raises(FormatError, match="leads to /etc/passwd, which is outside of"):
-        read_observation(tmp_path, TILE, NAME)
+        read_observation(tmp_path, TILE, LAYER)
     path.unlink()
     with path.open("wb") as stream:
         stream.truncate(1 << 40)
     with pytest.raises(FormatError, match=r"has 1099511\.6 MB, expected 4\.5 MB at most"):
-        read_observation(tmp_path, TILE, NAME)
+        read_observation(tmp_path, TILE, LAYER)
 
 
 @pytest.mark.parametrize(
@@ -178,27 +178,29 @@ def test_what_is_no_file_of_the_store(path: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_document_of_ours(tmp_path: Path, document: str, sentence: str) -> None:
-    path = tmp_path / observation_path(TILE, "precipitation")
+    layer = MMEARTH_BENCH.layers["precipitation"]
+    path = tmp_path / observation_path(TILE, layer)
     path.parent.mkdir(parents=True)
     path.write_text(document)
     with pytest.raises(FormatError, match=rf"precipitation\.json cannot be read back.*{sentence}"):
-        read_observation(tmp_path, TILE, "precipitation")
+        read_observation(tmp_path, TILE, layer)
 
 
 LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from mmearth.catalog.errors import MMEarthError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
 import rasterio
 with open("/proc/self/statm") as stat:
     used = int(stat.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), used + (256 << 20)))
-said = []
+said, layer = [], MMEARTH_BENCH.layers["eth_gch"]
 for root in sys.argv[1:]:
     try:
-        read_observation(Path(root), Tile(32633, 500_000, 4_649_760), "eth_gch")
+        read_observation(Path(root), Tile(32633, 500_000, 4_649_760), layer)
     except MMEarthError as exc:
         said.append(type(exc).__name__)
 print(json.dumps(said))
@@ -208,7 +210,7 @@ print(json.dumps(said))
 def test_a_quarter_of_a_gigabyte_is_enough_for_all_of_them(tmp_path: Path) -> None:
     roots = []
     for i, (make, _) in enumerate(HOSTILE.values()):
-        path = tmp_path / str(i) / observation_path(TILE, NAME)
+        path = tmp_path / str(i) / observation_path(TILE, LAYER)
         path.parent.mkdir(parents=True)
         path.write_bytes(make())
         roots.append(str(tmp_path / str(i)))

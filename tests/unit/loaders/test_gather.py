@@ -100,22 +100,25 @@ BAND = 128 * 128
 
 
 @LOOKS
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 @pytest.mark.parametrize("n_bands", [1, 3])
 @pytest.mark.parametrize("uneven", [None, 1, 2])
+@pytest.mark.parametrize("pixels", [32, 128, 144])
 def test_masks_are_made_while_copying(
-    way: Callable[..., bool], dtype: str, n_bands: int, uneven: int | None
+    way: Callable[..., bool], dtype: str, n_bands: int, uneven: int | None, pixels: int
 ) -> None:
     draw, nodata = np.random.default_rng(n_bands), np.dtype(dtype).type(200)
-    values = draw.integers(199, 202, (4, 1, BAND)).repeat(n_bands, axis=1).astype(dtype)
+    shape = (4, 1, pixels * pixels)
+    values = draw.integers(199, 202, shape).repeat(n_bands, axis=1).astype(dtype)
     if uneven is not None and n_bands > 1:
         values[uneven, -1, -1] = 200 if values[uneven, 0, -1] != 200 else 201
     source = values.reshape(-1).view(np.uint64)
     nbytes = values[0].nbytes
-    into, valid = np.zeros((5, nbytes // 8), np.uint64), np.zeros((5, n_bands, 128, 128), np.bool_)
+    into = np.zeros((5, nbytes // 8), np.uint64)
+    valid = np.zeros((5, n_bands, pixels, pixels), np.bool_)
     slots = np.array([4, 0, 3])
     agree = way(source, np.arange(3) * nbytes, into, slots, nbytes, nodata, valid)
-    copied = into.view(dtype).reshape(5, n_bands, BAND)
+    copied = into.view(dtype).reshape(5, n_bands, -1)
     np.testing.assert_array_equal(copied[slots], values[:3])
     np.testing.assert_array_equal(valid.reshape(copied.shape)[slots], values[:3] != 200)
     assert not copied[[1, 2]].any() and not valid[[1, 2]].any()
@@ -132,7 +135,10 @@ def test_no_mask_is_written_outside(way: Callable[..., bool]) -> None:
         (zero, BAND - 8, np.uint8(9), many),  # no whole band
         (zero, BAND, np.uint16(9), many),  # half a band
         (zero, BAND, np.float64(9), many),
+        (zero, BAND, np.uint8(9), np.zeros((2, 2, 128, 64), np.bool_)[:, :1]),  # not in one piece
+        (zero, BAND, np.uint8(9), np.zeros((2, 1, 128, 127), np.bool_)),  # no whole block
+        (zero, BAND, np.uint8(9), np.zeros((2, 128, 128), np.bool_)),
     ]:
-        with pytest.raises(ValueError, match="found"):
+        with pytest.raises(ValueError, match="found|contiguous"):
             way(source, zero, into, slot, nbytes, nodata, valid)
     assert (into == 7).all() and not few.any() and not many.any()

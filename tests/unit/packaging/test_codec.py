@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,9 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, Sample
+from mmearth.catalog.targets import target_array
 from mmearth.catalog.tile import Tile
-from mmearth.packaging.codec import (
-    decode_npy,
-    decode_target,
-    decode_tile_level,
-    encode,
-    npy,
-)
+from mmearth.packaging.codec import decode_npy, decode_tile_level, encode, npy
 
 PLACE = Tile(32633, 500000, 4649760)
 
@@ -40,12 +36,14 @@ def a_target(task: str, seed: int) -> NDArray[Any]:
     spec, draw = MMEARTH_BENCH.tasks[task], np.random.default_rng(seed)
     if spec.kind == "multilabel":
         return draw.integers(0, 2, spec.shape).astype(spec.dtype)
-    return draw.uniform(*spec.valid, size=spec.shape).astype(spec.dtype)
+    return draw.uniform(*spec.target.bands[0].valid, size=spec.shape).astype(spec.dtype)
 
 
 def a_sample(task: str, names: list[str], seed: int = 0) -> Sample:
-    observations = {name: Observation(name, an_array(name, seed)) for name in names}
-    return Sample(PLACE, "2020-06-15", task, "train", a_target(task, seed), observations)
+    layers = (MMEARTH_BENCH.layers[name] for name in names)
+    observations = {each.name: Observation(each, an_array(each.name, seed)) for each in layers}
+    spec = MMEARTH_BENCH.tasks[task]
+    return Sample(PLACE, "2020-06-15", spec, "train", a_target(task, seed), observations)
 
 
 @given(
@@ -58,10 +56,10 @@ def test_round_trip(task: str, names: list[str], seed: int) -> None:
     sample = a_sample(task, names, seed)
     missing = {name: "not there" for name in MMEARTH_BENCH.layers if name not in names}
 
-    members = encode(sample, missing)
+    members = encode(sample, missing, MMEARTH_BENCH)
 
     document = json.loads(members["json"])
-    found = dict(decode_tile_level(document))
+    found = {layer.name: array for layer, array in decode_tile_level(document, MMEARTH_BENCH)}
     found |= {
         name: decode_npy(members[f"{name}.npy"], name)
         for name in MMEARTH_BENCH.layers
@@ -71,15 +69,19 @@ def test_round_trip(task: str, names: list[str], seed: int) -> None:
     for name in names:
         np.testing.assert_array_equal(found[name], sample.observations[name].array)
         assert found[name].dtype == sample.observations[name].array.dtype
-    pixel = MMEARTH_BENCH.tasks[task].level == "pixel"
-    target = decode_npy(members[f"{task}.npy"], task) if pixel else decode_target(document)
+    if sample.task.is_pixel:
+        target = decode_npy(members[f"{task}.npy"], task)
+    else:
+        found_target = target_array(sample.task, document["target"])
+        assert found_target is not None
+        target = found_target
     np.testing.assert_array_equal(target, sample.target)
     assert document["missing"] == missing
 
 
 def test_members_stand_in_the_order_in_which_they_are_read_together() -> None:
     sample = a_sample("biomass", ["esa_worldcover", "sentinel1", "month", "sentinel2"])
-    assert list(encode(sample, {})) == [
+    assert list(encode(sample, {}, MMEARTH_BENCH)) == [
         "json",
         "biomass.npy",
         "sentinel2.npy",
@@ -90,9 +92,8 @@ def test_members_stand_in_the_order_in_which_they_are_read_together() -> None:
 
 def test_document_says_what_has_no_pixels_and_what_is_missing() -> None:
     sample = a_sample("soil_pH", ["geolocation"])
-    sample = Sample(PLACE, "2020-06-15", "soil_pH", "val", np.array([5.2], np.float32),
-                    sample.observations)  # fmt: skip
-    document = json.loads(encode(sample, {"sentinel1": "no pass in 2020"})["json"])
+    sample = replace(sample, split="val", target=np.array([5.2], np.float32))
+    document = json.loads(encode(sample, {"sentinel1": "no pass in 2020"}, MMEARTH_BENCH)["json"])
     assert document == {
         "key": "32633_500000_4649760_20200615",
         "tile": "32633_500000_4649760",

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 
 from mmearth.catalog.errors import DataError, FormatError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Sample
 from mmearth.catalog.schema import OBSERVATIONS, TILES, read_table, write_table
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.inputs import Row, TaskInputs, count_reasons, load_sample, read_inputs
 
 NORTH, SOUTH = Tile(32633, 500_000, 5_000_000), Tile(32733, 500_000, 5_000_000)
+SOIL = MMEARTH_BENCH.tasks["soil_pH"]
 
 
 def _inputs(
@@ -37,7 +39,7 @@ def _inputs(
     write_table(pa.Table.from_pylist(planned, TILES), root / "tiles.parquet", TILES)
     table = pa.Table.from_pylist(observations, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
-    return read_inputs(root, "soil_pH", require)
+    return read_inputs(root, MMEARTH_BENCH, SOIL, require)
 
 
 def _row(tile: Tile, modality: str, state: str = "done", **more: Any) -> dict[str, Any]:
@@ -109,10 +111,11 @@ def test_reasons_are_counted_by_what_is_missing() -> None:
 
 
 def test_no_sample_is_made_of_nothing() -> None:
-    sample = Sample(NORTH, "2020-06-01", "custom", "train", None)
+    task = replace(SOIL, optional=True)
+    sample = Sample(NORTH, "2020-06-01", task, "train", None)
     with pytest.raises(DataError, match="it has no modality; expected at least one") as caught:
         sample.check()
-    assert caught.value.__notes__ == [f"sample {NORTH.id}_20200601, task custom"]
+    assert caught.value.__notes__ == [f"sample {NORTH.id}_20200601, task soil_pH"]
 
 
 @pytest.mark.parametrize(
@@ -130,11 +133,11 @@ def test_a_plan_that_cannot_be_ours(tmp_path: Path, change: Row, sentence: str) 
     table = pa.Table.from_pylist([planned | change], TILES)
     write_table(table, tmp_path / "tiles.parquet", TILES)
     with pytest.raises(FormatError, match=sentence):
-        read_inputs(tmp_path, "soil_pH", ())
+        read_inputs(tmp_path, MMEARTH_BENCH, SOIL, ())
 
 
 def test_a_planned_tile_without_its_target(tmp_path: Path) -> None:
     (planned,) = _inputs(tmp_path, [("soil_pH", NORTH, None)], [_row(NORTH, "biome")]).samples
     lacking = replace(planned, tile={**planned.tile, "target": None}, observations={})
     with pytest.raises(FormatError, match=f"no target for tile {NORTH.id} of soil_pH; plan it"):
-        load_sample(tmp_path, "soil_pH", lacking)
+        load_sample(tmp_path, MMEARTH_BENCH, SOIL, lacking)

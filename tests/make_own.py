@@ -1,0 +1,186 @@
+"""Write a small dataset whose grid, layers and tasks are none of the published ones.
+
+Class codes have gaps, names are words of SQL, and values are simple enough to be known by hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import Catalogue, write_catalogue
+from mmearth.catalog.checksums import seal
+from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Band, ClassCode, Layer
+from mmearth.catalog.sample import Observation
+from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.store import observation_path, write_observation
+from mmearth.catalog.task import METRICS, Task, TaskKind
+from mmearth.catalog.tile import Tile
+from mmearth.packaging.build import build
+
+N_TILES = 8
+
+
+def layer(name: str, dtype: str, nodata: float | None, *bands: Band, **more: Any) -> Layer:
+    """Return a layer of numbers with pixels, unless more is said."""
+    fields: dict[str, Any] = {"level": "pixel", "kind": "continuous", **more}
+    texts = {"description": "made up", "product": "none", "licence": "CC0-1.0", "citation": "none"}
+    return Layer(
+        **{"name": name, "title": name.title(), "timing": "static", "resampling": None},
+        **{"bands": bands, "dtype": dtype, "nodata": nodata, **fields, **texts},
+    )
+
+
+def classes(name: str, dtype: str, nodata: float | None, *codes: int, **more: Any) -> Layer:
+    """Return a layer of class codes, named `class 5` and the like unless they are given."""
+    names = more.pop("names", [f"class {code}" for code in codes])
+    listed = tuple(
+        ClassCode(code, title, "#aa8855") for code, title in zip(codes, names, strict=True)
+    )
+    band = Band(name, "1", (codes[0], codes[-1]))
+    return layer(name, dtype, nodata, band, kind="categorical", classes=listed, **more)
+
+
+def task(target: Layer, kind: TaskKind, optional: bool = False) -> Task:
+    """Return a task with the metrics of its kind."""
+    return Task(target.name, target.title, kind, target, METRICS[kind][target.level], optional)
+
+
+def numbers(names: str, unit: str, low: float, high: float) -> tuple[Band, ...]:
+    """Return bands of several names, with spaces between them."""
+    return tuple(Band(name, unit, (low, high)) for name in names.split())
+
+
+_TILE: dict[str, Any] = {"level": "tile"}
+_NO_YES = (ClassCode(0, "no", "#000000"), ClassCode(1, "yes", "#ffffff"))
+_OPTICAL = (
+    Band("red", "1", (1, 10000), 1e-4, 0.0, 20.0),
+    Band("thermal", "K", (1, 10000), 0.01, 200.0, 40.0),
+    Band("blue", "1", (1, 10000), 1e-4, 0.0, 20.0),
+)
+LAYERS = (
+    layer("optical", "uint16", 0, *_OPTICAL),
+    classes("cover", "uint8", 255, 2, 5, 7, 40),
+    classes("soil", "int16", -9999, -3, 10, 300),
+    classes("deep", "int32", 0, 5, 70_000, 2_000_000),
+    layer("heat", "float64", None, *numbers("flux", "W", -1e6, 1e9)),
+    layer("slope", "float32", 0, *numbers("slope", "deg", 0.5, 90)),
+    layer("climate", "float64", -9999, *numbers("rain runoff", "m", 0, 9), **_TILE),
+    classes("zone", "int16", 0, 1, 4, 9, **_TILE),
+    layer("order", "int32", None, *numbers("n", "1", 0, 1000), **_TILE),
+)
+_TEXTURE = layer("texture", "float32", None, *numbers("sand cl'ay texture", "%", 0, 100), **_TILE)
+_CROP = classes("crop", "uint8", 0, 1, 3, 8, names=["wheat", "maize", "rice"], **_TILE)
+_BIRDS: dict[str, Any] = {"kind": "categorical", "classes": _NO_YES, **_TILE}
+TASKS = (
+    task(layer("group", "float32", None, *numbers("yield", "t/ha", 0, 20), **_TILE), "regression"),
+    task(_TEXTURE, "regression", optional=True),
+    task(_CROP, "classification", optional=True),
+    task(layer("birds", "uint8", None, *numbers("owl jay tit", "1", 0, 1), **_BIRDS), "multilabel"),
+    task(classes("parcels", "uint8", 255, 0, 4, 9), "classification", optional=True),
+    task(layer("height", "float32", -9999, *numbers("height", "m", 0, 60)), "regression"),
+)
+
+
+def catalogue(pixels: int) -> Catalogue:
+    """Return all of it on a grid of so many pixels of 20 m."""
+    layers, tasks = ({each.name: each for each in nouns} for nouns in (LAYERS, TASKS))
+    return Catalogue(Grid(pixels, 20), layers, tasks)
+
+
+def values(of: Layer, i: int) -> NDArray[Any]:
+    """Return what the i-th tile has of a layer or a pixel-level target, no-data included."""
+    count = np.arange(int(np.prod(of.shape))).reshape(of.shape) + i
+    if of.classes:
+        found = np.array(of.codes)[count % len(of.codes)]
+    else:
+        low, high = max(of.bands[0].valid[0], 0), min(of.bands[0].valid[1], 60)
+        found = low + count % (high - low)
+    found = found.astype(of.dtype)
+    if of.nodata is not None and of.is_pixel:
+        found[:, : i % 3, :] = of.nodata  # none, one row or two of all bands
+        found[-1, -1, -1] = of.nodata if i % 2 else found[-1, -1, -1]  # and one of the last band
+    if of.name == "slope":
+        found[0, 3, 3] = -0.0
+    return found
+
+
+def truth(of: Task, i: int) -> Any:
+    """Return the plain target of the i-th tile without pixels; None where it has none."""
+    if of.optional and i == 3:
+        return None
+    return {
+        "group": i + 0.5,
+        "texture": {"sand": 60.0 - i, "cl'ay": 10.0 + i, "texture": 30.0},
+        "crop": ("wheat", "maize", "rice")[i % 3],
+        "birds": [name for at, name in enumerate(("owl", "jay", "tit")) if i >> at & 1],
+    }[of.name]
+
+
+def make_own(root: Path, pixels: int) -> Path:
+    """Build and seal it; return its directory."""
+    own = catalogue(pixels)
+    tiles = [Tile.at(10.0 + i, 45.0, own.grid) for i in range(N_TILES)]
+    planned = [_planned(each, tiles[i], i) for each in own.tasks.values() for i in range(N_TILES)]
+    observed = [
+        _observed(root, tiles[i], each, i)
+        for each in (*own.layers.values(), *(t.target for t in own.tasks.values() if t.is_pixel))
+        for i in range(N_TILES)
+    ]
+    planned.sort(key=lambda row: (row["task"], row["tile"]))
+    observed.sort(key=lambda row: (row["tile"], row["modality"]))
+    write_table(pa.Table.from_pylist(planned, TILES), root / "tiles.parquet", TILES)
+    table = pa.Table.from_pylist(observed, OBSERVATIONS)
+    write_table(table, root / "observations.parquet", OBSERVATIONS)
+    write_catalogue(root, own)
+    card = DatasetCard(
+        **{"name": "own", "title": "Own", "description": "Made up.", "version": "1.0.0"},
+        **{"licence": "CC0-1.0", "recipe": "default", "seed": 1, "config_sha256": "0" * 64},
+        **{"source": "formula 1", "require": ("optical",), "shard_bytes": 1_000_000},
+        **{"tasks": tuple(own.tasks), "modalities": tuple(own.layers)},
+    )
+    seal(root, card, build(root, card).sums)
+    return root
+
+
+def _planned(of: Task, tile: Tile, i: int) -> dict[str, Any]:
+    plain = None if of.is_pixel else truth(of, i)
+    columns: dict[str, Any] = {"target": None, "targets": None, "labels": None}
+    if of.name == "group":
+        columns["target"] = plain
+    elif of.name == "texture" and plain is not None:
+        columns["targets"] = list(plain.values())
+    elif plain is not None:
+        columns["labels"] = [plain] if of.kind == "classification" else plain
+    return {
+        **{"task": of.name, "tile": tile.id, "epsg": tile.epsg, "left": tile.left},
+        **{"top": tile.top, "lon": tile.lon, "lat": tile.lat, "cell": tile.cell, "date": None},
+        **{"split": "train" if i < 5 else SPLITS[i % len(SPLITS)], "train_5": i < 1},
+        **{"train_50": i < 3, "label_id": f"{of.name}-{i}", **columns},
+    }
+
+
+def _observed(root: Path, tile: Tile, of: Layer, i: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"tile": tile.id, "modality": of.name, "source_ids": []}
+    if is_missing(of.name, i):
+        return {**row, "state": "missing", "reason": f"no {of.name} here"}
+    observation = Observation(of, values(of, i), None, "formula 1")
+    data = write_observation(root, tile, observation)
+    return {
+        **{**row, "state": "done", "path": observation_path(tile, of), "bytes": len(data)},
+        **{"sha256": sha256_bytes(data), "valid_fraction": observation.valid_fraction},
+        **{"source": "formula 1"},
+    }
+
+
+def is_missing(name: str, i: int) -> bool:
+    """Say whether the i-th tile lacks a layer, or an optional target."""
+    return i == 3 and name in {"soil", "heat", "zone", "order", "parcels"}

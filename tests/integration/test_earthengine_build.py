@@ -117,7 +117,7 @@ def _agrees_with_the_synthetic_source(out: Path) -> None:
     for row in rows:
         tile, date = Tile.parse(row["tile"], DEFAULT_GRID), row["date"].isoformat()
         truth = planet.observe(tile, [*MMEARTH_BENCH.layers, "biomass"], date)
-        painted = read_observation(out, tile, "biomass")[0].array
+        painted = read_observation(out, tile, MMEARTH_BENCH.tasks["biomass"].target)[0].array
         np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[_NEAR])
         for name in MMEARTH_BENCH.layers:
             if not row[member_column(name)]["present"]:

@@ -80,7 +80,7 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     assert (scene.state, scene.acquired, scene.valid_fraction) == ("done", "2020-06-01", 1.0)
     assert scene.source_ids == ("a", "z")
     assert month.path == "store/32633/32633_500000_4649760/month.json"
-    read, digest = read_observation(tmp_path, _TILE, "sentinel2")
+    read, digest = read_observation(tmp_path, _TILE, MMEARTH_BENCH.layers["sentinel2"])
     assert digest == scene.sha256
     assert np.array_equal(read.array, _SCENE.array)
 

@@ -44,7 +44,7 @@ def test_view_draws_and_copies(small_dataset: Path, tmp_path: Path, run_cli: Run
     copy = geotiffs / f"{tile.id}_sentinel2.tif"
     assert str(copy) in told["geotiffs"]
     with rasterio.open(copy) as dataset:
-        stored = read_observation(small_dataset, tile, "sentinel2")[0].array
+        stored = read_observation(small_dataset, tile, MMEARTH_BENCH.layers["sentinel2"])[0].array
         np.testing.assert_array_equal(dataset.read(), stored)
 
 

@@ -139,6 +139,6 @@ def test_no_mask_is_written_outside(way: Callable[..., bool]) -> None:
         (zero, BAND, np.uint8(9), np.zeros((2, 1, 128, 127), np.bool_)),  # no whole block
         (zero, BAND, np.uint8(9), np.zeros((2, 128, 128), np.bool_)),
     ]:
-        with pytest.raises(ValueError, match="found|contiguous"):
+        with pytest.raises(ValueError, match=r"found|contiguous"):
             way(source, zero, into, slot, nbytes, nodata, valid)
     assert (into == 7).all() and not few.any() and not many.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 
@@ -101,6 +102,7 @@ def _is_exact(value: float, dtype: str) -> bool:
     return _holds(dtype, value) and float(np.dtype(dtype).type(value)) == value
 
 
+@lru_cache  # of bands by the hundred, most of which are alike
 def _holds(dtype: str, value: float) -> bool:
     kind = np.dtype(dtype)
     if kind.kind == "f":

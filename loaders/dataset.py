@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -79,7 +80,7 @@ class Dataset:
             IntegrityError: It has other tasks or modalities than dataset.json.
         """
         if not self._read:
-            catalogue = parse_catalogue(read_regular(self.find(CATALOGUE)), self._url(CATALOGUE))
+            catalogue = _parsed(read_regular(self.find(CATALOGUE)), self._url(CATALOGUE))
             self._check_agreement(catalogue)
             self._read.append(catalogue)
         return self._read[0]
@@ -239,6 +240,9 @@ def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> 
     if not isinstance(cache, Cache):
         cache = Cache(default_directory() if cache is None else Path(cache))
     return Dataset(root, _read_card(root), cache)
+
+
+_parsed = lru_cache(maxsize=8)(parse_catalogue)  # of a thousand classes it takes some ms
 
 
 def _read_card(root: Root) -> dict[str, Any]:

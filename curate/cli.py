@@ -67,7 +67,8 @@ def plan(config: str, calibrate: int, look: str | None, strict: bool, as_json: b
 
 def _draw(looks: Looks, directory: Path) -> list[Path]:
     """Draw the window of every raster entry; return the pictures' paths."""
-    from mmearth.curate.view import save, window_sheet
+    from mmearth.curate.sheet import save
+    from mmearth.curate.view import window_sheet
 
     drawn: list[Path] = []
     for look in looks.rasters:
@@ -167,7 +168,8 @@ def view(
     from mmearth.catalog.catalogue import read_catalogue
     from mmearth.catalog.sample import tile_of
     from mmearth.curate.ledger import Ledger
-    from mmearth.curate.view import check_format, contact_sheet, export_geotiffs, save
+    from mmearth.curate.sheet import check_format, save
+    from mmearth.curate.view import contact_sheet, export_geotiffs
 
     root = Path(directory)
     if out is not None:

@@ -26,7 +26,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_label(kind: pa.DataType) -> bool:
-    if types.is_struct(kind) and kind.get_field_index("mean") >= 0:  # of pixels
+    if types.is_struct(kind) and kind.get_field_index("valid_fraction") >= 0:  # of pixels
         return _is_number(kind.field("mean").type)
     if types.is_struct(kind):
         return all(_is_number(kind.field(i).type) for i in range(kind.num_fields))

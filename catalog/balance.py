@@ -59,7 +59,7 @@ def targets(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str,
 
 def _outputs(kind: pa.DataType) -> list[str]:
     """Return the names of a target's numbers; an empty one where it is one number."""
-    if not pa.types.is_struct(kind) or kind.get_field_index("mean") >= 0:
+    if not pa.types.is_struct(kind) or kind.get_field_index("valid_fraction") >= 0:
         return [""]
     return [kind.field(i).name for i in range(kind.num_fields)]
 
@@ -77,10 +77,8 @@ def label_imbalance(task: str, table: pa.Table, split: NDArray[np.object_]) -> d
 
 
 def _number(value: Any, output: str) -> float:
-    if output:
-        value = value and value[output]
+    if isinstance(value, dict):
+        value = value[output or "mean"]
     if value is None:
         return float("nan")
-    if isinstance(value, list):
-        return float(len(value))
-    return float(value["mean"] if isinstance(value, dict) else value)
+    return float(len(value) if isinstance(value, list) else value)

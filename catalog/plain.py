@@ -21,6 +21,7 @@ Noun = TypeVar("Noun")
 Reader = Callable[[Any], Any]
 """A value of JSON → the value of a field, or _WrongError."""
 _MOST_ITEMS = 1 << 20  # of a list: a catalogue of more is not ours
+_MOST_WHOLE = 1 << 53  # a float holds all of them
 _HALF = re.compile("[\ud800-\udfff]")  # of a character, which cannot be written
 
 
@@ -147,13 +148,15 @@ def _text(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    if type(value) is int and -(1 << 62) < value < 1 << 62:
+    if type(value) is int and abs(value) <= _MOST_WHOLE:
         return value
     raise _wrong(value, "a whole number")
 
 
 def _finite(value: Any) -> Any:
-    if type(value) in (int, float) and -math.inf < value < math.inf:
+    if type(value) is float and -math.inf < value < math.inf:
+        return value
+    if type(value) is int and abs(value) <= _MOST_WHOLE:
         return value
     raise _wrong(value, "a finite number")
 

@@ -17,6 +17,7 @@ from mmearth.benchmark.report.batchwise import (
 )
 from mmearth.benchmark.report.breakdown import residuals_section, species_section
 from mmearth.benchmark.report.cells import Scores, scores_of
+from mmearth.benchmark.report.completeness import completeness_section
 from mmearth.benchmark.report.content import Document
 from mmearth.benchmark.report.cost import canaries_section, cost_section
 from mmearth.benchmark.report.html import to_html
@@ -25,6 +26,7 @@ from mmearth.benchmark.report.performance import labels_section, ranks_section, 
 from mmearth.catalog.files import write_atomic
 
 SECTIONS = (
+    completeness_section,
     scores_section,
     ranks_section,
     labels_section,

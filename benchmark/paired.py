@@ -130,8 +130,8 @@ def _by_both(
     if n < 2 or n_seeds < 2 or not len(kept) or not np.isfinite(found).all():
         return math.nan, math.nan
     picked = np.random.default_rng(seed).integers(0, n_seeds, (len(kept), n_seeds))
-    by_samples = np.take_along_axis(kept - kept.mean(axis=0), picked, axis=1).mean(axis=1)
-    by_seeds = (found - found.mean())[picked].mean(axis=1)
+    by_samples = kept.mean(axis=1) - kept.mean()
+    by_seeds = found[picked].mean(axis=1) - found.mean()
     freedom = degrees_of_freedom(drawn[: len(first)].mean(axis=1), first)
     # Each part for itself: what samples vary by is counted in the seeds' part again, as no seed is
     # seen without samples. So the interval errs on the wide side.

@@ -24,14 +24,13 @@ def seeds_of(scores: Scores) -> dict[Cell, set[int]]:
     return dict(found)
 
 
-def lacking(found: dict[Cell, set[int]]) -> dict[Cell, set[int]]:
+def lacking(found: dict[Cell, set[int]], tasks: Iterable[str]) -> dict[Cell, set[int]]:
     """Return the seeds that each cell lacks of a whole matrix.
 
-    Whole is what all tasks, encoders, seeds and pairs of method and percentage that are anywhere
-    make together.
+    Whole is what the tasks and all encoders, seeds and pairs of method and percentage that are
+    anywhere make together.
     """
     seeds = set().union(*found.values())
-    tasks = dict.fromkeys(task for task, *_ in found)
     encoders = dict.fromkeys(encoder for _, encoder, *_ in found)
     methods = dict.fromkeys((method, fraction) for *_, method, fraction in found)
     cells = ((t, e, *m) for t, e, m in product(tasks, encoders, methods))
@@ -41,7 +40,7 @@ def lacking(found: dict[Cell, set[int]]) -> dict[Cell, set[int]]:
 
 def is_partial(scores: Scores, cell: Cell) -> bool:
     """Whether a cell lacks some seeds of the matrix, so that its mean compares with none."""
-    return cell in lacking(seeds_of(scores))
+    return cell in lacking(seeds_of(scores), scores.tasks)
 
 
 def completeness_section(scores: Scores) -> Section:
@@ -49,7 +48,7 @@ def completeness_section(scores: Scores) -> Section:
     title = "Completeness"
     found = seeds_of(scores)
     n_runs = sum(map(len, found.values()))
-    lacks = lacking(found)
+    lacks = lacking(found, scores.tasks)
     missing = sum(map(len, lacks.values()))
     if not missing:
         return Section(title, (f"All {n_runs} runs of encoders are there: the matrix is whole.",))

@@ -123,10 +123,10 @@ def cell_n(scores: Scores, task: str, split: str) -> int:
 
 
 def _best(cells: Iterable[Cell | None], metric: str) -> Cell | None:
-    """Return the best of cells of a metric; None where none is finite."""
+    """Return the best of cells of a metric; None where fewer than two are finite."""
     sign = 1 if METRICS[metric].higher_is_better else -1
     finite = [cell for cell in cells if cell and math.isfinite(cell.mean)]
-    return max(finite, key=lambda cell: sign * cell.mean, default=None)
+    return max(finite, key=lambda cell: sign * cell.mean) if len(finite) > 1 else None
 
 
 def _marked(cell: Cell | None, best: Cell | None) -> str:

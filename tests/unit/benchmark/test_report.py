@@ -115,6 +115,18 @@ def test_a_partial_matrix_is_told_and_not_ranked(matrix: Path, tmp_path: Path) -
     assert row(ranks, "FT", "terramind")[1] == "1.0"
 
 
+def test_a_task_that_has_only_baselines_is_missing_too(matrix: Path, tmp_path: Path) -> None:
+    kept = [
+        r
+        for r in read_results(matrix / "results.parquet").to_pylist()
+        if r["encoder"] == "baseline" or r["task"] != "species"
+    ]
+    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    found = section((tmp_path / "report.md").read_text(), "Completeness")
+    assert "of 108 runs of encoders 36 are missing" in found
+    assert row(found, "species", "convnext", "LP", "5 %") == ["–", "41, 42"]
+
+
 def test_legends_name_only_what_is_drawn(matrix: Path, tmp_path: Path) -> None:
     kept = [
         r

@@ -1,8 +1,8 @@
 """What one method gains over another on the same samples: by samples, and by samples and seeds.
 
-Samples and seeds are crossed: each seed's model sees every sample. So both are drawn at once (Owen
-2007, doi:10.1214/07-AOAS122), a resample being some seeds on some samples, and the percentiles are
-stretched for having come from few, as `intervals` does.
+Samples and seeds are crossed: each seed's model sees every sample. So both are drawn, each for
+itself, and what they move the difference by is added (compare Owen 2007, doi:10.1214/07-AOAS122),
+each stretched for having come from few, as `intervals` does.
 """
 
 from __future__ import annotations

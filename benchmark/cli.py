@@ -168,6 +168,6 @@ def _tell(step: Step) -> None:
         click.echo(f"{step.total} runs are missing", err=True)
         return
     left = f", about {duration(step.left_s)} left" if step.done < step.total else ""
-    click.echo(
-        f"{step.done} of {step.total}: {step.cell} took {duration(step.seconds)}{left}", err=True
-    )
+    steps = {None: "", 0: ", K = 0: not adapted"}.get(step.steps, f", K = {step.steps}")
+    took = f"took {duration(step.seconds)}"
+    click.echo(f"{step.done} of {step.total}: {step.cell} {took}{steps}{left}", err=True)

@@ -1,8 +1,8 @@
 """What one method gains over another on the same samples: by samples, and by samples and seeds.
 
-Samples and seeds are crossed: each seed's model sees every sample. So both are drawn at once (Owen
-2007, doi:10.1214/07-AOAS122), a resample being some seeds on some samples, and the percentiles are
-stretched for having come from few, as `intervals` does.
+Samples and seeds are crossed: each seed's model sees every sample. So both are drawn, each for
+itself, and what they move the difference by is added (compare Owen 2007, doi:10.1214/07-AOAS122),
+each stretched for having come from few, as `intervals` does.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def _by_both(
     if n < 2 or n_seeds < 2 or not len(kept) or not np.isfinite(found).all():
         return math.nan, math.nan
     picked = np.random.default_rng(seed).integers(0, n_seeds, (len(kept), n_seeds))
-    by_samples = np.take_along_axis(kept - kept.mean(axis=0), picked, axis=1).mean(axis=1)
-    by_seeds = (found - found.mean())[picked].mean(axis=1)
+    by_samples = kept.mean(axis=1) - kept.mean()
+    by_seeds = found[picked].mean(axis=1) - found.mean()
     freedom = degrees_of_freedom(drawn[: len(first)].mean(axis=1), first)
     # Each part for itself: what samples vary by is counted in the seeds' part again, as no seed is
     # seen without samples. So the interval errs on the wide side.

@@ -60,6 +60,8 @@ class Step:
     """What it took."""
     left_s: float = 0.0
     """What the rest will take, by what runs of the same methods took."""
+    steps: int | None = None
+    """Adaptation steps K that validation chose; None without adaptation."""
 
 
 Progress = Callable[[Step], None]
@@ -110,7 +112,7 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
     spent: dict[str, list[float]] = {}
     for i, cell in enumerate(todo):
         begin = time.perf_counter()
-        _one(config, cell, dataset, fabric, out)
+        steps = _one(config, cell, dataset, fabric, out)
         if fabric.is_global_zero:
             table = assemble(out)
             for finding in canaries(table, dataset.catalogue.tasks):
@@ -120,7 +122,7 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         seconds = time.perf_counter() - begin
         spent.setdefault(cell.method, []).append(seconds)
         if fabric.is_global_zero:
-            progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent)))
+            progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent), steps))
     found = canaries(assemble(out), dataset.catalogue.tasks)
     return [finding.sentence for finding in found if not finding.stops]
 
@@ -172,8 +174,10 @@ def _fabric(config: BenchmarkConfig) -> Fabric:
     return fabric
 
 
-def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, out: Path) -> None:
-    """Make one run and write all that it leaves, its results last."""
+def _one(
+    config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, out: Path
+) -> int | None:
+    """Make one run and write all that it leaves, its results last; return its K."""
     named = setting(config, dataset.hash, cell)
     folder = run_folder(out, named)
     if torch.cuda.is_available():
@@ -188,7 +192,7 @@ def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, 
         job = Job(config, cell, data, fabric, folder, start)
         loggers, outcome = job.loggers, METHODS[cell.method](job)
     if not fabric.is_global_zero:
-        return
+        return outcome.steps
     for split, predictions in outcome.predictions.items():
         write_predictions(predictions, predictions_path(folder, split))
     scores = {split: all_scores(found) for split, found in outcome.predictions.items()}
@@ -204,6 +208,7 @@ def _one(config: BenchmarkConfig, cell: Cell, dataset: Dataset, fabric: Fabric, 
     write_run(out, named, rows_of(named, scores, circumstances))
     with suppress(FileNotFoundError):
         (folder / LAST).unlink()
+    return outcome.steps
 
 
 def _baseline(cell: Cell, dataset: Dataset, fabric: Fabric) -> Outcome:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmearth.catalog.errors import FormatError
+from mmearth.catalog.errors import FormatError, StorageError
 from mmearth.catalog.files import atomic_path, check_regular
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.targets import target_field
@@ -260,6 +260,10 @@ def read_parts(path: Path) -> Iterator[pa.Table]:
 def _damaged(path: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError as exc:
+        raise StorageError(
+            f"cannot read {path}: permission denied; ask for the permission to read it"
+        ) from exc
     except (pa.ArrowException, OSError, ValueError) as exc:
         raise FormatError(
             f"{path} is not a readable Parquet file ({exc}); fetch it or build it again"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
-from mmearth.catalog.files import check_regular
+from mmearth.catalog.files import open_regular
 from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
 from mmearth.curate.ledger_sql import (
     DAMAGED,
@@ -122,7 +122,7 @@ class Ledger:
         path = root / LEDGER
         if not path.exists():
             raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
-        check_regular(path, root)
+        open_regular(path, root).close()
         # Without a log nobody writes. Then SQLite need not make the files through which it locks.
         alone = not path.with_name(f"{path.name}-wal").exists()
         ledger = cls.__new__(cls)

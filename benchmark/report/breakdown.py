@@ -28,7 +28,7 @@ from mmearth.benchmark.significance import mean_and_error
 from mmearth.catalog.task import Task
 
 N_BINS = 5
-"""Of the target: the smallest fifth of a split's values to the largest."""
+"""Of the target: the smallest fifth of the values of both test splits to the largest."""
 
 GROUPS = {
     "dominant": (0, 0.4),
@@ -59,8 +59,8 @@ def residuals_section(scores: Scores) -> Section | None:
         return nothing if tasks else None
     lead = (
         "Prediction minus target: below zero is an underestimate. Each bin holds a fifth of the "
-        "split's values. A model that shrinks to the mean overestimates the first bins and "
-        "underestimates the last ones."
+        "values of both test splits together. A model that shrinks to the mean overestimates the "
+        "first bins and underestimates the last ones."
     )
     caption = (
         "Mean residual by bin of the target, over encoders and seeds; bars are standard errors."
@@ -75,17 +75,33 @@ def _by_output(
     scores: Scores, task: Task, split: str
 ) -> dict[str, tuple[Task, list[float], _Errors]]:
     """Return each output of a regression as a task, the edges of its bins, and its errors."""
+    edges_of = _edges_by_output(scores, task)
     found: dict[str, tuple[Task, list[float], _Errors]] = {}
     for encoder, method, predictions in all_predictions(scores, task.name, split):
         for i, output in enumerate(task.outputs):
             name = task.name if len(task.outputs) == 1 else f"{task.name} {output}"
             one = predictions.of_output(i)
             if name not in found:
-                found[name] = one.task, _edges(one.target), defaultdict(list)
+                found[name] = one.task, edges_of[i], defaultdict(list)
             _, edges, errors = found[name]
             for place, error in _errors(one, edges):
                 errors[encoder, method, place].append(error)
     return found
+
+
+def _edges_by_output(scores: Scores, task: Task) -> list[list[float]]:
+    """Return the inner edges of each output's bins, the same for both test splits."""
+    targets = []
+    for split in SPLITS:
+        first = next(iter(all_predictions(scores, task.name, split)), None)
+        if first is not None:
+            targets.append(first[2])
+    return [
+        _edges(np.concatenate([each.of_output(i).target.ravel() for each in targets]))
+        if targets
+        else []
+        for i in range(len(task.outputs))
+    ]
 
 
 def _edges(target: NDArray[np.float64]) -> list[float]:

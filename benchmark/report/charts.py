@@ -100,7 +100,14 @@ def shares(
 
 
 def _styles(panels: Sequence[Panel]) -> list[Style]:
-    return list(dict.fromkeys(style for panel in panels for style, _ in panel.series))
+    """Return the styles of the legend: those of which something is drawn."""
+    drawn = (
+        style
+        for panel in panels
+        for style, points in panel.series
+        if any(math.isfinite(point.value) for point in points)
+    )
+    return list(dict.fromkeys(drawn))
 
 
 def _values(panel: Panel) -> list[float]:

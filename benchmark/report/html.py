@@ -83,8 +83,9 @@ def _cell(tag: str, i: int, words: str, table: Table) -> str:
 
 
 def _inline(words: str) -> str:
-    """Escape text; what stands between back-ticks becomes code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(words, quote=False))
+    """Escape text; what stands between back-ticks becomes code, between double stars strong."""
+    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(words, quote=False))
+    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", coded)
 
 
 def _anchor(title: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from mmearth.benchmark.canaries import BASELINE
 from mmearth.benchmark.metrics import METRICS, headline
@@ -18,6 +18,7 @@ from mmearth.benchmark.report.cells import (
     styles_of,
 )
 from mmearth.benchmark.report.charts import Panel, Point
+from mmearth.benchmark.report.completeness import is_partial, seeds_of
 from mmearth.benchmark.report.content import (
     ABSENT,
     Block,
@@ -29,7 +30,10 @@ from mmearth.benchmark.report.content import (
     signed,
     spread,
 )
+from mmearth.benchmark.report.seen import seen_by
 from mmearth.catalog.query import FRACTIONS
+
+_Found = list[list[Cell | None]]  # by metric, by split
 
 
 def scores_section(scores: Scores) -> Section:
@@ -39,7 +43,9 @@ def scores_section(scores: Scores) -> Section:
         "bootstrap interval over tiles, its ends averaged over seeds. The gap is the geographic "
         "split minus the random one. Rows of `baseline` need no encoder: they predict the train "
         "mean or most frequent class, that of the nearest train samples, or boosted trees on "
-        "climate and place."
+        "climate and place. The best mean of a column is bold, rows fall by the first; both only "
+        "where all seeds are there. `seen` is what weights, checkpoint and K were fitted to or "
+        "chosen by; no choice here has seen test labels."
     ]
     blocks.extend(_score_table(scores, task) for task in scores.tasks)
     return Section("Scores", tuple(blocks))
@@ -53,27 +59,64 @@ def _score_table(scores: Scores, task: str) -> Table:
         for r in scores.runs
         if r.setting.task == task and r.setting.fraction == WHOLE
     }
-    header = ["encoder", "method", "seeds"]
+    header = ["encoder", "method", "seen", "seeds"]
     for split in splits:
         header += [f"{METRICS[first_name].title}, {SPLITS[split]}", "95 % interval"]
     header += ["gap"] if len(splits) == 2 else []
     asked = [(metric, split) for metric in others for split in splits]
     header += [f"{axis_of(of_task, metric)}, {SPLITS[split]}" for metric, split in asked]
-    order = in_order(method for _, method in pairs)
-    ranked = sorted(pairs, key=lambda pair: (pair[0] == BASELINE, pair[0], order.index(pair[1])))
-    rows = []
-    for encoder, method in ranked:
-        first = [scores.headline(task, encoder, method, split) for split in splits]
-        second = [scores.cells.get((task, encoder, method, WHOLE, s, m)) for m, s in asked]
-        row = [encoder, method, str(max((c.n_seeds for c in first if c), default=0))]
-        for cell in first:
-            row += [_mean(cell), interval_text(cell.low, cell.high) if cell else ABSENT]
-        if len(splits) == 2:
-            row.append(_gap(first))
-        rows.append((*row, *(_mean(cell) for cell in second)))
+    names = (first_name, *others)
+    found = {
+        pair: [[scores.cells.get((task, *pair, WHOLE, s, name)) for s in splits] for name in names]
+        for pair in pairs
+    }
+    partial = {p for p in pairs if p[0] != BASELINE and is_partial(scores, (task, *p, WHOLE))}
+    best = {
+        name: [_best((found[p][k][i] for p in pairs - partial), name) for i in range(len(splits))]
+        for k, name in enumerate(names)
+    }
+    wanted = len(set().union(*seeds_of(scores).values()))
+    rows = [
+        _score_row(pair, found[pair], list(best.values()), wanted if pair in partial else None)
+        for pair in _best_first(found, partial, first_name)
+    ]
     counts = [f"{cell_n(scores, task, split)} on {SPLITS[split]}" for split in splits]
     caption = f"{task}: {of_task.title} (samples: {', '.join(counts)})"
-    return Table(caption, tuple(header), tuple(rows), n_labels=2)
+    return Table(caption, tuple(header), tuple(rows), n_labels=3)
+
+
+def _score_row(
+    pair: tuple[str, str], found: _Found, best: _Found, wanted: int | None
+) -> tuple[str, ...]:
+    """Return a row of an (encoder, method); `wanted` seeds are said where some lack."""
+    first = found[0]
+    n_seeds = max((cell.n_seeds for cell in first if cell), default=0)
+    row = [*pair, seen_by(pair[1]), f"{n_seeds} of {wanted}" if wanted else str(n_seeds)]
+    for cell, top in zip(first, best[0], strict=True):
+        row += [_marked(cell, top), interval_text(cell.low, cell.high) if cell else ABSENT]
+    if len(first) == 2:
+        row.append(_gap(first))
+    for cells, tops in zip(found[1:], best[1:], strict=True):
+        row += [_marked(cell, top) for cell, top in zip(cells, tops, strict=True)]
+    return tuple(row)
+
+
+def _best_first(
+    found: Mapping[tuple[str, str], _Found], partial: Container[tuple[str, str]], metric: str
+) -> list[tuple[str, str]]:
+    """Return (encoder, method) by falling score on the first split, partial ones and NaN after.
+
+    Baselines come last.
+    """
+    order = in_order(method for _, method in found)
+    sign = 1 if METRICS[metric].higher_is_better else -1
+
+    def place(pair: tuple[str, str]) -> tuple[bool, float, str, int]:
+        cells = [] if pair in partial else found[pair][0][:1]
+        values = [sign * cell.mean for cell in cells if cell and math.isfinite(cell.mean)]
+        return pair[0] == BASELINE, -max(values, default=-math.inf), pair[0], order.index(pair[1])
+
+    return sorted(found, key=place)
 
 
 def cell_n(scores: Scores, task: str, split: str) -> int:
@@ -81,6 +124,17 @@ def cell_n(scores: Scores, task: str, split: str) -> int:
     return max(
         cell.n for place, cell in scores.cells.items() if (place[0], place[4]) == (task, split)
     )
+
+
+def _best(cells: Iterable[Cell | None], metric: str) -> Cell | None:
+    """Return the best of cells of a metric; None where fewer than two are finite."""
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    finite = [cell for cell in cells if cell and math.isfinite(cell.mean)]
+    return max(finite, key=lambda cell: sign * cell.mean) if len(finite) > 1 else None
+
+
+def _marked(cell: Cell | None, best: Cell | None) -> str:
+    return f"**{_mean(cell)}**" if cell is not None and cell is best else _mean(cell)
 
 
 def _mean(cell: Cell | None) -> str:
@@ -107,7 +161,8 @@ def ranks_section(scores: Scores) -> Section:
         return Section("Ranks", ("Left out: ranks need two encoders with one method on one task.",))
     lead = (
         "1 is best, by the headline metric, mean over seeds, with the whole train split; equal "
-        "scores share the mean of their ranks. The mean leaves out encoders that lack a task."
+        "scores share the mean of their ranks. An encoder that lacks seeds is not ranked on that "
+        "task; the mean leaves out encoders that lack a task."
     )
     return Section("Ranks", (lead, *blocks))
 
@@ -118,7 +173,8 @@ def _rank_rows(
     """Return one method's rows, the best encoder first; none where no task has two encoders."""
     ranks: dict[str, dict[str, float]] = {}
     for task in tasks:
-        found = {e: scores.headline(task, e, method, split) for e in scores.encoders}
+        whole = [e for e in scores.encoders if not is_partial(scores, (task, e, method, WHOLE))]
+        found = {e: scores.headline(task, e, method, split) for e in whole}
         sign = 1 if headline(scores.task(task)).higher_is_better else -1
         values = {e: sign * c.mean for e, c in found.items() if c and math.isfinite(c.mean)}
         if len(values) > 1:

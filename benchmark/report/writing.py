@@ -18,6 +18,7 @@ from mmearth.benchmark.report.batchwise import (
 from mmearth.benchmark.report.breakdown import labels_by_frequency_section, residuals_section
 from mmearth.benchmark.report.cells import Scores, scores_of
 from mmearth.benchmark.report.classes import classes_section
+from mmearth.benchmark.report.completeness import completeness_section
 from mmearth.benchmark.report.content import Document
 from mmearth.benchmark.report.cost import canaries_section, cost_section
 from mmearth.benchmark.report.html import to_html
@@ -28,6 +29,7 @@ from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.files import write_atomic
 
 SECTIONS = (
+    completeness_section,
     scores_section,
     outputs_section,
     ranks_section,

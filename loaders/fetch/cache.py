@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import threading
+import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ from mmearth.loaders.fetch.trust import compared
 LIMIT_BYTES = 32 << 30
 """What a cache may hold where nothing else is said: 32 GiB."""
 _SHARE = 64  # the disk is looked over again after this part of the limit was written
+_FRESH_S = 86_400  # not marked as used again: who compared it can tell that nobody wrote to it
 _held: dict[Path, int] = {}  # open, locked entries: no process evicts them while this one lives
 
 
@@ -65,10 +68,11 @@ class Cache:
         bytes are not verified here.
         """
         path = self._path(sha256)
-        with suppress(OSError):  # evicted, or a cache that others fill and this user only reads
-            os.utime(path)
-        # Whatever else has the name of an entry, such as a folder or a pipe, is none.
-        return path if path.is_file() else None
+        status = _regular(path)
+        if status is not None and time.time() - status.st_mtime > _FRESH_S:
+            with suppress(OSError):  # evicted, or a cache that others fill and this user only reads
+                os.utime(path)
+        return path if status is not None else None
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
         """Keep an entry; one that is larger than the limit is not kept.
@@ -84,7 +88,7 @@ class Cache:
                 f"found SHA-256 {found}, expected {sha256}; these bytes are not kept"
             )
         path = self._path(sha256)
-        if self._closed or len(data) > self.limit_bytes or path.is_file():
+        if self._closed or len(data) > self.limit_bytes or _regular(path) is not None:
             return
         try:
             self._make_room(len(data))
@@ -112,7 +116,7 @@ class Cache:
             return path
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except OSError:  # evicted meanwhile, or not this user's to read
             return None
         fcntl.flock(file, fcntl.LOCK_SH)
         if os.fstat(file).st_nlink == 0:  # evicted between the opening and the lock
@@ -146,6 +150,14 @@ class Cache:
                 MMEarthWarning,
                 stacklevel=2,
             )
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """Return an entry's status; whatever else has its name, as a folder or a pipe, is none."""
+    with suppress(OSError):  # not there, or not this user's to look at
+        if stat.S_ISREG((status := path.stat()).st_mode):
+            return status
+    return None
 
 
 def fetched(root: Root, name: str, sha256: str, cache: Cache) -> Path:
@@ -182,10 +194,11 @@ def fetched(root: Root, name: str, sha256: str, cache: Cache) -> Path:
             )
     cache.put(sha256, data)
     kept = cache.hold(sha256)
-    if kept is None:
+    # What could not be dropped, as it is somebody else's, still stands there.
+    if kept is None or sha256_file(kept) != sha256:
         raise StorageError(
             f"{root.url}/{name} has {len(data)} bytes, which the cache in {cache.directory} "
-            f"(limit {cache.limit_bytes} bytes) cannot keep; give it room, or another directory "
-            "with MMEARTH_CACHE"
+            f"(limit {cache.limit_bytes} bytes) cannot keep; give it room and the permission to "
+            "write, or name another directory with MMEARTH_CACHE"
         )
     return kept

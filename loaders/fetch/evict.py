@@ -65,16 +65,18 @@ def make_room(directory: Path, wanted: int, limit: int, target: int) -> None:
 
 
 def _delete(path: Path) -> bool:
-    """Delete an entry unless a process holds it; return whether it is gone."""
+    """Delete an entry unless a process holds it or it is another user's; return if it is gone."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
+    except PermissionError:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A reader that has it open keeps its bytes: only the name goes.
         path.unlink(missing_ok=True)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):
         return False
     finally:
         os.close(file)
@@ -85,5 +87,5 @@ def _scan(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as found:
             return list(found)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []

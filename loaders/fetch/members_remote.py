@@ -32,8 +32,6 @@ class Wanted:
     """Of the index."""
     begin: int
     """First byte in its shard."""
-    known: bool
-    """Whether its entry in the cache was verified before, by this process."""
     into: NDArray[np.uint8]
     """(nbytes,) where its values go."""
     form: MemberForm
@@ -55,6 +53,8 @@ class RemoteReader:
         self._root, self._index, self._hash = root, index, dataset_hash
         self._gap, self._cache = gap, cache
         self._digests = Digests(root, index, verify=True)
+        # When the inode of each entry of the cache changed that was compared by this process.
+        self._compared = {name: np.zeros(len(index), np.int64) for name in index.offset}
         self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="mmearth-range")
         self._asked = False  # whether the dataset is still the one that was opened
 
@@ -69,12 +69,11 @@ class RemoteReader:
         shards = self._index.shard[rows].tolist()
         for name, array in into.items():
             begins = self._index.offset[name][rows].tolist()
-            known = self._digests.known(name, rows).tolist()
             form = self._digests.forms[name]
             for slot, row in enumerate(rows.tolist()):
                 if not begins[slot]:
                     continue
-                wanted = Wanted(name, row, begins[slot], known[slot], array[slot], form)
+                wanted = Wanted(name, row, begins[slot], array[slot], form)
                 if not self._from_cache(wanted):
                     missing.setdefault(shards[slot], []).append(wanted)
         if missing:
@@ -138,7 +137,7 @@ class RemoteReader:
         return True
 
     def _from_cache(self, wanted: Wanted) -> bool:
-        """Take a member from the cache; drop a damaged entry."""
+        """Take a member from the cache, compared again after a change; drop a damaged entry."""
         if self._cache is None:
             return False
         sha256 = self._digests.expected(wanted.name, wanted.row)
@@ -152,13 +151,17 @@ class RemoteReader:
         except OSError:  # evicted meanwhile, or not this user's to read
             return False
         try:
+            changed = os.fstat(file).st_ctime_ns
             n_read = os.readv(file, [header, values])
+            is_same = os.fstat(file).st_ctime_ns == changed
         finally:
             os.close(file)
+        compared = self._compared[wanted.name]
         whole = n_read == form.whole and header == form.header
-        if whole and wanted.known:
+        if whole and is_same and compared[wanted.row] == changed:
             return True
         if whole and self._digests.matches(wanted.name, wanted.row, bytes(header), values):
+            compared[wanted.row] = changed
             return True
         self._cache.drop(sha256)
         return False

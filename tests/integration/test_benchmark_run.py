@@ -13,8 +13,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from mmearth.benchmark.cli import _tell
 from mmearth.benchmark.config import BenchmarkConfig, load_config
-from mmearth.benchmark.matrix import cells, parse_shard, shard_of
+from mmearth.benchmark.matrix import Cell, cells, parse_shard, shard_of
 from mmearth.benchmark.results import COST, read_results
 from mmearth.benchmark.run import Step, plan, run
 from mmearth.benchmark.traces import BATCHES, read_trace
@@ -159,6 +160,14 @@ def test_a_probe_sees_each_sample_once(dataset: Path, tmp_path: Path) -> None:
     assert sum(sys.modules["counting"].N_TILES) == rows.num_rows  # in five epochs
     (curves,) = tmp_path.glob("out/runs/*/tracked/version_0/metrics.csv")
     assert len(curves.read_text(encoding="utf-8").splitlines()) == 1 + 5 + 1
+
+
+def test_progress_says_what_was_not_adapted(capsys: pytest.CaptureFixture[str]) -> None:
+    cell = Cell("soil_pH", "tiny", "TTT-MMR", 100, 41)
+    for steps in (0, 3, None):
+        _tell(Step(2, 2, cell, 5.0, 0.0, steps))
+    said = [line.partition(" took ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["5 s, K = 0: not adapted", "5 s, K = 3", "5 s"]
 
 
 def test_k_without_labels(dataset: Path, finished: Path, tmp_path: Path) -> None:

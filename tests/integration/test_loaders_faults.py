@@ -180,6 +180,27 @@ def test_a_damaged_entry_of_the_cache_is_fetched_again(
     assert entry.read_bytes().startswith(whole)
 
 
+def test_an_entry_of_the_cache_that_is_written_into_is_compared_again(
+    server: RangeServer, index: Index, tar: dict[str, bytes], tmp_path: Path
+) -> None:
+    cache = Cache(tmp_path / "cache", 1 << 30)
+    members = _members(server, index, cache=cache)
+    for _ in range(3):  # fetched, compared, believed
+        assert _fill(members, index) == _expected(tar, index)
+    whole = tar[f"{index.keys(ROWS)[0]}.sentinel2.npy"]
+    entry = cache.get(hashlib.sha256(whole).hexdigest())
+    assert entry is not None
+    before = entry.stat()
+    with entry.open("r+b") as stream:
+        stream.seek(5000)
+        stream.write(bytes([whole[5000] ^ 1]))
+    os.utime(entry, ns=(before.st_atime_ns, before.st_mtime_ns))
+    server.forget()
+    assert _fill(members, index) == _expected(tar, index)
+    assert len(_shard_requests(server)) == 1
+    assert entry.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -129,6 +129,7 @@ def test_seeds_that_differ_widen_the_interval_of_both() -> None:
     assert same.spread.seeds == 0 and narrow == pytest.approx(
         same.by_samples[1] - same.by_samples[0], rel=0.15
     )
+    assert mixed.by_both[0] < mixed.by_samples[0] and mixed.by_samples[1] < mixed.by_both[1]
     assert wide > 2 * narrow and mixed.spread.seeds > 0.01
     assert mixed.by_samples[1] - mixed.by_samples[0] < 0.6 * wide
 

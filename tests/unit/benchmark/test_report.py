@@ -80,7 +80,69 @@ def test_scores_are_means_over_seeds(matrix: Path) -> None:
     text = section((matrix / "report.md").read_text(), "Scores").split("**soil_pH")[1]
     cells = row(text.split("**species")[0], "terramind", "JT")
     error = abs(values[0] - values[1]) / 2
-    assert cells[:2] == ["2", spread(math.fsum(values) / 2, error)]
+    assert cells[:2] == ["train, validation labels", "2"]
+    assert cells[2].strip("*") == spread(math.fsum(values) / 2, error)
+
+
+def test_the_best_is_bold_and_comes_first(matrix: Path) -> None:
+    text = section((matrix / "report.md").read_text(), "Scores").split("**soil_pH")[1]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.split("**species")[0].splitlines()
+        if line.startswith(("| terramind", "| convnext", "| baseline"))
+    ]
+    means = [float(row[4].strip("*").split(" ± ")[0].replace("−", "-")) for row in rows[:10]]
+    assert means == sorted(means, reverse=True)
+    assert [row[4].startswith("**") for row in rows] == [True] + [False] * 12
+    assert {row[0] for row in rows[10:]} == {"baseline"}
+    assert rows[0][2] == "train, validation labels, test inputs"
+    for column in (4, 6, 9, 10):
+        assert sum(row[column].startswith("**") for row in rows) == 1
+    assert "<strong>" in (matrix / "report.html").read_text()
+
+
+def test_a_partial_matrix_is_told_and_not_ranked(matrix: Path, tmp_path: Path) -> None:
+    text = (matrix / "report.md").read_text()
+    # 3 tasks, 2 encoders, 2 seeds; LP and FT at 3 percentages each, 3 others at one.
+    assert "All 108 runs" in section(text, "Completeness")
+    assert row(section(text, "Ranks").split("geographic")[0], "JT", "terramind")[0] != "–"
+    kept = [
+        r
+        for r in read_results(matrix / "results.parquet").to_pylist()
+        if (r["task"], r["encoder"], r["method"], r["seed"]) != ("soil_pH", "terramind", "JT", 42)
+    ]
+    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    found = section(page, "Completeness")
+    assert "of 108 runs of encoders 1 are missing" in found
+    assert row(found, "soil_pH", "terramind", "JT", "100 %") == ["41", "42"]
+    scores = section(page, "Scores").split("**soil_pH")[1].split("**species")[0]
+    assert row(scores, "terramind", "JT")[1] == "1 of 2"
+    ranks = section(page, "Ranks").split("geographic")[0]
+    assert row(ranks, "JT", "terramind")[1] == row(ranks, "JT", "convnext")[1] == "–"
+    assert row(ranks, "FT", "terramind")[1] == "1.0"
+
+
+def test_a_task_that_has_only_baselines_is_missing_too(matrix: Path, tmp_path: Path) -> None:
+    kept = [
+        r
+        for r in read_results(matrix / "results.parquet").to_pylist()
+        if r["encoder"] == "baseline" or r["task"] != "species"
+    ]
+    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    found = section((tmp_path / "report.md").read_text(), "Completeness")
+    assert "of 108 runs of encoders 36 are missing" in found
+    assert row(found, "species", "convnext", "LP", "5 %") == ["–", "41, 42"]
+
+
+def test_legends_name_only_what_is_drawn(matrix: Path, tmp_path: Path) -> None:
+    kept = [
+        r
+        for r in read_results(matrix / "results.parquet").to_pylist()
+        if r["method"] != "TTT-MMR-Geo"
+    ]
+    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    assert "TTT-MMR-Geo" not in (tmp_path / "report.html").read_text()
 
 
 def test_deltas_and_tests_agree_with_the_table(matrix: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from mmearth.catalog.errors import FormatError, IntegrityError, MMEarthWarning, StorageError
 from mmearth.loaders.fetch.cache import Cache, default_directory, fetched
+from mmearth.loaders.fetch.evict import make_room
 from mmearth.loaders.fetch.remote import Patience, RemoteRoot
 from mmearth.loaders.fetch.root import LocalRoot
 from mmearth.tests.range_server import Fault, RangeServer, serving
@@ -282,6 +283,40 @@ def test_a_remote_file_damaged_on_the_way_is_asked_for_again(
 def test_a_remote_file_that_finds_no_room(server: RangeServer, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"limit 3 bytes.*MMEARTH_CACHE"):
         fetched(RemoteRoot(server.url, QUICK), "a.json", _sha(b"content"), Cache(tmp_path / "c", 3))
+
+
+@pytest.mark.filterwarnings("ignore::mmearth.catalog.errors.MMEarthWarning")
+def test_a_damaged_entry_of_somebody_else_is_not_believed(
+    server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = RemoteRoot(server.url, QUICK), Cache(tmp_path / "cache", 1000)
+    fetched(root, "a.json", _sha(b"content"), cache).write_bytes(b"Content")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageError, match=r"a\.json has 7 bytes.*MMEARTH_CACHE"):
+        fetched(root, "a.json", _sha(b"content"), cache)
+
+
+def test_an_entry_that_may_not_be_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path, 1000)
+    _filled(cache, b"one")
+
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        assert cache.hold(_sha(b"one")) is None
+        make_room(tmp_path, 10, 10, 10)
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert cache.get(_sha(b"one")) is None
+    monkeypatch.undo()
+    assert cache.get(_sha(b"one")) is not None
 
 
 def test_a_local_file_stays_where_it_is(server: RangeServer, tmp_path: Path) -> None:

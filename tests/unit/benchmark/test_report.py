@@ -111,7 +111,7 @@ def test_a_partial_matrix_is_told_and_not_ranked(matrix: Path, tmp_path: Path) -
         for r in read_results(matrix / "results.parquet").to_pylist()
         if (r["task"], r["encoder"], r["method"], r["seed"]) != ("soil_pH", "terramind", "JT", 42)
     ]
-    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    report(pa.Table.from_pylist(kept, schema=RESULTS), MMEARTH_BENCH, matrix / "runs", tmp_path)
     page = (tmp_path / "report.md").read_text()
     found = section(page, "Completeness")
     assert "of 108 runs of encoders 1 are missing" in found
@@ -129,7 +129,7 @@ def test_a_task_that_has_only_baselines_is_missing_too(matrix: Path, tmp_path: P
         for r in read_results(matrix / "results.parquet").to_pylist()
         if r["encoder"] == "baseline" or r["task"] != "species"
     ]
-    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    report(pa.Table.from_pylist(kept, schema=RESULTS), MMEARTH_BENCH, matrix / "runs", tmp_path)
     found = section((tmp_path / "report.md").read_text(), "Completeness")
     assert "of 108 runs of encoders 36 are missing" in found
     assert row(found, "species", "convnext", "LP", "5 %") == ["–", "41, 42"]
@@ -141,7 +141,7 @@ def test_legends_name_only_what_is_drawn(matrix: Path, tmp_path: Path) -> None:
         for r in read_results(matrix / "results.parquet").to_pylist()
         if r["method"] != "TTT-MMR-Geo"
     ]
-    report(pa.Table.from_pylist(kept, schema=RESULTS), matrix / "runs", tmp_path)
+    report(pa.Table.from_pylist(kept, schema=RESULTS), MMEARTH_BENCH, matrix / "runs", tmp_path)
     assert "TTT-MMR-Geo" not in (tmp_path / "report.html").read_text()
 
 

@@ -1,4 +1,4 @@
-"""`mmearth doctor`: what is installed, and what Earth Engine would be asked with."""
+"""`mmearth doctor`: what is installed, plug-ins too, and what Earth Engine would be asked with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import mmearth
 from mmearth.catalog import options
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import EXTRAS, versions
+from mmearth.catalog.plugins import GROUPS, load, place_of, plugins
 from mmearth.loaders.fetch.gather import IS_COMPILED
 
 _ENGINE = "earthengine"
@@ -23,6 +24,8 @@ _ENGINE = "earthengine"
 @options.as_json
 def command(needed: tuple[str, ...], offline: bool, as_json: bool) -> int:
     """Show what is installed, and how Earth Engine is reached.
+
+    Plug-ins of other packages are loaded to see whether they can be.
 
     Exits with 0, unless an EXTRA is named that is not installed (2), or `earthengine` is named and
     a build could not begin (6: nobody is signed in).
@@ -41,11 +44,34 @@ def command(needed: tuple[str, ...], offline: bool, as_json: bool) -> int:
         "reading": "compiled" if IS_COMPILED else "NumPy",
         "accelerator": _accelerator() if extras["torch"]["torch"] else None,
     }
+    found = _plugins()
     if as_json:
-        options.echo_json({**here, "extras": extras, "earthengine": engine, "exit_code": code})
+        told = {"extras": extras, "plugins": found, "earthengine": engine, "exit_code": code}
+        options.echo_json({**here, **told})
     else:
-        _show(here, extras, engine)
+        _show(here, extras)
+        _show_plugins(found)
+        if engine is not None:
+            _show_engine(engine)
     return code
+
+
+def _plugins() -> list[dict[str, str | None]]:
+    """Return every plug-in, with the reason where it cannot be loaded."""
+    return [
+        {**asdict(each), "problem": _problem(each.group, each.name, each.place)}
+        for group in GROUPS
+        for each in plugins(group)
+    ]
+
+
+def _problem(group: str, name: str, place: str) -> str | None:
+    try:
+        place_of(group, name)
+        load(group, place)
+    except ConfigError as exc:
+        return str(exc)
+    return None
 
 
 def _engine(ask: bool) -> dict[str, Any]:
@@ -68,11 +94,7 @@ def _accelerator() -> str:
     return f"{count} × {name}, CUDA {torch.version.cuda}"
 
 
-def _show(
-    here: dict[str, str | None],
-    extras: dict[str, dict[str, str | None]],
-    engine: dict[str, Any] | None,
-) -> None:
+def _show(here: dict[str, str | None], extras: dict[str, dict[str, str | None]]) -> None:
     for name, value in here.items():
         if value is not None:
             click.echo(f"{name:<11} {value}")
@@ -85,8 +107,19 @@ def _show(
         todo = f"to {EXTRAS[name].purpose}, pip install 'mmearth[{name}]'"
         shown = f"lacks {', '.join(lacking)}: {todo}" if lacking else has
         click.echo(f"  {name:<11} {shown}")
-    if engine is None:
-        return
+
+
+def _show_plugins(found: list[dict[str, str | None]]) -> None:
+    if found:
+        click.echo("\nplug-ins")
+    for each in found:
+        what = GROUPS[str(each["group"])]
+        click.echo(f"  {what:<11} {each['name']} = {each['place']}, {each['package']}")
+        if each["problem"]:
+            click.echo(f"  {'':<11} {each['problem']}")
+
+
+def _show_engine(engine: dict[str, Any]) -> None:
     click.echo("\nEarth Engine")
     for name in ("identity", "project", "endpoint", "limits", "quota", "answer"):
         click.echo(f"  {name:<9} {engine[name]}")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.plugins import CATALOGUES, load, place_of, plugins
 from mmearth.catalog.wording import nearest
 
-GROUP = "mmearth.catalogues"
-"""Entry points of other packages: name → a `Catalogue`, `package.module:NAME`."""
 DEFAULT = "mmearth-bench"
 """The published catalogue."""
 
 
 def catalogue_named(name: str = DEFAULT) -> Catalogue:
     """Return a catalogue by name.
+
+    Args:
+        name: DEFAULT, of a plug-in, or `module:NAME`.
 
     Raises:
         ConfigError: None has that name, or what a package offers is no catalogue.
@@ -24,19 +24,14 @@ def catalogue_named(name: str = DEFAULT) -> Catalogue:
         from mmearth.catalog.published import MMEARTH_BENCH
 
         return MMEARTH_BENCH
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in found:
-        names = (DEFAULT, *sorted(found))
+    place = place_of(CATALOGUES, name)
+    if place is None:
+        names = (DEFAULT, *(each.name for each in plugins(CATALOGUES)))
         raise ConfigError(
             f"there is no catalogue {name!r}{nearest(name, names)}; expected one of "
-            f"{', '.join(names)}"
+            f"{', '.join(names)}, or module:NAME"
         )
-    try:
-        offered = found[name].load()
-    except Exception as exc:  # somebody else's code
-        raise ConfigError(
-            f"the catalogue {name!r} of {found[name].value} cannot be loaded ({exc})"
-        ) from exc
+    offered = load(CATALOGUES, place)
     if not isinstance(offered, Catalogue):
-        raise ConfigError(f"{found[name].value} is {type(offered).__name__}, expected a Catalogue")
+        raise ConfigError(f"{place} is {type(offered).__name__}, expected a Catalogue")
     return offered

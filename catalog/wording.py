@@ -17,3 +17,8 @@ def nearest(found: str, names: Iterable[str]) -> str:
     by_small = {name.lower(): name for name in names}
     near = get_close_matches(found.lower(), by_small, n=1, cutoff=0.6)
     return f" (did you mean {by_small[near[0]]!r}?)" if near else ""
+
+
+def first_line(exc: BaseException) -> str:
+    """Return the first line of what an error of somebody else's says, or its name."""
+    return (str(exc).splitlines() or [type(exc).__name__])[0]

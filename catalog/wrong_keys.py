@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from mmearth.catalog.wording import nearest, one_of
 
@@ -111,7 +111,7 @@ def _walk(place: Sequence[int | str], model: type[BaseModel]) -> tuple[list[str]
         is_union = not _is_model(at) and get_origin(at) not in (list, tuple, dict)
         tagged = [each for each in choices if is_union and _tag(each) == part]
         if tagged:
-            at = tagged[0]
+            at = _model(tagged[0])
             continue
         parts.append(str(part))
         at = _step(choices[0] if is_union and choices else at, part)
@@ -131,8 +131,14 @@ def _step(at: Any, part: int | str) -> Any:
 
 
 def _tag(member: Any) -> Any:
+    """Return the tag of a union's member: one that it is annotated with, or its literal `kind`."""
+    tags = [each.tag for each in getattr(member, "__metadata__", ()) if isinstance(each, Tag)]
     kind = member.model_fields.get("kind") if _is_model(member) else None
-    return None if kind is None else get_args(kind.annotation)[0]
+    return tags[0] if tags else None if kind is None else get_args(kind.annotation)[0]
+
+
+def _model(member: Any) -> Any:
+    return get_args(member)[0] if hasattr(member, "__metadata__") else member
 
 
 def _is_model(kind: Any) -> bool:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from mmearth.catalog.anchor import normalised
 from mmearth.catalog.catalogue import Catalogue
@@ -37,6 +37,7 @@ from mmearth.curate.places import (
 from mmearth.curate.recipes import Quirks, quirks_of
 from mmearth.curate.sources.earthengine.config import EarthEngineConfig
 from mmearth.curate.sources.files.config import FilesConfig, RasterTargets
+from mmearth.curate.sources.foreign import FOREIGN, OURS, ForeignConfig
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 
 SHARD_BYTES = 256 * 1024 * 1024
@@ -122,6 +123,12 @@ class TaskConfig(Strict):
         return self
 
 
+def _source_tag(source: Any) -> str | None:
+    """Return which of the sources a `source:` is of."""
+    kind = source.get("kind") if isinstance(source, dict) else getattr(source, "kind", FOREIGN)
+    return kind if kind is None or kind in OURS else FOREIGN
+
+
 class BuildConfig(Strict):
     """All that decides a dataset."""
 
@@ -156,7 +163,11 @@ class BuildConfig(Strict):
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)
     """A shard is closed when it has grown beyond this."""
     source: Annotated[
-        SyntheticConfig | FilesConfig | EarthEngineConfig, Field(discriminator="kind")
+        Annotated[SyntheticConfig, Tag("synthetic")]
+        | Annotated[FilesConfig, Tag("files")]
+        | Annotated[EarthEngineConfig, Tag("earthengine")]
+        | Annotated[ForeignConfig, Tag(FOREIGN)],
+        Discriminator(_source_tag),
     ]
     """Where observations come from."""
     tasks: dict[str, TaskConfig] = Field(min_length=1)
@@ -282,7 +293,9 @@ class BuildConfig(Strict):
     @property
     def quirks(self) -> Quirks:
         """The recipe's, with those that the source switches."""
-        return quirks_of(self.recipe, getattr(self.source, "quirks", {}))
+        source = self.source
+        changes = source.quirks if isinstance(source, EarthEngineConfig) else {}
+        return quirks_of(self.recipe, changes)
 
     @property
     def sha256(self) -> str:

@@ -212,8 +212,8 @@ def _array(layer: Layer, i: int, generator: np.random.Generator) -> NDArray[Any]
         array[k] = np.round(drawn * 4) / 4 if array.dtype.kind == "f" else np.floor(drawn)
     if layer.name == "sentinel1":
         array[2:4] = layer.nodata
-    if layer.name in ("dynamic_world", "landsat") and i % 2:
-        array[:, :32] = layer.nodata
+    if layer.name == "aster_gdem" or (layer.name in ("dynamic_world", "landsat") and i % 2):
+        array[:, : layer.pixels // 4] = layer.nodata
     return array
 
 

@@ -44,12 +44,19 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     return EarthEngine(config.catalogue, config.quirks, kind.days, access, limit, tag=tag)
 
 
+def _foreign(config: BuildConfig, base: Path) -> Source:
+    from mmearth.curate.sources.foreign import Foreign
+
+    kind: Any = config.source
+    return Foreign(kind.place, kind.model_extra or {}, base, config.catalogue)
+
+
 SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {
     "synthetic": _synthetic,
     "files": _files,
     "earthengine": _earthengine,
 }
-"""Every source, by kind."""
+"""Every source that is here, by kind; other kinds are of other packages."""
 
 
 def make_source(config: BuildConfig, base: Path) -> Source:
@@ -62,4 +69,4 @@ def make_source(config: BuildConfig, base: Path) -> Source:
     Raises:
         ConfigError: What it needs is missing or contradicts itself.
     """
-    return SOURCES[config.source.kind](config, base)
+    return SOURCES.get(config.source.kind, _foreign)(config, base)

@@ -12,6 +12,7 @@ from mmearth.catalog.layer import Layer
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
 from mmearth.catalog.splits import SPLITS
+from mmearth.catalog.task import Task
 from mmearth.loaders.query import Tables, column, conditions, connect, interruptible, rows, views
 from mmearth.loaders.statement import check_where, said
 
@@ -78,7 +79,8 @@ def first_held(
     """
     if not bands:
         return None
-    held = ", ".join(f"coalesce(bool_or({_is_held(*band)}), false)" for band in bands)
+    of = tables.catalogue.task(task)
+    held = ", ".join(f"coalesce(bool_or({_is_held(of, *band)}), false)" for band in bands)
     chosen = "" if subset == "train" else f" AND {subset}"
     asked = f"SELECT {held} FROM \"{task}\" WHERE split = 'train'{chosen}"
     with connect(tables, asked) as connection:
@@ -89,14 +91,14 @@ def first_held(
     return next((band for band, is_held in zip(bands, found, strict=True) if is_held), None)
 
 
-def _is_held(layer: Layer, band: str) -> str:
+def _is_held(task: Task, layer: Layer, band: str) -> str:
     """Return in SQL whether a sample has a valid value of a layer's band."""
-    column, i = member_column(layer), layer.index((band,))[0] + 1
+    member, i = column(task, member_column(layer)), layer.index((band,))[0] + 1
     if layer.is_pixel:
-        return f"{column}.band_valid_fraction[{i}] > 0"
-    value = f'{column}."values"[{i}]'
+        return f"{member}.band_valid_fraction[{i}] > 0"
+    value = f'{member}."values"[{i}]'
     nodata = "" if layer.nodata is None else f" AND {value} <> {layer.nodata}"
-    return f"({column}.present{nodata})"
+    return f"({member}.present{nodata})"
 
 
 def _unanswered(tables: Tables, query: Query, exc: duckdb.Error) -> MMEarthError:

@@ -223,7 +223,7 @@ def test_a_dry_run_shows_what_is_missing(dataset: Path, tmp_path: Path) -> None:
     [
         ({"encoders": ["resnet"]}, "there is no encoder 'resnet'"),
         ({"encoders": ["no.such:Class"]}, "cannot be imported"),
-        ({"tasks": ["soil_nitrogen"]}, "has no task soil_nitrogen"),
+        ({"tasks": ["soil_nitrogen"]}, "there is no task 'soil_nitrogen'"),
         ({"dataset": "nowhere"}, "nowhere"),
         ({"weights": "published"}, "has no published weights"),
     ],

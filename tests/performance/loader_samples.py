@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import write_catalogue
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.grid import DEFAULT_GRID
@@ -36,6 +37,7 @@ SPLIT = "train"
 TARGET = "target"
 SHARD_SAMPLES = 96
 """About 116 MB a shard: two workers of a reader that goes by shards have two each of 384."""
+CATALOGUE = MMEARTH_BENCH.only(MMEARTH_BENCH.layers, [TASK])
 _COPIES_M = 40 * DEFAULT_GRID.side_m  # between a tile and its next copy
 
 
@@ -102,17 +104,17 @@ def make_many(folder: Path, few: Samples, copies: int) -> Samples:
 
 def _observe(n: int) -> list[Sample]:
     """Return the first `n` samples that have all twelve modalities; half of the tiles do not."""
-    source = Synthetic(7)
+    source, task = Synthetic(7), CATALOGUE.tasks[TASK]
     found: dict[str, Sample] = {}
-    for label in source.labels(TASK, 6 * n, 0):
+    for label in source.labels(task, 6 * n, 0):
         tile = Tile.at(label.lon, label.lat)
         outcomes = source.observe(tile, tuple(MMEARTH_BENCH.layers), None)
         observations = {k: o for k, o in outcomes.items() if isinstance(o, Observation)}
         if len(observations) < len(MMEARTH_BENCH.layers):
             continue
-        target = np.array([label.value], dtype=MMEARTH_BENCH.tasks[TASK].dtype)
+        target = np.array([label.value], dtype=task.dtype)
         date = str(observations["sentinel2"].acquired)
-        sample = Sample(tile, date, TASK, SPLIT, target, observations)
+        sample = Sample(tile, date, task, SPLIT, target, observations)
         found.setdefault(sample.key, sample)
         if len(found) == n:
             return list(found.values())
@@ -150,9 +152,12 @@ def _moved(few: Samples, i: int) -> Iterator[Sample]:
     for row, key in enumerate(few.keys):
         epsg, left, top, day = key.split("_")
         tile = Tile(int(epsg), int(left) + i * _COPIES_M, int(top))
-        observations = {name: Observation(name, arrays[name][row]) for name in MMEARTH_BENCH.layers}
+        observations = {
+            name: Observation(layer, arrays[name][row]) for name, layer in CATALOGUE.layers.items()
+        }
         date = f"{day[:4]}-{day[4:6]}-{day[6:]}"
-        yield Sample(tile, date, TASK, SPLIT, arrays[TARGET][row], observations)
+        target = arrays[TARGET][row]
+        yield Sample(tile, date, CATALOGUE.tasks[TASK], SPLIT, target, observations)
 
 
 def _pack(root: Path, samples: list[Sample]) -> None:
@@ -164,12 +169,14 @@ def _pack(root: Path, samples: list[Sample]) -> None:
         writer = ShardWriter(root, shard_name(TASK, SPLIT, number))
         inside = slice(begin, begin + SHARD_SAMPLES)
         for sample, hilbert in zip(samples[inside], numbers[inside], strict=True):
-            ranges = writer.write(sample.key, encode(sample, {}))
+            ranges = writer.write(sample.key, encode(sample, {}, CATALOGUE))
             planned = Planned(sample.key, sample.date, hilbert, _planned(sample), {})
-            rows.append(manifest_row(planned, sample, shard_name(TASK, SPLIT, number), ranges))
+            name = shard_name(TASK, SPLIT, number)
+            rows.append(manifest_row(planned, sample, name, ranges, CATALOGUE))
         shard = writer.close()
         sums[shard.name] = shard.sha256
-    write_manifest(root, TASK, rows)
+    write_catalogue(root, CATALOGUE)
+    write_manifest(root, CATALOGUE.tasks[TASK], rows, CATALOGUE)
     write_atomic(root / "statistics" / f"{TASK}.json", json.dumps(_statistics(samples)).encode())
     seal(root, _card(), sums)
 
@@ -188,7 +195,7 @@ def _planned(sample: Sample) -> Row:
 
 def _statistics(samples: list[Sample]) -> dict[str, Any]:
     """Return the statistics of the first samples: no contender is given more."""
-    statistics = TaskStatistics(TASK)
+    statistics = TaskStatistics(CATALOGUE.tasks[TASK], tuple(CATALOGUE.layers.values()))
     for sample in samples[:SHARD_SAMPLES]:
         arrays = {name: seen.array for name, seen in sample.observations.items()}
         statistics.update((SPLIT,), arrays, sample.target)

@@ -52,7 +52,8 @@ def make_manifest(path: Path, n_rows: int, is_sorted: bool) -> None:
         hilbert[part] = (hilbert_index(lon[part], lat[part]) << np.uint64(KEY_BITS)) | low
     rows = np.lexsort((hilbert, split)) if is_sorted else draw.permutation(n_rows)
     stamp = {VERSION_KEY: SCHEMA_VERSION.encode()}
-    schema = manifest_schema("soil_pH").with_metadata(stamp)
+    task, layers = MMEARTH_BENCH.tasks["soil_pH"], MMEARTH_BENCH.layers.values()
+    schema = manifest_schema(task, layers).with_metadata(stamp)
     plain = [f.name for f in schema if f.type != MEMBER and f.type != pa.binary()]  # as packaging
     with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=plain) as writer:
         for begin in range(0, n_rows, ROW_GROUP_ROWS):

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from mmearth.catalog.catalogue import write_catalogue
 from mmearth.catalog.checksums import render
 from mmearth.catalog.files import sha256_bytes, sha256_file
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import SCHEMA_VERSION
 from mmearth.tests.make_tiny import CARD
 
@@ -66,7 +68,9 @@ def make_dataset(root: Path, n_rows: int) -> Path:
     (root / "manifests").mkdir()
     path, script = root / "manifests/soil_pH.parquet", Path(__file__).with_name("make_manifest.py")
     subprocess.run([sys.executable, script, path, str(n_rows), "sorted"], check=True)
-    sums = f"{sha256_file(path)}  manifests/soil_pH.parquet\n".encode()
+    write_catalogue(root, MMEARTH_BENCH.only(MMEARTH_BENCH.layers, ["soil_pH"]))
+    names = ("catalogue.json", "manifests/soil_pH.parquet")
+    sums = "".join(f"{sha256_file(root / name)}  {name}\n" for name in names).encode()
     (root / "SHA256SUMS").write_bytes(sums)
     card = replace(CARD, tasks=("soil_pH",)).to_json()
     document = {"schema_version": SCHEMA_VERSION, **card, "dataset_hash": sha256_bytes(sums)}

@@ -72,10 +72,12 @@ def of_statistics(root: Path) -> Answer:
 
 
 def of_catalogue(root: Path) -> Answer:
-    """Return what every array means, and a sample's."""
+    """Return what every array means, and the values and masks of a batch."""
     dataset = mmearth.open(root)
-    chosen = dataset.select("soil_pH", modalities=KINDS, limit=2)
-    return [repr(dataset.catalogue).encode(), *read(chosen)]
+    chosen = dataset.select("soil_pH", modalities=(*KINDS, "biome"))
+    [batch] = chosen.loader(chosen.count, "sequential", normalise="train")
+    tensors = [*(batch[name] for name in chosen.index.layers), *batch["mask"].values()]
+    return [repr(dataset.catalogue).encode(), *(each.numpy().tobytes() for each in tensors)]
 
 
 def of_tiles(root: Path) -> Answer:

@@ -80,7 +80,8 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
         ),
         (
             {"source": {"kind": "moon"}},
-            "source.kind: found 'moon', expected 'synthetic', 'files' or 'earthengine'",
+            "source.kind: expected 'synthetic', 'files', 'earthengine' or 'module:Class' "
+            r"\(found 'moon'\)",
         ),
         (
             {"source": {"kind": "synthetic", "sede": 1}},

@@ -239,6 +239,18 @@ def edited(copy: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     return resealed(copy, "catalogue.json")
 
 
+@pytest.mark.parametrize("name", ["order", "slope"])
+def test_statistics_without_a_band_that_samples_have(copy: Path, name: str) -> None:
+    path = copy / "statistics" / "group.json"
+    document = json.loads(path.read_bytes())
+    del document["train"]["modalities"][name]
+    path.unlink()
+    path.write_text(json.dumps(document))
+    chosen = mmearth.open(resealed(copy, "statistics/group.json")).select("group")
+    with pytest.raises(FormatError, match=f"the statistics of train have no mean of {name}"):
+        chosen.loader(4, normalise="train")
+
+
 def test_a_catalogue_that_was_changed_or_is_missing(copy: Path) -> None:
     path = copy / "catalogue.json"
     data = path.read_bytes()
@@ -334,7 +346,7 @@ def test_what_arrays_mean_is_the_datasets(copy: Path) -> None:
     [
         (
             ("cover", ("cover",), ("1",), None, (0.0,), (1.0,), 5),
-            "tells 5 classes apart, the datas",
+            "tells 5 classes apart, the dataset has 4",
         ),
         (("optical", ("red",), ("1",), 1e-3, (0.0,), (1.0,)), "scale 0.001; expected 0.0001"),
         (("optical", ("green",), ("1",), None, (0.0,), (1.0,)), "optical has no band 'green'"),

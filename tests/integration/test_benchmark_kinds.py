@@ -1,0 +1,162 @@
+"""A task of each kind, on a dataset of somebody's own: trained, adapted, scored and reported."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn import metrics as sk
+
+from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.predictions import read_predictions
+from mmearth.benchmark.results import read_results
+from mmearth.benchmark.run import Step, plan, run
+from mmearth.benchmark.traces import RECONSTRUCTION, predictions_path, read_trace
+from mmearth.catalog.errors import ConfigError
+from mmearth.cli import root
+from mmearth.tests.own_dataset import OWN, make_own
+
+pytestmark = pytest.mark.timeout(600)
+METHODS = ("LP", "FT", "JT", "TTT-MMR-Geo")
+BASELINES = ("mean", "neighbours", "boosting")
+
+
+def _config(place: Path, **keys: Any) -> BenchmarkConfig:
+    given: dict[str, Any] = {
+        "dataset": str(place),
+        "encoders": ("convnextv2_tiny_multimodal",),
+        "methods": METHODS,
+        "seeds": (41,),
+        "training": {"epochs": 1, "batch_size": 8, "lr": 2e-3, "warmup_epochs": 0},
+        "adaptation": {"max_steps": 1, "batch_size": 4},
+    }
+    return BenchmarkConfig(**(given | keys))
+
+
+def _quiet(step: Step) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_own(tmp_path_factory.mktemp("own"), 20)
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    run(_config(dataset), out, _quiet)  # all tasks, as none is named
+    return out
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    return list(read_results(out / "results.parquet").to_pylist())
+
+
+def test_every_kind_has_its_scores(finished: Path) -> None:
+    found = {
+        (r["task"], r["method"], r["split"], r["metric"], r["output"]) for r in _rows(finished)
+    }
+    assert found == {
+        (name, method, split, metric, output)
+        for name, task in OWN.tasks.items()
+        for method in (*METHODS, *BASELINES)
+        for split in ("random_test", "geographic_test")
+        for metric in task.metrics
+        for output in (None, *(task.outputs if name == "texture" else ()))
+    }
+
+
+SCIKIT: dict[str, Callable[..., float]] = {
+    "r2": sk.r2_score,
+    "rmse": sk.root_mean_squared_error,
+    "accuracy": sk.accuracy_score,
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "macro_f1": lambda truth, said: sk.f1_score(truth, said, average="macro"),
+    "miou": lambda truth, said: sk.jaccard_score(truth, said, average="macro"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in OWN.tasks if name != "birds"])
+def test_scores_equal_scikit_learn_over_the_whole_split(finished: Path, name: str) -> None:
+    task = OWN.tasks[name]
+    for row in _rows(finished):
+        if row["task"] != name:
+            continue
+        folder = finished / "runs" / row["config_hash"]
+        made = read_predictions(predictions_path(folder, row["split"]), task)
+        assert len(made.key) == row["n"] == 4
+        truth, said = made.target, made.prediction.astype(np.float64)
+        if task.kind == "classification":
+            said = made.classes
+            assert task.is_pixel or made.prediction.sum(axis=1) == pytest.approx(np.ones(4))
+        elif row["output"]:
+            i = task.outputs.index(row["output"])
+            truth, said = truth[:, i], said[:, i]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a class that is predicted and never true
+            expected = SCIKIT[row["metric"]](truth, said)
+        assert row["value"] == pytest.approx(expected, rel=1e-6), row
+
+
+def test_joint_training_reconstructs_whichever_layers_there_are(finished: Path) -> None:
+    expected = {name: "accuracy" if layer.classes else "r2" for name, layer in OWN.layers.items()}
+    folders = {row["config_hash"] for row in _rows(finished) if row["method"] in METHODS[2:]}
+    for folder in folders:
+        rows = read_trace(finished / "runs" / folder, "reconstruction.parquet", RECONSTRUCTION)
+        of_split = [row for row in rows if row["split"] == "random_test"]
+        assert {row["modality"]: row["metric"] for row in of_split} == expected
+        assert list(expected) == [row["modality"] for row in of_split]
+
+
+def test_the_report_needs_no_dataset(dataset: Path, finished: Path) -> None:
+    moved = dataset.rename(dataset.with_name("elsewhere"))
+    done = CliRunner().invoke(root, ["benchmark", "report", str(finished)])
+    moved.rename(dataset)
+    assert done.exit_code == 0, done.output
+    page = (finished / "report.md").read_text(encoding="utf-8")
+    named = [OWN.tasks[name] for name in ("parcels", "texture", "crop")]
+    assert all(f"| {name} " in page for task in named for name in task.outputs)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"tasks": ("crops",)}, r"there is no task 'crops' .did you mean 'crop'.*height, parcels"),
+        ({"adaptation": {"held_back": ("covers",)}}, "there is no modality 'covers'"),
+        ({"adaptation": {"held_back": tuple(OWN.layers)}}, "all modalities are held back"),
+        ({"encoders": ("mpmae",)}, "mpmae was made for tiles of 128 pixels at 10 m, the dataset"),
+        ({"encoders": ("convnextv2_tiny",)}, "wants sentinel2 B4, which the dataset has not"),
+    ],
+)
+def test_what_the_dataset_has_not_is_refused_before_anything_runs(
+    dataset: Path, tmp_path: Path, keys: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        run(_config(dataset, **keys), tmp_path / "out", _quiet)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_folder_of_runs_of_other_tasks_is_refused(finished: Path, tmp_path: Path) -> None:
+    other = make_own(tmp_path / "other", 10, OWN.only(OWN.layers, ("yield",)))
+    with pytest.raises(ConfigError, match="other tasks or modalities; choose another folder"):
+        run(_config(other), finished, _quiet)
+
+
+def test_a_task_without_a_test_split_is_refused_and_one_split_is_enough(tmp_path: Path) -> None:
+    few = OWN.only(("embedding",), ("yield",))
+    assert {cell.task for cell in plan(_config(make_own(tmp_path / "4", 4, few)), tmp_path)} == {
+        "yield"
+    }
+    with pytest.raises(ConfigError, match="yield has no sample in random_test; expected some in"):
+        plan(_config(make_own(tmp_path / "3", 3, few)), tmp_path)
+    with pytest.raises(ConfigError, match="yield has no sample in val; expected some in train"):
+        plan(_config(make_own(tmp_path / "2", 2, few)), tmp_path)
+    out = tmp_path / "out"
+    run(_config(tmp_path / "4", methods=("LP",), baselines=("mean",)), out, _quiet)
+    assert {row["split"] for row in _rows(out)} == {"random_test"}

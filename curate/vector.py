@@ -122,7 +122,8 @@ def _of_parquet(path: Path, crs: str | None) -> Layer:
         if b"geo" not in (table.schema.metadata or {}):
             return Layer(as_text(path, table), None, _said(path, crs))
         frame = gpd.read_parquet(path, partitioning=None)
-    except _UNREADABLE as exc:
+    # What a file says of itself is JSON, in which pandas and geopandas look up what may not be.
+    except (*_UNREADABLE, LookupError, TypeError, AttributeError) as exc:
         if isinstance(exc, ConfigError):
             raise
         raise ConfigError(

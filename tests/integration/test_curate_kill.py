@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmearth.curate.ledger import Ledger
+from mmearth.tests.damage import TIMES
 
 _CONFIG = """
 name: small
@@ -78,18 +79,23 @@ def undisturbed(config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return _published(out)
 
 
+@pytest.mark.fuzz
+@pytest.mark.parametrize("build", range(TIMES))
 def test_ten_kills_at_random_moments_change_no_byte(
-    config: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    build: int, config: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "data"
-    moments = random.Random(20)
+    moments = random.Random(20 + build)
     for attempt in range(10):
         how = ("processes", "threads")[attempt % 2]
         process = _begin(config, out, "--executor", how, "--workers", "2")
         assert process.stderr is not None
         process.stderr.readline()  # the plan has begun
         time.sleep(moments.uniform(0.0, 2.0))
-        process.kill()
+        if attempt % 4 < 2:
+            process.kill()
+        else:  # and all that it started
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     code, _, stderr = _build(config, out, "--executor", "threads", "--workers", "2")
     assert code == 0, stderr

@@ -55,7 +55,7 @@ def raster_target(
     Raises:
         ConfigError: The entry has no meaning for the task.
     """
-    extras = {"spacing_m", "limit"}
+    extras = {"root", "spacing_m", "limit"}
     plain = entry.model_dump(exclude=extras, exclude_unset=True) | {"product": entry.product}
-    config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [plain]}})
+    config = FilesConfig.model_validate({"kind": "files", "root": entry.root, "rasters": {name: [plain]}})
     return RasterTarget(catalogue.observed(name), Files(config, base, catalogue))

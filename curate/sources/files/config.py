@@ -124,6 +124,8 @@ class RasterTargets(Rasters):
 
     product: str = "own"
     """What it is."""
+    root: str = "."
+    """Directory that `path` starts from, relative to the configuration's directory."""
     spacing_m: float | None = Field(default=None, gt=0)
     """Distance of the tiles' centres; side by side unless given."""
     limit: int | None = Field(default=None, gt=0)

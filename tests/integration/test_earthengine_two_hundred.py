@@ -65,7 +65,7 @@ def _collect(server: Server, out: Path, tmp_path: Path) -> list[Record]:
     ]
     how = Options(None, None, None, fresh=False, wait_s=60.0)
     records: list[Record] = []
-    visit_all(jobs, len(jobs), source, lambda it: it, out, how, records.extend)
+    visit_all(jobs, len(jobs), source, out, how, records.extend)
     return sorted(records, key=lambda record: (record.tile, record.modality))
 
 

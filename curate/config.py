@@ -36,7 +36,12 @@ from mmearth.curate.places import (
 )
 from mmearth.curate.recipes import Quirks, quirks_of
 from mmearth.curate.sources.earthengine.config import EarthEngineConfig
-from mmearth.curate.sources.files.config import FilesConfig, RasterTargets
+from mmearth.curate.sources.files.config import (
+    FilesConfig,
+    RasterTargets,
+    check_files,
+    check_raster,
+)
 from mmearth.curate.sources.foreign import FOREIGN, OURS, ForeignConfig
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 
@@ -278,17 +283,36 @@ class BuildConfig(Strict):
             raise ValueError(f"require names {absent[0]}, which modalities leaves out")
         return self
 
+    @model_validator(mode="after")
+    def _files_are_of_layers(self) -> BuildConfig:
+        if isinstance(self.source, FilesConfig):
+            check_files(self.source, self.known)
+        for name, task in self.tasks.items():
+            target = self.known.tasks[name].target
+            if not target.is_pixel and (task.raster is not None or task.polygons is not None):
+                raise ValueError(
+                    f"{name}: polygons: and raster: make a target with pixels; say target: "
+                    "{level: pixel}"
+                )
+            if task.raster is not None:
+                check_raster(target, task.raster)
+        return self
+
+    @cached_property
+    def known(self) -> Catalogue:
+        """The grid, and all layers and tasks: the published ones and the user's own."""
+        layers = {name: own_layer(name, layer) for name, layer in self.layers.items()}
+        tasks = {name: _task(name, task) for name, task in self.tasks.items()}
+        return Catalogue(
+            Grid(self.grid.pixels, self.grid.resolution_m),
+            {**MMEARTH_BENCH.layers, **layers},
+            {**MMEARTH_BENCH.tasks, **tasks},
+        )
+
     @cached_property
     def catalogue(self) -> Catalogue:
         """The grid, and the layers and tasks that are collected."""
-        layers = {
-            name: own_layer(name, self.layers[name])
-            if name in self.layers
-            else MMEARTH_BENCH.layers[name]
-            for name in self.modalities
-        }
-        tasks = {name: _task(name, task) for name, task in self.tasks.items()}
-        return Catalogue(Grid(self.grid.pixels, self.grid.resolution_m), layers, tasks)
+        return self.known.only(self.modalities, self.tasks)
 
     @property
     def quirks(self) -> Quirks:

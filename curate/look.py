@@ -10,7 +10,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile, Tiles, lonlat_bounds
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.plan import Plan
@@ -78,15 +77,17 @@ def look(config: BuildConfig, source: Source, plan: Plan, tiles: Sequence[Tile])
     """
     if not isinstance(source, Files) or not isinstance(config.source, FilesConfig):
         return NOTHING
-    outlines = _outlines(tiles)
+    outlines, used = _outlines(tiles), {*config.modalities, *config.tasks}
     rasters = [
         seen
         for name, entries in config.source.rasters.items()
+        if name in used
         for seen in _look_at(source, name, entries, tiles, outlines)
     ]
     polygons = [
         inspect_polygons(source, name, entry, tiles)
         for name, entry in config.source.polygons.items()
+        if name in used
     ]
     entries: list[Inspection | PolygonFacts] = [look.inspection for look in rasters]
     entries += polygons
@@ -102,8 +103,8 @@ def look(config: BuildConfig, source: Source, plan: Plan, tiles: Sequence[Tile])
     warnings += _unreached(rasters, len(tiles), config.require)
     warnings += _of_other_times(rasters, plan)
     warnings += [
-        f"{name}: its files are read for nothing; neither modalities: nor tasks: names it"
-        for name in sorted(named - {*config.modalities, *config.tasks})
+        f"{name}: its files are not read; neither modalities: nor tasks: names it"
+        for name in sorted(named - used)
     ]
     return Looks(
         len(tiles), tuple(rasters), tuple(polygons), unnamed, tuple(problems), tuple(warnings)
@@ -208,11 +209,11 @@ def _raster_json(seen: RasterLook) -> dict[str, Any]:
 
 def class_shares(found: Inspection) -> dict[str, float]:
     """Return class → share of the window's valid pixels, the most frequent first."""
-    modality = MMEARTH_BENCH.layers.get(found.name)
-    if found.window is None or modality is None or modality.kind != "categorical":
+    if found.window is None:
         return {}
-    codes, counts = np.unique(found.window.observation.array, return_counts=True)
-    names = {entry.code: entry.name for entry in modality.classes}
+    seen = found.window.observation
+    codes, counts = np.unique(seen.array, return_counts=True)
+    names = {entry.code: entry.name for entry in seen.layer.classes}
     known = {
         names[c]: n for c, n in zip(codes.tolist(), counts.tolist(), strict=True) if c in names
     }

@@ -12,13 +12,14 @@ import scipy.io
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.curate.sources.files.config import FilesConfig, check_files
 
 TILE = Tile(32633, 500_000, 5_000_000)
 """In northern Italy, 15° E 45° N."""
@@ -94,13 +95,19 @@ def _variable(file: Any, name: str, dtype: str, over: Any, values: Any, **said: 
         setattr(variable, key, value)
 
 
+def files_of(folder: Path, catalogue: Catalogue = MMEARTH_BENCH, **document: Any) -> Files:
+    """Return the source of `rasters` and `polygons`, which must suit the layers."""
+    config = FilesConfig.model_validate({"kind": "files", **document})
+    check_files(config, catalogue)
+    return Files(config, folder, catalogue)
+
+
 def outcome(
     root: Path, name: str, anchor: str | None = "2021-07-10", tile: Tile = TILE, **entry: Any
 ) -> Outcome:
     """Return what a tile has of a modality by one entry, of the modality's own product."""
     document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].product, **entry}
-    config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
-    return Files(config, root).observe(tile, [name], anchor)[name]
+    return files_of(root, rasters={name: [document]}).observe(tile, [name], anchor)[name]
 
 
 def seen(root: Path, name: str, **entry: Any) -> Observation:

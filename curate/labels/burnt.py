@@ -19,12 +19,10 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.catalog.utm import from_lonlat
-from mmearth.catalog.wording import nearest
-from mmearth.curate.labels.names import known_names
 from mmearth.curate.places import PolygonTargets
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files.index import content_key
-from mmearth.curate.sources.files.polygons import parts
+from mmearth.curate.sources.files.polygons import class_code, parts
 from mmearth.curate.vector import read_polygons
 
 
@@ -125,17 +123,12 @@ def _read(task: Task, config: PolygonTargets, path: Path) -> Labelled:
 
 def _value(task: Task, config: PolygonTargets, path: Path, text: str) -> float:
     """Return what a cell of the field is stored as."""
-    where = f"{path}, field {config.field!r}: found {text!r}"
     if task.kind == "classification":
-        whole = text[:-2] if text.endswith(".0") else text
-        known = {key: task.outputs.index(name) for key, name in known_names(task).items()}
-        index = known.get(" ".join(whole.replace("_", " ").split()).casefold())
-        if index is None:
-            raise ConfigError(
-                f"{where}, which is no class of {task.name}{nearest(text, task.outputs)}; expected "
-                f"one of {', '.join(task.outputs[:12])}"
-            )
-        return float(task.target.codes[index])
+        try:
+            return float(class_code(task.target, text))
+        except ConfigError as exc:
+            raise ConfigError(f"{path}, field {config.field!r}: {exc}") from exc
+    where = f"{path}, field {config.field!r}: found {text!r}"
     try:
         number = float(text)
     except ValueError as exc:

@@ -50,12 +50,6 @@ class RasterTarget:
 def raster_target(
     name: str, entry: RasterTargets, base: Path, catalogue: Catalogue
 ) -> RasterTarget:
-    """Return the painter of a task's raster.
-
-    Raises:
-        ConfigError: The entry has no meaning for the task.
-    """
-    extras = {"root", "spacing_m", "limit"}
-    plain = entry.model_dump(exclude=extras, exclude_unset=True) | {"product": entry.product}
-    config = FilesConfig.model_validate({"kind": "files", "root": entry.root, "rasters": {name: [plain]}})
+    """Return the painter of a task's raster."""
+    config = FilesConfig(kind="files", root=entry.root, rasters={name: [entry]})
     return RasterTarget(catalogue.observed(name), Files(config, base, catalogue))

@@ -136,7 +136,7 @@ def test_what_is_not_named_or_not_wanted(tmp_path: Path, run_cli: Run) -> None:
     )
     assert code == 0
     assert "no file is named for esa_worldcover: missing everywhere" in out
-    assert "look at sentinel2: its files are read for nothing" in err
+    assert "look at sentinel2: its files are not read" in err
     more: dict[str, Any] = {"modalities": ["sentinel2", "eth_gch"], "require": ["eth_gch"]}
     code, _, err = _plan(_config(tmp_path, rasters, **more), run_cli)
     assert (code, "eth_gch: it is required, and source: names no file for it" in err) == (3, True)

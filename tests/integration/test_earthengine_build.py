@@ -117,13 +117,13 @@ def _agrees_with_the_synthetic_source(out: Path) -> None:
     for row in rows:
         tile, date = Tile.parse(row["tile"], DEFAULT_GRID), row["date"].isoformat()
         truth = planet.observe(tile, [*MMEARTH_BENCH.layers, "biomass"], date)
-        painted = read_observation(out, tile, MMEARTH_BENCH.tasks["biomass"].target)[0].array
-        np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[_NEAR])
+        [painted] = read_observation(out, tile, MMEARTH_BENCH.observed("biomass"))[0].array
+        np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[0][_NEAR])
         for name in MMEARTH_BENCH.layers:
-            if not row[member_column(name)]["present"]:
+            if not row[member_column(MMEARTH_BENCH.layers[name])]["present"]:
                 assert isinstance(truth[name], Exception), (tile.id, name)
                 continue
-            ours = read_observation(out, tile, name)[0].array
+            ours = read_observation(out, tile, MMEARTH_BENCH.layers[name])[0].array
             theirs = truth[name].array
             if name in _CLIMATE:
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=_CLIMATE[name])
@@ -138,9 +138,13 @@ def test_provenance_is_in_manifest_and_catalogue(
     _build(base, out)
     rows = pq.read_table(out / "manifests" / "biomass.parquet").to_pylist()
     row = next(
-        r for r in rows if all(r[member_column(name)]["present"] for name in MMEARTH_BENCH.layers)
+        r
+        for r in rows
+        if all(
+            r[member_column(MMEARTH_BENCH.layers[name])]["present"] for name in MMEARTH_BENCH.layers
+        )
     )
-    found = {name: row[member_column(name)] for name in MMEARTH_BENCH.layers}
+    found = {name: row[member_column(MMEARTH_BENCH.layers[name])] for name in MMEARTH_BENCH.layers}
     for name, pattern in _IDS.items():
         ids = found[name]["source_ids"]
         assert ids and all(re.fullmatch(pattern, each) for each in ids), (name, ids)
@@ -180,12 +184,12 @@ def test_biomass_places_are_footprints(
         "name: ee\ntitle: T\nsource: {kind: earthengine}\ntasks: {biomass: {labels: {count: 40}}}"
     )
     source = make_source(load_config(config), base)
-    labels = list(source.labels("biomass", 40, 1))
-    assert labels and labels == list(source.labels("biomass", 40, 1))
-    assert labels != list(source.labels("biomass", 40, 2))
+    labels = list(source.labels(MMEARTH_BENCH.tasks["biomass"], 40, 1))
+    assert labels and labels == list(source.labels(MMEARTH_BENCH.tasks["biomass"], 40, 1))
+    assert labels != list(source.labels(MMEARTH_BENCH.tasks["biomass"], 40, 2))
     monkeypatch.setattr(granules, "_indices", {})
     monkeypatch.setattr(Planet, "assets", _unlisted)
-    assert labels == list(source.labels("biomass", 40, 1))
+    assert labels == list(source.labels(MMEARTH_BENCH.tasks["biomass"], 40, 1))
     for label in labels[:3]:
         [tile] = tiles_at([label.lon], [label.lat], DEFAULT_GRID)
         painted = source.observe(tile, ["biomass"], None)["biomass"]

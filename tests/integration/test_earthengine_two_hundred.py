@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
@@ -55,7 +56,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def _collect(server: Server, out: Path, tmp_path: Path) -> list[Record]:
     """Collect all tiles as a build does: a season of a few days, biomass at every hundredth."""
     access = Access("demo", server.url, pause_s=_PAUSE_S, longest_pause_s=_MINUTE_S)
-    source = EarthEngine(RECIPES["default"], 2, access, LocalLimit(40, 1000.0))
+    source = EarthEngine(MMEARTH_BENCH, RECIPES["default"], 2, access, LocalLimit(40, 1000.0))
     tiles = sorted(write_places(tmp_path / "places.csv", _N))
     few, more = ("sentinel2", "month"), ("sentinel2", "month", "biomass")
     jobs = [
@@ -64,7 +65,7 @@ def _collect(server: Server, out: Path, tmp_path: Path) -> list[Record]:
     ]
     how = Options(None, None, None, fresh=False, wait_s=60.0)
     records: list[Record] = []
-    visit_all(jobs, len(jobs), source, lambda it: it, out, how, records.extend)
+    visit_all(jobs, len(jobs), source, out, how, records.extend)
     return sorted(records, key=lambda record: (record.tile, record.modality))
 
 

@@ -132,7 +132,7 @@ def test_every_real_entry_can_be_inspected(real_data: Path) -> None:
             ]
         },
     }
-    source = Files(FilesConfig.model_validate(document), folder)
+    source = Files(FilesConfig.model_validate(document), folder, MMEARTH_BENCH)
     [entry] = FilesConfig.model_validate(document).rasters["sentinel2"]
     facts = inspect_raster(source, "sentinel2", entry, [at(folder / SCENES[2] / "S2L2A.tif")])
     assert facts.dates == ("2020-04-08", "2021-07-23", "2023-06-10")

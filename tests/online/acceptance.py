@@ -80,7 +80,7 @@ class Run:
         """Return the source as a build would use it."""
         access = access_of_environment()
         limit = LocalLimit(access.in_flight, access.per_second)
-        return EarthEngine(RECIPES[recipe], 15, access, limit)
+        return EarthEngine(MMEARTH_BENCH, RECIPES[recipe], 15, access, limit)
 
     @property
     def service(self) -> Service:

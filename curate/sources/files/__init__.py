@@ -18,13 +18,14 @@ from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.source import Label, Outcome
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.curate.sources.files.config import FilesConfig, Polygons
 from mmearth.curate.sources.files.dates import told
 from mmearth.curate.sources.files.index import Index, build_index, content_key
 from mmearth.curate.sources.files.observation import observation
@@ -53,13 +54,21 @@ class Files:
         if not self._root.is_dir():
             raise ConfigError(f"source.root: {base / config.root} is no directory; correct root:")
         self._indices = {
-            name: build_index(name, entries, self._root) for name, entries in config.rasters.items()
+            name: build_index(self.layer(name), entries, self._root)
+            for name, entries in config.rasters.items()
+            if name in catalogue.layers or name in catalogue.tasks
         }
+        self._polygons = {n: p for n, p in config.polygons.items() if n in catalogue.layers}
 
     @property
     def root(self) -> Path:
         """Directory that all paths start from."""
         return self._root
+
+    @property
+    def grid(self) -> Grid:
+        """Of the dataset's tiles."""
+        return self._catalogue.grid
 
     def layer(self, name: str) -> Layer:
         """Return what the files of a name are of."""
@@ -71,14 +80,16 @@ class Files:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the configuration and of what the files are."""
+        """SHA-256 of the configuration, of the layers and of what the files are."""
         lines = [json.dumps(self._config.model_dump(mode="json"), sort_keys=True)]
-        for index in self._indices.values():
+        for name, index in self._indices.items():
+            lines.append(str(self.layer(name)))
             for product in index.products:
                 keys = [content_key(path) for path in product.rasters.values()]
                 lines.append(f"{product.name} {told(product)} {' '.join(keys)}")
             lines.append(f"unusable {len(index.broken)}")
-        for polygons in self._config.polygons.values():
+        for name, polygons in self._polygons.items():
+            lines.append(str(self.layer(name)))
             lines += [content_key(part) for part in parts(self._existing(polygons.path))]
         return sha256_bytes("\n".join(lines).encode())
 
@@ -120,16 +131,14 @@ class Files:
             return encode.geolocation(tile)
         if name == "month" and date is not None:
             return encode.month(date)
-        if name in self._config.polygons:
-            return self._class(name, tile)
+        if name in self._polygons:
+            return self._class(self._polygons[name], self.layer(name), tile)
         if name not in self._indices:
             raise NoDataError(f"the configuration names no file for {name}")
         return observation(self.layer(name), self._indices[name], tile, date, self.name)
 
-    def _class(self, name: str, tile: Tile) -> Observation:
-        entry = self._config.polygons[name]
-        layer = self._catalogue.layer(name)
-        array, found = class_at(name, entry, self._existing(entry.path), tile)
+    def _class(self, entry: Polygons, layer: Layer, tile: Tile) -> Observation:
+        array, found = class_at(layer, entry, self._existing(entry.path), tile)
         return Observation(
             layer, array, None, self.name, (f"{entry.path}#{found}",), entry.stand_in
         )

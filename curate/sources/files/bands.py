@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import BandHeader, Header
@@ -77,12 +78,12 @@ class Match:
 
 
 def match(
-    name: str, names: Sequence[str], entry: Rasters, headers: Mapping[str, Header]
+    layer: Layer, names: Sequence[str], entry: Rasters, headers: Mapping[str, Header]
 ) -> list[Match]:
     """Return which bands of a product's files are ours.
 
     Args:
-        name: Of the modality or task.
+        layer: The modality or target.
         names: Our bands that the entry can have.
         entry: What the configuration says.
         headers: By our band, of products of one file a band; `""` → the header of the one file.
@@ -95,10 +96,11 @@ def match(
     unknown = [band for band in told if band not in names]
     if unknown:
         raise ConfigError(
-            f"{entry.path}: {name} has no band {unknown[0]!r}; its bands are {', '.join(names)}"
+            f"{entry.path}: {layer.name} has no band {unknown[0]!r}; its bands are "
+            f"{', '.join(names)}"
         )
     if entry.files is not None:
-        return [Match(b, b, _single(name, b, headers[b]), "files:") for b in entry.files]
+        return [Match(b, b, _single(layer, b, headers[b]), "files:") for b in entry.files]
     header = headers[""]
     if entry.bands is not None:
         return [Match(b, "", _named(header, t), "bands:") for b, t in entry.bands.items()]
@@ -107,14 +109,14 @@ def match(
     if header.of_times:
         raise ConfigError(
             f"{header.path} has {len(header.bands)} bands that are moments in time, expected "
-            f"{', '.join(names)}; " + _advice(name)
+            f"{', '.join(names)}; " + _advice(layer.name)
         )
-    if name == "sentinel2":
+    if layer.name == "sentinel2":
         _refuse_other_sensor(entry, header)
-    return _described(name, names, header) or _counted(name, names, header)
+    return _described(layer, names, header) or _counted(layer, names, header)
 
 
-def band_of(name: str, description: str | None) -> str | None:
+def band_of(layer: Layer, description: str | None) -> str | None:
     """Return which band of a modality a description names, None where it names none.
 
     Sentinel-2's bands go by their code anywhere (`B02`, `B8A_20m`, `B2, central wavelength 490 nm`)
@@ -123,8 +125,7 @@ def band_of(name: str, description: str | None) -> str | None:
     plain = re.sub(r"[\s_.\-]+", " ", (description or "").lower()).strip()
     if not plain:
         return None
-    modality = MMEARTH_BENCH.layers.get(name)
-    ours = [band.name for band in modality.bands] if modality is not None else []
+    name, ours = layer.name, layer.band_names
     exact = [band for band in ours if band.lower().replace("_", " ") == plain]
     exact += [band for band, words in _WORDS.get(name, {}).items() if plain in words]
     if exact:
@@ -182,11 +183,11 @@ def _period(plain: str) -> str | None:
     return period if statistic is None else f"{period}_{statistic}"
 
 
-def _described(name: str, names: Sequence[str], header: Header) -> list[Match]:
+def _described(layer: Layer, names: Sequence[str], header: Header) -> list[Match]:
     """Return our bands by the file's descriptions, nothing where these name none of them."""
     if all(_is_generic(band) for band in header.bands):
         return []
-    found = [band_of(name, band.description) for band in header.bands]
+    found = [band_of(layer, band.description) for band in header.bands]
     twice = [band for band, n in Counter(found).items() if n > 1 and band in names]
     mine = {band: i for i, band in enumerate(found) if band in names}
     if not mine:
@@ -207,7 +208,7 @@ def _by_position(header: Header) -> bool:
     """Return whether Sentinel-2's names may be mere numbers: B1, B2 …, even where B8A should be."""
     counted = [f"B{i}" for i in range(1, len(header.bands) + 1)]
     names = [(band.description or "").strip().upper() for band in header.bands]
-    found = [band_of("sentinel2", name) for name in names]
+    found = [_optical(name.lower()) for name in names]
     return (len(names) > 1 and names == counted) or (len(names) > 9 and found == counted)
 
 
@@ -218,7 +219,7 @@ def _is_generic(band: BandHeader) -> bool:
     return not plain or (found is not None and int(found[1]) == band.number)
 
 
-def _counted(name: str, names: Sequence[str], header: Header) -> list[Match]:
+def _counted(layer: Layer, names: Sequence[str], header: Header) -> list[Match]:
     """Return our bands by number where the file has as many."""
     n = len(header.bands)
     if n != len(names):
@@ -226,27 +227,26 @@ def _counted(name: str, names: Sequence[str], header: Header) -> list[Match]:
         having = f"described as {', '.join(described)}" if described else "without descriptions"
         raise ConfigError(
             f"{header.path} has {n} band{'s' * (n != 1)} {having}, expected {len(names)}: "
-            f"{', '.join(names)}; " + _line(name, names, n)
+            f"{', '.join(names)}; " + _line(layer.name, names, n)
         )
     pairs = list(zip(names, header.bands, strict=True))
     for ours, theirs in pairs:
-        if _contradicts(name, ours, theirs):
+        if _contradicts(layer, ours, theirs):
             raise ConfigError(
                 f"{header.path} describes its band {theirs.number} as {theirs.description!r}, "
-                f"expected {ours}; " + _advice(name)
+                f"expected {ours}; " + _advice(layer.name)
             )
     return [Match(ours, "", theirs, "number") for ours, theirs in pairs]
 
 
-def _contradicts(name: str, ours: str, theirs: BandHeader) -> bool:
+def _contradicts(layer: Layer, ours: str, theirs: BandHeader) -> bool:
     """Return whether a band, by its description, is another than its number would make it."""
     if _is_generic(theirs):
         return False
     plain = re.sub(r"[\s_.\-]+", " ", (theirs.description or "").lower()).strip()
-    modality = MMEARTH_BENCH.layers.get(name)
-    classes = {c.name.lower().replace("_", " ") for c in modality.classes} if modality else set()
-    polarisation = re.findall(r"\b(vv|vh|hh|hv)\b", plain) if name == "sentinel1" else []
-    other = band_of(name, theirs.description) not in (None, ours)
+    classes = {c.name.lower().replace("_", " ") for c in layer.classes}
+    polarisation = re.findall(r"\b(vv|vh|hh|hv)\b", plain) if layer.name == "sentinel1" else []
+    other = band_of(layer, theirs.description) not in (None, ours)
     return other or plain in classes or any(p not in ours.lower() for p in polarisation)
 
 
@@ -269,18 +269,18 @@ def _line(name: str, names: Sequence[str], n: int) -> str:
     return "say which is which with bands:, such as {" + f"{names[0]}: 1" + "}"
 
 
-def _single(name: str, ours: str, header: Header) -> BandHeader:
+def _single(layer: Layer, ours: str, header: Header) -> BandHeader:
     """Return the one band of a band's own file, or the one that is described as it."""
     if len(header.bands) == 1:
         [only] = header.bands
-        said = None if _is_generic(only) else band_of(name, only.description)
+        said = None if _is_generic(only) else band_of(layer, only.description)
         if said is not None and said != ours:
             raise ConfigError(
                 f"{header.path} describes its band as {only.description!r}, expected {ours}; "
                 "correct files:"
             )
         return only
-    found = [band for band in header.bands if band_of(name, band.description) == ours]
+    found = [band for band in header.bands if band_of(layer, band.description) == ours]
     if len(found) != 1:
         raise ConfigError(
             f"{header.path} has {len(header.bands)} bands, expected the one of {ours}; name its "

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
+from mmearth.catalog.layer import Layer
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.seasons import days_off
 from mmearth.curate.sources.files.config import Rasters
@@ -17,6 +19,8 @@ from mmearth.curate.sources.files.dates import acquired
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.observe import read
 
+_SAME = {"anchor": 10, "month": 7, "year": 4}
+"""Timing → how much of a date must be the anchor date's; any other takes the nearest."""
 _ENOUGH = 0.9
 """Share of a tile's pixels from which on a nearer date is worth more than the rest of them."""
 
@@ -40,18 +44,19 @@ class Found:
         return float(np.mean(~np.isnan(self.values).all(axis=0)))
 
 
-def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None) -> Found | None:
+def choose(layer: Layer, products: Sequence[Product], tile: Tile, date: str | None) -> Found | None:
     """Return what the products have at a tile.
 
-    Entries of one product are one collection, whose parts differ in offset or unit: of all their
-    dates the nearest to the anchor date that covers nine tenths of the tile is taken; where none
-    covers so much, the one that covers most. Where dates are as near, where there are none, and
-    without an anchor date, the first entry with any data is taken. Another product's entries are
-    looked at only where the one before has nothing. Files of one entry and date are laid together,
-    since they are cuts of one image or map.
+    Of a layer of the user's own that shows a year, a month or the anchor date itself, only files of
+    that time, and undated ones, count. Entries of one product are one collection, whose parts
+    differ in offset or unit: of all their dates the nearest to the anchor date that covers nine
+    tenths of the tile is taken; where none covers so much, the one that covers most. Where dates
+    are as near, where there are none, and without an anchor date, the first entry with any data is
+    taken. Another product's entries are looked at only where the one before has nothing. Files of
+    one entry and date are laid together, since they are cuts of one image or map.
 
     Args:
-        name: A modality, or a task with pixel-level targets.
+        layer: A modality, or a pixel-level target.
         products: Those near the tile, in the order of the configuration.
         tile: Where.
         date: The anchor date, or intervals; see `Source.observe`.
@@ -65,6 +70,8 @@ def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None)
     """
     damage: DataError | None = None
     month = date[:7] if date is not None else None
+    if (only := only_of(layer, date)) is not None:
+        products = [found for found in products if (acquired(found) or only).startswith(only)]
     for _, group in groupby(products, key=_collection):
         best: Found | None = None
         for when, same in _by_date(list(group), date):
@@ -72,7 +79,7 @@ def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None)
             if not first and (date is None or when is None):
                 break
             try:
-                values, shown = read(name, same, tile, month)
+                values, shown = read(layer, same, tile, month)
             except DataError as exc:
                 damage = damage or exc
                 continue
@@ -86,6 +93,22 @@ def choose(name: str, products: Sequence[Product], tile: Tile, date: str | None)
     if damage is not None:
         raise damage
     return None
+
+
+def only_of(layer: Layer, date: str | None) -> str | None:
+    """Return the time that a layer's dated files must be of; None where the nearest counts.
+
+    Args:
+        layer: Of the published ones the nearest always counts.
+        date: The anchor date.
+    """
+    is_bound = layer.timing in _SAME and layer.name not in MMEARTH_BENCH.layers
+    return of_timing(layer, date) if is_bound else None
+
+
+def of_timing(layer: Layer, date: str | None) -> str | None:
+    """Return a date as a layer's timing tells it: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`."""
+    return date if date is None else date[: _SAME.get(layer.timing, 10)]
 
 
 def _collection(product: Product) -> tuple[str, str | None, bool]:

@@ -10,10 +10,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.classes import product_codes
 from mmearth.catalog.layer import Layer, Resampling
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files.times import Stamps
+
+_OWN = "own"
+_COMPUTED = ("geolocation", "month")  # they follow from the tile and the date
+_CLIMATE = ("precipitation", "temperature")
+_DATED_BY = {"year": ("year",), "month": ("year", "month")}
+"""Timing → groups that a pattern of dates must have; of other timings all three."""
 
 
 class _Strict(BaseModel):
@@ -28,7 +35,8 @@ class DateConfig(_Strict):
     tag: str | None = None
     """A tag of the raster that begins with YYYY-MM-DD."""
     name: str | None = None
-    """A regular expression on the path, with groups year, month and day."""
+    """A regular expression on the path, with groups year, month and day; for a layer of a year or
+    of a month, year, and month, are enough."""
     json_key: str | None = None
     """A key of a JSON document beside the raster, whose value begins with YYYY-MM-DD."""
     file: str | None = None
@@ -51,8 +59,9 @@ class Rasters(_Strict):
 
     path: str
     """Path or pattern, relative to `root`; with `files`, a pattern of directories."""
-    product: str
-    """What it is: the modality's own collection, or another product with `stand_in`."""
+    product: str = _OWN
+    """What it is: the modality's own product, or another one with `stand_in`. Of a layer or task of
+    the user's own it may be left out."""
     stand_in: str | None = None
     """Why another product may stand in for the modality's own."""
     files: dict[str, str] | None = None
@@ -80,7 +89,8 @@ class Rasters(_Strict):
     resampling: Resampling | None = None
     """The modality's own unless given."""
     classes: dict[int, int | None] | None = None
-    """File code → our class code, None for no data; the known product's unless given."""
+    """File code → our class code, None for no data. Unless given, a known product's; a layer of the
+    user's own has its own codes."""
     clamp: bool = False
     """Bring values a little outside the band's valid range to its end (reflectance below 0)."""
     derive_slope: bool = False
@@ -122,8 +132,6 @@ class Rasters(_Strict):
 class RasterTargets(Rasters):
     """A raster that is a task's target, and perhaps says where its tiles are."""
 
-    product: str = "own"
-    """What it is."""
     root: str = "."
     """Directory that `path` starts from, relative to the configuration's directory."""
     spacing_m: float | None = Field(default=None, gt=0)
@@ -142,9 +150,9 @@ class Polygons(_Strict):
     crs: str | None = None
     """Of the polygons, where the file names none or a wrong one."""
     field: str
-    """The field with the class's name."""
-    product: str
-    """What it is: the modality's own collection, or another product with `stand_in`."""
+    """The field with the class's name; of a layer of the user's own, or its code."""
+    product: str = _OWN
+    """What it is; see `Rasters.product`."""
     stand_in: str | None = None
     """Why another product may stand in for the modality's own."""
 
@@ -164,69 +172,98 @@ class FilesConfig(_Strict):
     rasters: dict[str, list[Rasters]] = Field(default_factory=dict)
     """By modality, or task with pixel-level targets. Of several entries choose.py takes one."""
     polygons: dict[str, Polygons] = Field(default_factory=dict)
-    """By modality: biome, ecoregion."""
+    """By tile-level modality of classes."""
 
-    @field_validator("rasters")
-    @classmethod
-    def _rasters(cls, entries: dict[str, list[Rasters]]) -> dict[str, list[Rasters]]:
-        usable = {n for n, m in MMEARTH_BENCH.layers.items() if m.level == "pixel"}
-        usable |= {n for n, t in MMEARTH_BENCH.tasks.items() if t.is_pixel}
-        usable |= {"precipitation", "temperature"}
-        for name, rasters in entries.items():
-            if name not in usable:
-                raise ValueError(f"{name!r} cannot come from rasters; expected {sorted(usable)}")
-            for raster in rasters:
-                _check_product(name, raster.product, raster.stand_in)
-                _check_options(name, raster)
-        return entries
-
-    @field_validator("polygons")
-    @classmethod
-    def _polygons(cls, entries: dict[str, Polygons]) -> dict[str, Polygons]:
-        for name, entry in entries.items():
-            if name not in ("biome", "ecoregion"):
-                raise ValueError(f"{name!r} cannot come from polygons; expected biome or ecoregion")
-            _check_product(name, entry.product, entry.stand_in)
-        return entries
+    @model_validator(mode="after")
+    def _one_way(self) -> FilesConfig:
+        both = [name for name in self.rasters if name in self.polygons]
+        if both:
+            raise ValueError(f"{both[0]} is named in rasters: and in polygons:; keep one of them")
+        return self
 
 
-def _check_options(name: str, raster: Rasters) -> None:
-    """Refuse what has no meaning for a modality, or would blend class codes."""
-    modality = MMEARTH_BENCH.layers.get(name)
+def check_files(config: FilesConfig, known: Catalogue) -> None:
+    """Refuse entries that have no meaning for what they are named for.
+
+    Args:
+        config: With the entries.
+        known: All layers and tasks that the configuration may name, in use or not.
+
+    Raises:
+        ValueError: There is one; the sentence names the key.
+    """
+    targets = {name: task.target for name, task in known.tasks.items() if task.is_pixel}
+    usable = {n: layer for n, layer in known.layers.items() if n not in _COMPUTED} | targets
+    for name, entries in config.rasters.items():
+        if name not in usable:
+            raise ValueError(f"{name!r} cannot come from rasters; expected {sorted(usable)}")
+        for entry in entries:
+            check_raster(usable[name], entry)
+    classed = [name for name, layer in known.layers.items() if layer.has_code_column]
+    for name, polygons in config.polygons.items():
+        if name not in classed:
+            raise ValueError(
+                f"{name!r} cannot come from polygons; expected a tile-level layer of classes: "
+                f"{', '.join(classed)}"
+            )
+        _check_product(known.layers[name], polygons.product, polygons.stand_in)
+
+
+def check_raster(layer: Layer, raster: Rasters) -> None:
+    """Refuse what has no meaning for a layer, or would blend class codes.
+
+    Raises:
+        ValueError: There is something; the sentence names the key.
+    """
+    name = layer.name
+    _check_product(layer, raster.product, raster.stand_in)
     if raster.derive_slope and name != "aster_gdem":
         raise ValueError(f"{name}: derive_slope is for aster_gdem only; leave it out")
-    if raster.months and (modality is None or modality.level != "tile"):
+    if raster.months and name not in _CLIMATE:
         raise ValueError(f"{name}: months is for precipitation and temperature; leave it out")
     if "auto" in (raster.scale, raster.offset) and name != "sentinel2":
         raise ValueError(f"{name}: auto is for scale and offset of sentinel2; give a number")
-    if modality is not None and modality.kind == "categorical":
-        _check_classes(modality, raster)
+    if raster.date is not None and raster.date.name is not None:
+        _check_groups(raster.date.name, _DATED_BY.get(layer.timing, ("year", "month", "day")))
+    if layer.classes:
+        _check_classes(layer, raster)
     elif raster.classes is not None:
         raise ValueError(f"{name}: classes is for class codes, and {name} has none; leave it out")
 
 
-def _check_classes(modality: Layer, raster: Rasters) -> None:
+def class_codes(layer: Layer, raster: Rasters) -> dict[int, int | None] | None:
+    """Return a raster's class code → the layer's, None for no data; None where they are not known.
+
+    A layer of the user's own has its own codes, and its own no-data value.
+    """
+    known = raster.classes or product_codes(layer.name, raster.product)
+    if known is not None or layer.name in MMEARTH_BENCH.layers:
+        return known
+    own: dict[int, int | None] = {code: code for code in layer.codes}
+    return own if layer.nodata is None else own | {int(layer.nodata): None}
+
+
+def _check_classes(layer: Layer, raster: Rasters) -> None:
     if raster.resampling == "bilinear":
-        raise ValueError(f"{modality.name}: bilinear would blend class codes; use nearest")
+        raise ValueError(f"{layer.name}: bilinear would blend class codes; use nearest")
     numeric = {"scale": raster.scale, "offset": raster.offset, "unit": raster.unit}
     given = [key for key, value in numeric.items() if value is not None]
     if given or raster.clamp:
         raise ValueError(
-            f"{modality.name}: {(given or ['clamp'])[0]} is for numbers, and these are class "
+            f"{layer.name}: {(given or ['clamp'])[0]} is for numbers, and these are class "
             "codes; give classes: instead"
         )
-    codes = raster.classes or product_codes(modality.name, raster.product)
+    codes = class_codes(layer, raster)
     if codes is None:
         raise ValueError(
-            f"{modality.name}: the class codes of {raster.product!r} are not known here; give "
+            f"{layer.name}: the class codes of {raster.product!r} are not known here; give "
             "classes: with one of ours, or null, for each of them"
         )
-    ours = {found.code for found in modality.classes}
-    wrong = sorted({code for code in codes.values() if code is not None} - ours)
+    wrong = sorted({code for code in codes.values() if code is not None} - set(layer.codes))
     if wrong:
         raise ValueError(
-            f"{modality.name} has no class {wrong[0]}; expected {min(ours)} to {max(ours)} in "
-            "classes:"
+            f"{layer.name} has no class {wrong[0]}; expected {min(layer.codes)} to "
+            f"{max(layer.codes)} in classes:"
         )
 
 
@@ -239,22 +276,29 @@ def _relative(path: str) -> str:
 
 def _check_pattern(pattern: str) -> None:
     try:
-        groups = re.compile(pattern).groupindex
+        re.compile(pattern)
     except re.error as exc:
         raise ValueError(f"date.name {pattern!r} is no regular expression: {exc}") from exc
-    if not {"year", "month", "day"} <= set(groups):
-        raise ValueError(f"date.name {pattern!r} needs groups year, month and day")
 
 
-def _check_product(name: str, product: str, stand_in: str | None) -> None:
-    """Refuse another product than the modality's own without a reason."""
-    if (
-        name not in MMEARTH_BENCH.layers
-        or product == MMEARTH_BENCH.layers[name].product
-        or stand_in
-    ):
+def _check_groups(pattern: str, needed: tuple[str, ...]) -> None:
+    if not set(needed) <= set(re.compile(pattern).groupindex):
+        *first, last = needed
+        groups = f"groups {', '.join(first)} and {last}" if first else f"a group {last}"
+        raise ValueError(f"date.name {pattern!r} needs {groups}")
+
+
+def _check_product(layer: Layer, product: str, stand_in: str | None) -> None:
+    """Refuse another product than a modality's own without a reason."""
+    if stand_in or layer.product in (product, _OWN, "none"):
         return
-    raise ValueError(
-        f"{name}: product {product!r} is not {MMEARTH_BENCH.layers[name].product!r}; if it shall "
-        'be used all the same, say why with stand_in: "…"'
-    )
+    if product != _OWN:
+        raise ValueError(
+            f"{layer.name}: product {product!r} is not {layer.product!r}; if it shall be used all "
+            'the same, say why with stand_in: "…"'
+        )
+    if layer.name in MMEARTH_BENCH.layers:
+        raise ValueError(
+            f"{layer.name}: product: is missing; expected what the files are, such as "
+            f"{layer.product!r}"
+        )

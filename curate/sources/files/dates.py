@@ -17,6 +17,8 @@ from mmearth.curate.sources.files.index import Product, match_paths
 def acquired(product: Product) -> str | None:
     """Return the date of a product, `YYYY-MM-DD`, or None where its entry has no date.
 
+    A year's, or a month's, is told as its first day where the name has no more.
+
     Raises:
         ConfigError: The entry tells where the date is, and it is not there.
     """
@@ -49,10 +51,9 @@ def _from_name(name: str, pattern: str) -> str:
         groups = found.groupdict() if found else {}
         if len(groups["year"]) != 4:
             raise ValueError("a year of four digits is needed")
-        return datetime.date(
-            int(groups["year"]), int(groups["month"]), int(groups["day"])
-        ).isoformat()
-    except (KeyError, ValueError) as exc:
+        month, day = (int(groups.get(part, 1)) for part in ("month", "day"))
+        return datetime.date(int(groups["year"]), month, day).isoformat()
+    except (KeyError, TypeError, ValueError) as exc:
         raise ConfigError(
             f"date.name {pattern!r} finds no date in {name!r}; expected groups year (of "
             "four digits), month and day"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import DataError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.reading import Reading
@@ -31,12 +32,12 @@ _FEW_ZEROS = 0.01
 
 
 def refuse_doubtful(
-    name: str, values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
+    layer: Layer, values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
 ) -> None:
     """Refuse values that are in range and yet cannot be what the modality holds.
 
     Args:
-        name: Of the modality or task.
+        layer: The modality or target.
         values: (band, …) in the modality's unit; NaN where there is nothing.
         entry: What they came from.
         readings: How they were read.
@@ -47,8 +48,8 @@ def refuse_doubtful(
             pixels, a mean temperature not between its minimum and maximum, a month wetter than its
             year, or a year wetter than any.
     """
-    if name in _DOUBTS and not np.isnan(values).all():
-        why = _DOUBTS[name](values, entry, readings)
+    if layer.name in _DOUBTS and not np.isnan(values).all():
+        why = _DOUBTS[layer.name](values, entry, readings)
         if why is not None:
             raise DataError(f"{entry.path}: {why}")
 

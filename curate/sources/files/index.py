@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import Bounds, Header, read_header
@@ -73,7 +74,7 @@ class Index:
         ]
 
 
-def build_index(name: str, entries: Sequence[Rasters], root: Path) -> Index:
+def build_index(layer: Layer, entries: Sequence[Rasters], root: Path) -> Index:
     """Find the files of a modality or target and decide how each is read."""
     products: list[Product] = []
     kinds: dict[tuple[Reading, ...], tuple[Reading, ...]] = {}
@@ -85,7 +86,7 @@ def build_index(name: str, entries: Sequence[Rasters], root: Path) -> Index:
             broken.append(Broken(entry, reason))
         for path in paths:
             try:
-                found = _product(name, entry, path, root)
+                found = _product(layer, entry, path, root)
             except MMEarthError as exc:
                 broken.append(Broken(entry, exc))
                 continue
@@ -125,7 +126,7 @@ def match_paths(root: Path, pattern: str) -> list[Path]:
     return sorted(root.glob(pattern)) or sorted(root.glob(pattern.replace("[", "[[]")))
 
 
-def _product(name: str, entry: Rasters, path: Path, root: Path) -> Product:
+def _product(layer: Layer, entry: Rasters, path: Path, root: Path) -> Product:
     """Return a product.
 
     Raises:
@@ -149,7 +150,7 @@ def _product(name: str, entry: Rasters, path: Path, root: Path) -> Product:
         rasters=rasters,
         name=relative,
         bounds=_common(list(headers.values()), path),
-        readings=readings_of(name, entry, headers, relative),
+        readings=readings_of(layer, entry, headers, relative),
         crs_told=any(header.crs_told for header in headers.values()),
     )
 

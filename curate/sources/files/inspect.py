@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError
-from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files import Files
@@ -29,7 +30,7 @@ from mmearth.curate.sources.files.dates import acquired
 from mmearth.curate.sources.files.header import Bounds, read_header
 from mmearth.curate.sources.files.index import Index, Product
 from mmearth.curate.sources.files.observation import observation
-from mmearth.curate.sources.files.reading import fits, target_of
+from mmearth.curate.sources.files.reading import fits
 
 _ANY_DATE = "2020-07-01"
 """For the month of a climatology where nothing else tells a date."""
@@ -136,7 +137,7 @@ def inspect_raster(
         tiles: To look at the first of them that the files reach.
         date: Anchor date of the window, `YYYY-MM-DD` or intervals; the file's own without it.
     """
-    index = source.index(name)
+    index, layer = source.index(name), source.layer(name)
     products = [product for product in index.products if product.entry == entry]
     broken = tuple(found for found in index.broken if found.entry == entry)
     own = Index(tuple(products), broken)
@@ -145,12 +146,11 @@ def inspect_raster(
     problems += undated
     window: Window | None = None
     empty: list[str] = []
-    for tile in _looked_at(own, tiles) if products else ():
+    for tile in _looked_at(own, tiles, source.grid) if products else ():
         try:
-            seen = observation(
-                source.layer(name), own, tile, date or (dates or [_ANY_DATE])[0], source.name
-            )
-            window = Window(tile, seen, _values(name, seen))
+            when = date or (dates or [_ANY_DATE])[0]
+            seen = observation(layer, own, tile, when, source.name)
+            window = Window(tile, seen, _values(seen))
             break
         except NoDataError:
             empty = ["nodata: no value in the windows looked at; check nodata:, bands: and crs:"]
@@ -168,7 +168,7 @@ def inspect_raster(
         dates=tuple(dates),
         bands=facts,
         window=window,
-        warnings=(*(empty if window is None else ()), *_warnings(name, entry, products, window)),
+        warnings=(*(empty if window is None else ()), *_warnings(layer, entry, products, window)),
     )
 
 
@@ -183,16 +183,16 @@ def _dates(products: Sequence[Product]) -> tuple[list[str], list[str]]:
     return sorted(dates), []
 
 
-def _looked_at(index: Index, tiles: Sequence[Tile]) -> Iterator[Tile]:
+def _looked_at(index: Index, tiles: Sequence[Tile], grid: Grid) -> Iterator[Tile]:
     """Yield tiles to look at until one has a value: bounds reach farther than pixels."""
     yield from islice((tile for tile in tiles if index.near(tile)), _TRIED)
-    yield _middle(index.products[0])
+    yield _middle(index.products[0], grid)
 
 
-def _middle(product: Product) -> Tile:
+def _middle(product: Product, grid: Grid) -> Tile:
     west, south, east, north = product.bounds
     lon = ((west + east) / 2.0 + 180.0) % 360.0 - 180.0
-    return Tile.at(lon, min(83.9, max(-79.9, (south + north) / 2.0)))
+    return Tile.at(lon, min(83.9, max(-79.9, (south + north) / 2.0)), grid)
 
 
 def _around(products: Sequence[Product]) -> Bounds | None:
@@ -218,12 +218,11 @@ def _bands(product: Product) -> tuple[BandFacts, ...]:
     )
 
 
-def _values(name: str, seen: Observation) -> tuple[BandValues, ...]:
-    bands, _, nodata = target_of(name)
-    array = seen.array.reshape(len(bands), -1)
+def _values(seen: Observation) -> tuple[BandValues, ...]:
+    bands, array = seen.layer.bands, seen.array.reshape(len(seen.array), -1)
     found = []
     for band, stored in zip(bands, array, strict=True):
-        known = stored[stored != np.asarray(nodata).astype(stored.dtype)].astype(np.float64)
+        known = stored[seen.layer.valid(stored)].astype(np.float64)
         low, middle, high = (
             (float(known.min()), float(np.median(known)), float(known.max()))
             if known.size
@@ -235,7 +234,7 @@ def _values(name: str, seen: Observation) -> tuple[BandValues, ...]:
 
 
 def _warnings(
-    name: str, entry: Rasters, products: Sequence[Product], window: Window | None
+    layer: Layer, entry: Rasters, products: Sequence[Product], window: Window | None
 ) -> list[str]:
     """Return what is suspicious of an entry, each with the key to look at."""
     found: list[str] = []
@@ -244,18 +243,18 @@ def _warnings(
     first = products[0]
     if any(product.crs_told for product in products):
         found.append(f"crs: {entry.crs} is used in place of what the files declare")
-    found += _bands_in_doubt(name, first)
+    found += _bands_in_doubt(layer, first)
     shapes = {tuple((r.ours, r.number, r.unit, r.scale) for r in p.readings) for p in products}
     if len(shapes) > 1:
         found.append(
             f"bands: the files are of {len(shapes)} kinds, by their bands, units or scales"
         )
     if window is not None:
-        found += _values_in_doubt(name, entry, window)
+        found += _values_in_doubt(layer, entry, window)
     return found
 
 
-def _bands_in_doubt(name: str, product: Product) -> list[str]:
+def _bands_in_doubt(layer: Layer, product: Product) -> list[str]:
     """Return where the file's descriptions or no-data values do not tell what was taken."""
     found = []
     for raster, path in product.rasters.items():
@@ -270,7 +269,7 @@ def _bands_in_doubt(name: str, product: Product) -> list[str]:
                 )
                 break
         for number, text in said.items():
-            other = band_of(name, text)
+            other = band_of(layer, text)
             taken = readings[number]
             if taken.how == "bands:" and other is not None and other != taken.ours:
                 found.append(
@@ -282,7 +281,7 @@ def _bands_in_doubt(name: str, product: Product) -> list[str]:
     return found
 
 
-def _values_in_doubt(name: str, entry: Rasters, window: Window) -> list[str]:
+def _values_in_doubt(layer: Layer, entry: Rasters, window: Window) -> list[str]:
     known = [band for band in window.bands if band.low is not None]
     array: NDArray[np.generic] = window.observation.array
     lows = [band.low for band in known if band.low is not None]
@@ -291,9 +290,7 @@ def _values_in_doubt(name: str, entry: Rasters, window: Window) -> list[str]:
         return []
     found = []
     zeros = float(np.mean(array == 0))
-    continuous = (
-        name not in MMEARTH_BENCH.layers or MMEARTH_BENCH.layers[name].kind != "categorical"
-    )
+    name, continuous = layer.name, not layer.classes
     if continuous and array.ndim > 1 and zeros > _MANY_ZEROS and name != "aster_gdem":
         found.append(f"nodata: {zeros:.0%} of the values are 0; if that means no data, nodata: 0")
     if name == "sentinel2" and min(lows) >= _OFFSET_DN and entry.offset is None:

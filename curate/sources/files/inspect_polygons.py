@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmearth.catalog.errors import ConfigError, DataError, MMEarthError, NoDataError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import Polygons
@@ -68,7 +69,7 @@ def inspect_polygons(
         entry: Of the configuration.
         tiles: Of the plan; the first few are looked up.
     """
-    path, problems = source.root / entry.path, []
+    path, layer, problems = source.root / entry.path, source.layer(name), list[str]()
     names: list[str] = []
     footprint: Bounds | None = None
     found: tuple[str, str, int] | None = None
@@ -80,10 +81,10 @@ def inspect_polygons(
         west, south = bounds[:, :2].min(axis=0).tolist()
         east, north = bounds[:, 2:].max(axis=0).tolist()
         footprint = (west, south, east, north)
-        found = next(filter(None, (_at(name, entry, path, tile) for tile in tiles[:_TRIED])), None)
+        found = next(filter(None, (_at(layer, entry, path, tile) for tile in tiles[:_TRIED])), None)
     except MMEarthError as exc:
         problems.append(str(exc).replace(f"{source.root}/", ""))
-    classes = {text: is_class(name, text) for text in set(names) if not says_none(text)}
+    classes = {text: is_class(layer, text) for text in set(names) if not says_none(layer, text)}
     unknown = tuple(sorted(text for text, known in classes.items() if not known))
     tile, text, code = found or (None, None, None)
     return PolygonFacts(
@@ -103,10 +104,10 @@ def inspect_polygons(
     )
 
 
-def _at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[str, str, int] | None:
+def _at(layer: Layer, entry: Polygons, path: Path, tile: Tile) -> tuple[str, str, int] | None:
     """Return tile, name and code of a tile with a class; None where it has none."""
     try:
-        array, text = class_at(name, entry, path, tile)
+        array, text = class_at(layer, entry, path, tile)
     except (NoDataError, DataError):
         return None
     return tile.id, text, int(array[0])

@@ -6,7 +6,7 @@ from mmearth.catalog.errors import ConfigError, NoDataError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.sources.files.choose import choose
+from mmearth.curate.sources.files.choose import choose, of_timing, only_of
 from mmearth.curate.sources.files.index import Index, Product
 from mmearth.curate.sources.files.observe import stored
 
@@ -30,19 +30,21 @@ def observation(
         NoDataError: No file covers the tile.
     """
     name = layer.name
-    found = choose(name, index.near(tile), tile, date)
+    found = choose(layer, index.near(tile), tile, date)
     if found is None:
         if index.broken:
             reason = index.broken[0].reason
             raise type(reason)(str(reason))
-        raise NoDataError(f"no file covers the tile with {name}")
-    when = found.date
+        only = only_of(layer, date)
+        of_time = "" if only is None else f" of {only}"
+        raise NoDataError(f"no file{of_time} covers the tile with {name}")
+    when = of_timing(layer, found.date)
     if name == "sentinel2" and when is None:
         raise ConfigError(f"{found.entry.path}: sentinel2 fixes the anchor date; give date:")
     month = int(date[5:7]) if date is not None else 1
-    if not layer.is_pixel and date is not None and not found.entry.months:
-        when = (found.date or date)[:7]  # a climatology is of no year
-    array = stored(name, found.products, found.values, month)
+    if when is None and layer.timing == "month" and not found.entry.months:
+        when = of_timing(layer, date)  # a climatology is of no year
+    array = stored(layer, found.products, found.values, month)
     ids = tuple(sorted(_source_id(product) for product in found.products))
     return Observation(layer, array, when, source, ids, found.entry.stand_in)
 

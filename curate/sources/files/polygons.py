@@ -9,19 +9,21 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from mmearth.catalog.ecoregions import biome_id, ecoregion_id
 from mmearth.catalog.errors import ConfigError, DataError, NoDataError
-from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
+from mmearth.catalog.wording import nearest
 from mmearth.curate.sources.files.config import Polygons
 from mmearth.curate.vector import read_polygons
 
-_IDS = {"biome": biome_id, "ecoregion": ecoregion_id}
-_NO_CLASS = frozenset({"n/a", "rock and ice"})  # RESOLVE's 847th record, in either field
+_RESOLVE = ("biome", "ecoregion")
+_SHOWN = 12
 _SHAPEFILE = (".cpg", ".dbf", ".prj", ".shp", ".shx")
 
 
-def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArray[np.generic], str]:
+def class_at(
+    layer: Layer, entry: Polygons, path: Path, tile: Tile
+) -> tuple[NDArray[np.generic], str]:
     """Return the class of the polygon that holds a tile's centre, (1,), and its name.
 
     Raises:
@@ -31,14 +33,31 @@ def class_at(name: str, entry: Polygons, path: Path, tile: Tile) -> tuple[NDArra
     """
     names, tree = named_polygons(path, entry)
     hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
-    if not hits.size or says_none(names[int(hits.min())]):
-        raise NoDataError(f"no polygon of {entry.path} with a {name} holds the tile's centre")
+    if not hits.size or says_none(layer, names[int(hits.min())]):
+        raise NoDataError(f"no polygon of {entry.path} with a {layer.name} holds the tile's centre")
     found = names[int(hits.min())]
     try:
-        code = _IDS[name](found)
+        return np.array([class_code(layer, found)], dtype=layer.dtype), found
     except ConfigError as exc:
         raise DataError(f"{entry.path}: {exc}") from exc
-    return np.array([code], dtype=MMEARTH_BENCH.layers[name].dtype), found
+
+
+def class_code(layer: Layer, text: str) -> int:
+    """Return the class that a polygon's field tells: by name, or by code of the user's own layer.
+
+    Case, underscores for blanks and further blanks do not matter.
+
+    Raises:
+        ConfigError: It tells none.
+    """
+    code = _codes(layer).get(_key(text.removesuffix(".0")))
+    if code is None:
+        names = [entry.name for entry in layer.classes]
+        known = ", ".join(names) if len(names) <= _SHOWN else f"its {len(names)} names"
+        raise ConfigError(
+            f"{text!r} is no class of {layer.name}{nearest(text, names)}; expected one of {known}"
+        )
+    return code
 
 
 def named_polygons(path: Path, entry: Polygons) -> tuple[list[str], shapely.STRtree]:
@@ -50,15 +69,16 @@ def named_polygons(path: Path, entry: Polygons) -> tuple[list[str], shapely.STRt
     return _read(path, entry.field, entry.layer, entry.crs)
 
 
-def says_none(text: str) -> bool:
+def says_none(layer: Layer, text: str) -> bool:
     """Return whether a polygon's name says that there is no class."""
-    return text.casefold() in _NO_CLASS
+    # RESOLVE's 847th record says it in either field.
+    return text.casefold() in ("n/a", "rock and ice" if layer.name in _RESOLVE else "")
 
 
-def is_class(name: str, text: str) -> bool:
-    """Return whether a polygon's name is a class of a modality."""
+def is_class(layer: Layer, text: str) -> bool:
+    """Return whether a polygon's name is a class of a layer."""
     try:
-        _IDS[name](text)
+        class_code(layer, text)
     except ConfigError:
         return False
     return True
@@ -79,3 +99,14 @@ def _read(
 ) -> tuple[list[str], shapely.STRtree]:
     frame = read_polygons(path, field, layer=layer, crs=crs)
     return frame[field].fillna("N/A").tolist(), shapely.STRtree(frame.geometry.to_numpy())
+
+
+@cache
+def _codes(layer: Layer) -> dict[str, int]:
+    """Return what a field may hold → class code; RESOLVE counts its classes otherwise than we."""
+    by_code = {} if layer.name in _RESOLVE else {str(code): code for code in layer.codes}
+    return by_code | {_key(entry.name): entry.code for entry in layer.classes}
+
+
+def _key(text: str) -> str:
+    return " ".join(text.replace("_", " ").split()).casefold()

@@ -17,7 +17,6 @@ from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window
 
 from mmearth.catalog.errors import DataError
-from mmearth.catalog.grid import PIXELS, RESOLUTION_M
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import RASTER_ERRORS, crs_of, dataset_name, in_degrees
@@ -44,8 +43,8 @@ class PixelGrid:
 
 def tile_grid(tile: Tile) -> PixelGrid:
     """Return a tile's own grid."""
-    transform = Affine(RESOLUTION_M, 0.0, tile.left, 0.0, -RESOLUTION_M, tile.top)
-    return PixelGrid(CRS.from_epsg(tile.epsg), transform, PIXELS, PIXELS)
+    size = tile.grid.pixels
+    return PixelGrid(CRS.from_epsg(tile.epsg), Affine(*tile.transform), size, size)
 
 
 def read_bands(
@@ -154,10 +153,7 @@ def _extent_px(
     dataset: rasterio.DatasetReader, crs: CRS, tile: Tile, turn: float
 ) -> tuple[int, int, int, int]:
     """Return first column, first row, columns and rows of a raster's pixels that a tile needs."""
-    size = PIXELS * RESOLUTION_M
-    west, south, east, north = transform_bounds(
-        CRS.from_epsg(tile.epsg), crs, tile.left, tile.top - size, tile.left + size, tile.top
-    )
+    west, south, east, north = transform_bounds(CRS.from_epsg(tile.epsg), crs, *tile.bounds)
     if in_degrees(crs) and east < west:
         east += 360.0
     # By the corners, since rows may run north, and both axes may be turned.
@@ -166,7 +162,7 @@ def _extent_px(
     columns, rows = zip(*corners, strict=True)
     spans = (max(columns) - min(columns), max(rows) - min(rows))
     # Where the file is finer than the tile, bilinear weighs all pixels under one of ours.
-    margin = _MARGIN_PX + math.ceil(max(spans) / PIXELS)
+    margin = _MARGIN_PX + math.ceil(max(spans) / tile.grid.pixels)
     column, row = (math.floor(min(at)) - margin for at in (columns, rows))
     last, bottom = (math.ceil(max(at)) + margin for at in (columns, rows))
     return column, row, last - column, bottom - row

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.layer import Band
-from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.layer import Layer
 from mmearth.curate.sources.files.bands import How, Match, match
 from mmearth.curate.sources.files.baseline import offset_told
 from mmearth.curate.sources.files.config import Rasters
@@ -54,20 +53,13 @@ class Reading:
     """Added to Sentinel-2's digital numbers; None where the date decides."""
 
 
-def target_of(name: str) -> tuple[list[Band], str, float]:
-    """Return bands, stored type and no-data value of a modality or of a pixel-level target."""
-    layer = MMEARTH_BENCH.observed(name)
-    assert layer.nodata is not None
-    return list(layer.bands), layer.dtype, layer.nodata
-
-
 def readings_of(
-    name: str, entry: Rasters, headers: Mapping[str, Header], product: str
+    layer: Layer, entry: Rasters, headers: Mapping[str, Header], product: str
 ) -> tuple[Reading, ...]:
     """Return how each band of a product is read.
 
     Args:
-        name: Of the modality or task.
+        layer: The modality or target.
         entry: What the configuration says.
         headers: By our band, of products of one file a band; `""` → the header of the one file.
         product: Its path from the root on.
@@ -75,14 +67,13 @@ def readings_of(
     Raises:
         ConfigError: What the entry says and what the files say of themselves do not go together.
     """
-    bands, _, _ = target_of(name)
-    names = [band.name for band in bands]
-    matches = match(name, names[:1] if entry.derive_slope else names, entry, headers)
+    name, names = layer.name, layer.band_names
+    matches = match(layer, names[:1] if entry.derive_slope else names, entry, headers)
     _check_told(name, entry, matches, names)
-    units = {band.name: "DN" if name == "sentinel2" else band.unit for band in bands}
-    ways = {found.ours: _way(name, entry, found, headers, units) for found in matches}
-    if isinstance(entry.unit, str) and not _categorical(name):
-        _check_unit(name, entry, [units.get(m.ours, bands[0].unit) for m in matches])
+    units = {band.name: "DN" if name == "sentinel2" else band.unit for band in layer.bands}
+    ways = {found.ours: _way(layer, entry, found, headers, units) for found in matches}
+    if isinstance(entry.unit, str) and not layer.classes:
+        _check_unit(name, entry, [units.get(m.ours, layer.bands[0].unit) for m in matches])
     return tuple(
         Reading(
             ours=found.ours,
@@ -124,17 +115,17 @@ def period(reading: Reading, when: str) -> tuple[float, int]:
 
 
 def _way(
-    name: str,
+    layer: Layer,
     entry: Rasters,
     found: Match,
     headers: Mapping[str, Header],
     units: Mapping[str, str],
 ) -> tuple[str, Conversion]:
     """Return the unit that a band is in and the way from it to ours."""
-    of_period = name == "precipitation"
+    of_period = layer.name == "precipitation"
     ours = units.get(found.ours, next(iter(units.values())))
     told = entry.unit.get(found.ours) if isinstance(entry.unit, dict) else entry.unit
-    if _categorical(name):
+    if layer.classes:
         return ours, Conversion()
     way = conversion(told, ours, of_period) if told is not None else None
     if told is not None and way is not None:
@@ -143,7 +134,7 @@ def _way(
         raise ConfigError(_wrong(entry, told, ours, of_period))
     if isinstance(entry.scale, float) and entry.scale != 1.0:
         return ours, Conversion()  # scale: and offset: bring it to our unit
-    declared = _declared(name, found.theirs, headers[found.raster], ours)
+    declared = _declared(layer.name, found.theirs, headers[found.raster], ours)
     if declared is None:
         return ours, Conversion()
     way = conversion(declared, ours, of_period)
@@ -268,7 +259,3 @@ def fits(value: float, dtype: str) -> bool:
         return True
     limits = np.iinfo(kind)
     return limits.min <= value <= limits.max and value == int(value)
-
-
-def _categorical(name: str) -> bool:
-    return name in MMEARTH_BENCH.layers and MMEARTH_BENCH.layers[name].kind == "categorical"

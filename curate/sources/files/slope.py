@@ -10,7 +10,6 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.warp import transform
 
-from mmearth.catalog.grid import PIXELS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.raster import PixelGrid, native_grid, read_bands, tile_grid, warp
@@ -18,7 +17,7 @@ from mmearth.curate.sources.files.values import converted
 
 
 def slope_on_tile(products: Sequence[Product], tile: Tile, resampling: str) -> NDArray[np.float64]:
-    """Return the slope in degrees on a tile's grid, (128, 128); NaN where there is none.
+    """Return the slope in degrees on a tile's grid, (row, column); NaN where there is none.
 
     It is taken on the grid of the first product that reaches the tile, as the Earth Engine source
     takes it on the map's; those beside it are brought to that grid first, so that the slope runs
@@ -33,7 +32,7 @@ def slope_on_tile(products: Sequence[Product], tile: Tile, resampling: str) -> N
         if grid is not None:
             break
     else:
-        return np.full((PIXELS, PIXELS), np.nan)
+        return np.full((tile.grid.pixels, tile.grid.pixels), np.nan)
     elevation = np.full((grid.height, grid.width), np.nan)
     for product in products:
         [reading] = product.readings

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError, DataError
-from mmearth.catalog.layer import Band
+from mmearth.catalog.layer import Layer
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.doubts import GREATEST_REFLECTANCE
 from mmearth.curate.sources.files.reading import Reading, period
@@ -16,6 +16,8 @@ from mmearth.curate.sources.files.units import Conversion
 
 _CLAMPED = 0.05
 """Share of the valid range by which a value may lie outside it to be clamped."""
+_TOLD = 20
+"""Class codes that a sentence names."""
 
 
 def converted(
@@ -66,49 +68,50 @@ def as_digital_numbers(
 
 
 def to_classes(
-    name: str, values: NDArray[np.float64], classes: Mapping[int, int | None], path: str
+    layer: Layer, values: NDArray[np.float64], classes: Mapping[int, int | None], path: str
 ) -> NDArray[np.float64]:
     """Return class codes of ours for a product's own; NaN for those that are no data.
 
     Raises:
         ConfigError: A value is none of the product's codes.
     """
-    result = np.full_like(values, np.nan)
-    unknown = ~np.isnan(values)
-    for theirs, ours in classes.items():
-        here = values == theirs
-        unknown &= ~here
-        if ours is not None:
-            result[here] = ours
-    if unknown.any():
-        first = values[unknown].min()
+    known = ~np.isnan(values)
+    found, position = np.unique(values[known], return_inverse=True)
+    unknown = [code for code in found.tolist() if code not in classes]
+    if unknown:
+        first, codes = unknown[0], sorted(classes)
         what = "which is no whole number" if first != int(first) else "which is none of them"
+        more = f" and {len(codes) - _TOLD} more" if len(codes) > _TOLD else ""
         raise ConfigError(
-            f"{path}: {name} has the class codes {', '.join(map(str, sorted(classes)))}; found "
-            f"{first:g}, {what}; give classes: with one of ours, or null for no data, for each code"
+            f"{path}: {layer.name} has the class codes {', '.join(map(str, codes[:_TOLD]))}{more}; "
+            f"found {first:g}, {what}; give classes: with one of ours, or null for no data, for "
+            "each code"
         )
+    ours = [classes[int(code)] for code in found.tolist()]
+    result = np.full_like(values, np.nan)
+    result[known] = np.array([np.nan if c is None else c for c in ours])[position]
     return result
 
 
 def to_stored(
-    values: NDArray[np.float64], dtype: str, nodata: float, bands: Sequence[Band], clamp: bool
+    values: NDArray[np.float64], layer: Layer, clamp: bool = False
 ) -> NDArray[np.generic]:
     """Return values in the stored type, no-data for NaN.
 
     Args:
-        values: (band, …); NaN where there is nothing.
-        dtype: Of the result.
-        nodata: Stored value that means absent.
-        bands: With their valid ranges, in stored units.
+        values: (band, …), in stored units; NaN where there is nothing.
+        layer: With type, no-data value and the bands' valid ranges.
         clamp: Bring values up to a twentieth of the valid range outside it to its nearer end
             instead of refusing them; what is further out is no measurement.
 
     Raises:
         DataError: A value is outside its band's valid range.
     """
+    dtype, nodata = layer.dtype, layer.nodata
+    assert nodata is not None  # a layer that files can lack has one
     if clamp:
         values = np.where(values == nodata, np.nan, values)
-    for i, (values_of_band, band) in enumerate(zip(values, bands, strict=True)):
+    for i, (values_of_band, band) in enumerate(zip(values, layer.bands, strict=True)):
         low, high = band.valid
         found = values_of_band[~np.isnan(values_of_band)]
         # Half a step of an integer type rounds back into the range.

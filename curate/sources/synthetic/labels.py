@@ -156,8 +156,8 @@ def texture(places: Places, seed: int) -> Double:
     weathered = 8.0 + 28.0 * wet * warm + 10.0 * places.fertility
     clay = weathered + 3.0 * bell(mix(seed, 42, east, north))
     sand = 62.0 - 30.0 * wet + 4.0 * bell(mix(seed, 43, east, north))
-    clay = np.round(np.clip(clay, 2.0, 60.0), 1)
-    sand = np.round(np.clip(sand, 5.0, 98.0 - clay), 1)
+    clay = clay.clip(2.0, 60.0).round(1)
+    sand = sand.clip(5.0, 98.0 - clay).round(1)
     return np.stack([sand, np.round(100.0 - sand - clay, 1), clay])
 
 

@@ -163,7 +163,7 @@ def _footprints(seed: int, tile: Tile) -> dict[str, tuple[Feature, ...]]:
     column = np.arange(PIXELS)[None, :] + tile.left // RESOLUTION_M
     row = np.arange(PIXELS)[:, None] - tile.top // RESOLUTION_M
     array = Ground(seed).array(tile, "biomass")
-    truth = np.full((PIXELS, PIXELS), _NODATA) if array is None else array
+    truth = np.full((PIXELS, PIXELS), _NODATA) if array is None else array[0]
     track = (column * 3 + row) // _TRACK
     chance = uniform(seed, 71, column, row)
     free = truth == _NODATA

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.source import Label
 from mmearth.curate.sources.synthetic import Synthetic
@@ -49,7 +50,7 @@ def planet_of(tiles: Sequence[Tile]) -> Planet:
 
 def _spread(count: int) -> list[Label]:
     """Return soil places that GEDI sees too, the first `count` of a long list."""
-    places = Synthetic(SEED).labels("soil_pH", 3 * count, 1)
+    places = Synthetic(SEED).labels(MMEARTH_BENCH.tasks["soil_pH"], 3 * count, 1)
     found = [label for label in places if abs(label.lat) < 50.0][:count]
     assert len(found) == count
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES, Quirks
@@ -44,7 +45,7 @@ class Ask:
         self.server.evaluate = Evaluate(world.archive())
         access = Access("demo", self.server.url, tries=1)
         quirks = recipe if isinstance(recipe, Quirks) else RECIPES[recipe]
-        source = EarthEngine(quirks, days, access, LocalLimit(4, 1000.0))
+        source = EarthEngine(MMEARTH_BENCH, quirks, days, access, LocalLimit(4, 1000.0))
         return source.observe(world.tile, wanted, *((None, date) if is_later else (date,)))
 
 

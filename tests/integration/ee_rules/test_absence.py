@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import NoDataError, RefusedError, SourceError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.sources.earthengine import granules
@@ -61,7 +62,7 @@ class Silent(Memory):
 def _observe(ask: Ask, archive: Memory, world: World, names: Sequence[str]) -> Mapping[str, Any]:
     ask.server.evaluate = Evaluate(archive)
     access = Access("demo", ask.server.url, tries=1)
-    source = EarthEngine(RECIPES["default"], 15, access, LocalLimit(4, 1000.0))
+    source = EarthEngine(MMEARTH_BENCH, RECIPES["default"], 15, access, LocalLimit(4, 1000.0))
     return source.observe(world.tile, names, None)
 
 
@@ -87,7 +88,7 @@ def test_tables_that_are_absent_where_the_folder_does_not_say(ask: Ask, kind: ty
     for requests in (2 + 2 + 1, 2):  # two refusals, two questions; and the index
         before = counters.total
         found = seen(_observe(ask, archive, world, gedi.NAMES)["biomass"])
-        assert found.array[63, 64] == 100.0
+        assert found.array[0, 63, 64] == 100.0
         assert found.source_ids == (f"{gedi.FOLDER}/ALSO", f"{gedi.FOLDER}/GOOD")
         assert counters.total - before == requests
 

@@ -82,7 +82,7 @@ def _world(*shots: Feature, optical: Sequence[Optical] = (), others: Tables | No
 
 def _labels(ask: Ask, world: World, recipe: str = DEFAULT) -> dict[tuple[int, int], float]:
     """Return what is painted: (column, row) → Mg/ha."""
-    array = seen(ask(world, NAMES, recipe)["biomass"]).array
+    [array] = seen(ask(world, NAMES, recipe)["biomass"]).array
     assert array.shape == (128, 128)
     rows, columns = np.nonzero(array != NODATA)
     return {(int(c), int(r)): float(array[r, c]) for r, c in zip(rows, columns, strict=True)}
@@ -122,7 +122,7 @@ def test_quality(ask: Ask, recipe: str, change: dict[str, Any], good: bool) -> N
     )
     outcomes = ask(_world(_shot(*HERE), odd, optical=scenes), NAMES, recipe)
     label = {"agbd": 7.0, **change}["agbd"]
-    array = seen(outcomes["biomass"]).array
+    [array] = seen(outcomes["biomass"]).array
     assert array[63, 64] == 100.0
     assert array[61, 69] == (label if good else NODATA)
     assert np.count_nonzero(array != NODATA) == (2 if good else 1)

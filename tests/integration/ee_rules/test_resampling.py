@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.sources.earthengine.access import Access
@@ -49,7 +50,7 @@ def _archive() -> Memory:
 def _observe(ask: Ask, recipe: str, integers: str) -> dict[str, Any]:
     ask.server.evaluate = Evaluate(_archive(), integers=integers)
     access = Access("demo", ask.server.url, tries=1)
-    source = EarthEngine(RECIPES[recipe], 15, access, LocalLimit(4, 1000.0))
+    source = EarthEngine(MMEARTH_BENCH, RECIPES[recipe], 15, access, LocalLimit(4, 1000.0))
     outcomes = source.observe(NORTH, ["sentinel2", "eth_gch", "aster_gdem"], None)
     return {name: seen(outcome).array for name, outcome in outcomes.items()}
 

@@ -127,7 +127,7 @@ def test_footprints_paint_the_synthetic_biomass_and_every_filter_matters() -> No
         return [shot for name in ids for shot in planet.table(name).query(_region(tile, 50.0))]
 
     year = shots([granule for granule in granules if inside(granule)])
-    expected = _array(tile, "biomass")
+    [expected] = _array(tile, "biomass")
     assert np.array_equal(_painted(year, tile, "none"), expected)
     for name in GOOD:
         assert not np.array_equal(_painted(year, tile, name), expected), name

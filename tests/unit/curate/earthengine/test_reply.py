@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _PIXELS = np.arange(128 * 128).reshape(128, 128).astype([("a", "<u2"), ("b", "<f
 
 
 def test_pixels_as_sent() -> None:
-    found = reply.pixel_array(_sent(_PIXELS))
+    found = reply.pixel_array(_sent(_PIXELS), 128)
     assert found.dtype == _PIXELS.dtype
     assert np.array_equal(found, _PIXELS)
 
@@ -47,7 +48,7 @@ def test_pixels_as_sent() -> None:
 )
 def test_what_is_no_whole_array(sent: bytes, sentence: str) -> None:
     with pytest.raises(UnavailableError, match=sentence):
-        reply.pixel_array(sent)
+        reply.pixel_array(sent, 128)
 
 
 def test_two_heads_are_never_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +67,6 @@ def test_two_heads_are_never_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setitem(reply._HEADS, (1, 0), watched)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(reply.pixel_array, [_sent(_PIXELS)] * 40))
+        found = list(pool.map(partial(reply.pixel_array, size=128), [_sent(_PIXELS)] * 40))
     assert len(found) == len(crowds) == 40
     assert not any(crowds)

@@ -20,6 +20,7 @@ from mmearth.tests.earthengine.memory import Memory
 from mmearth.tests.earthengine.offline import connected
 
 _NAMES = tuple(MMEARTH_BENCH.layers)
+_LAYERS = tuple(MMEARTH_BENCH.layers.values())
 _PLACES = [
     *((10.1, 45.2, None), (-70.0, -33.0, None), (100.0, 0.5, "2020-07-01"), (179.9, 60.0, None)),
     *((2.9, -79.5, "2020-01-31"), (171.0, -10.0, None), (-177.0, 83.9, None)),
@@ -58,8 +59,8 @@ def test_both_questions(lon: float, lat: float, near: str | None, recipe: str) -
                 "sentinel1": radar,
                 "dynamic_world": {"indices": ["x"] * n},
             }
-            image, bands = drawing(place, "2020-06-01", facts, _NAMES)
-            assert pixel_question(place, "2020-06-01", facts, _NAMES) == (asked(image), bands)
+            image, bands = drawing(place, "2020-06-01", facts, _LAYERS)
+            assert pixel_question(place, "2020-06-01", facts, _LAYERS) == (asked(image), bands)
 
 
 def test_another_question_is_another_form() -> None:

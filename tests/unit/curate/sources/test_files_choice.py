@@ -12,7 +12,6 @@ import pytest
 import rasterio
 import shapely
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import DataError, NoDataError
@@ -21,7 +20,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.tests.raster_files import files_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -56,8 +55,8 @@ def write(tmp_path: Path) -> Write:
 
 def source(root: Path, name: str, **entry: Any) -> Files:
     """Return the source of one entry, of the modality's own product."""
-    entry = {"product": MMEARTH_BENCH.layers[name].collection, **entry}
-    return Files(FilesConfig.model_validate({"kind": "files", "rasters": {name: [entry]}}), root)
+    entry = {"product": MMEARTH_BENCH.layers[name].product, **entry}
+    return files_of(root, rasters={name: [entry]})
 
 
 def outcome(root: Path, name: str, anchor: str | None = "2020-07-01", **entry: Any) -> Outcome:
@@ -205,8 +204,7 @@ def test_rock_and_ice_has_neither_biome_nor_ecoregion(tmp_path: Path) -> None:
         name: {"path": "a.gpkg", "field": field, "product": "RESOLVE/ECOREGIONS/2017"}
         for name, field in (("biome", "BIOME_NAME"), ("ecoregion", "ECO_NAME"))
     }
-    config = FilesConfig.model_validate({"kind": "files", "polygons": polygons})
-    found = Files(config, tmp_path).observe(TILE, ["biome", "ecoregion"], None)
+    found = files_of(tmp_path, polygons=polygons).observe(TILE, ["biome", "ecoregion"], None)
     assert {name: type(error) for name, error in found.items()} == {
         "biome": NoDataError,
         "ecoregion": NoDataError,
@@ -244,7 +242,9 @@ def test_the_fingerprint_sees_pixels_dates_and_attributes(tmp_path: Path, write:
         ("sentinel1", {"path": "../a.tif"}, "leaves root:"),
     ],
 )
-def test_an_entry_that_cannot_be_meant(name: str, entry: dict[str, Any], sentence: str) -> None:
-    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
-    with pytest.raises(ValidationError, match=sentence):
-        FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
+def test_an_entry_that_cannot_be_meant(
+    tmp_path: Path, name: str, entry: dict[str, Any], sentence: str
+) -> None:
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].product, **entry}
+    with pytest.raises(ValueError, match=sentence):
+        files_of(tmp_path, rasters={name: [document]})

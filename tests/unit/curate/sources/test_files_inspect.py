@@ -9,10 +9,9 @@ import pytest
 
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
-from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.inspect import Inspection, inspect_raster
-from mmearth.tests.raster_files import TILE, layers, write_netcdf, write_tif
+from mmearth.tests.raster_files import TILE, files_of, layers, write_netcdf, write_tif
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -22,9 +21,9 @@ DAY = {"date": {"value": "2021-06-15"}}
 
 def facts(root: Path, name: str, tiles: tuple[Tile, ...] = (TILE,), **entry: Any) -> Inspection:
     """Return what is told of one entry."""
-    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
-    config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
-    return inspect_raster(Files(config, root), name, config.rasters[name][0], tiles)
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].product, **entry}
+    files = files_of(root, rasters={name: [document]})
+    return inspect_raster(files, name, Rasters.model_validate(document), tiles)
 
 
 def test_what_is_found_and_how(tmp_path: Path) -> None:

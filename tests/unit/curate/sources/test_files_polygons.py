@@ -16,7 +16,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.tests.raster_files import files_of
 
 TILE = Tile(32633, 500_000, 5_000_000)
 RESOLVE = "RESOLVE/ECOREGIONS/2017"
@@ -24,7 +24,7 @@ RESOLVE = "RESOLVE/ECOREGIONS/2017"
 
 def source(root: Path, polygons: dict[str, Any]) -> Files:
     """Return the source of polygons in a directory."""
-    return Files(FilesConfig.model_validate({"kind": "files", "polygons": polygons}), root)
+    return files_of(root, polygons=polygons)
 
 
 def failed(outcome: Outcome, kind: type[MMEarthError]) -> str:
@@ -100,7 +100,8 @@ def test_neither_case_nor_blanks_of_a_name_matter(regions: Path) -> None:
     entry = {**POLYGONS["ecoregion"], "path": "misspelt.gpkg"}
     found = source(regions, {"ecoregion": entry}).observe(TILE, ["ecoregion"], None)
     said = failed(found["ecoregion"], DataError)
-    assert "846 names, such as 'Central Congolian lowland forests'" in said
+    assert "(did you mean 'Central Congolian lowland forests'?)" in said
+    assert "expected one of its 846 names" in said
 
 
 def test_a_layer_is_chosen_and_polygons_reach_across_180(tmp_path: Path) -> None:
@@ -127,8 +128,8 @@ def test_rock_and_ice_has_no_biome(regions: Path) -> None:
 def test_a_name_that_is_no_class(regions: Path) -> None:
     sea = Tile.at(TILE.lon, TILE.lat - 5)
     found = source(regions, POLYGONS).observe(sea, ["biome", "ecoregion"], None)
-    assert "regions.gpkg: 'Seabed' is no biome of RESOLVE" in failed(found["biome"], DataError)
-    assert "'Atlantis' is no ecoregion" in failed(found["ecoregion"], DataError)
+    assert "regions.gpkg: 'Seabed' is no class of biome" in failed(found["biome"], DataError)
+    assert "'Atlantis' is no class of ecoregion" in failed(found["ecoregion"], DataError)
 
 
 @pytest.mark.parametrize(

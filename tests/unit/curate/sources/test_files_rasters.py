@@ -14,6 +14,7 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import ConfigError, DataError
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import read_header
@@ -65,7 +66,8 @@ def read(
 ) -> NDArray[np.float64]:
     """Return one band on the tile's grid."""
     entry = Rasters(path=path.name, product="any", bands={"height": band}, **keys)
-    found = readings_of("eth_gch", entry, {"": read_header(path, entry)}, path.name)
+    layer = MMEARTH_BENCH.layers["eth_gch"]
+    found = readings_of(layer, entry, {"": read_header(path, entry)}, path.name)
     return read_bands(path, entry, found, tile, resampling)[0]
 
 

@@ -10,16 +10,22 @@ import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import ConfigError, DataError, FormatError, MMEarthError, NoDataError
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
-from mmearth.tests.raster_files import TILE, layers, middle, refused, seen, share, write_tif
+from mmearth.tests.raster_files import (
+    TILE,
+    files_of,
+    layers,
+    middle,
+    refused,
+    seen,
+    share,
+    write_tif,
+)
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -157,14 +163,14 @@ def test_of_two_entries_the_date_decides_not_the_order(tmp_path: Path) -> None:
         {"path": "2023.tif", "offset": -1000, "date": {"value": "2023-06-15"}, **product},
         {"path": "2019.tif", "date": {"value": "2019-06-15"}, **product},
     ]
-    config = FilesConfig.model_validate({"kind": "files", "rasters": {"sentinel2": entries}})
+    files = files_of(tmp_path, rasters={"sentinel2": entries})
     for anchor, expected in (
         ("2019-06-14", "2019-06-15"),
         ("2023-01-01", "2023-06-15"),
         ("2019-05-01/2019-07-01", "2019-06-15"),
         (None, "2023-06-15"),  # the first entry where nothing is asked for
     ):
-        found = Files(config, tmp_path).observe(TILE, ["sentinel2"], anchor)["sentinel2"]
+        found = files.observe(TILE, ["sentinel2"], anchor)["sentinel2"]
         assert not isinstance(found, MMEarthError)
         assert (found.acquired, found.array[0, 64, 64]) == (expected, 700)
 
@@ -510,11 +516,12 @@ def test_an_alpha_band_is_a_mask_and_no_band(tmp_path: Path, dtype: str) -> None
         ("temperature", {"months": True, "bands": {"month_mean": 1}}, "leave out bands:"),
     ],
 )
-def test_an_entry_that_cannot_be_meant(name: str, entry: dict[str, Any], sentence: str) -> None:
-
-    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].collection, **entry}
-    with pytest.raises(ValidationError, match=sentence):
-        FilesConfig.model_validate({"kind": "files", "rasters": {name: [document]}})
+def test_an_entry_that_cannot_be_meant(
+    tmp_path: Path, name: str, entry: dict[str, Any], sentence: str
+) -> None:
+    document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].product, **entry}
+    with pytest.raises(ValueError, match=sentence):
+        files_of(tmp_path, rasters={name: [document]})
 
 
 # --- slope ---

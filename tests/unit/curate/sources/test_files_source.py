@@ -13,7 +13,6 @@ import pytest
 import rasterio
 import shapely
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from rasterio.transform import Affine
 
 from mmearth.catalog.ecoregions import BIOMES
@@ -24,11 +23,12 @@ from mmearth.catalog.errors import (
     MMEarthError,
     NoDataError,
 )
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome, is_metered
 from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.tests.raster_files import files_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -69,8 +69,7 @@ def source(root: Path, polygons: dict[str, Any] | None = None, **rasters: Any) -
         name: [{"product": own.get(name), **entry} for entry in given]
         for name, given in rasters.items()
     }
-    document = {"kind": "files", "rasters": entries, "polygons": polygons or {}}
-    return Files(FilesConfig.model_validate(document), root)
+    return files_of(root, rasters=entries, polygons=polygons or {})
 
 
 def failed(outcome: Outcome, kind: type[MMEarthError]) -> str:
@@ -156,7 +155,10 @@ def test_a_stand_in_stays_with_the_observation(tmp_path: Path) -> None:
             {"rasters": {"esa_worldcover": [{"path": "a", "product": "ESA/WorldCover/v200"}]}},
             "esa_worldcover: product 'ESA/WorldCover/v200' is not 'ESA/WorldCover/v100'.*stand_in",
         ),
-        ({"rasters": {"esa_worldcover": [{"path": "a"}]}}, r"product\n  Field required"),
+        (
+            {"rasters": {"esa_worldcover": [{"path": "a"}]}},
+            "product: is missing; expected what the files are, such as 'ESA/WorldCover/v100'",
+        ),
         ({"rasters": {"worldcover": []}}, "'worldcover' cannot come from rasters; expected"),
         ({"rasters": {"geolocation": []}}, "'geolocation' cannot come from rasters"),
         (
@@ -165,7 +167,8 @@ def test_a_stand_in_stays_with_the_observation(tmp_path: Path) -> None:
         ),
         (
             {"polygons": {"eth_gch": {"path": "a", "field": "b", "product": CANOPY}}},
-            "'eth_gch' cannot come from polygons; expected biome or ecoregion",
+            "'eth_gch' cannot come from polygons; expected a tile-level layer of classes: biome, "
+            "ecoregion",
         ),
         (
             {"polygons": {"biome": {"path": "a", "field": "b", "product": "WWF TEOW"}}},
@@ -173,15 +176,16 @@ def test_a_stand_in_stays_with_the_observation(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_configuration_that_cannot_be_meant(document: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValidationError, match=sentence):
-        FilesConfig.model_validate({"kind": "files", **document})
+def test_a_configuration_that_cannot_be_meant(
+    tmp_path: Path, document: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        files_of(tmp_path, **document)
 
 
 def test_a_root_that_is_not_there(tmp_path: Path) -> None:
-    config = FilesConfig.model_validate({"kind": "files", "root": "data"})
     with pytest.raises(ConfigError, match=r"source\.root: .*data is no directory; correct root:"):
-        Files(config, tmp_path)
+        files_of(tmp_path, root="data")
 
 
 def test_a_pattern_without_files_is_a_problem_where_nothing_else_covers(tmp_path: Path) -> None:
@@ -296,7 +300,7 @@ def test_a_pickled_source_answers_the_same(mixed: Files) -> None:
 
 def test_it_has_no_labels_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks\.soil_pH: .* give points: or grid:"):
-        source(tmp_path).labels("soil_pH", 10, 1)
+        source(tmp_path).labels(MMEARTH_BENCH.tasks["soil_pH"], 10, 1)
 
 
 def test_scenes_that_are_read_alike_share_how(tmp_path: Path) -> None:

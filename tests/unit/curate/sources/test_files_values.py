@@ -18,8 +18,7 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome
-from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import FilesConfig
+from mmearth.tests.raster_files import files_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -52,12 +51,10 @@ def layers(*values: float, dtype: str = "float32") -> NDArray[Any]:
 
 def outcome(root: Path, name: str, month: int = 4, **entry: Any) -> Outcome:
     """Return what the tile has of a modality when one entry tells of it."""
-    product = (
-        MMEARTH_BENCH.layers[name].collection if name in MMEARTH_BENCH.layers else "field plots"
-    )
+    product = MMEARTH_BENCH.layers[name].product if name in MMEARTH_BENCH.layers else "field plots"
     entry = {"path": "a.tif", "product": product, **entry}
-    config = FilesConfig.model_validate({"kind": "files", "rasters": {name: [entry]}})
-    return Files(config, root).observe(TILE, [name], f"2020-{month:02d}-08")[name]
+    files = files_of(root, rasters={name: [entry]})
+    return files.observe(TILE, [name], f"2020-{month:02d}-08")[name]
 
 
 def seen(root: Path, name: str, month: int = 4, **entry: Any) -> NDArray[Any]:
@@ -267,6 +264,6 @@ def test_a_pixel_level_target(tmp_path: Path) -> None:
     values[0, 2, 3] = 150_000.0  # kg/ha
     write(tmp_path / "a.tif", values)
     found = seen(tmp_path, "biomass", unit="kg/ha")
-    assert found.shape == (128, 128)
-    assert np.argwhere(found != -9999).tolist() == [[2, 3]]
-    assert found[2, 3] == 150.0
+    assert found.shape == (1, 128, 128)
+    assert np.argwhere(found != -9999).tolist() == [[0, 2, 3]]
+    assert found[0, 2, 3] == 150.0

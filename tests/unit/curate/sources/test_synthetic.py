@@ -57,7 +57,7 @@ def digests() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def seen() -> list[tuple[Tile, dict[str, Outcome]]]:
     source = Synthetic(0)
-    labels = list(source.labels("soil_pH", 240, 3))
+    labels = list(source.labels(MMEARTH_BENCH.tasks["soil_pH"], 240, 3))
     tiles = tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
     return [(tile, source.observe(tile, WANTED, None)) for tile in tiles]
 
@@ -89,7 +89,7 @@ def test_every_outcome_keeps_its_contract(seen: list[tuple[Tile, dict[str, Outco
         for name, outcome in outcomes.items():
             if isinstance(outcome, Observation):
                 outcome.check()
-                assert outcome.modality == name
+                assert outcome.layer.name == name
                 assert outcome.valid_fraction > 0
                 assert outcome.source_ids == tuple(sorted(outcome.source_ids)) != ()
             else:

@@ -14,6 +14,7 @@ from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
+from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.sources.synthetic.planet import ANTARCTICA, Places, visit
@@ -24,7 +25,7 @@ INPUTS = (*CLASSES, "sentinel2", "sentinel1", "eth_gch", "precipitation", "tempe
 
 
 def _labels(task: str, count: int = 400, seed: int = 3) -> list[Label]:
-    return list(Synthetic(0).labels(task, count, seed))
+    return list(Synthetic(0).labels(MMEARTH_BENCH.tasks[task], count, seed))
 
 
 def _tiles(labels: list[Label]) -> list[Tile]:
@@ -41,7 +42,7 @@ def test_the_first_n_are_the_same_however_many_are_asked(task: str) -> None:
     many = _labels(task)
     assert len(many) == 400
     assert _labels(task, 100) == many[:100]
-    assert list(islice(Synthetic(0).labels(task, 10**6, 3), 400)) == many
+    assert list(islice(Synthetic(0).labels(MMEARTH_BENCH.tasks[task], 10**6, 3), 400)) == many
     assert _labels(task, 0) == []
 
 
@@ -92,7 +93,7 @@ def test_soil_is_like_soil(task: str, low: float, high: float, mean: tuple[float
 def test_species_are_published_names_and_each_lives_somewhere() -> None:
     names = MMEARTH_BENCH.tasks["species"].outputs
     labels = _labels("species", 2000)
-    lists = [label.species for label in labels]
+    lists = [label.labels for label in labels]
     assert all(here for here in lists)
     assert {name for here in lists for name in here or ()} == set(names)
     for here in lists:
@@ -108,7 +109,7 @@ def test_biomass_labels_have_footprints_in_range() -> None:
         if isinstance(outcome, Observation):
             found.append(outcome.array[outcome.array != -9999])
     values = np.concatenate(found)
-    assert all(label.value is None and label.species is None for label in labels)
+    assert all(label.value is None and label.labels is None for label in labels)
     assert len(found) > 0.9 * len(tiles)
     assert 5 < values.size / len(found) < 200
     assert 0 <= values.min() < values.max() <= 2000
@@ -124,8 +125,9 @@ def test_there_is_no_biomass_where_gedi_did_not_fly() -> None:
 
 
 def test_an_unknown_task_is_refused() -> None:
-    with pytest.raises(ConfigError, match="soil_PH"):
-        list(Synthetic(0).labels("soil_PH", 1, 0))
+    task = own_task("yields", TargetConfig())
+    with pytest.raises(ConfigError, match="has no labels for yields; expected one of biomass,"):
+        list(Synthetic(0).labels(task, 1, 0))
 
 
 def _features(outcomes: dict[str, Outcome]) -> list[float]:
@@ -195,9 +197,9 @@ def test_canopy_predicts_biomass_within_tiles() -> None:
         outcomes = source.observe(tile, ["eth_gch", "biomass"], None)
         canopy, wood = outcomes["eth_gch"], outcomes["biomass"]
         if isinstance(canopy, Observation) and isinstance(wood, Observation):
-            both = (wood.array != -9999) & (canopy.array[0] != 255)
+            both = (wood.array[0] != -9999) & (canopy.array[0] != 255)
             heights.append(canopy.array[0][both])
-            woods.append(wood.array[both])
+            woods.append(wood.array[0][both])
     assert np.corrcoef(np.concatenate(heights), np.concatenate(woods))[0, 1] > 0.8
 
 

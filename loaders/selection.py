@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from mmearth.catalog.arguments import flag, whole
@@ -257,11 +258,15 @@ class Selection:
         splits = ", ".join(f"{name} {n}" for name, n in counts.split.items())
         shares = ", ".join(f"{name} {percent(n, self.count)}" for name, n in counts.present.items())
         parts = ", ".join(f"{name} {size(n)}" for name, n in sizes.items())
+        task = self.task
+        unit = "" if task.unit == "1" else f" in {task.unit}"
+        outputs = shorten(", ".join(task.outputs), 80, placeholder=", …")
         lines = [
-            f"{self.query.task} of {self.dataset.root.url}: {self.count:,} samples",
+            f"{task.name} of {self.dataset.root.url}: {self.count:,} samples",
             f"  splits      {splits}",
             f"  modalities  {shares}",
             f"  bytes       {size(self.nbytes)}" + (f": {parts}" if len(sizes) > 1 else ""),
+            f"  target      {task.kind} of {outputs}{unit}",
         ]
         if counts.labelled < self.count:
             lines.insert(3, f"  labelled    {percent(counts.labelled, self.count)}")

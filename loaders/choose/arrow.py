@@ -111,7 +111,7 @@ def positions(column: pa.Array, outputs: tuple[str, ...]) -> Array:
         FormatError: A name is not one of the outputs.
     """
     found, known = np.zeros(len(column), np.int64), there(column)
-    names, codes = coded(column.filter(pa.array(known)), "a label")
+    names, codes = coded(column.drop_null() if column.null_count else column, "a label")
     if unknown := [name for name in names if name not in outputs]:
         raise FormatError(
             f"found the label {unknown[0]!r}, which the task does not have; expected its outputs "

@@ -195,6 +195,7 @@ def test_a_dataset_hands_out_its_own_layers(small: Path, run_cli: RunCli) -> Non
         dataset.select("crop", modalities="sentinel2")
     code, out, err = run_cli("loaders", "peek", small, "--task", "parcels", "--modalities", "cover")
     assert (code, err) == (0, "") and "cover 100 %" in out and "labelled    87.5 %" in out
+    assert "classification of class 0, class 4, class 9" in out
     n_bytes = (8 * (128 + 1024), 7 * (128 + 1024))
     assert dataset.select("parcels", modalities="cover").nbytes == sum(n_bytes)
 

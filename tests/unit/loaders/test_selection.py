@@ -267,6 +267,7 @@ def test_what_people_read(dataset: Dataset) -> None:
     assert lines[1].split()[1:3] == ["train", f"{chosen.counts.split['train']},"]
     assert lines[2].split(maxsplit=1)[1] == "sentinel2 100 %, temperature 100 %"
     assert lines[3].split(maxsplit=1)[1] == size(n * (128 + 12 * 128 * 128 * 2))
+    assert lines[4].split(maxsplit=1)[1] == "regression of phaq"
     assert str(chosen) in repr(chosen)
     assert [size(n) for n in (0, 999, 1000, 393344, 2_000_000, 5 * 10**12)] == [
         *("0 bytes", "999 bytes", "1 kB", "393 kB", "2 MB", "5 TB")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-
-import webdataset
+from typing import BinaryIO, cast
 
 from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.files import TEMPORARY, sha256_bytes
@@ -73,14 +72,8 @@ class ShardWriter:
         with storage_errors(f"write {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = _HashingStream(self._temporary.open("wb", buffering=_BUFFER))
-        # mtime, owner and mode are fixed, so that equal samples make equal bytes. The stream is
-        # ours to close: TarWriter flushes the end blocks of its tar into it.
-        self._tar: Any = webdataset.TarWriter(
-            cast(BinaryIO, self._stream), mtime=0, mode=0o644, user="mmearth", group="mmearth",
-            encoder=False,
-        )  # fmt: skip
-        # TarWriter opens its tar as a pipe, which copies all bytes several times, in small blocks.
-        self._tar.tarstream = tarfile.TarFile(
+        # webdataset's own TarWriter imports PyTorch, and copies all bytes several times.
+        self._tar = tarfile.TarFile(
             fileobj=cast(BinaryIO, self._stream),
             mode="w",
             format=tarfile.USTAR_FORMAT,
@@ -91,7 +84,7 @@ class ShardWriter:
     @property
     def nbytes(self) -> int:
         """Bytes written so far."""
-        return int(self._tar.tarstream.offset)
+        return self._tar.offset
 
     def write(self, key: str, members: Members) -> dict[str, MemberRange]:
         """Add one sample; return the range of each member by its suffix.
@@ -104,9 +97,8 @@ class ShardWriter:
             digests = self._beside.map(sha256_bytes, members.values())
             offsets = []
             for suffix, data in members.items():
-                # One call a member: given them all, TarWriter would sort them by name.
-                offsets.append(self._tar.tarstream.offset + TAR_BLOCK)
-                self._tar.write({"__key__": key, suffix: data})
+                offsets.append(self._tar.offset + TAR_BLOCK)
+                self._tar.addfile(_entry(f"{key}.{suffix}", len(data)), io.BytesIO(data))
         self._n_samples += 1
         return {
             suffix: MemberRange(offset, len(members[suffix]), digest)
@@ -160,3 +152,11 @@ class _HashingStream:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _entry(name: str, nbytes: int) -> tarfile.TarInfo:
+    """Return a member's header: date, owner and mode are fixed, so that equal samples are equal."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = nbytes, 0, 0o644
+    entry.uname = entry.gname = "mmearth"
+    return entry

@@ -27,7 +27,7 @@ THIRD_PARTIES = {
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
         *("tenacity", "cftime"),
     },
-    "packaging": {"numpy", "pyarrow", "h5py", "shapely", "webdataset", "click"},
+    "packaging": {"numpy", "pyarrow", "h5py", "shapely", "click"},
     "loaders": {
         *("duckdb", "pyarrow", "click", "numpy", "obstore", "urllib3", "torch", "webdataset"),
         "yaml",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DAYS_OF_YEAR = 365.2425
+_UNKNOWN = "unknown"  # of a task of the user's own that says none
 _FT, _US_FT = 0.3048, 1200.0 / 3937.0
 """Metres: international yard and pound agreement of 1959; US survey foot, NIST SP 811 B.6."""
 
@@ -114,6 +115,20 @@ _BIOMASS = _spelled(
         "kg/m2": ("kg/m2|kg m-2", Conversion(10.0)),
     }
 )
+_SHARES = {
+    "1": _spelled(
+        {
+            "1": ("1|unitless|none|fraction|ratio|dimensionless", Conversion()),
+            "percent": ("percent|%|per cent", Conversion(1e-2)),
+        }
+    ),
+    "%": _spelled(
+        {
+            "percent": ("percent|%|per cent", Conversion()),
+            "1": ("1|fraction|ratio", Conversion(1e2)),
+        }
+    ),
+}
 _PERS: dict[str, tuple[Per, float]] = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), ("day", 86400.0)),
     **dict.fromkeys(("h", "hr", "hour", "hours"), ("day", 24.0)),
@@ -128,6 +143,8 @@ _OF: dict[str, tuple[str, dict[str, Conversion]]] = {
     "dB": ("dB, linear, amplitude", _BACKSCATTER),
     "DN": ("DN, reflectance, percent", _REFLECTANCE),
     "Mg/ha": ("Mg/ha, kg/ha, kg/m2", _BIOMASS),
+    "1": ("1, percent", _SHARES["1"]),
+    "%": ("percent, 1", _SHARES["%"]),
 }
 
 
@@ -147,11 +164,13 @@ def conversion(text: str, unit: str, of_period: bool) -> Conversion | None:
 
     Args:
         text: As a file or a configuration spells it: `US survey foot`, `mm/day`, `kg m-2 s-1`.
-        unit: The modality's; `DN` for reflectance × 10000.
+        unit: The modality's; `DN` for reflectance × 10000; any is taken for an unknown one.
         of_period: It is a sum over a period, which rates can become too; `kg m-2` is water then.
     """
+    if unit == _UNKNOWN:
+        return Conversion()
     plain = _plain(text)
-    known = _OF[unit][1] if unit in _OF else {unit.lower(): Conversion()}
+    known = _OF[unit][1] if unit in _OF else {_plain(unit): Conversion()}
     if of_period:
         known = known | _WATER
     if plain in known:

@@ -156,7 +156,8 @@ def test_places_on_a_grid_and_of_profiles_need_no_labels_of_a_known_unit(tmp_pat
         }
         config = BuildConfig.model_validate(document)
         task = config.tasks["custom"]
-        labels = read_labels("custom", task, Synthetic(7), tmp_path, 1, Quirks(), False)
+        how = task, Synthetic(7), tmp_path, config.catalogue.grid, 1, Quirks(), False
+        labels = read_labels(config.catalogue.tasks["custom"], *how)
         assert {label.value for label in labels} == values
 
 

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from mmearth.catalog.africa import touches_africa
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import BuildConfig
@@ -101,7 +103,7 @@ def test_the_oracle_undoes_what_was_done(name: str) -> None:
     shifts = Shifts(atmosphere=2.0, sensor=2.0)
     places = np.random.default_rng(0).uniform((-15, -30), (45, 30), (40, 2))
     changed = 0.0
-    for tile in tiles_at(*places.T):
+    for tile in tiles_at(*places.T, DEFAULT_GRID):
         outcomes = [Synthetic(0, s).observe(tile, [name], None)[name] for s in (Shifts(), shifts)]
         if not all(isinstance(outcome, Observation) for outcome in outcomes):
             continue
@@ -131,8 +133,9 @@ def test_no_data_stays_under_a_shift_and_its_undoing() -> None:
 
 
 def test_shifts_grow_from_the_ring_inwards_and_spare_all_that_trains() -> None:
-    labels = list(Synthetic(0).labels("soil_pH", 300, 3))
-    tiles = tiles_at([label.lon for label in labels], [label.lat for label in labels])
+    labels = list(Synthetic(0).labels(MMEARTH_BENCH.tasks["soil_pH"], 300, 3))
+    lonlat = [label.lon for label in labels], [label.lat for label in labels]
+    tiles = tiles_at(*lonlat, DEFAULT_GRID)
     added = np.array([optical(tile, DAY, 0, Shifts(sensor=1.0)).offset[0] for tile in tiles])
     tested = touches_africa(tiles)
     assert (added[~tested] == 0).all()
@@ -186,10 +189,14 @@ def test_without_a_label_shift_africa_varies_as_other_regions_do() -> None:
 
 def test_a_label_shift_moves_labels_in_africa_and_no_place() -> None:
     none, usual = (
-        list(Synthetic(0, Shifts(label_shift=strength)).labels("soil_pH", 200, 3))
+        list(
+            Synthetic(0, Shifts(label_shift=strength)).labels(
+                MMEARTH_BENCH.tasks["soil_pH"], 200, 3
+            )
+        )
         for strength in (0.0, 1.0)
     )
-    assert usual == list(Synthetic(0).labels("soil_pH", 200, 3))
+    assert usual == list(Synthetic(0).labels(MMEARTH_BENCH.tasks["soil_pH"], 200, 3))
     assert [(a.lon, a.lat) for a in none] == [(b.lon, b.lat) for b in usual]
     moved = {a.lon for a, b in zip(none, usual, strict=True) if a.value != b.value}
     lon, lat = np.array([(label.lon, label.lat) for label in usual]).T

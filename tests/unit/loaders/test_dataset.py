@@ -16,6 +16,8 @@ import pytest
 
 import mmearth
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
+from mmearth.catalog.layer import Layer
+from mmearth.loaders.inputs import Normalisation
 from mmearth.tests.hand_index import resealed
 from mmearth.tests.range_server import RangeServer, serving
 
@@ -62,6 +64,14 @@ def test_importing_mmearth_imports_nothing_else() -> None:
         "mmearth.open; assert not heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_mmearth_offers_by_name() -> None:
+    offered = {name: getattr(mmearth, name) for name in mmearth.__all__}
+    assert list(offered) == ["Catalogue", "Layer", "Normalisation", "Task", "__version__", "open"]
+    assert mmearth.Layer is Layer and mmearth.Normalisation is Normalisation
+    with pytest.raises(AttributeError, match="module 'mmearth' has no attribute 'Modality'"):
+        _ = mmearth.Modality
 
 
 def test_choosing_imports_no_torch(small_dataset: Path) -> None:

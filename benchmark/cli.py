@@ -11,6 +11,8 @@ from mmearth.catalog import options
 from mmearth.catalog.catalogues import DEFAULT, catalogue_named
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
+from mmearth.catalog.plugins import ENCODERS as GROUP
+from mmearth.catalog.plugins import plugins
 from mmearth.catalog.progress import duration
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def list_encoders(as_json: bool) -> None:
     for name, spec in ENCODERS.items():
         todo = f"needs {', '.join(spec.lacking)}: pip install 'mmearth[{spec.extra}]'"
         rows.append((name, spec.title, spec.weights or "none", todo if spec.lacking else "ready"))
+    rows += [(each.name, each.place, "none", f"of {each.package}") for each in plugins(GROUP)]
     if as_json:
         options.echo_json([dict(zip(columns, row, strict=True)) for row in rows])
         return

@@ -12,9 +12,13 @@ from mmearth.benchmark.metrics import check_metrics
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.configuration import read_config
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.plugins import METHODS as GROUP
+from mmearth.catalog.plugins import place_of, plugins
+from mmearth.catalog.wording import nearest, one_of
 
 Recipe = Literal["default", "mmearth-bench-2026"]
-Method = Literal["LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo"]
+METHODS = ("LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo")
+"""Names of the methods that are here, in the order of the paper."""
 Fraction = Literal[5, 50, 100]
 Tracker = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Baseline = Literal["mean", "neighbours", "boosting"]
@@ -80,11 +84,12 @@ class BenchmarkConfig(_Strict):
     tasks: tuple[str, ...] = ()
     """Which of the dataset's; none: all that it has."""
     encoders: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Keys of ENCODERS, or `module:Class`."""
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("LP", "FT")
-    """TTT-MMR starts from JT, which is then run too."""
+    """Keys of ENCODERS, plug-ins, or `module:Class`."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("LP", "FT")
+    """Some of METHODS, plug-ins, or `module:function`. TTT-MMR starts from JT, which is then run
+    too."""
     fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (100,)
-    """Percent of the train split, for LP and FT; JT and TTT-MMR take the whole."""
+    """Percent of the train split; JT and TTT-MMR take the whole."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (41, 42, 43)
     """Source: MMEarth-Bench §5.4."""
     baselines: tuple[Baseline, ...] = ("mean", "neighbours", "boosting")
@@ -99,6 +104,18 @@ class BenchmarkConfig(_Strict):
     """Where the curves of training go; see docs/benchmark.md."""
     training: Training = Training()
     adaptation: Adaptation = Adaptation()
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for name in methods:
+            if name not in METHODS and place_of(GROUP, name) is None:
+                names = (*METHODS, *(each.name for each in plugins(GROUP)))
+                expected = one_of((*names, "module:function"))
+                raise ValueError(
+                    f"{name!r} is no method{nearest(name, names)}, expected {expected}"
+                )
+        return methods
 
     def for_dataset(self, catalogue: Catalogue) -> BenchmarkConfig:
         """Return the same with the tasks that are meant; refuse names that a dataset has not.

@@ -8,10 +8,12 @@ from itertools import product
 from typing import Any
 
 from mmearth.benchmark.canaries import ADAPTED, BASELINE
-from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.config import METHODS, BenchmarkConfig
 from mmearth.benchmark.encoders import source_digest
 from mmearth.benchmark.results import Setting, config_hash
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.plugins import METHODS as GROUP
+from mmearth.catalog.plugins import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,9 @@ class Cell:
     task: str
     """One of the dataset's."""
     encoder: str
-    """A key of ENCODERS, `module:Class`, or BASELINE."""
+    """A key of ENCODERS, a plug-in, `module:Class`, or BASELINE."""
     method: str
-    """A key of METHODS, or of BASELINES."""
+    """A key of METHODS or of BASELINES, a plug-in, or `module:function`."""
     fraction: int
     """Percent of the train split."""
     seed: int
@@ -66,6 +68,8 @@ def setting(config: BenchmarkConfig, dataset_hash: str, cell: Cell) -> Setting:
         }
     if cell.method in ADAPTED:
         decides["adaptation"] = config.adaptation.model_dump()
+    if cell.encoder != BASELINE and cell.method not in METHODS:
+        decides["method_source"] = digest(GROUP, cell.method)
     return Setting(
         cell.task, cell.encoder, cell.method, cell.fraction, cell.seed, config_hash(decides)
     )
@@ -76,7 +80,7 @@ def _all(config: BenchmarkConfig) -> Iterator[Cell]:
         yield from (Cell(task, BASELINE, name, 100, seed) for seed in config.seeds[:1])
     for task, encoder, seed in product(config.tasks, config.encoders, config.seeds):
         for method in config.methods:
-            fractions = config.fractions if method in ("LP", "FT") else (100,)
+            fractions = (100,) if method in (*ADAPTED, "JT") else config.fractions
             for fraction in fractions:
                 cell = Cell(task, encoder, method, fraction, seed)
                 if method in ADAPTED:

@@ -24,7 +24,7 @@ from mmearth.benchmark.encoders import build_encoder, check_encoder
 from mmearth.benchmark.evaluation import all_scores, evaluate
 from mmearth.benchmark.job import Job, Outcome
 from mmearth.benchmark.matrix import Cell, cells, setting, shard_of
-from mmearth.benchmark.methods import METHODS
+from mmearth.benchmark.methods import method
 from mmearth.benchmark.predictions import Predictions, write_predictions
 from mmearth.benchmark.results import (
     Circumstances,
@@ -72,11 +72,13 @@ def plan(config: BenchmarkConfig, out: Path, shard: Shard = (1, 1)) -> list[Cell
 
     Raises:
         ConfigError: The dataset is not there or lacks a task, a modality to hold back or a split,
-            or an encoder cannot be made.
+            or an encoder or a method cannot be made.
         FormatError: A results file is damaged.
     """
     for name in config.encoders:
         check_encoder(name, config.weights)
+    for name in config.methods:
+        method(name)
     dataset, config = _open(config)
     todo = shard_of(cells(config), *shard)
     settings = {setting(config, dataset.hash, cell): cell for cell in todo}
@@ -190,7 +192,7 @@ def _one(
         start = run_folder(out, setting(config, dataset.hash, cell.jt))
         data = TaskData(dataset, dataset.catalogue.task(cell.task), cell.fraction)
         job = Job(config, cell, data, fabric, folder, start)
-        loggers, outcome = job.loggers, METHODS[cell.method](job)
+        loggers, outcome = job.loggers, method(cell.method)(job)
     if not fabric.is_global_zero:
         return outcome.steps
     for split, predictions in outcome.predictions.items():

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.wording import first_line
 
 SOURCES, ENCODERS = "mmearth.sources", "mmearth.encoders"
@@ -83,6 +84,21 @@ def load(group: str, place: str, base: Path = Path(), todo: str = "look at what 
             f"the {GROUPS[group]} {place} cannot be imported ({first_line(exc)}); expected "
             f"module:Name or a file my.py:Name; {todo}"
         ) from exc
+
+
+def digest(group: str, name: str) -> str:
+    """Return the SHA-256 of the file that a plug-in is in; empty where that cannot be found.
+
+    Args:
+        group: A key of GROUPS.
+        name: See `place_of`.
+    """
+    module = (place_of(group, name) or "").rpartition(":")[0]
+    try:
+        found = None if module.endswith(".py") else importlib.util.find_spec(module)
+        return sha256_bytes(Path((found and found.origin) or module).read_bytes())
+    except (ImportError, OSError, ValueError):
+        return ""
 
 
 def _module(name: str, base: Path) -> ModuleType:

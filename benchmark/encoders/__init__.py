@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmearth.catalog.errors import (
@@ -20,7 +16,9 @@ from mmearth.catalog.errors import (
     UnavailableError,
 )
 from mmearth.catalog.extras import EXTRAS
-from mmearth.catalog.wording import nearest
+from mmearth.catalog.plugins import ENCODERS as GROUP
+from mmearth.catalog.plugins import digest, load, place_of, plugins
+from mmearth.catalog.wording import first_line, nearest
 
 if TYPE_CHECKING:  # the table of encoders is read where PyTorch is not installed
     from mmearth.benchmark.encoder import Encoder
@@ -116,8 +114,8 @@ def build_encoder(
     """Return a new encoder for a dataset.
 
     Args:
-        name: A key of ENCODERS, `module:Class` or `file.py:Class`. The class is called with those
-            of this function's other arguments that it names.
+        name: A key of ENCODERS, a plug-in, `module:Class` or `file.py:Class`. The class is called
+            with those of this function's other arguments that it names.
         statistics: The z-scores of the train subset, for encoders that were trained on no others.
         catalogue: Of the dataset.
         weights: `none`, or `published`.
@@ -133,7 +131,7 @@ def build_encoder(
 
     check_encoder(name, weights)
     spec = ENCODERS.get(name)
-    kind = _class(name if spec is None else spec.place, "" if spec is None else spec.extra)
+    kind = _class(name)
     given = {"statistics": statistics, "catalogue": catalogue, "weights": weights, "recipe": recipe}
     options = {} if spec is None else spec.options
     encoder = _make(name, kind, given, options)
@@ -150,15 +148,16 @@ def check_encoder(name: str, weights: str) -> None:
         ConfigError: There is no such encoder, a package is missing, or it has no such weights.
     """
     spec = ENCODERS.get(name)
-    if spec is None and ":" not in name:
+    if spec is None and place_of(GROUP, name) is None:
+        names = (*ENCODERS, *(each.name for each in plugins(GROUP)))
         raise ConfigError(
-            f"there is no encoder {name!r}{nearest(name, ENCODERS)}; expected one of "
-            f"{', '.join(ENCODERS)}, module:Class or file.py:Class"
+            f"there is no encoder {name!r}{nearest(name, names)}; expected one of "
+            f"{', '.join(names)}, module:Class or file.py:Class"
         )
     if weights != "none" and (spec is None or not spec.weights):
         raise ConfigError(f"{name} has no published weights; say `weights: none`")
     if spec is None:
-        _refuse_other(name, _class(name, ""))
+        _refuse_other(name, _class(name))
     elif spec.lacking:
         raise MissingExtraError(
             f"the encoder {name} needs {', '.join(spec.lacking)}: "
@@ -178,16 +177,17 @@ def source_digest(name: str) -> str:
     """Return the SHA-256 of the file that a user's encoder is in; empty for those of mmearth.
 
     Args:
-        name: See `build_encoder`. Of what cannot be imported it is empty too.
+        name: See `build_encoder`. Of what cannot be found it is empty too.
     """
-    module = name.rpartition(":")[0]
-    if name in ENCODERS or not module:
-        return ""
-    try:
-        found = None if module.endswith(".py") else importlib.util.find_spec(module)
-        return sha256(Path((found and found.origin) or module).read_bytes()).hexdigest()
-    except (ImportError, OSError, ValueError):
-        return ""
+    return "" if name in ENCODERS else digest(GROUP, name)
+
+
+def _class(name: str) -> Any:
+    """Return the class of an encoder that is known to be there."""
+    spec = ENCODERS.get(name)
+    if spec is None:
+        return load(GROUP, place_of(GROUP, name) or name)
+    return load(GROUP, spec.place, todo=f"`pip install 'mmearth[{spec.extra}]'`")
 
 
 def _make(name: str, kind: Any, given: dict[str, Any], options: dict[str, Any]) -> Any:
@@ -204,45 +204,15 @@ def _said(name: str, exc: Exception, given: Iterable[str]) -> MMEarthError:
     """Return why an encoder could not be made; of ours only the weights can be wrong."""
     if name in ENCODERS and isinstance(exc, OSError):  # of urllib, requests, httpx and the disk
         return UnavailableError(
-            f"the weights of {name} could not be fetched ({_first_line(exc)}); go where there is a "
+            f"the weights of {name} could not be fetched ({first_line(exc)}); go where there is a "
             "network once, or say `weights: none`"
         )
     if name in ENCODERS and isinstance(exc, RuntimeError | AssertionError):
         return FormatError(
-            f"the weights of {name} are not those of its model ({_first_line(exc)}); install the "
+            f"the weights of {name} are not those of its model ({first_line(exc)}); install the "
             "versions of packages that mmearth names"
         )
     return ConfigError(
-        f"the encoder {name} cannot be made ({type(exc).__name__}: {_first_line(exc)}); its class "
+        f"the encoder {name} cannot be made ({type(exc).__name__}: {first_line(exc)}); its class "
         f"is called with those of {', '.join(given)} that it names"
     )
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).splitlines() or [type(exc).__name__])[0]
-
-
-def _class(place: str, extra: str) -> Any:
-    module, _, name = place.rpartition(":")
-    try:
-        return getattr(_module(module), name)
-    # A user's file may raise anything; a package of another build of torch, RuntimeError.
-    except Exception as exc:
-        todo = f"`pip install 'mmearth[{extra}]'`" if extra else "look at what it imports"
-        raise ConfigError(
-            f"the encoder {place} cannot be imported ({_first_line(exc)}); expected module:Class "
-            f"or a file my.py:Class; {todo}"
-        ) from exc
-
-
-def _module(name: str) -> Any:
-    path = Path(name)
-    if path.suffix != ".py":
-        return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"there is no file {name}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module

@@ -48,7 +48,7 @@ def _foreign(config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.foreign import Foreign
 
     kind: Any = config.source
-    return Foreign(kind.place, kind.model_extra or {}, base, config.catalogue)
+    return Foreign(kind.place, kind.model_extra or {}, base.resolve(), config.catalogue)
 
 
 SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {

@@ -53,6 +53,15 @@ FILES = {
     ("docs/benchmark.md", "python", 0): "my_encoder.py",
     ("docs/test-time-training.md", "geojson", 0): "fields.geojson",
     ("docs/test-time-training.md", "yaml", 0): "fields.yaml",
+    ("docs/your-own.md", "csv", 0): "fields.csv",
+    ("docs/your-own.md", "geojson", 0): "parcels.geojson",
+    ("docs/your-own.md", "yaml", 0): "fields.yaml",
+    ("docs/your-own.md", "python", 1): "hills.py",
+    ("docs/your-own.md", "yaml", 1): "hills.yaml",
+    ("docs/your-own.md", "python", 2): "patches.py",
+    ("docs/your-own.md", "python", 3): "gently.py",
+    ("docs/your-own.md", "yaml", 2): "matrix.yaml",
+    ("docs/your-own.md", "toml", 0): "pyproject.toml",
 }
 """(page, kind, number of its kind) → the file that the page calls the block."""
 
@@ -76,6 +85,16 @@ def _blocks(page: Path) -> list[Block]:
     return [Block(m[1], m[2], text[: m.start()].count("\n") + 2) for m in found]
 
 
+def write_files(page: Path, folder: Path) -> None:
+    """Write the blocks that a page calls files into a folder."""
+    counts: dict[str, int] = {}
+    for block in _blocks(page):
+        number = counts.setdefault(block.kind, 0)
+        counts[block.kind] += 1
+        if file := FILES.get((_name(page), block.kind, number)):
+            (folder / file).write_text(block.text, encoding="utf-8")
+
+
 def _why_not(text: str) -> str | None:
     return next((begin for begin in NOT_RUN if text.startswith(begin)), None)
 
@@ -88,6 +107,8 @@ def here(place: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "data" / "small").symlink_to(small_dataset)
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "benchmark-demo.yaml").write_text(_BENCHMARK)
+    own = (ROOT / "examples" / "own.yaml").read_text(encoding="utf-8")
+    (tmp_path / "examples" / "own.yaml").write_text(re.sub(r"count: \d\d", "count: 8", own))
     scripts = Path(sys.executable).parent
     (tmp_path / ".venv").symlink_to(scripts.parent)
     monkeypatch.setenv("PATH", str(scripts), prepend=":")
@@ -116,15 +137,10 @@ _RUNNABLE = [page for page in PAGES if any(block.kind in RUN_BY for block in _bl
 
 @pytest.mark.parametrize("page", _RUNNABLE, ids=_name)
 def test_the_blocks_of_a_page_run(page: Path, here: Path, run_cli: Run) -> None:
-    counts: dict[str, int] = {}
-    for block in _blocks(page):
-        number = counts.setdefault(block.kind, 0)
-        counts[block.kind] += 1
-        if file := FILES.get((_name(page), block.kind, number)):
-            (here / file).write_text(block.text)
+    write_files(page, here)
     for line in BEFORE.get(_name(page), []):
         _shell(line, run_cli)
-    names: dict[str, object] = {"__name__": "page"}
+    names: dict[str, object] = {"__name__": "page", "__file__": str(page)}
     for block in _blocks(page):
         how = RUN_BY.get(block.kind)
         if how == "sh":

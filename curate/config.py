@@ -35,7 +35,11 @@ from mmearth.curate.places import (
     Strict,
 )
 from mmearth.curate.recipes import Quirks, quirks_of
-from mmearth.curate.sources.earthengine.config import EarthEngineConfig
+from mmearth.curate.sources.earthengine.config import (
+    EarthEngineConfig,
+    EarthEngineLayer,
+    check_layer,
+)
 from mmearth.curate.sources.files.config import (
     FilesConfig,
     RasterTargets,
@@ -297,6 +301,24 @@ class BuildConfig(Strict):
             if task.raster is not None:
                 check_raster(target, task.raster)
         return self
+
+    @model_validator(mode="after")
+    def _earthengine_has_layers(self) -> BuildConfig:
+        for name, layer in self.layers.items():
+            if layer.earthengine is not None:
+                check_layer(self.known.layers[name], layer.earthengine)
+            elif name in self.modalities and isinstance(self.source, EarthEngineConfig):
+                raise ValueError(
+                    f"layers.{name} has no earthengine:, and Earth Engine is the source; say where "
+                    "it is, or leave the layer out of modalities:"
+                )
+        return self
+
+    @property
+    def own_earthengine(self) -> dict[str, EarthEngineLayer]:
+        """Where Earth Engine has layers of the user's own that are collected, by name."""
+        online = {name: layer.earthengine for name, layer in self.layers.items()}
+        return {n: each for n, each in online.items() if each and n in self.modalities}
 
     @cached_property
     def known(self) -> Catalogue:

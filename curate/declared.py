@@ -110,8 +110,8 @@ class LayerConfig(_Declared):
     """The product and its version, for people; the title unless given."""
     kind: Kind | None = None
     """`continuous`, `cyclic`, or `categorical`, as every layer with classes is."""
-    timing: Timing = "static"
-    """How its date follows the anchor date."""
+    timing: Timing | None = None
+    """How its date follows the anchor date: as Earth Engine's images are chosen, else static."""
     resampling: Resampling | None = None
     """Bilinear unless given, of classes nearest."""
     product: str = "own"
@@ -147,6 +147,7 @@ def own_layer(name: str, config: LayerConfig) -> Layer:
     nodata = config.nodata if config.nodata is not None else _nodata(dtype, classes)
     valid = (-1.0, 1.0) if kind == "cyclic" and config.valid is None else config.valid
     valid = _valid(valid, dtype, nodata, classes)
+    online = config.earthengine
     resampling = config.resampling or ("nearest" if classes else "bilinear")
     if classes and resampling == "bilinear":
         raise ValueError(f"{name}: resampling: bilinear would blend class codes; nearest")
@@ -160,7 +161,7 @@ def own_layer(name: str, config: LayerConfig) -> Layer:
             bands=_bands(name, config, valid),
             dtype=dtype,
             nodata=nodata,
-            timing=config.timing,
+            timing=config.timing or (online.timing if online is not None else "static"),
             resampling=resampling if level == "pixel" else None,
             description=config.description or config.title or name,
             product=config.product,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import ee
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import NoDataError
+from mmearth.catalog.errors import DataError, NoDataError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
@@ -72,8 +72,11 @@ class Place:
             circle = self.point.buffer(CIRCLE_M)
             return image.reduceRegion(ee.Reducer.mean(), circle, scale_m)
         own = [scale_m, 0, 0, 0, -scale_m, 0] if scale_m is not None else self.tile.transform
-        grid = {"crs": f"EPSG:{self.tile.epsg}", "crsTransform": list(own)}
-        return image.reduceRegion(reducer=ee.Reducer.mean(), geometry=self.region, **grid)
+        return self._reduced(image, ee.Reducer.mean(), own)
+
+    def commonest(self, image: Any) -> Any:
+        """Return the most frequent value of every band over the tile, as `mean` does."""
+        return self._reduced(image, ee.Reducer.mode(), self.tile.transform)
 
     def in_season(self, collection: Any) -> Any:
         """Return the images of a collection that begin in the place's season."""
@@ -82,6 +85,10 @@ class Place:
 
             return in_season(self, collection)
         return collection.filter(ee.Filter.Or(*[ee.Filter.date(*ends) for ends in self.intervals]))
+
+    def _reduced(self, image: Any, reducer: Any, transform: Sequence[float]) -> Any:
+        grid = {"crs": f"EPSG:{self.tile.epsg}", "crsTransform": list(transform)}
+        return image.reduceRegion(reducer=reducer, geometry=self.region, **grid)
 
     def _square(self, margin_m: int) -> Any:
         left, bottom, right, top = self.tile.bounds
@@ -127,13 +134,32 @@ def of_pixels(seen: Seen, acquired: str | None, source_ids: tuple[str, ...]) -> 
         source_ids: See `Observation.source_ids`.
 
     Raises:
+        DataError: See `as_stored`.
         NoDataError: No pixel is valid.
     """
     assert seen.pixels is not None  # a collector that drew nothing says why before it comes here
-    observation = Observation(seen.layer, seen.pixels, acquired, "", source_ids)
+    array = as_stored(seen.layer, seen.pixels)
+    observation = Observation(seen.layer, array, acquired, "", source_ids)
     if observation.valid_fraction == 0.0:
         raise NoDataError(f"no pixel of {seen.layer.name} is valid in {seen.place.tile.id}")
     return observation
+
+
+def as_stored(layer: Layer, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return values in a layer's type.
+
+    Raises:
+        DataError: The type is of whole numbers and cannot hold one of them.
+    """
+    kind = np.dtype(layer.dtype)
+    if kind.kind in "iu" and values.dtype != kind and values.size:
+        low, high, ends = values.min(), values.max(), np.iinfo(kind)
+        if not (ends.min <= low and high <= ends.max):
+            raise DataError(
+                f"{layer.name}: found values {low:g} to {high:g}, which {kind} cannot hold; check "
+                "scale, offset and dtype"
+            )
+    return values.astype(kind, copy=False)
 
 
 def image_id(collection: str, image: Facts) -> str:

@@ -41,7 +41,8 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     access = access_of_environment()
     limit = LocalLimit(access.in_flight, access.per_second)
     tag = workload_tag(config.name, config.sha256)
-    return EarthEngine(config.catalogue, config.quirks, kind.days, access, limit, tag=tag)
+    how = config.quirks, kind.days, access, limit, config.own_earthengine
+    return EarthEngine(config.catalogue, *how, tag=tag)
 
 
 def _foreign(config: BuildConfig, base: Path) -> Source:

@@ -10,6 +10,7 @@ from mmearth.curate.collectors import biomass, climate, dynamic_world, sentinel1
 _NAMED = re.compile(r"asset '([^']+)' (?:not found|does not exist)", re.IGNORECASE)
 """As the service words it: "Collection.loadTable: Collection asset '…' not found (does not exist or
 caller does not have access)."."""
+_LACKING = re.compile(r"Band pattern '([^']+)' did not match any bands")
 _COLLECTIONS = (
     sentinel2.SCENES,
     sentinel2.CLOUDS,
@@ -27,6 +28,12 @@ class AbsentError(SourceError):
 
     asset: str | None = None
     """Its id."""
+
+
+def lacking_band(message: str) -> str | None:
+    """Return the band that an image does not have; None where the message is about none."""
+    found = _LACKING.search(message)
+    return None if found is None else found[1]
 
 
 def absence(message: str) -> MMEarthError | None:

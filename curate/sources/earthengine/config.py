@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mmearth.catalog.layer import Layer, Timing
 from mmearth.curate.recipes import QUIRKS
+
+Choice = Literal["nearest", "year", "month", "mosaic", "mean", "median", "mode"]
+TIMINGS: dict[Choice, Timing] = {
+    "nearest": "nearest",
+    "month": "month",
+    "mosaic": "static",
+    **dict.fromkeys(("year", "mean", "median", "mode"), "year"),
+}
+"""Which moment what is chosen shows."""
 
 
 class EarthEngineConfig(BaseModel):
@@ -39,13 +49,14 @@ class EarthEngineLayer(BaseModel):
     """Identifier of an image."""
     collection: str | None = None
     """Identifier of an image collection."""
-    choose: Literal["nearest", "mean", "median", "mode", "year", "month"] = "nearest"
-    """What of a collection: the image nearest to the anchor date; the mean, median or most frequent
-    value of the images of the anchor's year; the image of that year, or of that month."""
+    choose: Choice = "nearest"
+    """What of a collection: the images of the day nearest to the anchor date, of the anchor's year,
+    of its month, or all of them, laid together (mosaic); the mean, the median or the most frequent
+    value of the images of the anchor's year."""
     bands: tuple[str, ...] | None = None
     """Names of the bands there, in the order of the layer's; the layer's own names unless given."""
     scale: float = 1.0
-    """Value there × scale + offset = stored value."""
+    """Value there × scale + offset = stored value; of numbers."""
     offset: float = 0.0
     """See `scale`."""
 
@@ -58,3 +69,30 @@ class EarthEngineLayer(BaseModel):
         if self.scale == 0.0:
             raise ValueError("scale: 0 would make all values one; correct it")
         return self
+
+    @property
+    def timing(self) -> Timing:
+        """How the layer's date follows the anchor date."""
+        return "static" if self.image is not None else TIMINGS[self.choose]
+
+
+def check_layer(layer: Layer, config: EarthEngineLayer) -> None:
+    """Refuse what has no meaning for a layer.
+
+    Raises:
+        ValueError: There is something; the sentence names the key.
+    """
+    where, bands = f"layers.{layer.name}.earthengine", config.bands
+    if bands is not None and len(bands) != len(layer.bands):
+        raise ValueError(
+            f"{where}: bands names {len(bands)}, and the layer has {len(layer.bands)}: name as many"
+        )
+    if layer.timing != config.timing:
+        raise ValueError(
+            f"{where}: what is chosen has the timing {config.timing}, and the layer "
+            f"{layer.timing}; leave timing: out"
+        )
+    if layer.classes and config.choose in ("mean", "median"):
+        raise ValueError(f"{where}: choose: {config.choose} would blend class codes; use mode")
+    if layer.classes and (config.scale, config.offset) != (1.0, 0.0):
+        raise ValueError(f"{where}: scale and offset are for numbers, and these are class codes")

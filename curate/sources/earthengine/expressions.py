@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.layer import Layer
-from mmearth.curate.collectors import COLLECTORS, sentinel2
-from mmearth.curate.collectors.collector import Facts, Place
+from mmearth.curate.collectors import sentinel2
+from mmearth.curate.collectors.collector import Collector, Facts, Place
+
+Collectors = Mapping[str, Collector]
+"""By modality, or by task for pixel-level targets; in the order that is asked for."""
 
 
-def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
+def scalars(place: Place, collectors: Collectors, anchor: str | None) -> Any:
     """Return the scalar question about one tile.
 
     Its answer is `{"counts": {…}, "scene": [] or [{modality: facts}]}`: how many Sentinel-2 scenes
@@ -23,12 +26,12 @@ def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
 
     Args:
         place: Where, when and by which rules.
-        names: Keys of COLLECTORS.
+        collectors: Of what is wanted, by name.
         anchor: The date where it is settled; None lets the best scene decide it.
     """
 
     def describe(image: Any, date: Any) -> Any:
-        parts = {name: COLLECTORS[name].ask for name in names}
+        parts = {name: collector.ask for name, collector in collectors.items()}
         if image is not None:
             parts["sentinel2"] = sentinel2.COLLECTOR.ask
         asked = {name: ask(place, image, date) for name, ask in parts.items() if ask is not None}
@@ -47,7 +50,11 @@ def scalars(place: Place, names: Sequence[str], anchor: str | None) -> Any:
 
 
 def drawing(
-    place: Place, date: str, facts: Mapping[str, Facts], layers: Sequence[Layer]
+    place: Place,
+    date: str,
+    facts: Mapping[str, Facts],
+    layers: Sequence[Layer],
+    collectors: Collectors,
 ) -> tuple[Any, dict[str, tuple[str, ...]]]:
     """Return the pixel question: every band that is wanted, as one image.
 
@@ -61,7 +68,7 @@ def drawing(
     fields: dict[str, tuple[str, ...]] = {}
     for layer in layers:
         name = layer.name
-        draw = COLLECTORS[name].draw
+        draw = collectors[name].draw
         image = draw(place, date, facts.get(name, {})) if draw is not None else None
         if image is not None:
             fields[name] = tuple(f"{name}_{band}" for band in range(len(layer.bands)))
@@ -75,5 +82,4 @@ def pixels_of(
     """Return one layer's part of the reply, (band, row, column); None where it was not drawn."""
     if reply is None or layer.name not in fields:
         return None
-    array = np.stack([reply[field] for field in fields[layer.name]])
-    return array.astype(layer.dtype, copy=False)
+    return np.stack([reply[field] for field in fields[layer.name]])

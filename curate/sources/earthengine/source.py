@@ -8,19 +8,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.errors import ConfigError, MMEarthError, NoDataError, RefusedError
+from mmearth.catalog.errors import (
+    ConfigError,
+    MMEarthError,
+    NoDataError,
+    RefusedError,
+    SourceError,
+)
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors import COLLECTORS, sentinel2
-from mmearth.curate.collectors.collector import Facts, Place, Seen
+from mmearth.curate.collectors.collector import Collector, Facts, Place, Seen
+from mmearth.curate.collectors.own import own_collector
 from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.seasons import around, season
 from mmearth.curate.source import Label, Outcome, Visit
-from mmearth.curate.sources.earthengine.absent import AbsentError
+from mmearth.curate.sources.earthengine.absent import AbsentError, lacking_band
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import Asked, together
+from mmearth.curate.sources.earthengine.config import EarthEngineLayer
 from mmearth.curate.sources.earthengine.expressions import pixels_of
 from mmearth.curate.sources.earthengine.footprints import biomass_labels
 from mmearth.curate.sources.earthengine.granules import drop_granule, granules_at
@@ -59,6 +67,8 @@ class EarthEngine:
     """How the service is reached."""
     limit: Limit
     """Shared by all workers."""
+    own: Mapping[str, EarthEngineLayer] = field(default_factory=dict)
+    """Where layers of the user's own are, by name."""
     profiles: dict[str, list[str]] | None = None
     """Where the ids of the requests' cost profiles are kept, by kind; None asks for none."""
     tag: str = ""
@@ -73,8 +83,10 @@ class EarthEngine:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the version and the rules."""
-        return sha256_bytes(f"{self.name} {self.quirks} days {self.days}".encode())
+        """SHA-256 of the version, of the rules and of the layers of the user's own."""
+        own = [f"{self.catalogue.layer(name)} {config}" for name, config in self.own.items()]
+        rules = f"{self.name} {self.quirks} days {self.days}"
+        return sha256_bytes(" ".join([rules, *own]).encode())
 
     @property
     def in_flight(self) -> int:
@@ -102,7 +114,7 @@ class EarthEngine:
 
     def look_ahead(self, visits: Sequence[Visit]) -> None:
         """Ask for the scalars of several tiles in one request; see `Farsighted`."""
-        visits = [replace(visit, wanted=_known(visit.wanted)) for visit in visits]
+        visits = [replace(visit, wanted=self._known(visit.wanted)) for visit in visits]
         try:
             questions = [self._question(visit) for visit in visits]
             all_of_them = together([question.scalars for question in questions])
@@ -126,7 +138,7 @@ class EarthEngine:
         outcomes: dict[str, Outcome] = {
             name: NoDataError(f"{self.name} has no {name}") for name in wanted
         }
-        visit = Visit(tile, _known(wanted), date, anchor, tuple(settled))
+        visit = Visit(tile, self._known(wanted), date, anchor, tuple(settled))
         try:
             outcomes.update(self._see(visit))
         except RefusedError:
@@ -158,7 +170,19 @@ class EarthEngine:
         place = self._place(visit)
         anchor = None if "sentinel2" in visit.wanted else visit.anchor
         self.service.sign_in()
-        return Question(place, anchor, scalar_question(place, visit.wanted, anchor))
+        collectors = self._collectors(visit.wanted)
+        return Question(place, anchor, scalar_question(place, collectors, anchor))
+
+    def _known(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in wanted if name in COLLECTORS or name in self.own)
+
+    def _collectors(self, names: Sequence[str]) -> dict[str, Collector]:
+        return {
+            name: own_collector(self.catalogue.layer(name), self.own[name])
+            if name in self.own
+            else COLLECTORS[name]
+            for name in names
+        }
 
     def _see(self, visit: Visit) -> dict[str, Outcome]:
         """Ask the two questions, anew without each table of GEDI that turns out to be absent."""
@@ -171,6 +195,23 @@ class EarthEngine:
                     raise
                 drop_granule(self.service, exc.asset)
                 question = self._question(visit)
+            except SourceError as exc:
+                self._refuse_lacking(exc)
+                raise
+
+    def _refuse_lacking(self, error: SourceError) -> None:
+        """Stop where a layer of the user's own names a band that is not there: no tile has it.
+
+        Raises:
+            RefusedError: It is so.
+        """
+        band = lacking_band(str(error))
+        for name, config in self.own.items():
+            if band in (config.bands or self.catalogue.layer(name).band_names):
+                raise RefusedError(
+                    f"layers.{name}.earthengine: {config.image or config.collection} has no band "
+                    f"{band!r}; correct bands: ({error})"
+                ) from error
 
     def _seen(self, visit: Visit, question: Question) -> dict[str, Outcome]:
         """Ask the two questions, of which the first may be answered, and decode the answers."""
@@ -182,19 +223,21 @@ class EarthEngine:
             raise NoDataError(_no_scene(place, answer["counts"]))
         facts: Mapping[str, Facts] = answer["scene"][0]
         day = question.anchor or sentinel2.day(facts["sentinel2"])
-        image, fields = pixel_question(place, day, facts, layers)
+        collectors = self._collectors(visit.wanted)
+        image, fields = pixel_question(place, day, facts, layers, collectors)
         reply = None if image is None else self.service.pixels(image, visit.tile)
         hashes = (question.scalars.sha256, "" if image is None else image.sha256)
         outcomes: dict[str, Outcome] = {}
         for layer in layers:
             here = facts.get(layer.name, {}), pixels_of(layer, fields, reply), layer
-            outcomes[layer.name] = self._read(Seen(place, day, *here), hashes[layer.name in fields])
+            seen, asked = Seen(place, day, *here), hashes[layer.name in fields]
+            outcomes[layer.name] = self._read(collectors[layer.name], seen, asked)
         return outcomes
 
-    def _read(self, seen: Seen, expression: str) -> Outcome:
+    def _read(self, collector: Collector, seen: Seen, expression: str) -> Outcome:
         """Decode one modality; what needs no request keeps its own source."""
         try:
-            observation = COLLECTORS[seen.layer.name].read(seen)
+            observation = collector.read(seen)
         except MMEarthError as exc:
             return exc
         if observation.source:
@@ -210,10 +253,6 @@ def workload_tag(name: str, config_sha256: str) -> str:
     """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].rstrip("-")
     return "-".join(filter(None, ("mmearth", plain, config_sha256[:8])))
-
-
-def _known(wanted: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in wanted if name in COLLECTORS)
 
 
 def _no_scene(place: Place, counts: Mapping[str, int]) -> str:

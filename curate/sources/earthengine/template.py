@@ -12,7 +12,7 @@ from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors.collector import MARGIN_M, Facts, Place
 from mmearth.curate.sources.earthengine.asked import Asked, Form, asked, form
-from mmearth.curate.sources.earthengine.expressions import drawing, scalars
+from mmearth.curate.sources.earthengine.expressions import Collectors, drawing, scalars
 
 Fields = Mapping[str, tuple[str, ...]]
 """Names of the drawn bands by modality, in the modality's order."""
@@ -33,7 +33,7 @@ class _Kind:
     fields: Fields
 
 
-def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> Asked:
+def scalar_question(place: Place, collectors: Collectors, anchor: str | None) -> Asked:
     """Return the scalar question about one tile; see `expressions.scalars`.
 
     A question of the usual kind is a form with the tile's own numbers put in: to make one with the
@@ -41,9 +41,9 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
     """
     single = place.near is None or len(place.intervals) == 1
     if anchor is not None or place.granules is not None or not single:
-        return asked(scalars(place, names, anchor))
+        return asked(scalars(place, collectors, anchor))
     key = (
-        tuple(names),
+        tuple(collectors.items()),
         place.tile.grid,
         place.quirks,
         None if place.near is not None else place.intervals,
@@ -52,7 +52,7 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
     def make() -> _Kind:
         marked = _marked(place)
         marks = [*_constants(marked.tile), *_dates(marked)]
-        return _Kind(form(asked(scalars(marked, names, None)), marks), {})
+        return _Kind(form(asked(scalars(marked, collectors, None)), marks), {})
 
     kind = _kind(key, make)
     assert kind.form is not None
@@ -60,37 +60,46 @@ def scalar_question(place: Place, names: Sequence[str], anchor: str | None) -> A
 
 
 def pixel_question(
-    place: Place, date: str, facts: Mapping[str, Facts], layers: Sequence[Layer]
+    place: Place,
+    date: str,
+    facts: Mapping[str, Facts],
+    layers: Sequence[Layer],
+    collectors: Collectors,
 ) -> tuple[Asked | None, Fields]:
     """Return the pixel question about one tile, None when nothing is to be drawn, and its bands.
 
     Likewise a form, of all tiles whose scenes have the same bands.
     """
     if place.granules is not None:
-        return _drawn(place, date, facts, layers)
-    radar = facts.get("sentinel1", {})
-    bands = {orbit: [scene["bands"] for scene in found] for orbit, found in radar.items()}
-    seen = bool(facts.get("dynamic_world", {}).get("indices"))
-    names = tuple(layer.name for layer in layers)
-    key = (names, place.tile.grid, place.quirks, date[:4], json.dumps(bands, sort_keys=True), seen)
-    scenes = [scene["index"] for scene in _scenes(facts)]
+        return _drawn(place, date, facts, layers, collectors)
+    marks: dict[str, str] = {}
+    drawn = {name for name, collector in collectors.items() if collector.draw is not None}
+    needed = {
+        name: _needed(facts[name], marks) for name in sorted({*drawn, "sentinel2"} & facts.keys())
+    }
+    known = json.dumps(needed, sort_keys=True)
+    key = tuple(collectors.items()), place.tile.grid, place.quirks, date[:4], known
 
     def make() -> _Kind:
-        marked, marks = _marked(place), [f"@scene{i}@" for i in range(len(scenes))]
-        image, fields = _drawn(marked, date, _with_scenes(facts, marks), layers)
-        every = [*_constants(marked.tile), *marks]
+        marked = _marked(place)
+        image, fields = _drawn(marked, date, needed, layers, collectors)
+        every = [*_constants(marked.tile), *marks.values()]
         return _Kind(None if image is None else form(image, every), fields)
 
     kind = _kind(key, make)
     if kind.form is None:
         return None, kind.fields
-    return kind.form.filled([*_constants(place.tile), *scenes]), kind.fields
+    return kind.form.filled([*_constants(place.tile), *marks]), kind.fields
 
 
 def _drawn(
-    place: Place, date: str, facts: Mapping[str, Facts], layers: Sequence[Layer]
+    place: Place,
+    date: str,
+    facts: Mapping[str, Facts],
+    layers: Sequence[Layer],
+    collectors: Collectors,
 ) -> tuple[Asked | None, Fields]:
-    image, fields = drawing(place, date, facts, layers)
+    image, fields = drawing(place, date, facts, layers, collectors)
     return (None if image is None else asked(image)), fields
 
 
@@ -134,23 +143,22 @@ def _texts(*values: Any) -> list[str]:
     return [f'{{"constantValue": {json.dumps(value)}}}' for value in values]
 
 
-def _scenes(facts: Mapping[str, Facts]) -> list[Facts]:
-    """Return the scenes that the pixel question may name, in a fixed order."""
-    anchor = [facts["sentinel2"]] if "sentinel2" in facts else []
-    radar = facts.get("sentinel1", {})
-    return [*anchor, *(scene for orbit in sorted(radar) for scene in radar[orbit])]
+def _needed(facts: Any, marks: dict[str, str]) -> Any:
+    """Return what of facts a pixel question depends on, with marks for scenes and days.
 
-
-def _with_scenes(facts: Mapping[str, Facts], indices: Sequence[str]) -> Mapping[str, Facts]:
-    """Return facts whose scenes, in the order of `_scenes`, have other indices."""
-    left = iter(indices)
-    found = dict(facts)
-    if "sentinel2" in facts:
-        found["sentinel2"] = {**facts["sentinel2"], "index": next(left)}
-    if "sentinel1" in facts:
-        radar = facts["sentinel1"]
-        found["sentinel1"] = {
-            orbit: [{**scene, "index": next(left)} for scene in radar[orbit]]
-            for orbit in sorted(radar)
-        }
+    Args:
+        facts: Of one modality, or a part of them.
+        marks: Text → its mark; what is met is put there. What is the same twice is one node of the
+            question, and so it has one mark.
+    """
+    if isinstance(facts, list):
+        return [_needed(each, marks) for each in facts if isinstance(each, dict)]
+    found: dict[str, Any] = {}
+    for name, each in sorted(facts.items()):
+        if name in ("index", "first", "after"):
+            found[name] = marks.setdefault(each, f"@{len(marks)}@")
+        elif name in ("bands", "indices"):
+            found[name] = each if name == "bands" else bool(each)
+        elif isinstance(each, list | dict):
+            found[name] = _needed(each, marks)
     return found

@@ -146,6 +146,8 @@ FUNCTIONS: dict[str, Lambda] = {
     "ImageCollection.mosaic": _mosaic,
     "ImageCollection.reduce": _reduce,
     "ImageCollection.toBands": _to_bands,
-    **{f"reduce.{name}": _named(name) for name in ("count", "max", "mean", "min", "mode")},
+    **{
+        f"reduce.{name}": _named(name) for name in ("count", "max", "mean", "median", "min", "mode")
+    },
     **{f"reduce.{name}": _named(name) for name in ("product", "sum")},
 }

@@ -81,6 +81,11 @@ def _pick(choose: Callable[[Array], Any]) -> Fold:
     return fold
 
 
+def _median(columns: Sequence[Column]) -> tuple[Any, ...]:
+    values, _ = _kept(columns[0])
+    return (float(np.median(values)) if len(values) else None,)
+
+
 def _count(columns: Sequence[Column]) -> tuple[Any, ...]:
     return (int((columns[0][1] > 0).sum()),)
 
@@ -139,6 +144,12 @@ def _stack_mean(values: Array, seen: NDArray[np.bool_]) -> Pixels:
     count = seen.sum(axis=0)
     total = np.where(seen, values, 0).astype(np.float64).sum(axis=0)
     return total / np.maximum(count, 1), count > 0
+
+
+def _stack_median(values: Array, seen: NDArray[np.bool_]) -> Pixels:
+    known = _anywhere(seen)
+    holed = np.where(seen | ~known, values.astype(np.float64), np.nan)
+    return np.nanmedian(holed, axis=0), known
 
 
 def _stack_sum(values: Array, seen: NDArray[np.bool_]) -> Pixels:
@@ -202,6 +213,7 @@ def _one(name: str, weighted: bool, fold: Fold, stack: Stack | None, kind: Any =
 
 SIMPLE: dict[str, Reducer] = {
     "mean": _one("mean", True, _mean, _stack_mean, _double),
+    "median": _one("median", False, _median, _stack_median, _double),
     "sum": _one("sum", True, _sum, _stack_sum, _double),
     "product": _one("product", False, _product, _stack_product, _double),
     "min": _one("min", False, _pick(lambda values: values.min()), _extreme(np.min, np.inf)),

@@ -159,6 +159,22 @@ class Labels:
     """In metres about the tile's centre."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An image of any other collection."""
+
+    bands: Mapping[str, Field]
+    """By name."""
+    when: str | None = "2020-07-01T10:00"
+    """ISO 8601, UTC; None for an image without a date."""
+    outline: BaseGeometry = WIDE
+    """In metres about the tile's centre."""
+    kind: str = "float32"
+    """Pixel type."""
+    version: int | None = None
+    """`system:version`."""
+
+
 @dataclass(frozen=True)
 class World:
     """All that is known about one tile."""
@@ -175,6 +191,8 @@ class World:
     """Of ERA5-Land, `202006` → band → values."""
     maps: Mapping[str, Mapping[str, Field]] = field(default_factory=dict)
     """Images without a date, by id → band → values."""
+    series: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
+    """Other collections, by id; their images are named P0, P1 …"""
     tables: Mapping[str, Sequence[Feature]] = field(default_factory=dict)
     """By id."""
 
@@ -193,6 +211,10 @@ class World:
             "COPERNICUS/S1_GRD": Listed(s1),
             "GOOGLE/DYNAMICWORLD/V1": Listed(world),
             "ECMWF/ERA5_LAND/MONTHLY_AGGR": Listed(era5),
+        }
+        collections |= {
+            name: Listed([self._piece(name, f"P{i}", piece) for i, piece in enumerate(pieces)])
+            for name, pieces in self.series.items()
         }
         tables = {name: Rows(rows) for name, rows in self.tables.items()}
         return Memory(maps | images, collections, tables)
@@ -244,6 +266,11 @@ class World:
         when = f"{name[:4]}-{name[4:]}-01"
         return self._image("float64", _about("ECMWF/ERA5_LAND/MONTHLY_AGGR", name, when), bands)
 
+    def _piece(self, collection: str, index: str, piece: Piece) -> Image:
+        about = _about(collection, index, piece.when)
+        about |= {} if piece.version is None else {"system:version": piece.version}
+        return self._image(piece.kind, about, piece.bands, piece.outline)
+
     def _image(
         self,
         kind: str,
@@ -268,10 +295,9 @@ class World:
         return found.astype(dtype), valid
 
 
-def _about(collection: str, index: str, when: str) -> dict[str, Any]:
+def _about(collection: str, index: str, when: str | None) -> dict[str, Any]:
+    named: dict[str, Any] = {"system:index": index, "system:id": f"{collection}/{index}"}
+    if when is None:
+        return named
     moment = datetime.datetime.fromisoformat(when).replace(tzinfo=datetime.UTC)
-    return {
-        "system:index": index,
-        "system:id": f"{collection}/{index}",
-        "system:time_start": int(moment.timestamp() * 1000),
-    }
+    return {**named, "system:time_start": int(moment.timestamp() * 1000)}

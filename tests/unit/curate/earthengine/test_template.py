@@ -9,7 +9,8 @@ import pytest
 
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
-from mmearth.curate.collectors.collector import Place
+from mmearth.curate.collectors import COLLECTORS
+from mmearth.curate.collectors.collector import Collector, Place
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.seasons import around, season
 from mmearth.curate.sources.earthengine import template
@@ -19,7 +20,7 @@ from mmearth.curate.sources.earthengine.template import pixel_question, scalar_q
 from mmearth.tests.earthengine.memory import Memory
 from mmearth.tests.earthengine.offline import connected
 
-_NAMES = tuple(MMEARTH_BENCH.layers)
+_ALL = {name: COLLECTORS[name] for name in MMEARTH_BENCH.layers}
 _LAYERS = tuple(MMEARTH_BENCH.layers.values())
 _PLACES = [
     *((10.1, 45.2, None), (-70.0, -33.0, None), (100.0, 0.5, "2020-07-01"), (179.9, 60.0, None)),
@@ -47,38 +48,43 @@ def _place(lon: float, lat: float, near: str | None, recipe: str) -> Place:
     return Place(Tile.at(lon, lat), intervals, near, quirks)
 
 
+def _of(*names: str) -> dict[str, Collector]:
+    return {name: COLLECTORS[name] for name in names}
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize(("lon", "lat", "near"), _PLACES)
 def test_both_questions(lon: float, lat: float, near: str | None, recipe: str) -> None:
     place = _place(lon, lat, near, recipe)
     for _ in range(2):  # the second time the form is there already
-        assert scalar_question(place, _NAMES, None) == asked(scalars(place, _NAMES, None))
+        assert scalar_question(place, _ALL, None) == asked(scalars(place, _ALL, None))
         for n, radar in enumerate(_RADAR):
             facts = {
                 "sentinel2": {"index": f"2020_{n}_T{place.tile.epsg % 100}ABC"},
                 "sentinel1": radar,
                 "dynamic_world": {"indices": ["x"] * n},
             }
-            image, bands = drawing(place, "2020-06-01", facts, _LAYERS)
-            assert pixel_question(place, "2020-06-01", facts, _LAYERS) == (asked(image), bands)
+            question = place, "2020-06-01", facts, _LAYERS, _ALL
+            image, bands = drawing(*question)
+            assert pixel_question(*question) == (asked(image), bands)
 
 
 def test_another_question_is_another_form() -> None:
     place = _place(10.1, 45.2, None, "default")
-    one = scalar_question(place, _NAMES, None)
-    assert one != scalar_question(place, ("sentinel2", "biome"), None)
-    later = _NAMES[1:]  # the scene that settled the date is not asked for again
+    one = scalar_question(place, _ALL, None)
+    assert one != scalar_question(place, _of("sentinel2", "biome"), None)
+    later = _of(*list(_ALL)[1:])  # the scene that settled the date is not asked for again
     assert scalar_question(place, later, None) != scalar_question(place, later, "2020-06-01")
     other = replace(place, quirks=RECIPES["mmearth-bench-2026"])
-    assert one != scalar_question(other, _NAMES, None)
-    assert len({one.sha256, scalar_question(other, _NAMES, None).sha256}) == 2
+    assert one != scalar_question(other, _ALL, None)
+    assert len({one.sha256, scalar_question(other, _ALL, None).sha256}) == 2
 
 
 def test_questions_together_keep_their_nodes_apart() -> None:
     import json
 
     places = [_place(lon, lat, near, "default") for lon, lat, near in _PLACES[:3]]
-    questions = [scalar_question(place, ("biome", "sentinel2"), None) for place in places]
+    questions = [scalar_question(place, _of("biome", "sentinel2"), None) for place in places]
     graph = json.loads(together(questions).text)
     answers = graph["values"][graph["result"]]["arrayValue"]["values"]
     assert [node["valueReference"] for node in answers] == ["0_0", "1_0", "2_0"]
@@ -93,5 +99,6 @@ def test_forms_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None
     place = _place(10.1, 45.2, None, "default")
     for day in range(1, 6):
         own = replace(place, intervals=((f"2020-05-0{day}", "2020-06-01"),))
-        assert scalar_question(own, ("month",), None) == asked(scalars(own, ("month",), None))
+        month = _of("month")
+        assert scalar_question(own, month, None) == asked(scalars(own, month, None))
         assert len(template._forms) <= 2

@@ -83,7 +83,7 @@ def identical(rows: Iterable[Row], tasks: Tasks) -> list[Finding]:
 
 
 def below_mean(rows: Iterable[Row], tasks: Tasks) -> list[Finding]:
-    """Find headline scores worse than the train mean's on the same task, split and fraction."""
+    """Find headline scores worse than the baseline `mean` on the same task, split and fraction."""
     rows = [row for row in rows if is_headline(row, tasks)]
     means = {
         (row["task"], row["split"], row["fraction"]): row["value"]
@@ -116,7 +116,7 @@ def _below(
     seeds = ", ".join(str(row["seed"]) for row in ordered)
     sentence = (
         f"{task}, {split}: {encoder} {method} at {fraction} % has {metric} {values} "
-        f"(seed {seeds}), worse than {floor:.3f} of predicting the train mean"
+        f"(seed {seeds}), worse than {floor:.3f} of the baseline `mean`"
     )
     return Finding("below mean", False, sentence)
 

@@ -82,6 +82,14 @@ def test_merge_does_not_depend_on_the_batches() -> None:
         assert same(merge_predictions(parts[::-1]), whole)
 
 
+def test_pixels_of_one_sample_may_come_in_several_parts() -> None:
+    one, other = pixels(["a"], [(0, 0, 1), (0, 0, 7)], 2), pixels(["a"], [(0, 0, 1), (0, 0, 4)], 3)
+    merged = merge_predictions([pixels(["b"], [(0, 0, 2)], 5), one, other])
+    assert merged.sample.tolist() == [0, 0, 0, 1]
+    assert merged.pixel.tolist() == [1, 4, 7, 2]
+    assert merged.prediction.ravel().tolist() == [2, 3, 2, 5]  # of pixel 1 the first
+
+
 def test_two_truths_of_one_sample_are_refused() -> None:
     one = tile_predictions(SOIL, ["a"], column(1), column(4))
     other = tile_predictions(SOIL, ["a"], column(1), column(5))

@@ -141,7 +141,8 @@ def make_sealed(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATAL
 
 def _planned(task: Task, tile: Tile, i: int) -> dict[str, Any]:
     is_number = task.kind == "regression" and not task.is_pixel
-    labels = {"multilabel": task.outputs[i % 97 :][:3], "classification": task.outputs[i % 3 :][:1]}
+    first = i % max(len(task.outputs) - 3, 3)
+    labels = {"multilabel": task.outputs[first:][:3], "classification": task.outputs[i % 3 :][:1]}
     split = SPLITS[i % len(SPLITS)]
     return {
         "task": task.name,
@@ -157,7 +158,7 @@ def _planned(task: Task, tile: Tile, i: int) -> dict[str, Any]:
         "train_5": split == "train" and i % 2 == 0 and i % 4 == 0,
         "train_50": split == "train" and i % 2 == 0,
         "target": 4.0 + i % 32 / 8 if is_number and len(task.outputs) == 1 else None,
-        "targets": [10.5, 20.0, float(i)] if is_number and len(task.outputs) == 3 else None,
+        "targets": [10.5, 20.0 - i % 5, float(i)] if is_number and len(task.outputs) == 3 else None,
         "labels": None if task.is_pixel else labels.get(task.kind),
         "label_id": f"{task.name}-{i}",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,18 @@ from mmearth.benchmark.predictions import read_predictions
 from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import Step, plan, run
 from mmearth.benchmark.traces import RECONSTRUCTION, predictions_path, read_trace
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
 from mmearth.cli import root
-from mmearth.tests.own_dataset import OWN, make_own
+from mmearth.tests.make_tiny import OWN as SIX
+from mmearth.tests.make_tiny import make_sealed
 
+SOIL = SIX.layers["soil_map"]
+BANDS = tuple(replace(SOIL.bands[0], name=name) for name in ("upper", "lower"))
+OWN = Catalogue(
+    SIX.grid, {**SIX.layers, "soils": replace(SOIL, name="soils", bands=BANDS)}, SIX.tasks
+)
+"""Beside what others have, a layer of two bands of classes."""
 pytestmark = pytest.mark.timeout(600)
 METHODS = ("LP", "FT", "JT", "TTT-MMR-Geo")
 BASELINES = ("mean", "neighbours", "boosting")
@@ -44,7 +53,7 @@ def _quiet(step: Step) -> None:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_own(tmp_path_factory.mktemp("own"), 20)
+    return make_sealed(tmp_path_factory.mktemp("own"), 20, OWN)
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +129,18 @@ def test_the_report_needs_no_dataset(dataset: Path, finished: Path) -> None:
     moved.rename(dataset)
     assert done.exit_code == 0, done.output
     page = (finished / "report.md").read_text(encoding="utf-8")
-    named = [OWN.tasks[name] for name in ("parcels", "texture", "crop")]
+    named = [OWN.tasks[name] for name in ("landcover", "texture", "crop")]
     assert all(f"| {name} " in page for task in named for name in task.outputs)
 
 
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"tasks": ("crops",)}, r"there is no task 'crops' .did you mean 'crop'.*height, parcels"),
-        ({"adaptation": {"held_back": ("covers",)}}, "there is no modality 'covers'"),
+        (
+            {"tasks": ("crops",)},
+            r"there is no task 'crops' .did you mean 'crop'.*height, landcover",
+        ),
+        ({"adaptation": {"held_back": ("soil",)}}, "there is no modality 'soil'"),
         ({"adaptation": {"held_back": tuple(OWN.layers)}}, "all modalities are held back"),
         ({"encoders": ("mpmae",)}, "mpmae was made for tiles of 128 pixels at 10 m, the dataset"),
         ({"encoders": ("convnextv2_tiny",)}, "wants sentinel2 B4, which the dataset has not"),
@@ -143,20 +155,20 @@ def test_what_the_dataset_has_not_is_refused_before_anything_runs(
 
 
 def test_a_folder_of_runs_of_other_tasks_is_refused(finished: Path, tmp_path: Path) -> None:
-    other = make_own(tmp_path / "other", 10, OWN.only(OWN.layers, ("yield",)))
+    other = make_sealed(tmp_path / "other", 10, OWN.only(OWN.layers, ("yields",)))
     with pytest.raises(ConfigError, match="other tasks or modalities; choose another folder"):
         run(_config(other), finished, _quiet)
 
 
 def test_a_task_without_a_test_split_is_refused_and_one_split_is_enough(tmp_path: Path) -> None:
-    few = OWN.only(("embedding",), ("yield",))
-    assert {cell.task for cell in plan(_config(make_own(tmp_path / "4", 4, few)), tmp_path)} == {
-        "yield"
+    few = OWN.only(("embedding",), ("yields",))
+    assert {cell.task for cell in plan(_config(make_sealed(tmp_path / "4", 4, few)), tmp_path)} == {
+        "yields"
     }
-    with pytest.raises(ConfigError, match="yield has no sample in random_test; expected some in"):
-        plan(_config(make_own(tmp_path / "3", 3, few)), tmp_path)
-    with pytest.raises(ConfigError, match="yield has no sample in val; expected some in train"):
-        plan(_config(make_own(tmp_path / "2", 2, few)), tmp_path)
+    with pytest.raises(ConfigError, match="yields has no sample in random_test; expected some in"):
+        plan(_config(make_sealed(tmp_path / "3", 3, few)), tmp_path)
+    with pytest.raises(ConfigError, match="yields has no sample in val; expected some in train"):
+        plan(_config(make_sealed(tmp_path / "2", 2, few)), tmp_path)
     out = tmp_path / "out"
     run(_config(tmp_path / "4", methods=("LP",), baselines=("mean",)), out, _quiet)
     assert {row["split"] for row in _rows(out)} == {"random_test"}

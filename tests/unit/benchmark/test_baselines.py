@@ -17,7 +17,7 @@ from mmearth.catalog.errors import ConfigError, DataError, FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import manifest_schema, member_column
 from mmearth.catalog.task import Task
-from mmearth.tests.own_dataset import OWN
+from mmearth.tests.make_tiny import OWN
 
 LAYERS = MMEARTH_BENCH.layers
 SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
@@ -209,7 +209,7 @@ def test_classes_are_the_most_frequent_of_all_or_of_neighbours() -> None:
         [-60, -59, -58, 58, 59, -57, 60, 60.5],
     )
     assert answers("mean", known).tolist() == [[0.5, 0.5, 0.0]]
-    # Validation lies in the east, where both of the nearest two are maize.
+    # Validation lies in the east, where both of the nearest two are of the second class.
     assert answers("neighbours", known).argmax(axis=1).tolist() == [1]
 
 
@@ -219,7 +219,7 @@ def test_boosting_tells_classes_apart_and_gives_none_to_those_it_never_saw() -> 
     split = ["train", "train", "val", "random_test"] * 50
     known = of_classes([int(x > 0) for x in lon], split, lon)
     val = np.flatnonzero(known.split == "val")
-    known.target[val[0]] = (0, 0, 1)  # rice: train has none
+    known.target[val[0]] = (0, 0, 1)  # a third: train has none
     found = answers("boosting", known)
     assert (found.argmax(axis=1) == [int(x > 0) for x in lon[3::4]]).mean() > 0.9
     assert (found[:, 2] == 0).all() and found.sum(axis=1) == pytest.approx(np.ones(50))
@@ -228,33 +228,33 @@ def test_boosting_tells_classes_apart_and_gives_none_to_those_it_never_saw() -> 
 
 
 def test_pixels_of_classes_get_their_tile_s_most_frequent() -> None:
-    parcels, n = OWN.tasks["parcels"], 4
+    landcover, n = OWN.tasks["landcover"], 4
     shape = (n, 32, 32)
     target, mask = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
     mask[:, 0, :10] = True
-    target[0, 0, :7] = 1  # 7 of meadow, 3 of field
-    target[1, 0, :4] = 2  # 4 of road, 6 of field
+    target[0, 0, :7] = 1  # 7 of the second class, 3 of the first
+    target[1, 0, :4] = 2  # 4 of the third, 6 of the first
     keys = ["a", "b", "c", "d"]
-    seen = pixel_predictions(parcels, keys, np.zeros(shape), target, mask)
+    seen = pixel_predictions(landcover, keys, np.zeros(shape), target, mask)
     columns: dict[str, list[object]] = {
         "key": [*keys, "e"],
         "split": ["train", "train", "val", "random_test", "train"],
         "lon": [0.0, 40.0, 1.0, 41.0, 2.0],
         "lat": [0.0] * 5,
-        "parcels": [{"valid_fraction": 0.01, "mean": None}] * 5,
+        "landcover": [{"valid_fraction": 0.01, "mean": None}] * 5,
     }
-    known = places(manifest(parcels, columns, 5, OWN), parcels, OWN.layers, seen=[seen])
+    known = places(manifest(landcover, columns, 5, OWN), landcover, OWN.layers, seen=[seen])
     assert known.key == tuple(keys)  # e has no labelled pixel
     assert known.target[:2].tolist() == [[0.3, 0.7, 0], [0.6, 0, 0.4]]
     assert known.weight.tolist() == [10] * 4 and known.climate.shape == (4, 2)
     truth = {
-        "random_test": pixel_predictions(parcels, ["d"], *(a[3:] for a in (target, target, mask)))
+        "random_test": pixel_predictions(landcover, ["d"], *(a[3:] for a in (target, target, mask)))
     }
     for name, expected in (("mean", 0), ("neighbours", 0), ("boosting", 0)):
         found = predict(name, known, truth, 0)["random_test"]
         assert found.prediction.tolist() == [[expected]] * 10
-    meadow = replace(known, weight=np.array([30.0, 10, 10, 10]))
-    assert predict("mean", meadow, truth, 0)["random_test"].prediction[0] == 1  # 21 of 40 pixels
+    second = replace(known, weight=np.array([30.0, 10, 10, 10]))
+    assert predict("mean", second, truth, 0)["random_test"].prediction[0] == 1  # 21 of 40 pixels
 
 
 def test_places_read_a_manifest_of_own_tasks() -> None:
@@ -267,14 +267,14 @@ def test_places_read_a_manifest_of_own_tasks() -> None:
     }
     texture, crop = OWN.tasks["texture"], OWN.tasks["crop"]
     three = [
-        {"sand": 1.0, "silt": 2.0, "carbon": 3.0},
+        {"sand": 1.0, "silt": 2.0, "clay": 3.0},
         None,
-        {"sand": 4.0, "silt": 5.0, "carbon": 6.0},
+        {"sand": 4.0, "silt": 5.0, "clay": 6.0},
     ]
     read = places(manifest(texture, {**shared, "texture": three}, 3, OWN), texture, OWN.layers)
     assert read.key == ("a", "c") and read.target.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert read.climate[1].tolist() == [290, 5]
     assert read.climate[0].tolist() == [280, pytest.approx(np.nan, nan_ok=True)]
-    named = {**shared, "crop": ["maize", None, "rice"]}
+    named = {**shared, "crop": ["class 2", None, "class 7"]}
     read = places(manifest(crop, named, 3, OWN), crop, OWN.layers)
     assert read.key == ("a", "c") and read.target.tolist() == [[0, 1, 0], [0, 0, 1]]

@@ -21,7 +21,7 @@ from mmearth.catalog.grid import Grid
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.cli import root
 from mmearth.loaders.inputs import Normalisation
-from mmearth.tests.own_dataset import OWN, make_own
+from mmearth.tests.make_tiny import OWN, make_sealed
 
 
 class Right(Encoder):
@@ -145,7 +145,7 @@ def test_the_command_tells_what_is_kept_and_what_is_not(tmp_path: Path) -> None:
 
 
 def test_the_command_makes_up_tiles_of_a_dataset(tmp_path: Path) -> None:
-    data = make_own(tmp_path / "own", 10)
+    data = make_sealed(tmp_path / "own", 10, OWN)
     command = ["benchmark", "check", "convnextv2_tiny_multimodal", "--data", str(data)]
     done = CliRunner().invoke(root, command)
     assert done.exit_code == 0, done.output
@@ -161,7 +161,7 @@ MINE_OWN = """
 from mmearth.benchmark.encoder import Encoder
 from mmearth.benchmark.encoders.inputs import declared
 from mmearth.loaders.inputs import Normalisation
-from mmearth.tests.own_dataset import OWN, make_own
+from mmearth.tests.make_tiny import OWN, make_sealed
 
 class Mine(Encoder):
     {tiles}
@@ -184,7 +184,7 @@ class Mine(Encoder):
         ("tiles = None", 'declared("embedding", ("A07",))', "embedding has no band 'A07'"),
         ("tiles = None", 'declared("embeding", ("A00",))', "no modality 'embeding'"),
         ("tiles = None", 'declared("embedding", ("A00",), "m")', "the unit 'm'"),
-        ("tiles = None", 'declared("zone", ("zone",), n_classes=3)', "tells 3 classes apart"),
+        ("tiles = None", 'declared("zone", ("zone",), n_classes=4)', "tells 4 classes apart"),
     ],
 )
 def test_what_does_not_fit_the_dataset_is_one_sentence(

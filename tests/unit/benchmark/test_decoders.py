@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from mmearth.benchmark.losses import RAW
 from mmearth.benchmark.model import Model, in_unit
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.tests.own_dataset import OWN
+from mmearth.tests.make_tiny import OWN
 
 LAYERS = tuple(MMEARTH_BENCH.layers.values())
 GRIDS = [(4, 4), (8, 8), (15, 15), (9, 16)]
@@ -113,18 +115,22 @@ def test_a_convolution_is_read_too() -> None:
 
 
 def test_own_layers_have_a_row_a_band_or_class_of_a_band() -> None:
-    head = ReconstructionHead(6, (2, 2), tuple(OWN.layers.values()))
-    # 3 bands, 2 bands of 3 classes, 2 numbers, 2 classes, 2 numbers
-    assert head.widths == [3, 6, 2, 2, 2]
+    soil = OWN.layers["soil_map"]
+    two = replace(soil, name="soils", bands=tuple(replace(soil.bands[0], name=n) for n in "ab"))
+    head = ReconstructionHead(6, (2, 2), (*OWN.layers.values(), two))
+    # Four bands, three classes, two bands, two numbers, one number, three classes, twice three.
+    assert head.widths == [4, 3, 2, 2, 1, 3, 6]
     shapes = {
         name: tuple(output.shape[1:]) for name, output in head(torch.randn(1, 6, 2, 2)).items()
     }
     assert shapes == {
-        "embedding": (3, 32, 32),
-        "cover": (6, 32, 32),
+        "embedding": (4, 32, 32),
+        "soil_map": (3, 32, 32),
+        "landsat": (2, 32, 32),
         "climate": (2,),
-        "zone": (2,),
-        "season": (2,),
+        "season": (1,),
+        "zone": (3,),
+        "soils": (6, 32, 32),
     }
 
 
@@ -143,8 +149,8 @@ class Features(Encoder):
     ("task", "predicted", "said"),
     [
         ("height", (32, 32), (32, 32)),
-        ("parcels", (3, 32, 32), (32, 32)),
-        ("yield", (1,), (1,)),
+        ("landcover", (3, 32, 32), (32, 32)),
+        ("yields", (1,), (1,)),
         ("texture", (3,), (3,)),
         ("crop", (3,), (3,)),
         ("birds", (3,), (3,)),
@@ -158,7 +164,7 @@ def test_each_kind_of_task_has_its_head(
     assert outputs == {} and tuple(made.shape[1:]) == predicted
     answer = in_unit(of, made, RAW)
     assert tuple(answer.shape[1:]) == said
-    if task == "parcels":
+    if task == "landcover":
         assert torch.equal(answer, made.argmax(1))
     if task == "crop":
         assert torch.allclose(answer.sum(1), torch.ones(4, dtype=torch.float32))

@@ -18,7 +18,7 @@ from mmearth.benchmark.losses import (
     task_loss,
 )
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.tests.own_dataset import OWN
+from mmearth.tests.make_tiny import OWN
 
 SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
 
@@ -61,9 +61,9 @@ def test_segmentation_pools_the_labelled_pixels_of_all_tiles() -> None:
     target[0, 3, 0], target[0, 4, 0], target[1, 9, 0] = 1, 1, 2
     logits = torch.zeros(2, 3, 32, 32)
     logits[1, 2] = 1.0
-    found = task_loss(OWN.tasks["parcels"], logits, target, target >= 0)
+    found = task_loss(OWN.tasks["landcover"], logits, target, target >= 0)
     assert float(found) == pytest.approx((2 * math.log(3) + math.log(math.e + 2) - 1) / 3, rel=1e-6)
-    assert task_loss(OWN.tasks["parcels"], logits, target, target > 2).isnan()
+    assert task_loss(OWN.tasks["landcover"], logits, target, target > 2).isnan()
 
 
 def test_species_is_the_cross_entropy_of_each_label() -> None:

@@ -20,7 +20,7 @@ from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.sums import moments
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.tests.own_dataset import OWN
+from mmearth.tests.make_tiny import OWN
 
 SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
 
@@ -58,15 +58,15 @@ def texture(n: int = 40, seed: int = 0) -> Predictions:
 
 
 def crop(n: int = 60, seed: int = 0) -> Predictions:
-    """Rice is never true, and predicted now and then."""
+    """The third class is never true, and predicted now and then."""
     generator = np.random.default_rng(seed)
     target = generator.integers(0, 2, (n, 1))
     guess = generator.dirichlet((1, 1, 0.5), n) + 0.5 * np.eye(3)[target[:, 0]]
     return tile_predictions(OWN.tasks["crop"], [f"k{i:04d}" for i in range(n)], guess, target)
 
 
-def parcels(n: int = 12, seed: int = 0) -> Predictions:
-    """Road is neither true nor predicted; some pixels of each tile are labelled."""
+def landcover(n: int = 12, seed: int = 0) -> Predictions:
+    """The third class is neither true nor predicted; some pixels of each tile are labelled."""
     generator = np.random.default_rng(seed)
     shape = (n, 32, 32)
     target = generator.integers(0, 2, shape) * (generator.random((n, 1, 1)) > 0.3)
@@ -74,7 +74,7 @@ def parcels(n: int = 12, seed: int = 0) -> Predictions:
     mask = generator.random(shape) < generator.random((n, 1, 1)) * 0.2
     target[~mask] = -100  # what lies there has no meaning
     keys = [f"k{i:04d}" for i in range(n)]
-    return pixel_predictions(OWN.tasks["parcels"], keys, guess, target, mask)
+    return pixel_predictions(OWN.tasks["landcover"], keys, guess, target, mask)
 
 
 def test_every_task_has_its_metrics() -> None:
@@ -105,13 +105,13 @@ def test_several_outputs_are_averaged_as_scikit_learn_does() -> None:
     assert METRICS["rmse"].value(made) == pytest.approx(np.mean(errors), rel=1e-12)
     scores = {(s.metric, s.output): s.value for s in all_scores(made, resamples=5)}
     assert len(scores) == 2 * 4
-    for i, output in enumerate(("sand", "silt", "carbon")):
+    for i, output in enumerate(("sand", "silt", "clay")):
         assert scores["r2", output] == pytest.approx(each[i], rel=1e-12)
         assert scores["rmse", output] == pytest.approx(errors[i], rel=1e-12)
     assert scores["r2", None] == METRICS["r2"].value(made)
 
 
-@pytest.mark.parametrize("made", [crop(), parcels()], ids=["tile", "pixel"])
+@pytest.mark.parametrize("made", [crop(), landcover()], ids=["tile", "pixel"])
 def test_scores_of_classes_equal_scikit_learn(made: Predictions) -> None:
     truth = made.target[:, 0].astype(int)
     guess = made.prediction[:, 0] if made.task.is_pixel else made.prediction.argmax(axis=1)
@@ -191,7 +191,7 @@ def test_a_prediction_that_is_no_number_has_no_score() -> None:
         (biomass(), "rmse"),
         (multilabel(40), "map"),
         (crop(), "macro_f1"),
-        (parcels(), "miou"),
+        (landcover(), "miou"),
     ],
 )
 def test_a_resample_is_scored_as_if_its_tiles_were_written_out(

@@ -18,7 +18,7 @@ from mmearth.benchmark.predictions import (
 from mmearth.catalog.errors import DataError, FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.task import Task
-from mmearth.tests.own_dataset import OWN
+from mmearth.tests.make_tiny import OWN
 
 SOIL, SPECIES, BIOMASS = (MMEARTH_BENCH.tasks[name] for name in ("soil_pH", "species", "biomass"))
 
@@ -149,8 +149,8 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError):
         read_predictions(tmp_path / "absent.parquet", SOIL)
     write_predictions(of_kind(SOIL), tmp_path / "soil.parquet")
-    with pytest.raises(FormatError, match="does not hold predictions of yield"):
-        read_predictions(tmp_path / "soil.parquet", OWN.tasks["yield"])
+    with pytest.raises(FormatError, match="does not hold predictions of yields"):
+        read_predictions(tmp_path / "soil.parquet", OWN.tasks["yields"])
 
 
 def test_tile_predictions_spread_over_labelled_pixels() -> None:

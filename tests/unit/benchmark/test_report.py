@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from mmearth.benchmark.predictions import (
     tile_predictions,
     write_predictions,
 )
+from mmearth.benchmark.report.cells import axis_of
 from mmearth.benchmark.report.content import (
     Document,
     Section,
@@ -36,7 +39,8 @@ from mmearth.benchmark.results import RESULTS, read_results, run_folder
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.tests.own_dataset import OWN
+from mmearth.catalog.task import Task
+from mmearth.tests.make_tiny import OWN
 from mmearth.tests.unit.benchmark.made_up_results import setting, write_matrix
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -244,14 +248,13 @@ def test_tasks_of_every_kind_are_reported(tmp_path: Path) -> None:
     assert "my.module:Net" in page
     scores = section(page, "Scores")
     assert "| balanced accuracy, random |" in scores and "| macro F1, geographic |" in scores
-    assert "mIoU, random" in scores and "RMSE / t/ha, random" in scores
-    assert "| RMSE, random |" in scores  # of outputs in several units
-    assert "| sand / % | my.module:Net | FT |" in section(page, "Outputs")
-    assert "| carbon / g/kg | baseline | mean |" in section(page, "Outputs")
-    for name in ("height", "yield", "texture sand", "texture silt", "texture carbon"):
+    assert "mIoU, random" in scores and "| RMSE, random |" in scores
+    assert "| sand | my.module:Net | FT |" in section(page, "Outputs")
+    assert "| clay | baseline | mean |" in section(page, "Outputs")
+    for name in ("height", "yields", "texture sand", "texture silt", "texture clay"):
         assert f"| {name} | random | " in section(page, "Residuals by size of the target")
-    for name in ("field", "meadow", "road", "wheat", "maize", "rice"):
-        assert f" | {name} | " in section(page, "Classes")
+    for task, of_class in product(("landcover", "crop"), (1, 2, 7)):
+        assert f"| {task} | random | class {of_class} | " in section(page, "Classes")
     assert "| birds | random | my.module:Net | FT |" in section(page, "Labels by frequency")
 
 
@@ -260,7 +263,7 @@ def test_a_class_is_told_by_what_it_is_taken_for(tmp_path: Path) -> None:
         tmp_path, ("crop",), ("net",), 1, n=20, resamples=5, traces=False, catalogue=OWN
     )
     folder = run_folder(tmp_path, setting("crop", "net", "FT", 100, 41))
-    # Ten of wheat: six found, three taken for rice, one for maize; two of rice, one found.
+    # Ten of 1: six found, three taken for 7, one for 2; two of 7, one found.
     truth = np.array([0] * 10 + [2] * 2)[:, None]
     said = np.array([0] * 6 + [2] * 3 + [1] + [2, 0])
     made = tile_predictions(
@@ -269,11 +272,11 @@ def test_a_class_is_told_by_what_it_is_taken_for(tmp_path: Path) -> None:
     write_predictions(made, predictions_path(folder, "random_test"))
     report(table, OWN, tmp_path / "runs", tmp_path)
     text = section((tmp_path / "report.md").read_text(), "Classes")
-    assert row(text, "crop", "random", "wheat", "net", "FT") == [
-        *("10", "0.600", number(6 / 7), number(6 / 11), "rice (30 %)")
+    assert row(text, "crop", "random", "class 1", "net", "FT") == [
+        *("10", "0.600", number(6 / 7), number(6 / 11), "class 7 (30 %)")
     ]
-    assert row(text, "crop", "random", "rice", "net", "FT")[1:3] == ["0.500", "0.250"]
-    assert row(text, "crop", "random", "maize", "net", "FT") == ["0", "–", "0.000", "0.000", "–"]
+    assert row(text, "crop", "random", "class 7", "net", "FT")[1:3] == ["0.500", "0.250"]
+    assert row(text, "crop", "random", "class 2", "net", "FT") == ["0", "–", "0.000", "0.000", "–"]
 
 
 def test_two_configurations_of_one_setting_are_refused(matrix: Path, tmp_path: Path) -> None:
@@ -311,6 +314,18 @@ def test_predictions_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     text = section(page, "Test-time training against joint training")
     assert row(text, "species", "convnext", "random", "TTT-MMR")[-2] == "–"
     assert row(text, "species", "convnext", "geographic", "TTT-MMR")[-2] != "–"
+
+
+def test_a_unit_is_told_where_there_is_one() -> None:
+    bands = OWN.tasks["texture"].target.bands
+
+    def texture(*units: str) -> Task:
+        of = tuple(replace(band, unit=unit) for band, unit in zip(bands, units, strict=True))
+        return replace(OWN.tasks["texture"], target=replace(OWN.tasks["texture"].target, bands=of))
+
+    assert axis_of(texture("%", "%", "%"), "rmse") == "RMSE / %"
+    assert axis_of(texture("%", "%", "%"), "r2") == "R²"
+    assert axis_of(texture("%", "%", "g/kg"), "rmse") == axis_of(texture(*"111"), "rmse") == "RMSE"
 
 
 def test_equal_scores_share_a_rank() -> None:

@@ -42,7 +42,7 @@ from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import TEMPORARY
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import SCHEMA_VERSION
-from mmearth.tests.own_dataset import OWN
+from mmearth.tests.make_tiny import OWN
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = MMEARTH_BENCH.tasks
@@ -245,7 +245,7 @@ def test_mixed_datasets_are_flagged(tmp_path: Path) -> None:
 
 def test_equal_scores_of_classes_are_looked_at_and_do_not_stop() -> None:
     rows: list[dict[str, Any]] = []
-    for seed in (41, 42):  # both always say wheat
+    for seed in (41, 42):  # both always say the same class
         which = replace(setting(seed), task="crop")
         rows += rows_of(which, {"random_test": [Score("accuracy", 0.6, 0.5, 0.7, 900)]}, AROUND)
     found = canaries(pa.Table.from_pylist(rows, schema=RESULTS), OWN.tasks)

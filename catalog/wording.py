@@ -19,6 +19,11 @@ def nearest(found: str, names: Iterable[str]) -> str:
     return f" (did you mean {by_small[near[0]]!r}?)" if near else ""
 
 
+def folded(name: str) -> str:
+    """Return a name as people mean it: no case, blanks for underscores, none around it."""
+    return " ".join(name.replace("_", " ").split()).casefold()
+
+
 def first_line(exc: BaseException) -> str:
     """Return the first line of what an error of somebody else's says, or its name."""
     return (str(exc).splitlines() or [type(exc).__name__])[0]

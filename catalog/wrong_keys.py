@@ -11,8 +11,8 @@ from pydantic import BaseModel, Tag, ValidationError
 from mmearth.catalog.wording import nearest, one_of
 
 _FIXED = {
-    "tile_size": "a tile is always 128 × 128 pixels of 10 m",
-    "resolution": "a tile is always 128 × 128 pixels of 10 m",
+    "tile_size": "say grid: { pixels: 128, resolution_m: 10 }",
+    "resolution": "say grid: { pixels: 128, resolution_m: 10 }",
     "schema_version": "mmearth writes it into the dataset, a configuration has none",
 }
 """Keys that people look for and that nothing can be told by: why."""

@@ -6,6 +6,7 @@ import datetime
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,116 +21,23 @@ from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.grid import DEFAULT_GRID, Grid
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.catalog.splits import BUFFER_M, RULES
 from mmearth.catalog.task import Task
 from mmearth.catalog.wording import nearest
 from mmearth.curate.declared import GridConfig, LayerConfig, TargetConfig, own_layer, own_task
-from mmearth.curate.places import (
-    GediPlaces,
-    GridPlaces,
-    LabelsPlaces,
-    PointsPlaces,
-    PolygonTargets,
-    RangePlaces,
-    SoilPlaces,
-    Strict,
-)
+from mmearth.curate.places import Strict
 from mmearth.curate.recipes import Quirks, quirks_of
 from mmearth.curate.sources.earthengine.config import (
     EarthEngineConfig,
     EarthEngineLayer,
     check_layer,
 )
-from mmearth.curate.sources.files.config import (
-    FilesConfig,
-    RasterTargets,
-    check_files,
-    check_raster,
-)
+from mmearth.curate.sources.files.config import FilesConfig, check_files, check_raster
 from mmearth.curate.sources.foreign import FOREIGN, OURS, ForeignConfig
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
+from mmearth.curate.task_config import TaskConfig, check_places
 
 SHARD_BYTES = 256 * 1024 * 1024
 """Default size of a shard: few enough files for a network file system, small enough to cache."""
-
-
-class SplitConfig(Strict):
-    """How a task's tiles are split."""
-
-    rule: str | None = None
-    """A key of `splits.RULES`; the recipe's unless given."""
-    buffer_m: float = Field(default=BUFFER_M, ge=0)
-    """Distance kept between train and the tests by the default rule, in metres."""
-    column: str | None = None
-    """Column of `points:` that holds each place's split, in place of a rule."""
-
-    @field_validator("rule")
-    @classmethod
-    def _known(cls, rule: str | None) -> str | None:
-        if rule is not None and rule not in RULES:
-            raise ValueError(f"expected one of {', '.join(RULES)}")
-        return rule
-
-    @model_validator(mode="after")
-    def _one(self) -> SplitConfig:
-        others = {"rule", "buffer_m"} & self.model_fields_set
-        if self.column is not None and others:
-            raise ValueError(f"column: keeps the table's splits; leave {sorted(others)[0]}: out")
-        return self
-
-
-class TaskConfig(Strict):
-    """What a task predicts, and where its places come from: exactly one of the kinds."""
-
-    target: TargetConfig | None = None
-    """What a task of the user's own predicts; one number of unknown unit unless given."""
-    labels: LabelsPlaces | None = None
-    """The source's own labels."""
-    points: PointsPlaces | None = None
-    """A table of the user's."""
-    grid: GridPlaces | None = None
-    """A grid inside polygons, without labels of its own."""
-    gedi: GediPlaces | None = None
-    """Biomass footprints from GEDI L4A granules on disk."""
-    soil: SoilPlaces | None = None
-    """A table of soil profiles."""
-    ranges: RangePlaces | None = None
-    """Random places in species' ranges."""
-    polygons: PolygonTargets | None = None
-    """Polygons that are burnt onto each tile, and, without `points:` or `grid:`, its places."""
-    raster: RasterTargets | None = None
-    """A raster that is the target of each tile, and, without `points:` or `grid:`, its places."""
-    split: SplitConfig = SplitConfig()
-    """How its tiles are split."""
-
-    @classmethod
-    def kinds(cls) -> list[str]:
-        """Return the keys of which one says where places come from."""
-        return [name for name in cls.model_fields if name not in ("target", "split")]
-
-    @property
-    def origin(self) -> str:
-        """The kind of places, and the files that they come from, as in the configuration."""
-        kind = next(name for name in self.kinds() if getattr(self, name) is not None)
-        places = getattr(self, kind)
-        files = [places.path] if hasattr(places, "path") else list(getattr(places, "granules", ()))
-        ranges = getattr(places, "ranges", None)
-        return " ".join([kind, *files, *([f"ranges {ranges.path}"] if ranges else [])])
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> TaskConfig:
-        kinds = self.kinds()
-        given = [name for name in kinds if getattr(self, name) is not None]
-        if self.split.column is not None and self.points is None:
-            raise ValueError("split: column: is of points:; give points:, or a rule")
-        places = [name for name in given if name not in ("polygons", "raster")]
-        if len(given) == 2 and places in (["points"], ["grid"]):
-            return self
-        if len(given) != 1:
-            raise ValueError(
-                f"expected exactly one of {', '.join(kinds)}, found {', '.join(given) or 'none'}"
-            )
-        return self
 
 
 def _source_tag(source: Any) -> str | None:
@@ -260,9 +168,10 @@ class BuildConfig(Strict):
         for name in published:
             if tasks[name].target is not None:
                 raise ValueError(f"{name} is a published task, whose target is known; leave it out")
-        for name in tasks:
+        for name, task in tasks.items():
             if name not in published:
                 _refuse_published(name, "task", tuple(MMEARTH_BENCH.tasks))
+                _refuse_slip(name, task)
         own = {name: _task(name, task) for name, task in tasks.items()}
         layers = {name: own_layer(name, each) for name, each in info.data.get("layers", {}).items()}
         _refuse_names({**MMEARTH_BENCH.layers, **layers}, own)
@@ -300,6 +209,19 @@ class BuildConfig(Strict):
                 )
             if task.raster is not None:
                 check_raster(target, task.raster)
+        return self
+
+    @model_validator(mode="after")
+    def _places_suit_targets(self) -> BuildConfig:
+        for name, task in self.catalogue.tasks.items():
+            places, source = self.tasks[name], self.source
+            check_places(task, places)
+            made = any((places.polygons, places.raster, places.gedi)) or not (
+                isinstance(source, FilesConfig)
+                or (name not in MMEARTH_BENCH.tasks and isinstance(source, EarthEngineConfig))
+            )
+            if task.is_pixel and not made and name not in getattr(source, "rasters", ()):
+                raise ValueError(f"{name}: nothing makes its pixels; add polygons: or raster:")
         return self
 
     @model_validator(mode="after")
@@ -368,6 +290,16 @@ def _refuse_published(name: str, what: str, published: tuple[str, ...]) -> None:
         raise ValueError(f"{name!r} is a published name; choose another for a {what} of your own")
     if name.lower() in {each.lower() for each in published}:
         raise ValueError(f"{name!r} is no {what}{nearest(name, published)}")
+
+
+def _refuse_slip(name: str, task: TaskConfig) -> None:
+    """Refuse a task that says nothing of its target and is nearly a published one."""
+    known = {each.lower(): each for each in MMEARTH_BENCH.tasks}
+    if task.target is None and (near := get_close_matches(name.lower(), known, 1, cutoff=0.9)):
+        raise ValueError(
+            f"{name!r} is no published task (did you mean {known[near[0]]!r}?); say target: of a "
+            "task of your own"
+        )
 
 
 def load_config(path: Path) -> BuildConfig:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from mmearth.catalog.classes import ABSENT_PRESENT
 from mmearth.catalog.grid import PIXELS, RESOLUTION_M
 from mmearth.catalog.layer import Band, ClassCode, Kind, Layer, Level, Resampling, Timing
 from mmearth.catalog.layer_rules import DTYPES, MOST_BANDS, impossible
 from mmearth.catalog.task import METRICS, Task, TaskKind
+from mmearth.catalog.wording import folded
 from mmearth.curate.places import Strict
 from mmearth.curate.sources.earthengine.config import EarthEngineLayer
 
@@ -102,6 +104,19 @@ class _Declared(Strict):
     citation: str = _CITATION
     """How its users must name it."""
 
+    @field_validator("nodata")
+    @classmethod
+    def _finite(cls, nodata: float | None) -> float | None:
+        if nodata is not None and not math.isfinite(nodata):
+            raise ValueError("a file's NaN and infinite values are no data anyway; leave it out")
+        return nodata
+
+    @model_validator(mode="after")
+    def _valid_of_numbers(self) -> _Declared:
+        if self.classes is not None and self.valid is not None:
+            raise ValueError("valid: follows from classes:; leave it out")
+        return self
+
 
 class LayerConfig(_Declared):
     """A layer of the user's own."""
@@ -125,9 +140,9 @@ class LayerConfig(_Declared):
 class TargetConfig(_Declared):
     """What a task of the user's own predicts."""
 
-    outputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Names of the numbers of a regression, where there are several."""
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Names of labels of which each is present or not."""
     optional: bool = True
     """Whether places without a target are kept, to predict at or to label later."""
@@ -220,7 +235,10 @@ def _task_kind(where: str, config: TargetConfig, level: Level) -> TaskKind:
         raise ValueError(f"{where}: labels are of a tile; leave level: out, or give classes:")
     if level == "pixel" and config.outputs is not None and len(config.outputs) > 1:
         raise ValueError(f"{where}: a target with pixels has one output; make a task of each")
+    if level == "tile" and config.nodata is not None:
+        raise ValueError(f"{where}: nodata: is of pixels, and this target has none; leave it out")
     if config.labels is not None:
+        _tell_apart(config.labels, {})
         if config.valid is not None or config.dtype is not None:
             raise ValueError(f"{where}: labels are present or not; leave valid: and dtype: out")
         return "multilabel"
@@ -280,10 +298,29 @@ def _classes(
         code: ClassConfig(name=each) if isinstance(each, str) else each
         for code, each in sorted(by_code.items())
     }
+    _tell_apart([each.name for each in full.values()], {each.name: c for c, each in full.items()})
     return tuple(
         ClassCode(code, each.name, each.color or _color(i))
         for i, (code, each) in enumerate(full.items())
     )
+
+
+def _tell_apart(names: Sequence[str], codes: Mapping[str, int]) -> None:
+    """Refuse names that a table or a vector file could take for one another, or for a code."""
+    by_key: dict[str, str] = {}
+    for name in names:
+        if not (key := folded(name)):
+            raise ValueError("a class or label has no name; expected a name of its own for each")
+        if key in by_key:
+            found = f"{by_key[key]!r} and {name!r}"
+            raise ValueError(f"{found} are one name; expected a name of its own for each")
+        by_key[key] = name
+    for name, code in codes.items():
+        if (key := folded(name)) != str(code) and key in map(str, codes.values()):
+            raise ValueError(
+                f"class {code} is named {name!r}, which is the code of another; name classes by "
+                f"code, as {{ {key}: ... }}, or otherwise"
+            )
 
 
 def _color(i: int) -> str:

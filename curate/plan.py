@@ -19,12 +19,13 @@ from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment, g
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_at
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH
-from mmearth.curate.config import BuildConfig, SplitConfig
+from mmearth.curate.config import BuildConfig
 from mmearth.curate.labels import read_labels
 from mmearth.curate.labels.facts import LabelFacts, label_facts
 from mmearth.curate.overlap import keep_apart
 from mmearth.curate.recipes import EVERY_PRESENCE, SPLIT_RULES
 from mmearth.curate.source import Label, Source
+from mmearth.curate.task_config import SplitConfig
 from mmearth.curate.told import told
 
 
@@ -158,23 +159,21 @@ def _far_from_tests(tiles: Tiles, assignment: Assignment, buffer_m: float) -> in
 
 def _valid(task: Task, labels: Sequence[Label]) -> NDArray[np.bool_]:
     """Return which labels have values that the task can have, (n,); those without have."""
-    bounds = [band.valid for band in task.target.bands]
-    found = [label.values or (label.value,) for label in labels]
-    good = np.fromiter((_within(values, bounds) for values in found), np.bool_, len(found))
+    wrong = [_wrong(task, label.values or (label.value,)) for label in labels]
+    good = np.array([said is None for said in wrong], dtype=np.bool_)
     if not good.any():
-        low, high = bounds[0]
-        raise ConfigError(
-            f"tasks.{task.name}: found values like {found[0][0]:g}, expected {low:g} to {high:g} "
-            f"{task.unit}; check the unit of the labels"
-        )
+        raise ConfigError(f"tasks.{task.name}: {wrong[0]}; check the unit of the labels")
     return good
 
 
-def _within(values: Sequence[float | None], bounds: Sequence[tuple[float, float]]) -> bool:
-    return all(
-        value is None or low <= value <= high
-        for value, (low, high) in zip(values, bounds, strict=False)
-    )
+def _wrong(task: Task, values: Sequence[float | None]) -> str | None:
+    """Return what is wrong with the first value that the task cannot have, as a clause."""
+    for value, band in zip(values, task.target.bands, strict=False):
+        low, high = band.valid
+        if value is not None and not low <= value <= high:
+            of = f" of {band.name}" if len(values) > 1 else ""
+            return f"found values{of} like {value:g}, expected {low:g} to {high:g} {band.unit}"
+    return None
 
 
 def _table(

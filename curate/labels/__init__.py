@@ -10,7 +10,6 @@ import shapely
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.task import Task
-from mmearth.curate.config import TaskConfig
 from mmearth.curate.labels.burnt import Burnt
 from mmearth.curate.labels.extent import labels_over
 from mmearth.curate.labels.gedi import gedi_labels
@@ -21,6 +20,7 @@ from mmearth.curate.labels.raster_target import RasterTarget
 from mmearth.curate.labels.soil import soil_labels
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.source import Label, Source
+from mmearth.curate.task_config import TaskConfig
 
 
 def read_labels(

@@ -19,6 +19,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.catalog.utm import from_lonlat
+from mmearth.curate.labels.numbers import stands_for_none
 from mmearth.curate.places import PolygonTargets
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files.index import content_key
@@ -71,20 +72,35 @@ class Burnt:
         """Return the polygons on a tile; ground that two label differently stays unlabelled."""
         found = self.polygons
         west, south, east, north = lonlat_bounds([tile])[0]
-        here = [
-            found.tree.query(shapely.box(west + turn, south, east + turn, north), "intersects")
-            for turn in (-360.0, 0.0)
-        ]
-        hits = np.unique(np.concatenate(here))
-        array = _burn(found, hits, self.layer, tile, self.config.all_touched)
+        here = [_within(found, (west + turn, south, east + turn, north)) for turn in (-360.0, 0.0)]
+        values, shapes = (np.concatenate(parts) for parts in zip(*here, strict=True))
+        array = _burn(values, shapes, self.layer, tile, self.config.all_touched)
         if not self.layer.valid(array).any():
             return NoDataError(f"no polygon of {self.config.path} labels a pixel of the tile")
         source = "polygons"
         return Observation(self.layer, array, None, source, (self.config.path,))
 
 
+def _within(
+    found: Labelled, box: tuple[float, float, float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
+    """Return the values and the shapes of polygons in a box of degrees, cut a little beyond it.
+
+    UTM cannot hold what lies far from a zone, and bends the long edges of what lies near.
+    """
+    hits = found.tree.query(shapely.box(*box), "intersects")
+    west, south, east, north = box
+    wide, high = east - west, north - south
+    cut = shapely.box(west - wide, south - high, east + wide, north + high)
+    return found.values[hits], shapely.intersection(found.tree.geometries[hits], cut)
+
+
 def _burn(
-    found: Labelled, hits: NDArray[np.int64], layer: Layer, tile: Tile, all_touched: bool
+    values: NDArray[np.float64],
+    shapes: NDArray[np.object_],
+    layer: Layer,
+    tile: Tile,
+    all_touched: bool,
 ) -> NDArray[np.generic]:
     """Return the layer's array, (1, row, column)."""
     size, zone = tile.grid.pixels, from_lonlat(tile.epsg)
@@ -94,10 +110,9 @@ def _burn(
     def to_utm(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(zone.transform(xy[:, 0], xy[:, 1]))
 
-    for value in np.unique(found.values[hits]):
-        shapes = found.tree.geometries[hits[found.values[hits] == value]]
+    for value in np.unique(values):
         mask = rasterize(
-            list(shapely.transform(shapes, to_utm)),
+            list(shapely.transform(shapes[values == value], to_utm)),
             out_shape=(size, size),
             transform=Affine(*tile.transform),
             all_touched=all_touched,
@@ -113,12 +128,12 @@ def _burn(
 def _read(task: Task, config: PolygonTargets, path: Path) -> Labelled:
     frame = read_polygons(path, config.field, layer=config.layer, crs=config.crs)
     texts = frame[config.field]
-    kept = texts.notna().to_numpy()
+    by_text = {text: _value(task, config, path, text) for text in texts.dropna().unique()}
+    values = texts.map(by_text).to_numpy(dtype=np.float64)
+    kept = np.isfinite(values) & (values != task.nodata)
     if not kept.any():
         raise ConfigError(f"{path} has nothing in its field {config.field!r}; name another")
-    by_text = {text: _value(task, config, path, text) for text in texts[kept].unique()}
-    values = texts[kept].map(by_text).to_numpy(dtype=np.float64)
-    return Labelled(values, shapely.STRtree(frame.geometry.to_numpy()[kept]))
+    return Labelled(values[kept], shapely.STRtree(frame.geometry.to_numpy()[kept]))
 
 
 def _value(task: Task, config: PolygonTargets, path: Path, text: str) -> float:
@@ -133,7 +148,13 @@ def _value(task: Task, config: PolygonTargets, path: Path, text: str) -> float:
         number = float(text)
     except ValueError as exc:
         raise ConfigError(f"{where}, expected a number; correct it or name another field") from exc
+    if number == task.nodata:
+        return number
     low, high = task.target.bands[0].valid
     if not low <= number <= high:
         raise ConfigError(f"{where}, expected {low:g} to {high:g} {task.unit}; check the unit")
+    if stands_for_none(np.array(number)):
+        raise ConfigError(f"{where}, which usually means that there is no value; say nodata: of it")
+    if np.dtype(task.dtype).kind != "f" and not number.is_integer():
+        raise ConfigError(f"{where}, which {task.dtype} cannot hold; say dtype: float32")
     return number

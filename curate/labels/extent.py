@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import Grid
-from mmearth.catalog.tile import Tiles, centres, lonlat_bounds
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tiles, centres, lonlat_bounds
 from mmearth.catalog.utm import UTM_NORTH, UTM_SOUTH, from_lonlat, utm_epsg
 from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.source import Label
 
 _MOST = 5_000_000  # places of a lattice: more are a mistake in spacing_m
-_STEPS = 64  # points along each side of a box, whose outline is curved in UTM
+_STEPS = 64  # points along each side of a large box, whose outline is curved in UTM
+_DEGREE_M = math.pi * EARTH_RADIUS_KM * 1000.0 / 180.0
 Box = tuple[float, float, float, float]
 
 
@@ -31,7 +32,8 @@ def labels_over(
     """Return places on a lattice of each UTM zone, from west to east and north to south.
 
     Args:
-        boxes: West, south, east, north in degrees; a place lies in one of them.
+        boxes: West, south, east, north in degrees; a place lies in one of them, or with polygons
+            near to it.
         grid: Of the tiles.
         spacing_m: Distance of neighbouring centres; None for the least that keeps tiles apart.
         limit: At most so many, every n-th.
@@ -42,17 +44,31 @@ def labels_over(
     """
     least = grid.side_m + 2 * OUTER_MARGIN_M + grid.resolution_m
     step = math.ceil((spacing_m or least) / grid.resolution_m) * grid.resolution_m
-    found = [tiles for box in boxes for tiles in _lattices(box, grid, step)]
+    # A polygon may lie between the centres of the tiles that show it.
+    near = 0.0 if polygons is None else grid.side_m
+    found = [tiles for box in boxes for tiles in _lattices(_grown(box, near), grid, step)]
     tiles = _unique(found, grid)
     if polygons is not None and len(tiles):
-        outlines = shapely.box(*lonlat_bounds(tiles).T)
-        touched, _ = polygons.query(outlines, predicate="intersects")
-        tiles = tiles[np.unique(touched)]
+        west, south, east, north = lonlat_bounds(tiles).T
+        touched = [
+            polygons.query(shapely.box(west + turn, south, east + turn, north), "intersects")[0]
+            for turn in (-360.0, 0.0)
+        ]
+        tiles = tiles[np.unique(np.concatenate(touched))]
     if not len(tiles):
         raise ConfigError("no tile fits into the extent; give points: or grid: with it")
     every = 1 if limit is None else -(-len(tiles) // limit)
     lons, lats = centres(tiles[::every])
     return [Label(lon, lat) for lon, lat in zip(lons.tolist(), lats.tolist(), strict=True)]
+
+
+def _grown(box: Box, by_m: float) -> Box:
+    """Return a box with so much more on every side, at least."""
+    west, south, east, north = box
+    high = by_m / _DEGREE_M
+    widest = min(max(abs(south), abs(north)) + high, UTM_NORTH)
+    wide = high / math.cos(math.radians(widest))
+    return west - wide, south - high, min(east + wide, west - wide + 360.0), north + high
 
 
 def _lattices(box: Box, grid: Grid, step: int) -> list[Tiles]:
@@ -86,9 +102,13 @@ def _outline(
     west: float, south: float, east: float, north: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return points over a box, in every zone that it touches, (n,) each."""
-    # A zone is 6 degrees wide: a point at each degree misses none.
-    n = max(_STEPS, math.ceil(east - west))
-    lon, lat = np.meshgrid(np.linspace(west, east, n), np.linspace(south, north, _STEPS))
+    # A zone is 6 degrees wide: a point at each degree misses none. Within a tenth of a degree the
+    # outline is straight to a metre or two.
+    n_rows, n_columns = (min(_STEPS, math.ceil(10 * d) + 1) for d in (north - south, east - west))
+    lon, lat = np.meshgrid(
+        np.linspace(west, east, max(n_columns, math.ceil(east - west))),
+        np.linspace(south, north, n_rows),
+    )
     return (lon.ravel() + 180.0) % 360.0 - 180.0, lat.ravel()
 
 

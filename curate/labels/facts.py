@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import Interval, intervals
+from mmearth.catalog.layer import Band
 from mmearth.catalog.task import Task
 from mmearth.curate.source import Label
 
@@ -81,7 +82,8 @@ def label_facts(task: Task, labels: Sequence[Label], with_images: bool) -> Label
         absent=tuple(name for name in task.outputs if many and not present[name]),
         warnings=(
             *_of_places(places),
-            *_of_values(task, values),
+            *_of_values(task, labels),
+            *_of_classes(task, present),
             *(_of_dates(dates, spans) if with_images else []),
             *_of_species(lone, len(labels)),
         ),
@@ -95,26 +97,53 @@ def _of_places(places: NDArray[np.float64]) -> list[str]:
     return []
 
 
-def _of_values(task: Task, values: NDArray[np.float64]) -> list[str]:
-    if values.size < _MANY:
-        return []
-    low, high = task.target.bands[0].valid
+def _of_values(task: Task, labels: Sequence[Label]) -> list[str]:
+    rows = [label.values or (label.value,) for label in labels]
+    columns = [[x for x in column if x is not None] for column in zip(*_full(rows), strict=True)]
+    found = []
+    for band, column in zip(task.target.bands, columns, strict=False):
+        key = "value" if task.column == "target" else f"values, {band.name}"
+        if len(column) >= _MANY:
+            found += [f"{key}: {said}" for said in _of_numbers(task.name, band, np.array(column))]
+    return found
+
+
+def _full(rows: Sequence[tuple[float | None, ...]]) -> list[tuple[float | None, ...]]:
+    """Return rows of equal length: a label without numbers has one that is None."""
+    longest = max(map(len, rows))
+    return [row if len(row) == longest else (None,) * longest for row in rows]
+
+
+def _of_numbers(name: str, band: Band, values: NDArray[np.float64]) -> list[str]:
+    low, high = band.valid
     found = []
     n_invalid = int(np.count_nonzero((values < low) | (values > high)))
     if n_invalid:
         found.append(
-            f"value: {n_invalid} of {values.size} values lie outside {low:g} to {high:g} "
-            f"{task.unit}, and are left out; check value: and scale:"
+            f"{n_invalid} of {values.size} values lie outside {low:g} to {high:g} "
+            f"{band.unit}, and are left out; check value: and scale:"
         )
     if np.ptp(values) == 0:
-        found.append(f"value: all {values.size} values are {values[0]:g}")
+        found.append(f"all {values.size} values are {values[0]:g}")
+    elif band.unit == "%" and values.min() >= 0 and values.max() <= 1:
+        found.append(f"all are {values.min():g} to {values.max():g} %, as fractions are; check it")
     median = float(np.median(values))
-    if median < _LOW_MEDIAN.get(task.name, -np.inf):
+    if median < _LOW_MEDIAN.get(name, -np.inf):
         found.append(
-            f"value: half of the values are below {median:.3g} {task.unit}, as in a table "
+            f"half of the values are below {median:.3g} {band.unit}, as in a table "
             "in per cent; if so, scale: 10"
         )
     return found
+
+
+def _of_classes(task: Task, present: Counter[str]) -> list[str]:
+    absent = [name for name in task.outputs if not present[name]]
+    if task.kind != "classification" or not absent or present.total() < _MANY:
+        return []
+    return [
+        f"value: no place is of the class {absent[0]!r}, nor of {len(absent) - 1} others of "
+        f"{len(task.outputs)}; check the codes of classes:"
+    ]
 
 
 def _of_dates(dates: Counter[str], spans: dict[str, tuple[Interval, ...]]) -> list[str]:

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.task import Task
-from mmearth.catalog.wording import nearest
-from mmearth.curate.labels.table import Table
+from mmearth.catalog.wording import folded, nearest
+from mmearth.curate.labels.table import ABSENT, Table
 
 _SEPARATORS = re.compile(r"[;,|\n]")
-_BLANKS = re.compile(r"[_\s]+")
 _YES, _NO = {"1", "true", "t", "yes", "y", "x", "1.0"}, {"0", "false", "f", "no", "n", "0.0"}
 
 
@@ -20,10 +19,18 @@ def known_names(task: Task) -> dict[str, str]:
     """Return how names and class codes may be written → the task's name.
 
     Case, underscores for blanks and further blanks do not matter; a class may be told by its code.
+
+    Raises:
+        ConfigError: A name is what tables write where there is none.
     """
+    if hidden := [name for name in task.outputs if name in ABSENT]:
+        raise ConfigError(
+            f"tasks.{task.name}: target: {hidden[0]!r} stands for an empty cell in tables; name "
+            "it otherwise, there too"
+        )
     codes = {str(entry.code): entry.name for entry in task.target.classes}
     by_code = codes if task.kind == "classification" else {}
-    return by_code | {_key(name): name for name in task.outputs}
+    return by_code | {folded(name): name for name in task.outputs}
 
 
 def class_column(table: Table, key: str, task: Task) -> list[str | None]:
@@ -34,7 +41,7 @@ def class_column(table: Table, key: str, task: Task) -> list[str | None]:
     """
     known, found = known_names(task), []
     for row, text in enumerate(table.text[key].to_pylist()):
-        name = None if text is None else known.get(_key(_whole(text)))
+        name = None if text is None else known.get(folded(_whole(text)))
         if text is not None and name is None:
             raise _unknown(table, key, row, text, task)
         found.append(name)
@@ -56,7 +63,7 @@ def label_column(table: Table, key: str, task: Task) -> list[tuple[str, ...] | N
             continue
         here = set()
         for part in _listed(text):
-            if (name := known.get(_key(part))) is None:
+            if (name := known.get(folded(part))) is None:
                 raise _unknown(table, key, row, part, task)
             here.add(name)
         found.append(tuple(name for name in task.outputs if name in here))
@@ -64,7 +71,10 @@ def label_column(table: Table, key: str, task: Task) -> list[tuple[str, ...] | N
 
 
 def flag_columns(table: Table, keys: Mapping[str, str], task: Task) -> list[tuple[str, ...] | None]:
-    """Return the labels whose own column says yes; None where all of a row's cells are empty.
+    """Return the labels whose own column says yes; None where that is not known.
+
+    It is not known where all of a row's cells are empty and, in a table that says no anywhere,
+    where one is. Where only presence is marked, an empty cell beside a mark says no.
 
     Args:
         table: With a column per label.
@@ -74,18 +84,28 @@ def flag_columns(table: Table, keys: Mapping[str, str], task: Task) -> list[tupl
     Raises:
         ConfigError: A cell says neither yes nor no.
     """
-    columns = {label: table.text[key].to_pylist() for label, key in keys.items()}
+    columns = {label: _flags(table, key) for label, key in keys.items()}
+    says_no = any(flag is False for column in columns.values() for flag in column)
+    known = all if says_no else any
     found: list[tuple[str, ...] | None] = []
-    for row in range(len(table)):
-        cells = {label: column[row] for label, column in columns.items()}
-        for label, text in cells.items():
-            if text is not None and text.lower() not in _YES | _NO:
-                raise ConfigError(
-                    f"{table.cell(keys[label], row)}, expected 1 or 0, true or false, or an empty "
-                    "cell; correct the cell"
-                )
-        here = tuple(n for n in task.outputs if (cells.get(n) or "").lower() in _YES)
-        found.append(here if any(text is not None for text in cells.values()) else None)
+    for flags in zip(*columns.values(), strict=True):
+        cells = dict(zip(columns, flags, strict=True))
+        here = tuple(name for name in task.outputs if cells.get(name))
+        found.append(here if known(flag is not None for flag in flags) else None)
+    return found
+
+
+def _flags(table: Table, key: str) -> list[bool | None]:
+    """Return what each cell of a column says; None where it is empty."""
+    found = list[bool | None]()
+    for row, text in enumerate(table.text[key].to_pylist()):
+        word = text and text.lower()
+        if word not in _YES | _NO | {None}:
+            raise ConfigError(
+                f"{table.cell(key, row)}, expected 1 or 0, true or false, or an empty cell; "
+                "correct the cell"
+            )
+        found.append(None if word is None else word in _YES)
     return found
 
 
@@ -97,7 +117,7 @@ def label_keys(columns: Sequence[str], task: Task, where: str) -> dict[str, str]
     """
     known, found = known_names(task), {}
     for column in columns:
-        label = known.get(_key(column))
+        label = known.get(folded(column))
         if label is None or label in found:
             raise ConfigError(
                 f"{where}: labels: the column {column!r} is named like "
@@ -132,7 +152,3 @@ def _unknown(table: Table, key: str, row: int, text: str, task: Task) -> ConfigE
 def _whole(text: str) -> str:
     """Return `2` for `2.0`: a column of codes with a gap is one of floats."""
     return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
-
-
-def _key(name: str) -> str:
-    return _BLANKS.sub(" ", name).strip().casefold()

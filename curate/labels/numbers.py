@@ -14,6 +14,14 @@ _COMMA = r"^[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+$"  # 1,234 is one number here and another there
 _MINUS = "\u2212"  # as word processors write it
 
+_NONE = (-9999.0, -99999.0, -32768.0)
+_ENDLESS = 1e38  # beyond it are the ends of float32, in some of their roundings
+
+
+def stands_for_none(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which numbers are what GIS write where a raster has no data, (n,)."""
+    return np.asarray(np.isin(values, _NONE) | (np.abs(values) > _ENDLESS))
+
 
 def has_decimal_commas(columns: Iterable[pa.ChunkedArray]) -> bool:
     """Return whether the columns of a table write numbers with a decimal comma.

@@ -16,6 +16,7 @@ from mmearth.catalog.task import Task
 from mmearth.curate.labels.identity import check_ids
 from mmearth.curate.labels.located import locate, on_earth
 from mmearth.curate.labels.names import class_column, flag_columns, label_column, label_keys
+from mmearth.curate.labels.numbers import stands_for_none
 from mmearth.curate.labels.ranges import species_in_ranges
 from mmearth.curate.labels.species import SPECIES, STATUS, listed_species, not_seen
 from mmearth.curate.labels.split_column import split_of
@@ -24,8 +25,6 @@ from mmearth.curate.places import PointsPlaces
 from mmearth.curate.source import Label
 
 _LOG = logging.getLogger(__name__)
-_NONE = (-9999.0, -99999.0, -32768.0)
-"""What GIS write where a raster has no data."""
 _KEYS = ("lon", "lat", "value", "species", "date", "id")
 Names = tuple[str, ...]
 
@@ -87,7 +86,11 @@ def point_labels(
     if config.ranges is not None:
         labels = species_in_ranges(config.ranges, base, *places, grid)
     elif config.species is not None:
-        labels = _together(places, listed_species(table, kept, config.ignore_unknown))
+        labels = _together(places, listed_species(table, kept, config.ignore_unknown), SPECIES)
+    elif task.kind == "multilabel":
+        labels = _together(places, labels, task.outputs)
+    elif task.kind == "classification":
+        _tell_contradictions(task, config.path, places, labels)
     ids = [None] * len(kept) if config.id is None else table.text["id"].take(kept).to_pylist()
     is_one = task.column == "target" or task.is_pixel
     return [
@@ -121,15 +124,15 @@ def _check_target(task: Task, config: PointsPlaces, path: Path) -> None:
         told = " or ".join(f"{key}:" for key in expected) or "no column of a target"
         raise ConfigError(f"{where}: {wrong[0]}: holds no target of {task.name}; expected {told}")
     if expected and not given and not task.optional:
-        if task.kind == "multilabel":
+        if "species" in expected:
             raise ConfigError(f"{where}: give species: (a column) or ranges: (polygons)")
         raise ConfigError(
             f"{where}: {expected[0]}: must name the column of {path} with {task.name}"
         )
-    if config.values is not None and len(config.values) != len(task.outputs):
+    if config.values is not None and len(set(config.values)) != len(task.outputs):
         raise ConfigError(
-            f"{where}: values: names {len(config.values)} columns, expected {len(task.outputs)}: "
-            f"{', '.join(task.outputs)}, in this order"
+            f"{where}: values: names {len(set(config.values))} columns, expected "
+            f"{len(task.outputs)}: {', '.join(task.outputs)}, in this order"
         )
 
 
@@ -159,8 +162,9 @@ def _targets(task: Task, config: PointsPlaces, table: Table) -> _Targets:
         found.labels = [None if name is None else (name,) for name in classes]
     elif config.value is not None or config.values is not None:
         keys = ["value"] if config.values is None else [k for k in table.text if k[:7] == "values "]
-        columns = np.column_stack([_values(table, key, task.optional) for key in keys])
-        found.numbers = [None if np.isnan(row).any() else tuple(row) for row in columns.tolist()]
+        bands = task.target.bands
+        columns = [_values(table, key, band.valid) for key, band in zip(keys, bands, strict=True)]
+        found.numbers = _whole_rows(task, config.path, np.column_stack(columns))
     elif isinstance(config.labels, str):
         found.labels = label_column(table, "labels", task)
     elif config.labels is not None:
@@ -169,20 +173,54 @@ def _targets(task: Task, config: PointsPlaces, table: Table) -> _Targets:
     return found
 
 
-def _together(places: tuple[list[float], list[float]], species: list[Names]) -> list[Names]:
-    """Return at each place the species of all its rows: some tables have a row per species."""
+def _together(
+    places: tuple[list[float], list[float]], labels: Sequence[Names | None], order: Names
+) -> list[Names | None]:
+    """Return at each place the labels of all its rows: some tables have a row per label."""
     here: dict[tuple[float, float], set[str]] = {}
     at = list(zip(*places, strict=True))
-    for place, names in zip(at, species, strict=True):
-        here.setdefault(place, set()).update(names)
-    return [tuple(name for name in SPECIES if name in here[place]) for place in at]
+    for place, names in zip(at, labels, strict=True):
+        if names is not None:
+            here.setdefault(place, set()).update(names)
+    return [
+        tuple(name for name in order if name in here[place]) if place in here else None
+        for place in at
+    ]
 
 
-def _values(table: Table, key: str, any_number: bool) -> NDArray[np.float64]:
-    """Return the numbers; where the task has no valid range, refuse what stands for none."""
+def _tell_contradictions(
+    task: Task, path: str, places: tuple[list[float], list[float]], labels: Sequence[Names | None]
+) -> None:
+    """Log how many places have rows of several classes, of which the plan keeps one."""
+    here: dict[tuple[float, float], set[str]] = {}
+    for place, names in zip(zip(*places, strict=True), labels, strict=True):
+        here.setdefault(place, set()).update(names or ())
+    if many := [place for place, names in here.items() if len(names) > 1]:
+        first = f"{many[0][0]:g} {many[0][1]:g}: {', '.join(sorted(here[many[0]]))}"
+        told = task.name, path, len(many), first
+        _LOG.info("tasks.%s: %s: %d places have several classes, such as %s; one counts", *told)
+
+
+def _whole_rows(
+    task: Task, path: str, columns: NDArray[np.float64]
+) -> list[tuple[float, ...] | None]:
+    """Return each row's numbers, None where one is not there, and log where only some are."""
+    empty = np.isnan(columns)
+    in_part = np.count_nonzero(empty.any(axis=1) & ~empty.all(axis=1))
+    if in_part:
+        told = task.name, path, in_part, columns.shape[1]
+        _LOG.info("tasks.%s: %s: %d rows have some of %d values: they count as without", *told)
+    found: list[tuple[float, ...] | None] = [tuple(row) for row in columns.tolist()]
+    for row in np.flatnonzero(empty.any(axis=1)).tolist():
+        found[row] = None
+    return found
+
+
+def _values(table: Table, key: str, valid: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the numbers; refuse what stands for none, unless the valid range tells it apart."""
     values, text = table.numbers(key)
     table.refuse_text(key, text)
-    none = np.isin(values, _NONE) if any_number else np.zeros(len(table), dtype=np.bool_)
+    none = stands_for_none(values) & (valid[0] <= values) & (values <= valid[1])
     if none.any():
         raise ConfigError(
             f"{table.cell(key, int(np.argmax(none)))}, which usually means that there is no "

@@ -25,9 +25,7 @@ from mmearth.curate.vector import crs_of, read_layer
 _TEXT = {".csv", ".tsv", ".txt", ".tab", ".dat", ".psv"}
 _VECTOR = {".gpkg", ".geojson", ".json", ".shp", ".zip", ".fgb", ".parquet", ".geoparquet", ".pq"}
 """Names of files that are no text, whatever their bytes: damaged ones are not read as text."""
-_ABSENT = pa.array(
-    ["", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", r"\N"]
-)
+ABSENT = ("", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
 """What stands for an empty cell in exports of R, pandas, PostgreSQL and spreadsheets; not among
 identifiers, where `NA` is one."""
 _POINT = 0  # GEOS type id
@@ -219,5 +217,5 @@ def _single_points(path: Path, shapes: NDArray[np.object_]) -> NDArray[np.object
 def trimmed(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return text without blanks around it, null where that says that there is nothing."""
     text = pc.utf8_trim_whitespace(column)
-    empty = pc.equal(text, "") if key == "id" else pc.is_in(text, _ABSENT)
+    empty = pc.equal(text, "") if key == "id" else pc.is_in(text, pa.array(ABSENT))
     return pc.if_else(empty, pa.scalar(None, pa.string()), text)

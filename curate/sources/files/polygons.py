@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError, DataError, NoDataError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
-from mmearth.catalog.wording import nearest
+from mmearth.catalog.wording import folded, nearest
 from mmearth.curate.sources.files.config import Polygons
 from mmearth.curate.vector import read_polygons
 
@@ -50,7 +50,7 @@ def class_code(layer: Layer, text: str) -> int:
     Raises:
         ConfigError: It tells none.
     """
-    code = _codes(layer).get(_key(text.removesuffix(".0")))
+    code = _codes(layer).get(folded(text.removesuffix(".0")))
     if code is None:
         names = [entry.name for entry in layer.classes]
         known = ", ".join(names) if len(names) <= _SHOWN else f"its {len(names)} names"
@@ -105,8 +105,4 @@ def _read(
 def _codes(layer: Layer) -> dict[str, int]:
     """Return what a field may hold → class code; RESOLVE counts its classes otherwise than we."""
     by_code = {} if layer.name in _RESOLVE else {str(code): code for code in layer.codes}
-    return by_code | {_key(entry.name): entry.code for entry in layer.classes}
-
-
-def _key(text: str) -> str:
-    return " ".join(text.replace("_", " ").split()).casefold()
+    return by_code | {folded(entry.name): entry.code for entry in layer.classes}

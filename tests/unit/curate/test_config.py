@@ -56,7 +56,7 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
     [
         ({"colour": 1}, "colour: unknown key, allowed here: name, title, .*source, tasks"),
         ({"sources": 1}, r"sources: unknown key \(did you mean 'source'\?\), allowed here: name, "),
-        ({"tile_size": 256}, "tile_size: unknown key: a tile is always 128 × 128 pixels of 10 m"),
+        ({"tile_size": 256}, "tile_size: unknown key: say grid: { pixels: 128, resolution_m: 10 }"),
         ({"schema_version": 3.0}, "schema_version: unknown key: mmearth writes it"),
         ({"name": "Tiny Data"}, "name: expected small letters, digits and dashes.*'Tiny Data'"),
         ({"name": "tiny\n"}, "name: expected small letters"),

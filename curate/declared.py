@@ -158,6 +158,8 @@ def own_layer(name: str, config: LayerConfig) -> Layer:
     """
     classes = _classes(config.classes)
     level, kind = config.level or "pixel", config.kind or ("categorical" if classes else None)
+    if kind == "categorical" and not classes:
+        raise ValueError(f"{name}: kind: categorical needs classes:, codes with names")
     dtype = config.dtype or (_class_dtype(classes) if classes else "float32")
     nodata = config.nodata if config.nodata is not None else _nodata(dtype, classes)
     valid = (-1.0, 1.0) if kind == "cyclic" and config.valid is None else config.valid

@@ -150,11 +150,11 @@ def _value(task: Task, config: PolygonTargets, path: Path, text: str) -> float:
         raise ConfigError(f"{where}, expected a number; correct it or name another field") from exc
     if number == task.nodata:
         return number
-    low, high = task.target.bands[0].valid
+    low, high = valid = task.target.bands[0].valid
+    if stands_for_none(np.array(number), valid):
+        raise ConfigError(f"{where}, which usually means that there is no value; say nodata: of it")
     if not low <= number <= high:
         raise ConfigError(f"{where}, expected {low:g} to {high:g} {task.unit}; check the unit")
-    if stands_for_none(np.array(number)):
-        raise ConfigError(f"{where}, which usually means that there is no value; say nodata: of it")
     if np.dtype(task.dtype).kind != "f" and not number.is_integer():
         raise ConfigError(f"{where}, which {task.dtype} cannot hold; say dtype: float32")
     return number

@@ -17,6 +17,9 @@ from mmearth.curate.overlap import OUTER_MARGIN_M
 from mmearth.curate.source import Label
 
 _MOST = 5_000_000  # places of a lattice: more are a mistake in spacing_m
+# Tiles are kept apart by their boxes in degrees, from which UTM turns by up to 3 degrees at the
+# edges of a zone: the tangent of a little more.
+_TURN = 0.055
 _STEPS = 64  # points along each side of a large box, whose outline is curved in UTM
 _DEGREE_M = math.pi * EARTH_RADIUS_KM * 1000.0 / 180.0
 Box = tuple[float, float, float, float]
@@ -42,8 +45,13 @@ def labels_over(
     Raises:
         ConfigError: No place is left, or there are far too many.
     """
-    least = grid.side_m + 2 * OUTER_MARGIN_M + grid.resolution_m
+    least = grid.side_m * (1 + _TURN) + 2 * OUTER_MARGIN_M + grid.resolution_m
     step = math.ceil((spacing_m or least) / grid.resolution_m) * grid.resolution_m
+    if step < least:
+        raise ConfigError(
+            f"spacing_m: {spacing_m:g} would let tiles overlap, of which the plan keeps few; "
+            f"expected {math.ceil(least)} or more, or leave it out"
+        )
     # A polygon may lie between the centres of the tiles that show it.
     near = 0.0 if polygons is None else grid.side_m
     found = [tiles for box in boxes for tiles in _lattices(_grown(box, near), grid, step)]
@@ -77,13 +85,12 @@ def _lattices(box: Box, grid: Grid, step: int) -> list[Tiles]:
     south, north = max(south, UTM_SOUTH), min(north, UTM_NORTH)
     if not (west < east and south < north):
         return []
-    lon, lat = _outline(west, south, east, north)
-    found = []
-    for epsg in np.unique(utm_epsg(lon, lat)).tolist():
-        xs, ys = (np.asarray(v) for v in from_lonlat(epsg).transform(lon, lat))
+    found, n = [], 0
+    for epsg, (xs, ys) in _zones((west, south, east, north)).items():
         first, last = math.floor(xs.min() / step), math.ceil(xs.max() / step)
         bottom, top = math.floor(ys.min() / step), math.ceil(ys.max() / step)
-        if (last - first + 1) * (top - bottom + 1) > _MOST:
+        n += (last - first + 1) * (top - bottom + 1)
+        if n > _MOST:
             raise ConfigError(f"tiles {step} m apart are far too many; give spacing_m: or grid:")
         columns, rows = np.meshgrid(
             np.arange(first, last + 1, dtype=np.int64),
@@ -93,23 +100,31 @@ def _lattices(box: Box, grid: Grid, step: int) -> list[Tiles]:
         left, upper = columns.ravel() * step - half, rows.ravel() * step + half
         tiles = Tiles(np.full(left.size, epsg, dtype=np.int64), left, upper, grid)
         lons, lats = centres(tiles)
-        inside = (lats >= south) & (lats <= north) & _within(lons, west, east)
-        found.append(tiles[np.flatnonzero(inside & (utm_epsg(lons, lats) == epsg))])
+        inside = np.flatnonzero((lats >= south) & (lats <= north) & _within(lons, west, east))
+        own = utm_epsg(lons[inside], lats[inside]) == epsg
+        found.append(tiles[inside[own]])
     return found
 
 
-def _outline(
-    west: float, south: float, east: float, north: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return points over a box, in every zone that it touches, (n,) each."""
-    # A zone is 6 degrees wide: a point at each degree misses none. Within a tenth of a degree the
-    # outline is straight to a metre or two.
-    n_rows, n_columns = (min(_STEPS, math.ceil(10 * d) + 1) for d in (north - south, east - west))
-    lon, lat = np.meshgrid(
-        np.linspace(west, east, max(n_columns, math.ceil(east - west))),
-        np.linspace(south, north, n_rows),
-    )
-    return (lon.ravel() + 180.0) % 360.0 - 180.0, lat.ravel()
+def _zones(box: Box) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return zone → eastings and northings of points around its part of a box, in metres."""
+    west, south, east, north = box
+    lons = np.linspace(west, east, max(_points(east - west), math.ceil(east - west)))
+    lon, lat = np.meshgrid(lons, np.linspace(south, north, _points(north - south)))
+    zones, found = utm_epsg(lon, lat), {}
+    for epsg in np.unique(zones).tolist():
+        # Far from its zone UTM has no answer: the next points beyond the zone are enough.
+        mask = np.pad(zones == epsg, 1)
+        mask = mask[:-2] | mask[1:-1] | mask[2:]
+        mask = mask[:, :-2] | mask[:, 1:-1] | mask[:, 2:]
+        xs, ys = from_lonlat(epsg).transform(lon[mask], lat[mask])
+        found[epsg] = np.asarray(xs), np.asarray(ys)
+    return found
+
+
+def _points(degrees: float) -> int:
+    """Return how many points trace a side: between neighbours it is straight to some metres."""
+    return min(_STEPS, math.ceil(10 * degrees) + 1)
 
 
 def _within(lon: NDArray[np.float64], west: float, east: float) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,9 +19,16 @@ _NONE = (-9999.0, -99999.0, -32768.0)
 _ENDLESS = 1e38  # beyond it are the ends of float32, in some of their roundings
 
 
-def stands_for_none(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which numbers are what GIS write where a raster has no data, (n,)."""
-    return np.asarray(np.isin(values, _NONE) | (np.abs(values) > _ENDLESS))
+def stands_for_none(values: NDArray[np.float64], valid: tuple[float, float]) -> NDArray[np.bool_]:
+    """Return which numbers are what GIS write where a raster has no data, (n,).
+
+    Args:
+        values: Any numbers, (n,).
+        valid: Lowest and highest that are values; what lies outside is told by that already.
+    """
+    low, high = (end if abs(end) <= _ENDLESS else math.copysign(math.inf, end) for end in valid)
+    none = np.isin(values, _NONE) | (np.abs(values) > _ENDLESS)
+    return np.asarray(none & (low <= values) & (values <= high))
 
 
 def has_decimal_commas(columns: Iterable[pa.ChunkedArray]) -> bool:

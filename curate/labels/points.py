@@ -220,7 +220,7 @@ def _values(table: Table, key: str, valid: tuple[float, float]) -> NDArray[np.fl
     """Return the numbers; refuse what stands for none, unless the valid range tells it apart."""
     values, text = table.numbers(key)
     table.refuse_text(key, text)
-    none = stands_for_none(values) & (valid[0] <= values) & (values <= valid[1])
+    none = stands_for_none(values, valid)
     if none.any():
         raise ConfigError(
             f"{table.cell(key, int(np.argmax(none)))}, which usually means that there is no "

@@ -55,7 +55,13 @@ class Burnt:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the polygons' files and of how they are burnt."""
+        """SHA-256 of the polygons' files and of how they are burnt.
+
+        Raises:
+            ConfigError: There is no file.
+        """
+        if not self.path.exists():
+            raise ConfigError(f"tasks.{self.task.name}.polygons: there is no {self.path}")
         keys = " ".join(content_key(part) for part in parts(self.path))
         return sha256_bytes(f"{self.config.model_dump_json()} {self.layer} {keys}".encode())
 

@@ -15,6 +15,7 @@ from mmearth.catalog.task import Task
 from mmearth.curate.source import Label
 
 _FIRST_IMAGE = "2015-06-23"  # the launch of Sentinel-2A
+_SHOWN = 5  # names of classes
 _MANY = 5
 """Places from which on it is suspicious that all of them are alike."""
 # Medians of topsoils in g/kg are several times these; below them a table is in per cent, perhaps.
@@ -140,10 +141,9 @@ def _of_classes(task: Task, present: Counter[str]) -> list[str]:
     absent = [name for name in task.outputs if not present[name]]
     if task.kind != "classification" or not absent or present.total() < _MANY:
         return []
-    return [
-        f"value: no place is of the class {absent[0]!r}, nor of {len(absent) - 1} others of "
-        f"{len(task.outputs)}; check the codes of classes:"
-    ]
+    more = " …" if len(absent) > _SHOWN else ""
+    shown = ", ".join(absent[:_SHOWN]) + more
+    return [f"value: {len(absent)} of {len(task.outputs)} classes are nowhere: {shown}"]
 
 
 def _of_dates(dates: Counter[str], spans: dict[str, tuple[Interval, ...]]) -> list[str]:

@@ -86,6 +86,8 @@ def is_class(layer: Layer, text: str) -> bool:
 
 def parts(path: Path) -> list[Path]:
     """Return the files that a vector file consists of: a shapefile's attributes lie beside it."""
+    if path.is_dir():  # an Esri geodatabase
+        return sorted(part for part in path.rglob("*") if part.is_file())
     if path.suffix.lower() != ".shp":
         return [path]
     beside = (path.with_suffix(suffix) for suffix in _SHAPEFILE)

@@ -9,6 +9,7 @@ from mmearth.curate.declared import TargetConfig, own_task
 from mmearth.curate.labels.facts import label_facts
 from mmearth.curate.labels.species import SPECIES
 from mmearth.curate.source import Label
+from mmearth.tests.own_config import task_of
 
 
 def _soil(*values: float, lon: float = 10.25) -> list[Label]:
@@ -72,3 +73,18 @@ def test_suspicious_places_and_dates() -> None:
     (found,) = label_facts(MMEARTH_BENCH.tasks["soil_pH"], old, with_images=True).warnings
     assert found == "date: 1 of 2 dates lie before Sentinel-2 was there, 2015-06-23"
     assert label_facts(MMEARTH_BENCH.tasks["soil_pH"], old, with_images=False).warnings == ()
+
+
+def test_suspicious_numbers_of_several_outputs() -> None:
+    task = task_of(outputs=["sand", "clay"], unit="%", valid=[0, 100])
+    labels = [Label(8.25 + i, 50.5, values=(10.0 * i, 0.1 * i)) for i in range(5)]
+    (found,) = label_facts(task, [*labels, Label(1.5, 2.5)], with_images=False).warnings
+    assert found == "values, clay: all are 0 to 0.4 %, as fractions are; check it"
+
+
+def test_classes_that_are_nowhere() -> None:
+    task = task_of(classes=["wheat", "maize", "rice"])
+    labels = [Label(8.25 + i, 50.5, labels=(("maize", "rice")[i % 2],)) for i in range(5)]
+    (found,) = label_facts(task, labels, with_images=False).warnings
+    assert found == "value: 1 of 3 classes are nowhere: wheat"
+    assert label_facts(task, labels[:4], with_images=False).warnings == ()

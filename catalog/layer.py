@@ -121,9 +121,15 @@ class Layer:
         return tuple(entry.code for entry in self.classes)
 
     @property
+    def has_gaps(self) -> bool:
+        """Whether a number between its first class code and its last is no class."""
+        codes = self.classes
+        return bool(codes) and len(codes) <= codes[-1].code - codes[0].code
+
+    @property
     def has_code_column(self) -> bool:
         """Whether its class code is a plain column of the manifest, so that `biome = 12` is SQL."""
-        return not self.is_pixel and self.kind == "categorical" and len(self.bands) == 1
+        return self.kind == "categorical" and self.level == "tile" and len(self.bands) == 1
 
     def index(self, names: tuple[str, ...]) -> list[int]:
         """Return the positions of bands by name.
@@ -176,9 +182,16 @@ class Layer:
                 f"{self.name}: found {array.dtype} {array.shape}, "
                 f"expected {self.dtype} {self.shape}"
             )
+        if not self.is_pixel and self._are_all_right(array.tolist()):
+            return
         bands = array.reshape(len(self.bands), -1)
         for band, values, valid in zip(self.bands, bands, self.valid(bands), strict=True):
             self._check_band(band, values[valid])
+
+    def _are_all_right(self, values: list[float]) -> bool:
+        """Return whether values, one per band, are valid, where that is seen at once."""
+        pairs = zip(self.bands, values, strict=True)
+        return not self.has_gaps and all(b.valid[0] <= v <= b.valid[1] for b, v in pairs)
 
     def _check_band(self, band: Band, values: NDArray[np.generic]) -> None:
         """Refuse valid values, (n,), outside of the band's range or of no class."""
@@ -192,7 +205,7 @@ class Layer:
                 f"expected {band.valid[0]:g} to {band.valid[1]:g}; "
                 "check the unit, scale and offset"
             )
-        if self.codes and len(self.codes) <= band.valid[1] - band.valid[0]:  # codes with gaps
+        if self.has_gaps:
             unknown = np.setdiff1d(values, self.codes)
             if unknown.size:
                 raise DataError(

@@ -89,8 +89,8 @@ def _read(
     digest = hashlib.sha256()
     seen: set[str] = set()
     current: _Open | None = None
-    members = expected.catalogue.members(expected.task)
-    most = max([_MEMBER_BYTES, *(2 * layer.nbytes for layer in members)])
+    sizes = [2 * layer.nbytes for layer in expected.catalogue.members(expected.task)]
+    most = max([_MEMBER_BYTES, *sizes])
     with open_regular(root / name, root) as stream:
         check_written(stream, root / name)
         for member in _members(stream, digest, report, most):
@@ -162,8 +162,8 @@ def _wrong_header(info: tarfile.TarInfo, padded: int, left: int, most: int) -> s
 
 def _suffixes(row: Row, expected: Expected) -> list[str]:
     """Return the members that a row of the manifest names."""
-    members = expected.catalogue.members(expected.task)
-    return ["json", *(f"{each.name}.npy" for each in members if _is_there(row[each.name]))]
+    members = expected.members.items()
+    return ["json", *(suffix for suffix, name in members if _is_there(row[name]))]
 
 
 def _is_there(said: Row | None) -> bool:
@@ -185,7 +185,7 @@ def _look(
         if suffix == "json":
             sample.arrays |= read_document(bytes(member.payload), sample.row, expected)
         else:
-            name = suffix.removesuffix(".npy")
+            name = expected.members[suffix]
             array = read_array(member.payload, name, expected, said)
             sample.arrays["target" if name == expected.task.name else name] = array
     except DAMAGE as exc:
@@ -197,9 +197,8 @@ def _said(row: Row, suffix: str, expected: Expected) -> Row | None:
     if suffix == "json":
         structs = (row[member_column(layer)] for layer in expected.catalogue.tile_layers)
         return next((struct for struct in structs if struct["present"]), {})
-    if suffix in _suffixes(row, expected):
-        return dict(row[suffix.removesuffix(".npy")])
-    return None
+    said = row[expected.members[suffix]] if suffix in expected.members else None
+    return said if _is_there(said) else None
 
 
 def _same_place(member: _Member, expected: Row, report: ShardReport) -> bool:

@@ -44,8 +44,7 @@ class Contract:
         """Return the contract of a layer whose arrays are of `shape` in a shard."""
         values = np.zeros(shape, dtype=layer.dtype)
         low, high = np.array([band.valid for band in layer.bands], dtype=layer.dtype).T
-        has_gaps = bool(layer.codes) and len(layer.codes) <= layer.codes[-1] - layer.codes[0]
-        return cls(layer, shape, npy(values)[: -values.nbytes], low, high, not has_gaps)
+        return cls(layer, shape, npy(values)[: -values.nbytes], low, high, not layer.has_gaps)
 
     def n_valid(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
         """Return how many values of each band are valid, (band,), after looking at all of them.
@@ -87,6 +86,8 @@ class Expected:
     """One of its tasks."""
     contracts: dict[str, Contract]
     """By modality, and by the task's name where its targets have pixels."""
+    members: dict[str, str]
+    """Suffix of each `.npy` member → its name, in the order of a shard."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, task: Task) -> Expected:
@@ -94,7 +95,8 @@ class Expected:
         contracts = {n: Contract.of(layer, layer.shape) for n, layer in catalogue.layers.items()}
         if task.is_pixel:
             contracts[task.name] = Contract.of(task.target, task.shape)
-        return cls(catalogue, task, contracts)
+        members = {f"{layer.name}.npy": layer.name for layer in catalogue.members(task)}
+        return cls(catalogue, task, contracts, members)
 
 
 def read_document(data: bytes, row: Row, expected: Expected) -> dict[str, NDArray[np.generic]]:

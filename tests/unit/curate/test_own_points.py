@@ -238,8 +238,8 @@ def test_the_table_s_own_splits(tmp_path: Path) -> None:
     ("cell", "said"),
     [
         (
-            "trian",
-            "line 3, column 's': found 'trian' .did you mean 'train'.*; expected one of train",
+            "trainn",
+            "line 3, column 's': found 'trainn' .did you mean 'train'.*; expected one of train",
         ),
         ("", "line 3, column 's': found None; expected one of train, val, random_test, geographic"),
         ("2", r"found '2'; expected one of .*test \(random_test\) and validation \(val\)"),

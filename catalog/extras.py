@@ -42,7 +42,7 @@ EXTRAS: dict[str, Extra] = {
     "gedi": Extra("read GEDI granules", {"h5py": "h5py"}),
     "h5": Extra("read and write the published HDF5 files", {"h5py": "h5py"}),
     "dask": Extra("collect on many machines", {"distributed": "distributed"}),
-    "cloud": Extra("read datasets over the network", {"obstore": "obstore", "urllib3": "urllib3"}),
+    "cloud": Extra("read datasets over the network", {"obstore": "obstore"}),
     "torch": Extra("stream batches into PyTorch", _TORCH),
     "benchmark": Extra("train and adapt models", _BENCHMARK),
     "encoders": Extra("run pretrained encoders", _ENCODERS),

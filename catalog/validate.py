@@ -117,6 +117,8 @@ def validate_stac(root: Path, schemas: Path | None) -> Validation:
             continue
         try:
             extensions = document.get("stac_extensions", [])
+            if not all(isinstance(url, str) for url in extensions):
+                raise TypeError("its stac_extensions are no list of URLs")
             known = [url for url in extensions if validator.knows(url)]
             not_checked |= set(extensions) - set(known)
             problems += [f"{path}: {text}" for text in _invalid(validator, document, known, path)]

@@ -116,7 +116,7 @@ class RemoteReader:
                     header, values = bytes(part[:n]), part[n:]
                     raise self._digests.damaged(wanted.name, wanted.row, header, values)
 
-    def _range(self, shard: int, begin: int, end: int, wanted: Wanted) -> bytes:
+    def _range(self, shard: int, begin: int, end: int, wanted: Wanted) -> bytes | bytearray:
         try:
             return self._root.read_range(self._index.shards[shard], begin, end)
         except (FormatError, SourceError) as exc:

@@ -1,6 +1,6 @@
 """A dataset behind a URL: ranges over HTTP, S3 and Google Cloud Storage, asked for with patience.
 
-urllib3 asks over HTTP, obstore the other two. Neither repeats a request: which answers are worth
+`http.py` asks over HTTP, obstore the other two. Neither repeats a request: which answers are worth
 another try, and how long to wait, is decided here, alike for every store.
 """
 
@@ -106,7 +106,7 @@ class RemoteRoot:
         )
         return b"".join((first, *rest))
 
-    def read_range(self, name: str, begin: int, end: int) -> bytes:
+    def read_range(self, name: str, begin: int, end: int) -> bytes | bytearray:
         """Return the bytes from `begin` until before `end`; exactly so many.
 
         Raises:
@@ -120,7 +120,7 @@ class RemoteRoot:
             )
         return found
 
-    def _get(self, name: str, begin: int, end: int) -> tuple[bytes, int]:
+    def _get(self, name: str, begin: int, end: int) -> tuple[bytes | bytearray, int]:
         """Return a range, clipped at the file's end, and the file's size."""
         wait_s = self.patience.first_wait_s
         for attempt in range(self.patience.attempts):
@@ -134,7 +134,7 @@ class RemoteRoot:
                 refusal = exc
         raise refusal
 
-    def _ask(self, name: str, begin: int, end: int) -> tuple[bytes, int]:
+    def _ask(self, name: str, begin: int, end: int) -> tuple[bytes | bytearray, int]:
         from mmearth.loaders.fetch.http import Http, NotAnsweredError
 
         store = self._open()
@@ -255,7 +255,6 @@ class RemoteRoot:
 def _check_installed() -> None:
     with needing("cloud"):
         import obstore  # noqa: F401 - only whether it is there
-        import urllib3  # noqa: F401
 
 
 def _first_line(exc: Exception) -> str:

@@ -36,7 +36,7 @@ class Root(Protocol):
     def read(self, name: str) -> bytes:
         """Return a whole file."""
 
-    def read_range(self, name: str, begin: int, end: int) -> bytes:
+    def read_range(self, name: str, begin: int, end: int) -> bytes | bytearray:
         """Return the bytes from `begin` until before `end`; exactly so many."""
 
     def path(self, name: str) -> Path | None:

@@ -21,6 +21,9 @@ RUN_BY = {"python": "python", "sh": "sh", "bash": "sh"}
 NOT_RUN = {
     "make demo": "builds for minutes; test_demo_build.py makes the same build",
     "make test": "runs this test",
+    "python examples/adaptation_study.py": "trains for an hour",
+    "mmearth benchmark run examples/adaptation-study": "trains for an hour",
+    "mmearth benchmark report runs/adaptation-study": "needs what trains for an hour",
     "pip install": "needs the package registry; test_wheel.py installs",
     "earthengine authenticate": "needs an account; tests/earthengine runs the rest of the page",
     "export EARTHENGINE_PROJECT": "needs an account",

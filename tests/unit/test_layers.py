@@ -29,7 +29,7 @@ THIRD_PARTIES = {
     },
     "packaging": {"numpy", "pyarrow", "h5py", "shapely", "click"},
     "loaders": {
-        *("duckdb", "pyarrow", "click", "numpy", "obstore", "urllib3", "torch", "webdataset"),
+        *("duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset"),
         "yaml",
     },
     "benchmark": {
@@ -46,7 +46,6 @@ ONLY_IN = {
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},
     "obstore": {"remote.py"},
-    "urllib3": {"http.py", "remote.py"},
     "torch": {"collate.py", "loader.py", "ranks.py", "stream.py", "benchmark"},
     "torchgeo": {"encoders"},
     "terratorch": {"encoders"},

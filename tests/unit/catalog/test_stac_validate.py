@@ -58,6 +58,7 @@ def test_with_all_schemas_nothing_is_unchecked(built: Path, stac_schemas: Path) 
         (lambda d: d.update(type="Banana"), "type is 'Banana'"),
         (lambda d: d["assets"]["shard"].update(href="../gone.tar"), "../gone.tar is not there"),
         (lambda d: d.update(bbox=[1, 2]), "bbox"),
+        (lambda d: d["stac_extensions"].append(True), "stac_extensions are no list of URLs"),
     ],
 )
 def test_core_faults_are_named(built: Path, change: Callable[[Any], object], said: str) -> None:

@@ -136,10 +136,10 @@ def report(out: str) -> None:
 )
 @options.as_json
 def power(out: str, reference: str, as_json: bool) -> None:
-    """Tell how many samples and seeds a difference of 0.01, 0.02 or 0.05 needs.
+    """Tell how many samples and seeds a difference needs.
 
-    The variances are those of the results and predictions in OUT; a difference is found by a
-    two-sided test at 5 % with 80 % power.
+    For a difference of 0.01, 0.02 or 0.05, from the variances of the results and predictions in
+    OUT; it is found by a two-sided test at 5 % with 80 % power.
 
     mmearth benchmark power runs/demo
     """

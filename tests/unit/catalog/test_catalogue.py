@@ -68,7 +68,7 @@ def test_a_part_keeps_the_order() -> None:
     part = OWN.only(("zone", "embedding"), ("birds", "height"))
     assert (list(part.layers), list(part.tasks)) == (["embedding", "zone"], ["height", "birds"])
     assert part.grid == OWN.grid
-    with pytest.raises(ConfigError, match=r"no modality 'zones'.*; expected one of embedd"):
+    with pytest.raises(ConfigError, match=r"no modality 'zones'.*; expected one of embedding, "):
         OWN.only(("zones",), ())
 
 

@@ -58,12 +58,12 @@ FILES = {
     ("docs/test-time-training.md", "yaml", 0): "fields.yaml",
     ("docs/your-own.md", "csv", 0): "fields.csv",
     ("docs/your-own.md", "geojson", 0): "parcels.geojson",
-    ("docs/your-own.md", "yaml", 0): "fields.yaml",
+    ("docs/your-own.md", "yaml", 1): "fields.yaml",
     ("docs/your-own.md", "python", 1): "hills.py",
-    ("docs/your-own.md", "yaml", 1): "hills.yaml",
+    ("docs/your-own.md", "yaml", 2): "hills.yaml",
     ("docs/your-own.md", "python", 2): "patches.py",
     ("docs/your-own.md", "python", 3): "gently.py",
-    ("docs/your-own.md", "yaml", 2): "matrix.yaml",
+    ("docs/your-own.md", "yaml", 3): "matrix.yaml",
     ("docs/your-own.md", "toml", 0): "pyproject.toml",
 }
 """(page, kind, number of its kind) → the file that the page calls the block."""

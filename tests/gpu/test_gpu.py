@@ -20,7 +20,7 @@ from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import run
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.dataset import open_dataset
-from mmearth.tests.make_tiny import make_sealed
+from mmearth.tests.make_tiny import OWN, make_sealed
 
 pytestmark = [
     pytest.mark.gpu,
@@ -89,3 +89,21 @@ def test_a_matrix(dataset: Path, tmp_path: Path, precision: str) -> None:
     assert {row["method"] for row in trained} == set(config.methods)
     assert {row["device"] for row in trained} == {torch.cuda.get_device_name()}
     assert all(row["memory_bytes"] > 0 for row in trained)
+
+
+def test_a_task_of_each_kind(tmp_path: Path) -> None:
+    config = BenchmarkConfig(
+        dataset=str(make_sealed(tmp_path / "own", 20, OWN)),
+        encoders=("convnextv2_tiny_multimodal",),
+        methods=("LP", "JT", "TTT-MMR"),
+        seeds=(41,),
+        baselines=(),
+        training={"epochs": 1, "batch_size": 8},
+        adaptation={"max_steps": 1, "batch_size": 4},
+    )
+    run(config, tmp_path / "out", lambda *_: None)
+    rows = read_results(tmp_path / "out" / "results.parquet").to_pylist()
+    assert {(row["task"], row["method"]) for row in rows} == {
+        (task, method) for task in OWN.tasks for method in config.methods
+    }
+    assert {row["device"] for row in rows} == {torch.cuda.get_device_name()}

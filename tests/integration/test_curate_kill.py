@@ -125,9 +125,11 @@ def test_a_stopped_build_saves_what_it_has(
 def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(
     config: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    # A file may not grow beyond the limit: first the ledger fails, then the store, then the shards.
+    # A file may not grow beyond the limit: first the ledger fails, then the catalogue, the store,
+    # and the shards.
     out = tmp_path / "data"
-    for limit, failing in ((8_000, "ledger.sqlite"), (100_000, "store/"), (700_000, "shards/")):
+    limits = (8_000, "ledger.sqlite"), (100_000, "catalogue.json"), (150_000, "store/")
+    for limit, failing in (*limits, (700_000, "shards/")):
         before = _LIMITED.format(limit)
         code, stdout, stderr = _build(config, out, "--executor", "threads", before=before)
         assert (code, stdout) == (3, ""), stderr

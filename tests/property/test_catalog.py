@@ -27,6 +27,10 @@ def test_a_tile_holds_its_place_and_is_found_again(lon: float, lat: float) -> No
     assert tile.geometry.is_valid
 
 
+def _statistics() -> TaskStatistics:
+    return TaskStatistics(MMEARTH_BENCH.tasks["soil_pH"], tuple(MMEARTH_BENCH.layers.values()))
+
+
 def _sample(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     generator = np.random.default_rng(seed)
     sentinel1 = generator.normal(-12, 6, (8, 128, 128)).astype(np.float32)
@@ -43,11 +47,11 @@ def _sample(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
 @settings(max_examples=8, deadline=None)
 @given(st.permutations(range(5)), st.integers(0, 4))
 def test_statistics_merge_exactly_in_any_order(order: list[int], cut: int) -> None:
-    whole = TaskStatistics("soil_pH")
+    whole = _statistics()
     for seed in range(5):
         arrays, target = _sample(seed)
         whole.update(("train",), arrays, target)
-    parts = [TaskStatistics("soil_pH"), TaskStatistics("soil_pH")]
+    parts = [_statistics(), _statistics()]
     for position, seed in enumerate(order):
         arrays, target = _sample(seed)
         parts[position >= cut].update(("train",), arrays, target)
@@ -56,7 +60,7 @@ def test_statistics_merge_exactly_in_any_order(order: list[int], cut: int) -> No
 
 
 def test_statistics_equal_a_plain_computation() -> None:
-    found = TaskStatistics("soil_pH")
+    found = _statistics()
     samples = [_sample(seed) for seed in range(3)]
     for arrays, target in samples:
         found.update(("train", "train_50"), arrays, target)

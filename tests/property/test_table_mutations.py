@@ -111,7 +111,7 @@ def _read(kind: str, directory: Path) -> list[Label]:
     if kind == "soil":
         return soil_labels(MMEARTH_BENCH.tasks["soil_pH"], _SOIL, directory)
     return point_labels(
-        own_task("custom", TargetConfig()) if kind == "custom" else "soil_pH",
+        own_task("custom", TargetConfig()) if kind == "custom" else MMEARTH_BENCH.tasks["soil_pH"],
         _POINTS,
         directory,
         DEFAULT_GRID,

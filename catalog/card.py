@@ -99,8 +99,9 @@ class DatasetCard:
         ):
             if found != known:
                 raise FormatError(
-                    f"dataset.json has the {what} {', '.join(found)}, {CATALOGUE} has "
-                    f"{', '.join(known)}: one of the two is of another dataset; fetch it again"
+                    f"dataset.json has the {what} {shorten(', '.join(found), 80)}, {CATALOGUE} has "
+                    f"{shorten(', '.join(known), 80)}: one of them is of another dataset; fetch it "
+                    "again"
                 )
         lacking = [name for name in self.require if name not in catalogue.layers]
         if lacking:

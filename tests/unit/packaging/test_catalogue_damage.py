@@ -198,6 +198,6 @@ def test_of_another_dataset_none_is_packed(root: Path, run_cli: RunCli) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     code, _, err = run_cli("packaging", "build", str(root))
     assert (code, err.count("\n")) == (1, 1)
-    assert "catalogue.json has embedding, soil_map, zone, thirteenth: one of the two is of" in err
+    assert "catalogue.json has embedding, soil_map, zone, thirteenth: one of them is of" in err
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert "thirteenth" in read_catalogue(root).layers

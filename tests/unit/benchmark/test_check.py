@@ -182,7 +182,7 @@ class Mine(Encoder):
     [
         ("", 'declared("embedding", ("A00",))', "made for tiles of 128 pixels at 10 m, the data"),
         ("tiles = None", 'declared("embedding", ("A07",))', "embedding has no band 'A07'"),
-        ("tiles = None", 'declared("mbedding", ("A00",))', "no modality 'embeding'"),
+        ("tiles = None", 'declared("embeddings", ("A00",))', "no modality 'embeddings'"),
         ("tiles = None", 'declared("embedding", ("A00",), "m")', "the unit 'm'"),
         ("tiles = None", 'declared("zone", ("zone",), n_classes=4)', "tells 4 classes apart"),
     ],

@@ -201,7 +201,7 @@ def read_table(
         raise _lacks(path, lacking[0])
     with _damaged(path):
         # Never as a part of a Hive table: a folder named `split=val` above it would be a column.
-        return pq.read_table(path, columns=columns, partitioning=None)
+        return _valid(pq.read_table(path, columns=columns, partitioning=None))
 
 
 def check_columns(path: Path, fields: Iterable[pa.Field], root: Path | None = None) -> pa.Schema:
@@ -253,7 +253,13 @@ def read_parts(path: Path) -> Iterator[pa.Table]:
     _check_version(path, None)
     with _damaged(path), pq.ParquetFile(path) as file:
         for i in range(file.num_row_groups):
-            yield file.read_row_group(i)
+            yield _valid(file.read_row_group(i))
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """Return a table whose text is text: Parquet is read without looking at it."""
+    table.validate(full=True)
+    return table
 
 
 @contextmanager

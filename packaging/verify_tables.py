@@ -214,7 +214,8 @@ def _check_places(name: str, rows: list[Row], grid: Grid) -> Iterator[Finding]:
     if not rows:
         return
     lon, lat = (np.array([row[c] for row in rows]) for c in ("lon", "lat"))
-    numbers = row_key(lon, lat, [row["key"] for row in rows])
+    with np.errstate(invalid="ignore"):  # a place that is nowhere has a number, too
+        numbers = row_key(lon, lat, [row["key"] for row in rows])
     boxes = lonlat_bounds([Tile.parse(row["tile"], grid) for row in rows])
     shapes = shapely.from_wkb([row["geometry"] for row in rows], on_invalid="ignore")
     drawn = shapely.bounds(shapes)

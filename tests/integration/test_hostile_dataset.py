@@ -310,6 +310,14 @@ def test_render_is_the_inverse_of_parse(root: Path) -> None:
     assert render(parse_dataset(data, "dataset.json")) == data
 
 
+@pytest.mark.parametrize("lat", [1e30, float("nan")])
+def test_a_place_that_is_nowhere_is_a_finding(root: Path, lat: float) -> None:
+    name = "manifests/soil_pH.parquet"
+    _table(root, name, lambda rows: rows[0].update(lat=lat))
+    _seal_again(root)
+    assert [f for f in verify(root) if f.path == name and f"lat is {lat}" in f.sentence]
+
+
 def test_more_rows_than_bytes(root: Path) -> None:
     path = root / "tiles.parquet"
     schema = pq.read_schema(path)

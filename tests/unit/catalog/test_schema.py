@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmearth.catalog.errors import FormatError
@@ -52,3 +53,15 @@ def test_parts_of_what_is_no_table_are_refused(tmp_path: Path) -> None:
         next(read_parts(tmp_path / "a.parquet"))
     with pytest.raises(FormatError, match="build it first"):
         next(read_parts(tmp_path / "b.parquet"))
+
+
+def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_table(_table(1), path, _SCHEMA)
+    bad = pa.StringArray.from_buffers(
+        1, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xe7")
+    )
+    pq.write_table(pq.read_table(path, partitioning=None).set_column(0, "tile", bad), path)
+    for read in (read_table, lambda path: list(read_parts(path))):
+        with pytest.raises(FormatError, match=r"is not a readable Parquet file .*UTF8"):
+            read(path)

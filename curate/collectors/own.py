@@ -46,7 +46,7 @@ def own_collector(layer: Layer, config: EarthEngineLayer) -> Collector:
 
 
 def sent_bytes(layer: Layer) -> int:
-    """Return the bytes of a layer of the user's own as the service sends it."""
+    """Return the bytes of a layer with pixels as the service sends it, or a few more."""
     item = {"Int16": 2, "Int32": 4, "Float": 4, "Double": 8}[_WIDE[layer.dtype]]
     return int(np.prod(layer.shape)) * item
 

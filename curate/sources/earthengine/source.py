@@ -20,7 +20,7 @@ from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors import COLLECTORS, sentinel2
 from mmearth.curate.collectors.collector import Collector, Facts, Place, Seen
-from mmearth.curate.collectors.own import own_collector
+from mmearth.curate.collectors.own import own_collector, sent_bytes
 from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.seasons import around, season
@@ -35,6 +35,9 @@ from mmearth.curate.sources.earthengine.granules import drop_granule, granules_a
 from mmearth.curate.sources.earthengine.service import Service
 from mmearth.curate.sources.earthengine.template import pixel_question, scalar_question
 
+_MOST_BANDS, _MOST_BYTES = 1020, 47 * 2**20
+"""Of a request, with room for a target: 1024 bands and 48 MB
+(developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
 VERSION = 2
 """Goes up when the same scenes would give other bytes."""
 
@@ -75,6 +78,22 @@ class EarthEngine:
     """What a build's requests are told apart by in the project's bill; see `workload_tag`."""
     answers: dict[Visit, Question] = field(default_factory=dict, compare=False, repr=False)
     """What was foreseen and is not used yet."""
+
+    def __post_init__(self) -> None:
+        """Refuse layers of which one request cannot have all.
+
+        Raises:
+            ConfigError: It is so.
+        """
+        layers = [each for each in self.catalogue.pixel_layers if self._known([each.name])]
+        n_bands = sum(len(layer.bands) for layer in layers)
+        n_bytes = sum(map(sent_bytes, layers))
+        if n_bands > _MOST_BANDS or n_bytes > _MOST_BYTES:
+            raise ConfigError(
+                f"a tile has {n_bands} bands and {n_bytes / 2**20:.0f} MB, of which Earth Engine "
+                f"sends {_MOST_BANDS} and {_MOST_BYTES // 2**20} MB at once; take fewer bands, a "
+                "smaller grid:, or a dtype of fewer bytes"
+            )
 
     @property
     def name(self) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors import COLLECTORS
 from mmearth.curate.collectors.collector import Collector, Place
+from mmearth.curate.collectors.own import own_collector
+from mmearth.curate.declared import LayerConfig, own_layer
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.seasons import around, season
 from mmearth.curate.sources.earthengine import template
 from mmearth.curate.sources.earthengine.asked import asked, together
+from mmearth.curate.sources.earthengine.config import EarthEngineLayer
 from mmearth.curate.sources.earthengine.expressions import drawing, scalars
 from mmearth.curate.sources.earthengine.template import pixel_question, scalar_question
 from mmearth.tests.earthengine.memory import Memory
@@ -102,3 +107,41 @@ def test_forms_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None
         month = _of("month")
         assert scalar_question(own, month, None) == asked(scalars(own, month, None))
         assert len(template._forms) <= 2
+
+
+def _own(name: str, **config: str) -> tuple[Layer, Collector]:
+    online = EarthEngineLayer.model_validate({"collection": f"projects/{name}", **config})
+    layer = own_layer(name, LayerConfig(earthengine=online))
+    return layer, own_collector(layer, online)
+
+
+def _chosen(first: str, after: str, *indices: str) -> dict[str, Any]:
+    return {"chosen": [{"first": first, "after": after, "indices": [*indices], "versions": []}]}
+
+
+def test_layers_of_the_users_own_in_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days are filled in, also where two layers have the same ones; what is absent is a form."""
+    monkeypatch.setattr(template, "_forms", {})
+    pairs = [_own("near"), _own("year", choose="year"), _own("mean", choose="mean")]
+    layers = [layer for layer, _ in pairs]
+    collectors = {layer.name: collector for layer, collector in pairs}
+    year = _chosen("2020-01-01", "2021-01-01", "a", "b")
+    several = [
+        {"near": _chosen("2020-06-07", "2020-06-08", "x"), "year": year, "mean": year},
+        {"near": _chosen("2020-08-09", "2020-08-10", "y", "z"), "year": year, "mean": year},
+        {"near": {"chosen": []}, "year": year, "mean": _chosen("2019-01-01", "2020-01-01", "c")},
+        {"near": {"chosen": []}, "year": _chosen("2020-01-01", "2021-01-01"), "mean": year},
+    ]
+    forms = []
+    for facts in several:
+        for lon, lat, near in _PLACES[:2]:
+            question = _place(lon, lat, near, "default"), "2020-06-20", facts, layers, collectors
+            image, bands = drawing(*question)
+            assert pixel_question(*question) == (asked(image), bands)
+        forms.append(len(template._forms))
+    assert forms == [1, 1, 2, 3]
+    place = _place(10.1, 45.2, None, "default")
+    assert scalar_question(place, collectors, None) == asked(scalars(place, collectors, None))
+    other = {"near": _own("near", choose="month")[1]}
+    one = scalar_question(place, {"near": collectors["near"]}, None)
+    assert one != scalar_question(place, other, None)

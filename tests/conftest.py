@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -100,6 +101,7 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
             code = cli.run()
         finally:
             sys.argv = before
+            logging.getLogger("mmearth").setLevel(logging.NOTSET)  # as other tests find it
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.baseline import offset_of_date
@@ -88,11 +88,18 @@ def stored(
     if entry.months:
         values = _climatology(layer, values, month)
     refuse_doubtful(layer, values, entry, readings)
-    if layer.name != "sentinel2":  # it comes as digital numbers
-        shape = (-1, *(1,) * (values.ndim - 1))
-        offset = np.reshape([band.offset for band in layer.bands], shape)
-        values = (values - offset) / np.reshape([band.scale for band in layer.bands], shape)
-    return to_stored(values, layer, entry.clamp)
+    if layer.name == "sentinel2":  # it comes as digital numbers
+        return to_stored(values, layer, entry.clamp)
+    try:
+        return to_stored(_unscaled(layer, values), layer, entry.clamp)
+    except DataError as exc:
+        first = layer.bands[0]
+        if (first.scale, first.offset) == (1.0, 0.0):
+            raise
+        raise DataError(
+            f"{exc}; for a file of numbers as they are stored write scale: {first.scale:g} and "
+            f"offset: {first.offset:g}"
+        ) from exc
 
 
 def _read_one(layer: Layer, product: Product, tile: Tile, when: str | None) -> NDArray[np.float64]:
@@ -140,6 +147,13 @@ def _baseline(product: Product, reading: Reading, dated: str | None) -> float:
 
 def _resampling(layer: Layer, product: Product) -> str:
     return product.entry.resampling or layer.resampling or "nearest"
+
+
+def _unscaled(layer: Layer, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers in the bands' units as they are stored."""
+    shape = (-1, *(1,) * (values.ndim - 1))
+    offset = np.reshape([band.offset for band in layer.bands], shape)
+    return np.asarray((values - offset) / np.reshape([b.scale for b in layer.bands], shape))
 
 
 def _climatology(layer: Layer, months: NDArray[np.float64], month: int) -> NDArray[np.float64]:

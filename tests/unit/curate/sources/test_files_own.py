@@ -125,6 +125,19 @@ def test_numbers_are_stored_as_the_bands_say(tmp_path: Path) -> None:
     assert "warmth: found values 50000 to 50000 K, expected 0 to 20000" in sentence
 
 
+def test_a_file_of_stored_numbers_is_told_by_the_bands_scale(tmp_path: Path) -> None:
+    red = {"name": "red", "scale": 0.0000275, "offset": -0.2}
+    declared = {"bands": [red], "dtype": "uint16", "nodata": 0}
+    write_tif(tmp_path / "a.tif", layers(9_091, dtype="uint16"))
+    sentence = refused(outcome(tmp_path, declared), DataError)
+    line = "for a file of numbers as they are stored write scale: 2.75e-05 and offset: -0.2"
+    assert line in sentence
+    assert pixel(outcome(tmp_path, declared, scale=2.75e-05, offset=-0.2)) == [9_091.0]
+    # 9091 × 0.0000275 - 0.2 = 0.0500025
+    write_tif(tmp_path / "a.tif", layers(0.0500025))
+    assert pixel(outcome(tmp_path, declared)) == [9_091.0]
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "stored"),
     [

@@ -48,7 +48,8 @@ from mmearth.benchmark.results import RESULTS_FILE, read_results, run_folder
 from mmearth.benchmark.task_data import TaskData
 from mmearth.benchmark.traces import predictions_path
 from mmearth.benchmark.training import load_best
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.sample import tile_of
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 from mmearth.curate.sources.synthetic.shifts import RADIOMETRY
@@ -135,7 +136,13 @@ def controls(
     haze = open_dataset(config.dataset)
     cell = Cell(config.tasks[0], encoder, "JT", 100, seed)
     folder = run_folder(out, setting(config, haze.hash, cell))
-    job = Job(config, cell, TaskData(haze, cell.task, 100), Fabric(accelerator="cpu"), folder)
+    job = Job(
+        config,
+        cell,
+        TaskData(haze, haze.catalogue.tasks[cell.task], 100),
+        Fabric(accelerator="cpu"),
+        folder,
+    )
     model = job.model(reconstructs=True)
     load_best(model, folder)
     chosen = steps_of(out, encoder, seed)
@@ -158,9 +165,8 @@ def steps_of(out: Path, encoder: str, seed: int) -> dict[str, int]:
 def batches(job: Job, name: str, order: str, source: SyntheticConfig) -> Pairs:
     """Return the batches of the geographic test in a world, with their targets."""
     world = name if name in WORLDS else "haze"
-    chosen = open_dataset(str(Path(job.config.dataset).parent / world)).select(
-        job.task, TESTED, modalities=tuple(MODALITIES)
-    )
+    of_world = open_dataset(str(Path(job.config.dataset).parent / world))
+    chosen = of_world.select(job.task.name, TESTED)
     size, normalise = job.config.adaptation.batch_size, job.data.statistics
     loader = partial(chosen.loader, size, order, job.cell.seed, normalise=normalise)
     if name == "undone":
@@ -170,31 +176,32 @@ def batches(job: Job, name: str, order: str, source: SyntheticConfig) -> Pairs:
     half = len(loader()) // 2
     far = chain(islice(loader(), half, None), islice(loader(), half))
     return (
-        (batch, like(other, len(batch["key"]))) for batch, other in zip(loader(), far, strict=True)
+        (batch, like(other, len(batch["key"]), chosen.catalogue))
+        for batch, other in zip(loader(), far, strict=True)
     )
 
 
-def like(batch: Any, n: int) -> dict[str, Any]:
+def like(batch: Any, n: int, catalogue: Catalogue) -> dict[str, Any]:
     """Return the modalities of a batch for n tiles; its first come again if it has fewer."""
     rows = torch.arange(n) % len(batch["key"])
-    masks = {name: batch["mask"][name][rows] for name in MODALITIES}
-    return {name: batch[name][rows] for name in MODALITIES} | {"mask": masks}
+    masks = {name: batch["mask"][name][rows] for name in catalogue.layers}
+    return {name: batch[name][rows] for name in catalogue.layers} | {"mask": masks}
 
 
 def undone(job: Job, batch: Any, source: SyntheticConfig) -> dict[str, Any]:
     """Return a batch without the haze: stored values again, the oracle, and z-scores again."""
     result = dict(batch)
     for name, oracle in RADIOMETRY.items():
-        wanted, spec = job.data.statistics[name], MODALITIES[name]
-        each = [wanted.stored(i) for i in range(len(wanted.bands))]
+        wanted, layer = job.data.statistics[name], job.data.dataset.catalogue.layers[name]
+        each = [wanted.stored(i, layer) for i in range(len(wanted.bands))]
         mean, std = (np.array(values)[:, None, None] for values in zip(*each, strict=True))
         tiles = []
         for key, values in zip(batch["key"], batch[name].numpy(), strict=True):
             stored = values * std + mean
-            stored = np.rint(stored) if spec.dtype.startswith("u") else stored
+            stored = np.rint(stored) if layer.dtype.startswith("u") else stored
             day = f"{key[-8:-4]}-{key[-4:-2]}-{key[-2:]}"
-            change = oracle(tile_of(key), day, source.seed, source.shifts)
-            tiles.append((change.undo(stored.astype(spec.dtype)).astype(float) - mean) / std)
+            change = oracle(tile_of(key, DEFAULT_GRID), day, source.seed, source.shifts)
+            tiles.append((change.undo(stored.astype(layer.dtype)).astype(float) - mean) / std)
         scores = torch.from_numpy(np.stack(tiles)).float()
         result[name] = torch.where(batch["mask"][name], scores, 0.0)
     return result
@@ -237,14 +244,15 @@ def predictions(
     config: BenchmarkConfig, out: Path, encoder: str, name: str, method: str
 ) -> list[Predictions]:
     """Return those of each seed: the matrix's in the haze, else a control's."""
-    hash_of = open_dataset(config.dataset).hash
+    dataset = open_dataset(config.dataset)
     paths = []
     for seed in config.seeds:
         cell = Cell(config.tasks[0], encoder, method, 100, seed)
-        folder = run_folder(out, setting(config, hash_of, cell))
+        folder = run_folder(out, setting(config, dataset.hash, cell))
         other = control_path(out, encoder, seed, name, method)
         paths.append(predictions_path(folder, TESTED) if name == "haze" else other)
-    return [read_predictions(path) for path in paths]
+    task = dataset.catalogue.tasks[config.tasks[0]]
+    return [read_predictions(path, task) for path in paths]
 
 
 def row(

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mmearth.benchmark.encoder import Batch, Encoder
 from mmearth.benchmark.encoders.inputs import RGB as RED_GREEN_BLUE
 from mmearth.benchmark.encoders.inputs import of_statistics
-from mmearth.catalog.modalities import MODALITIES
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 
 
@@ -25,9 +25,10 @@ class Small(Encoder):
     What a tile has one value of is added to all cells alike; a class is one channel a class.
     """
 
-    def __init__(self, inputs: Iterable[ModalityInput]) -> None:
+    def __init__(self, inputs: Iterable[ModalityInput], catalogue: Catalogue) -> None:
         super().__init__()
         self.inputs = Normalisation.of(inputs)
+        self.layers = [catalogue.layer(name) for name in self.inputs]
         self.dim, self.grid = 64, (4, 4)
         self.of_pixels = nn.Conv2d(self._channels("pixel"), 8, 1)
         self.of_tile = nn.Linear(n, 8, bias=False) if (n := self._channels("tile")) else None
@@ -45,21 +46,22 @@ class Small(Encoder):
         return self.net(features)
 
     def _of(self, level: str, batch: Batch) -> Iterator[Tensor]:
-        for name in self.inputs:
-            modality, values = MODALITIES[name], batch[name]
-            if modality.level != level:
+        for layer in self.layers:
+            values = batch[layer.name]
+            if layer.level != level:
                 continue
-            if modality.kind == "categorical":
-                n_classes = len(modality.classes) + 1
-                codes = torch.where(batch["mask"][name], values, n_classes - 1)[:, 0]
+            if layer.kind == "categorical":
+                n_classes = len(layer.classes) + 1
+                codes = torch.where(batch["mask"][layer.name], values, n_classes - 1)[:, 0]
                 values = functional.one_hot(codes, n_classes).movedim(-1, 1)
             yield values.to(self.of_pixels.weight.dtype)
 
     def _channels(self, level: str) -> int:
-        found = {name: MODALITIES[name] for name in self.inputs}
         return sum(
-            len(each.classes) + 1 if each.kind == "categorical" else len(self.inputs[name].bands)
-            for name, each in found.items()
+            len(each.classes) + 1
+            if each.kind == "categorical"
+            else len(self.inputs[each.name].bands)
+            for each in self.layers
             if each.level == level
         )
 
@@ -67,19 +69,20 @@ class Small(Encoder):
 class RGB(Small):
     """Sees red, green and blue."""
 
-    def __init__(self, statistics: Normalisation) -> None:
-        super().__init__([of_statistics(statistics, "sentinel2", RED_GREEN_BLUE)])
+    def __init__(self, statistics: Normalisation, catalogue: Catalogue) -> None:
+        super().__init__([of_statistics(statistics, "sentinel2", RED_GREEN_BLUE)], catalogue)
 
 
 class Sentinel2(Small):
     """Sees the twelve bands of Sentinel-2."""
 
-    def __init__(self, statistics: Normalisation) -> None:
-        super().__init__([of_statistics(statistics, "sentinel2", None)])
+    def __init__(self, statistics: Normalisation, catalogue: Catalogue) -> None:
+        bands = statistics["sentinel2"].bands
+        super().__init__([of_statistics(statistics, "sentinel2", bands)], catalogue)
 
 
 class Everything(Small):
     """Sees all modalities: what is reconstructed is what it is fed."""
 
-    def __init__(self, statistics: Normalisation) -> None:
-        super().__init__(statistics.values())
+    def __init__(self, statistics: Normalisation, catalogue: Catalogue) -> None:
+        super().__init__(statistics.values(), catalogue)

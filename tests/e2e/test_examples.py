@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ def test_training_learns_something(place: Path) -> None:
     assert len(errors) == 8 and errors[-1] < min(1.0, errors[0])
 
 
+@pytest.mark.performance  # forty seconds of a core
 def test_the_study_of_adaptation_in_little(tmp_path: Path) -> None:
     build = yaml.safe_load((ROOT / "examples" / "adaptation-study.yaml").read_text())
     build["tasks"]["soil_pH"]["labels"]["count"] = 40

@@ -75,6 +75,7 @@ def test_a_configuration(text: str, sentence: str, tmp_path: Path) -> None:
             {"date": {"tag": "day", "file": "*.json"}},
             "has 2 files *.json for date.file; expected one",
         ),
+        ({"unit": {"depth": "m"}}, "a.tif: unit: names 'depth'; expected of height, uncertainty"),
     ],
 )
 def test_a_raster(entry: dict[str, Any], sentence: str, tmp_path: Path) -> None:

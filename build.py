@@ -21,7 +21,6 @@ from mmearth.catalog.files import TEMPORARY, remove_temporaries, sha256_bytes
 from mmearth.catalog.progress import Progress
 from mmearth.catalog.schema import (
     OBSERVATIONS,
-    TILES,
     manifest_path,
     read_parts,
     read_table,
@@ -135,7 +134,7 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
             return _summary(out, plan, states, _Published(dropped), unchanged=True)
         checksums.unseal(out)
         write_catalogue(out, config.catalogue)
-        write_table(plan.table, out / "tiles.parquet", TILES)
+        write_table(plan.table, out / "tiles.parquet", plan.table.schema)
         _collect(
             pending(everything, config.require, ledger, out),
             source,

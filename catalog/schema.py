@@ -27,27 +27,20 @@ ROW_GROUP_ROWS = 122_880
 STATES = ("done", "missing", "failed")
 """Of an observation: on disk; absent at the source, for good; not obtained, worth a retry."""
 
-TILES = pa.schema(
-    [
-        ("task", pa.string()),
-        ("tile", pa.string()),  # Tile.id
-        ("epsg", pa.int32()),
-        ("left", pa.int32()),
-        ("top", pa.int32()),
-        ("lon", pa.float64()),
-        ("lat", pa.float64()),
-        ("cell", pa.string()),
-        ("date", pa.string()),  # YYYY-MM-DD asked for by the label or the configuration; null: any
-        ("split", pa.string()),
-        ("train_5", pa.bool_()),
-        ("train_50", pa.bool_()),
-        ("target", pa.float64()),  # of one number; null for other tasks
-        ("targets", pa.list_(pa.float64())),  # of several numbers, in the order of the outputs
-        ("labels", pa.list_(pa.string())),  # of labels, or of one class
-        ("label_id", pa.string()),
-    ]
-)
-"""`tiles.parquet`: one row per task and tile, what was planned. Sorted by (task, tile)."""
+_TILES: list[tuple[str, pa.DataType]] = [
+    ("task", pa.string()),
+    ("tile", pa.string()),  # Tile.id
+    ("epsg", pa.int32()),
+    ("left", pa.int32()),
+    ("top", pa.int32()),
+    ("lon", pa.float64()),
+    ("lat", pa.float64()),
+    ("cell", pa.string()),
+    ("date", pa.string()),  # YYYY-MM-DD asked for by the label or the configuration; null: any
+    ("split", pa.string()),
+    ("train_5", pa.bool_()),
+    ("train_50", pa.bool_()),
+]
 
 OBSERVATIONS = pa.schema(
     [
@@ -84,6 +77,16 @@ MEMBER = pa.struct(
     ]
 )
 """One modality of one sample: where its bytes are in the shard, and where they came from."""
+
+
+def tiles_schema(tasks: Iterable[Task]) -> pa.Schema:
+    """Return the schema of `tiles.parquet`: one row per task and tile, what was planned.
+
+    Sorted by (task, tile). The columns of tile-level targets are those of the manifests; they are
+    null in rows of another task.
+    """
+    targets = {task.column: target_field(task) for task in tasks if not task.is_pixel}
+    return pa.schema([*_TILES, *targets.values(), ("label_id", pa.string())])
 
 
 def member_column(layer: Layer) -> str:

@@ -1,6 +1,6 @@
 """Targets as arrays, as plain values of tables and JSON, and as columns; one form per kind of task.
 
-| task | array | plain value | column of the manifest |
+| task | array | plain value | column of the tables |
 | --- | --- | --- | --- |
 | one number | (1,) | 5.4 | `target`, float64 |
 | several numbers | (output,) | {"sand": 60.0, "clay": 10.0} | the task's name, a struct |
@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ TARGET_MEMBER = pa.struct(
 
 
 def target_field(task: Task) -> pa.Field:
-    """Return the manifest's column of a task's target."""
+    """Return the column of a task's target, in the manifest and in `tiles.parquet`."""
     return pa.field(task.column, _target_type(task))
 
 
@@ -61,31 +60,7 @@ def plain_target(task: Task, target: NDArray[np.generic] | None) -> Any:
         return task.outputs[task.target.codes.index(int(target[0]))]
     # The shortest decimal that is this float32: 0.5152 and not 0.5152000188827515.
     numbers = [float(str(value)) for value in target]
-    return _numbers(task, numbers)
-
-
-def planned_target(task: Task, row: Mapping[str, Any]) -> Any:
-    """Return the plain target of a row of `tiles.parquet`; None where it has none.
-
-    Raises:
-        FormatError: It is not a target of this task.
-    """
-    if task.is_pixel:
-        return None
-    if task.column == "target":
-        return row["target"]
-    found = row["targets" if task.kind == "regression" else "labels"]
-    try:
-        if task.kind == "multilabel":
-            return None if found is None else sorted(set(found), key=task.outputs.index)
-        if not found or (task.kind == "regression" and None in found):
-            return None
-        if task.kind == "regression":
-            return _numbers(task, found)
-        (label,) = found
-        return label
-    except ValueError as exc:
-        raise _no_target(task, found, exc) from exc
+    return numbers[0] if task.column == "target" else dict(zip(task.outputs, numbers, strict=True))
 
 
 def target_array(task: Task, plain: Any) -> NDArray[np.generic] | None:
@@ -99,20 +74,10 @@ def target_array(task: Task, plain: Any) -> NDArray[np.generic] | None:
     try:
         return np.array(_values(task, plain), dtype=task.dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        raise _no_target(task, plain, exc) from exc
-
-
-def _no_target(task: Task, found: Any, exc: Exception) -> FormatError:
-    return FormatError(
-        f"{task.name}: {str(found)[:60]!r} is no target of it ({exc}); the dataset is damaged: "
-        "build it again"
-    )
-
-
-def _numbers(task: Task, numbers: list[float]) -> Any:
-    if task.column == "target":
-        return numbers[0]
-    return dict(zip(task.outputs, numbers, strict=True))
+        raise FormatError(
+            f"{task.name}: {str(plain)[:60]!r} is no target of it ({exc}); the dataset is damaged: "
+            "build it again"
+        ) from exc
 
 
 def _values(task: Task, plain: Any) -> list[float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.progress import Progress, silent
-from mmearth.catalog.schema import TILES
+from mmearth.catalog.schema import tiles_schema
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment, given
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_at
@@ -24,7 +24,7 @@ from mmearth.curate.labels import read_labels
 from mmearth.curate.labels.facts import LabelFacts, label_facts
 from mmearth.curate.overlap import keep_apart
 from mmearth.curate.recipes import EVERY_PRESENCE, SPLIT_RULES
-from mmearth.curate.source import Label, Source
+from mmearth.curate.source import Label, Source, label_target
 from mmearth.curate.task_config import SplitConfig
 from mmearth.curate.told import told
 
@@ -64,7 +64,7 @@ class Plan:
     """All tiles of a dataset."""
 
     table: pa.Table
-    """Of the schema TILES, sorted by (task, tile)."""
+    """Of `tiles_schema`, sorted by (task, tile)."""
     tasks: tuple[TaskPlan, ...]
     """In the catalogue's order."""
 
@@ -88,8 +88,9 @@ def make_plan(config: BuildConfig, source: Source, base: Path, progress: Progres
         parts.append(rows)
         reports.append(report)
         progress("plan", None)
-    table = pa.concat_tables(parts).sort_by([("task", "ascending"), ("tile", "ascending")])
-    return Plan(table, tuple(reports))
+    schema = tiles_schema(config.catalogue.tasks.values())
+    table = pa.concat_tables(parts, promote_options="default").select(schema.names)
+    return Plan(table.sort_by([("task", "ascending"), ("tile", "ascending")]), tuple(reports))
 
 
 def _plan_task(
@@ -190,8 +191,6 @@ def _table(
     """
     lons, lats = centres(tiles)
     planned = assignment.split != LEFT_OUT
-    is_multilabel = task.kind == "multilabel"
-    names = [list(x.labels or ()) if is_multilabel else x.labels for x in labels]
     columns = {
         "task": pa.repeat(task.name, len(tiles)),
         "tile": _joined(tiles.epsg, tiles.left, tiles.top),
@@ -205,12 +204,11 @@ def _table(
         "split": assignment.split[planned],
         "train_5": assignment.train_5[planned],
         "train_50": assignment.train_50[planned],
-        "target": [label.value for label in labels],
-        "targets": [label.values for label in labels],
-        "labels": names,
+        task.column: [label_target(task, label) for label in labels],
         "label_id": [label.label_id for label in labels],
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in TILES], schema=TILES)
+    schema = tiles_schema([task])
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 def _joined(*numbers: NDArray[np.int64]) -> pa.Array:

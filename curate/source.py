@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.sample import Observation
@@ -38,6 +38,26 @@ class Label:
     """The target of a regression of several outputs; None for other tasks."""
     split: str | None = None
     """The split that the table says; None where it says none."""
+
+
+def label_target(task: Task, label: Label) -> Any:
+    """Return the plain target of a label, as `catalog.targets` says; None where it has none.
+
+    Raises:
+        ValueError: It is not a target of this task.
+    """
+    if task.is_pixel:
+        return None
+    if task.column == "target":
+        return label.value
+    if task.kind == "regression":
+        if not label.values or None in label.values:
+            return None
+        return dict(zip(task.outputs, label.values, strict=True))
+    if task.kind == "multilabel":
+        return sorted(set(label.labels or ()), key=task.outputs.index)
+    (name,) = label.labels or (None,)
+    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import write_atomic
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import TILES, read_table
+from mmearth.catalog.schema import read_table, tiles_schema
 from mmearth.catalog.store import STORE, read_observation, read_stored
-from mmearth.catalog.targets import planned_target
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.panels import pictures, value_lines
@@ -144,7 +143,8 @@ def _labels(root: Path, tile: Tile, catalogue: Catalogue) -> list[list[str]]:
     """Return what is to be predicted at a tile, task by task; nothing before a plan is written."""
     if not (root / _TILES).exists():
         return []
-    rows = read_table(root / _TILES, root=root, schema=TILES).to_pylist()
+    schema = tiles_schema(catalogue.tasks.values())
+    rows = read_table(root / _TILES, root=root, schema=schema).to_pylist()
     return [
         [f"{row['task']}\t{row['split']}", *_label_of(catalogue.task(row["task"]), row)]
         for row in rows
@@ -155,7 +155,7 @@ def _labels(root: Path, tile: Tile, catalogue: Catalogue) -> list[list[str]]:
 def _label_of(task: Task, row: dict[str, Any]) -> list[str]:
     if task.is_pixel:
         return []  # it has a picture
-    target = planned_target(task, row)
+    target = row[task.column]
     if target is None:
         return ["  no label"]
     if task.kind == "multilabel":

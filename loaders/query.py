@@ -17,7 +17,7 @@ import pyarrow as pa
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.query import Query
-from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
+from mmearth.catalog.schema import OBSERVATIONS, manifest_path, manifest_schema, tiles_schema
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.task import Task
 from mmearth.loaders.choose.columns import check_once
@@ -27,7 +27,6 @@ Answer = TypeVar("Answer")
 
 TABLES = ("tiles", "observations")
 """Views over `<name>.parquet`: what was planned, and what was collected or why not."""
-_SCHEMAS = {"tiles.parquet": TILES, "observations.parquet": OBSERVATIONS}
 SAMPLES = "samples"
 """The view of all tasks' manifests, joined by the names of their columns."""
 _SETTINGS = (
@@ -213,11 +212,16 @@ def _files(tables: Tables, sql: str) -> dict[str, list[str]]:
 def _found(tables: Tables, file: str) -> Path:
     """Return a table's file, whole and with the columns that it should have."""
     path, catalogue = tables.find(file), tables.catalogue
-    schema = _SCHEMAS.get(file)
-    if schema is None:
-        schema = manifest_schema(catalogue.task(Path(file).stem), catalogue.layers.values())
-    check_once(path, tables.seal, schema)
+    check_once(path, tables.seal, _schema(file, catalogue))
     return path
+
+
+def _schema(file: str, catalogue: Catalogue) -> pa.Schema:
+    if file == "tiles.parquet":
+        return tiles_schema(catalogue.tasks.values())
+    if file == "observations.parquet":
+        return OBSERVATIONS
+    return manifest_schema(catalogue.task(Path(file).stem), catalogue.layers.values())
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:

@@ -19,10 +19,10 @@ from mmearth.catalog.grid import Grid
 from mmearth.catalog.hilbert import row_key
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample, sample_key
-from mmearth.catalog.schema import OBSERVATIONS, STATES, TILES, read_table
+from mmearth.catalog.schema import OBSERVATIONS, STATES, read_table, tiles_schema
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.store import observation_path, read_observation
-from mmearth.catalog.targets import planned_target, target_array
+from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
@@ -42,7 +42,7 @@ class Planned:
     hilbert: int
     """Its place in the manifest's order."""
     tile: Row
-    """Of the schema TILES."""
+    """Of `tiles_schema`."""
     observations: dict[str, Row]
     """Of the schema OBSERVATIONS, by modality."""
 
@@ -72,7 +72,7 @@ def read_inputs(
         FormatError: A table is missing or of another version.
     """
     path = root / "tiles.parquet"
-    table = read_table(path, root=root, schema=TILES)
+    table = read_table(path, root=root, schema=tiles_schema(catalogue.tasks.values()))
     asked = _asked(table, catalogue)
     tiles = table.filter(pc.equal(table["task"], task.name)).to_pylist()
     for row in tiles:
@@ -189,7 +189,7 @@ def planned_array(task: Task, planned: Planned) -> NDArray[np.generic] | None:
     Raises:
         FormatError: It has none and must, or it is no target of the task.
     """
-    target = target_array(task, planned_target(task, planned.tile))
+    target = target_array(task, planned.tile[task.column])
     if target is None and not task.optional:
         raise FormatError(
             f"tiles.parquet has no target for tile {planned.tile['tile']} of {task.name}; "

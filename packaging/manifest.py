@@ -15,7 +15,6 @@ from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.schema import manifest_path, manifest_schema, member_column, write_table
-from mmearth.catalog.targets import planned_target
 from mmearth.catalog.task import Task
 from mmearth.packaging.inputs import Planned
 from mmearth.packaging.shard import MemberRange
@@ -120,7 +119,7 @@ def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange]) ->
     """Return what the target's column holds."""
     task = sample.task
     if not task.is_pixel:
-        return planned_target(task, planned.tile)
+        return planned.tile[task.column]
     if sample.target is None:
         return None
     at = ranges[f"{task.name}.npy"]

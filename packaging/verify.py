@@ -7,7 +7,7 @@ they agree with each other? The last finds what was sealed wrong, or changed and
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,12 @@ from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import FormatError, MMEarthError
 from mmearth.catalog.files import read_regular, sha256_file
 from mmearth.catalog.progress import Progress, silent
-from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, manifest_schema
+from mmearth.catalog.schema import (
+    OBSERVATIONS,
+    manifest_path,
+    manifest_schema,
+    tiles_schema,
+)
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.packaging.findings import Finding, guarded, run_all, shorten
 from mmearth.packaging.verify_shards import ShardReport, check_shard
@@ -180,7 +185,9 @@ def _check_digests(sums: dict[str, str], digests: dict[str, str]) -> Iterator[Fi
 def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
     """Read tiles, observations and manifests, and compare them with each other."""
     tables = _Tables()
-    planned = _load(root, "tiles.parquet", TILES, tables)
+    tasks = catalogue.tasks.values()
+    columns = [task.column for task in tasks]  # null in rows of other tasks
+    planned = _load(root, "tiles.parquet", tiles_schema(tasks), tables, columns)
     tiles = planned.to_pylist() if planned is not None else []
     if planned is not None:
         tables.findings += check_names("tiles.parquet", planned, "task", catalogue.tasks)
@@ -196,7 +203,7 @@ def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
         in_splits = partial(check_splits, "tiles.parquet", task.name, mine)
         tables.findings += guarded("tiles.parquet", in_splits)
         schema = manifest_schema(task, catalogue.layers.values())
-        manifest = _load(root, name, schema, tables, task.column if task.optional else None)
+        manifest = _load(root, name, schema, tables, [task.column] if task.optional else ())
         if manifest is None:
             continue
         tables.expected[task.name] = Expected.of(catalogue, task)
@@ -209,7 +216,7 @@ def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
 
 
 def _load(
-    root: Path, name: str, schema: pa.Schema, tables: _Tables, optional: str | None = None
+    root: Path, name: str, schema: pa.Schema, tables: _Tables, optional: Collection[str] = ()
 ) -> pa.Table | None:
     """Return a table that can be compared with others; None, and findings, where there is none."""
     if not os.path.lexists(root / name):

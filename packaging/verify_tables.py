@@ -20,7 +20,6 @@ from mmearth.catalog.hilbert import row_key
 from mmearth.catalog.sample import sample_key
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.targets import planned_target
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, lonlat_bounds
 from mmearth.packaging.findings import Finding, Problem
@@ -121,13 +120,13 @@ def check_manifest(
             continue
         pairs = [(column, row[column], plan[column]) for column in _PLANNED]
         if not task.is_pixel:
-            pairs.append((task.column, row[task.column], planned_target(task, plan)))
+            pairs.append((task.column, row[task.column], plan[task.column]))
         yield from _different(name, row["key"], pairs, "tiles.parquet")
         yield from _check_provenance(name, row, observed.get(row["tile"], {}), catalogue)
 
 
 def check_schema(
-    name: str, expected: pa.Schema, table: pa.Table, optional: str | None = None
+    name: str, expected: pa.Schema, table: pa.Table, optional: Collection[str] = ()
 ) -> Iterator[Finding]:
     """Yield a finding where a table's columns are not those of its schema.
 
@@ -135,7 +134,7 @@ def check_schema(
         name: The table, relative to the dataset's root.
         expected: Its schema.
         table: As it was read.
-        optional: A column of structs that may be null.
+        optional: Columns of structs that may be null.
     """
     lacking = [field for field in expected.names if field not in table.schema.names]
     if lacking:
@@ -151,7 +150,7 @@ def check_schema(
                 name, "table", f"its column {field.name} is {found}, expected {field.type}"
             )
         needed = field.name in _NEVER_NULL or pa.types.is_struct(field.type)
-        if needed and field.name != optional and (n_null := table[field.name].null_count):
+        if needed and field.name not in optional and (n_null := table[field.name].null_count):
             sentence = f"its column {field.name} is null in {n_null} rows, expected in none"
             yield Finding(name, "table", sentence)
 

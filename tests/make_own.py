@@ -19,7 +19,7 @@ from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Band, ClassCode, Layer
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.schema import OBSERVATIONS, tiles_schema, write_table
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.task import METRICS, Task, TaskKind
@@ -137,7 +137,8 @@ def make_own(root: Path, pixels: int) -> Path:
     ]
     planned.sort(key=lambda row: (row["task"], row["tile"]))
     observed.sort(key=lambda row: (row["tile"], row["modality"]))
-    write_table(pa.Table.from_pylist(planned, TILES), root / "tiles.parquet", TILES)
+    schema = tiles_schema(own.tasks.values())
+    write_table(pa.Table.from_pylist(planned, schema), root / "tiles.parquet", schema)
     table = pa.Table.from_pylist(observed, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
     write_catalogue(root, own)
@@ -152,14 +153,7 @@ def make_own(root: Path, pixels: int) -> Path:
 
 
 def _planned(of: Task, tile: Tile, i: int) -> dict[str, Any]:
-    plain = None if of.is_pixel else truth(of, i)
-    columns: dict[str, Any] = {"target": None, "targets": None, "labels": None}
-    if of.name == "group":
-        columns["target"] = plain
-    elif of.name == "texture" and plain is not None:
-        columns["targets"] = list(plain.values())
-    elif plain is not None:
-        columns["labels"] = [plain] if of.kind == "classification" else plain
+    columns: dict[str, Any] = {} if of.is_pixel else {of.column: truth(of, i)}
     return {
         **{"task": of.name, "tile": tile.id, "epsg": tile.epsg, "left": tile.left},
         **{"top": tile.top, "lon": tile.lon, "lat": tile.lat, "cell": tile.cell, "date": None},

@@ -25,7 +25,7 @@ from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Band, ClassCode, Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.schema import OBSERVATIONS, tiles_schema, write_table
 from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.task import METRICS, Task, TaskKind
 from mmearth.catalog.tile import Tile
@@ -124,7 +124,8 @@ def make_tiny(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOG
         observations += [_observed(root, tile, layer, i, generator) for layer in wanted]
     tiles.sort(key=lambda row: (row["task"], row["tile"]))
     observations.sort(key=lambda row: (row["tile"], row["modality"]))
-    write_table(pa.Table.from_pylist(tiles, TILES), root / "tiles.parquet", TILES)
+    schema = tiles_schema(catalogue.tasks.values())
+    write_table(pa.Table.from_pylist(tiles, schema), root / "tiles.parquet", schema)
     table = pa.Table.from_pylist(observations, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
     write_catalogue(root, catalogue)
@@ -140,9 +141,14 @@ def make_sealed(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATAL
 
 
 def _planned(task: Task, tile: Tile, i: int) -> dict[str, Any]:
-    is_number = task.kind == "regression" and not task.is_pixel
     first = i % max(len(task.outputs) - 3, 3)
-    labels = {"multilabel": task.outputs[first:][:3], "classification": task.outputs[i % 3 :][:1]}
+    target = {
+        "multilabel": list(task.outputs[first:][:3]),
+        "classification": task.outputs[i % len(task.outputs)],
+        "regression": 4.0 + i % 32 / 8,
+    }[task.kind]
+    if task.kind == "regression" and len(task.outputs) == 3:
+        target = dict(zip(task.outputs, (10.5, 20.0 - i % 5, float(i)), strict=True))
     split = SPLITS[i % len(SPLITS)]
     return {
         "task": task.name,
@@ -157,9 +163,7 @@ def _planned(task: Task, tile: Tile, i: int) -> dict[str, Any]:
         "split": split,
         "train_5": split == "train" and i % 2 == 0 and i % 4 == 0,
         "train_50": split == "train" and i % 2 == 0,
-        "target": 4.0 + i % 32 / 8 if is_number and len(task.outputs) == 1 else None,
-        "targets": [10.5, 20.0 - i % 5, float(i)] if is_number and len(task.outputs) == 3 else None,
-        "labels": None if task.is_pixel else labels.get(task.kind),
+        **({} if task.is_pixel else {task.column: target}),
         "label_id": f"{task.name}-{i}",
     }
 

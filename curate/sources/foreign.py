@@ -17,11 +17,11 @@ from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, SourceError
 from mmearth.catalog.plugins import SOURCES, load, place_of, plugins
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.targets import planned_target, target_array
+from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.wording import first_line, nearest, one_of
-from mmearth.curate.source import Label, Outcome, Source
+from mmearth.curate.source import Label, Outcome, Source, label_target
 
 OURS = ("synthetic", "files", "earthengine")
 """Kinds of the sources that are here."""
@@ -163,10 +163,8 @@ class Foreign:
         try:
             if not isinstance(label, Label) or _fields(label) - {field}:
                 raise TypeError
-            names = None if label.labels is None else list(label.labels)
-            row = {"target": label.value, "targets": label.values, "labels": names}
-            target_array(task, planned_target(task, row))
-        except (FormatError, TypeError) as exc:
+            target_array(task, label_target(task, label))
+        except (FormatError, TypeError, ValueError) as exc:
             wanted = f"{field} of {', '.join(task.outputs[:20])}" if field else "no target"
             raise SourceError(
                 f"labels of the source {self.place} gave {label!r:.60} for {task.name}; expected a "

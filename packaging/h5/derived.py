@@ -70,7 +70,7 @@ def derive(root: Path, catalogue: Catalogue, task: Task, card: DatasetCard) -> S
     files[f"{task.name}_mmearth.parquet"] = provenance_bytes(
         read_table(root / "tiles.parquet", root=root),
         read_table(root / "observations.parquet", root=root),
-        task.name,
+        task,
         [row["tile"] for row in rows],
         card.to_json(),
     )

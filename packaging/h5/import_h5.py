@@ -25,7 +25,7 @@ from mmearth.catalog.errors import (
 from mmearth.catalog.files import sha256_bytes, sha256_file
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample
-from mmearth.catalog.targets import planned_target, target_array
+from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.build import Built, Map, build_task, open_map
@@ -213,7 +213,7 @@ def load_row(scratch: Path, layers: Iterable[Layer], task: Task, planned: Planne
     if task.is_pixel:
         target: NDArray[np.generic] | None = _array(scratch, columns, task.target, row)[0]
     else:
-        target = target_array(task, planned_target(task, planned.tile))
+        target = target_array(task, planned.tile[task.column])
     tile = Tile.parse(planned.tile["tile"], FORMAT.grid)
     sample = Sample(tile, planned.date, task, planned.tile["split"], target, observations)
     try:

@@ -21,18 +21,17 @@ from mmearth.catalog.files import check_regular
 from mmearth.catalog.schema import (
     OBSERVATIONS,
     SCHEMA_VERSION,
-    TILES,
     VERSION_KEY,
     read_table,
+    tiles_schema,
 )
+from mmearth.catalog.task import Task
 from mmearth.packaging.h5.layout import FORMAT, TaskFiles
 from mmearth.packaging.h5.rows import Rows
 
 _CARD = b"mmearth:card"
 _IN_STORE = ("tile", "path", "bytes", "sha256")  # of the dataset's store, which is not exported
 _OBSERVED = [field for field in OBSERVATIONS if field.name not in _IN_STORE]
-PROVENANCE = pa.schema([*TILES, ("observations", pa.list_(pa.struct(_OBSERVED)))])
-"""Columns of TILES, and of OBSERVATIONS what does not say where a file of the store is."""
 _AT_ONCE = 1_000  # rows as Python objects
 Row = dict[str, Any]
 
@@ -55,33 +54,40 @@ class Provenance:
 
 
 def provenance_bytes(
-    tiles: pa.Table, observations: pa.Table, task: str, order: list[str], card: Row
+    tiles: pa.Table, observations: pa.Table, task: Task, order: list[str], card: Row
 ) -> bytes:
     """Return the file of a task.
 
     Args:
-        tiles: Of the schema TILES.
+        tiles: Of `tiles_schema`.
         observations: Of the schema OBSERVATIONS.
-        task: Its name.
+        task: Whose file it is.
         order: The tile of each row of the .h5 file.
         card: The dataset's, as JSON.
     """
-    planned = {row["tile"]: row for row in tiles.filter(pc.equal(tiles["task"], task)).to_pylist()}
+    planned = {
+        row["tile"]: row for row in tiles.filter(pc.equal(tiles["task"], task.name)).to_pylist()
+    }
     names = [field.name for field in _OBSERVED]
     observed: dict[str, list[Row]] = {tile: [] for tile in order}
     mine = pc.is_in(observations["tile"], pa.array(order, pa.string()))
     for batch in observations.filter(mine).to_batches(max_chunksize=_AT_ONCE):
         for row in batch.to_pylist():
-            if row["modality"] in FORMAT.layers or row["modality"] == task:
+            if row["modality"] in FORMAT.layers or row["modality"] == task.name:
                 observed[row["tile"]].append({name: row[name] for name in names})
     rows = [planned[tile] | {"observations": observed[tile]} for tile in order]
-    table = pa.Table.from_pylist(rows, PROVENANCE).replace_schema_metadata(
+    table = pa.Table.from_pylist(rows, _schema(task)).replace_schema_metadata(
         {VERSION_KEY: SCHEMA_VERSION.encode(), _CARD: json.dumps(card, ensure_ascii=False).encode()}
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _schema(task: Task) -> pa.Schema:
+    """Return the columns of a plan, and of OBSERVATIONS what says nothing of the store's files."""
+    return pa.schema([*tiles_schema([task]), ("observations", pa.list_(pa.struct(_OBSERVED)))])
 
 
 def read_provenance(files: TaskFiles, rows: Rows) -> Provenance | None:
@@ -99,7 +105,8 @@ def read_provenance(files: TaskFiles, rows: Rows) -> Provenance | None:
         table = read_table(path)
         stamps = table.schema.metadata or {}
         card = DatasetCard.from_json(parse_json(stamps.get(_CARD, b""), f"{path}: its card"))
-        table = table.select(PROVENANCE.names).cast(PROVENANCE)
+        schema = _schema(files.task)
+        table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
         raise FormatError(
             f"{path} is not what an export leaves beside {files.h5.name} ({exc}); {advice}"
@@ -115,11 +122,8 @@ def read_provenance(files: TaskFiles, rows: Rows) -> Provenance | None:
         )
     found = Provenance(table, card)
     for row in range(len(rows.tiles)):
-        said, here = (
-            each | {"labels": sorted(each["labels"] or ())}
-            for each in (found.row(row), rows.planned(row))
-        )
-        for name, ours in here.items():
+        said = found.row(row)
+        for name, ours in rows.planned(row).items():
             if (theirs := said[name]) != ours:
                 raise FormatError(
                     f"{path}: row {row} has the {name} {theirs!r}, and {files.h5.name} has "

@@ -59,15 +59,13 @@ class Rows:
 
     def planned(self, row: int) -> dict[str, Any]:
         """Return what a row of `tiles.parquet` says of the task, and where its tile is."""
-        target = self.targets[row]
-        is_list = isinstance(target, list)
+        target = {} if self.task.is_pixel else {self.task.column: self.targets[row]}
         return {
             "task": self.task.name,
             "tile": self.tiles[row].id,
             "split": self.splits[row],
             **{name: bool(inside[row]) for name, inside in self.subsets.items()},
-            "target": None if is_list else target,
-            "labels": target if is_list else None,
+            **target,
         }
 
 

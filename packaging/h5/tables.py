@@ -14,7 +14,8 @@ from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.layer import Layer
-from mmearth.catalog.schema import OBSERVATIONS, TILES, write_table
+from mmearth.catalog.schema import OBSERVATIONS, tiles_schema, write_table
+from mmearth.catalog.task import Task
 from mmearth.packaging.h5.agreement import (
     check_missing,
     check_reflectances,
@@ -37,6 +38,7 @@ class Tables:
     """tiles.parquet and observations.parquet, task by task."""
 
     def __init__(self) -> None:
+        self._tasks: list[Task] = []
         self._tiles: list[pa.Table] = []
         self._observations: list[pa.Table] = []
         self._seen: dict[str, tuple[Path, str]] = {}
@@ -75,16 +77,17 @@ class Tables:
             if len(observed) > _AT_ONCE:
                 self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
                 observed = []
-        self._tiles.append(pa.Table.from_pylist(tiles, TILES))
+        self._tasks.append(rows.task)
+        self._tiles.append(pa.Table.from_pylist(tiles, tiles_schema([rows.task])))
         self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
 
     def write(self, out: Path) -> None:
         """Write both."""
-        tiles = pa.concat_tables(self._tiles).sort_by(
+        tiles = pa.concat_tables(self._tiles, promote_options="default").sort_by(
             [("task", "ascending"), ("tile", "ascending")]
         )
         order = [("tile", "ascending"), ("modality", "ascending")]
-        write_table(tiles, out / "tiles.parquet", TILES)
+        write_table(tiles, out / "tiles.parquet", tiles_schema(self._tasks))
         observations = pa.concat_tables(self._observations).sort_by(order)
         write_table(observations, out / "observations.parquet", OBSERVATIONS)
 
@@ -159,7 +162,6 @@ def _planned(rows: Rows, row: int, known: Provenance | None) -> Row:
         "lat": tile.lat,
         "cell": tile.cell,
         "date": asked,
-        "labels": said.get("labels", mine["labels"]),
         "label_id": said.get("label_id", str(rows.ids[row])),
     }
 

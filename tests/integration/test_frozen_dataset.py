@@ -24,7 +24,7 @@ from mmearth.packaging.verify import verify
 
 RunCli = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[1] / "data" / "v2" / "dataset"
-HASH = "c7533173032f02f1197b39ba88b82765dd3339779b8da73ce896dc68cc501d66"
+HASH = "b75ec0e8e760c61485b61d7d6e16b814a798f4d7c315f8985feba8128cee4a00"
 A, B = "32632_666050_5374480_20200716", "32632_703980_5347900_20200716"
 """The samples of the two places of places.csv: train and val."""
 MONTHS = {2: (0.5, math.sqrt(0.75)), 7: (-math.sqrt(0.75), -0.5)}

@@ -16,7 +16,7 @@ import pytest
 
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset, seal
-from mmearth.catalog.schema import TILES, write_table
+from mmearth.catalog.schema import write_table
 from mmearth.packaging.findings import Finding
 from mmearth.packaging.shard import ShardWriter
 from mmearth.packaging.verify import verify
@@ -53,10 +53,11 @@ def edit_manifest(root: Path, task: str, change: Callable[[list[dict[str, Any]]]
 
 
 def edit_tiles(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    rows = pq.read_table(root / "tiles.parquet").to_pylist()
+    table = pq.read_table(root / "tiles.parquet")
+    rows = table.to_pylist()
     change(rows)
     (root / "tiles.parquet").unlink()
-    write_table(pa.Table.from_pylist(rows, TILES), root / "tiles.parquet", TILES)
+    write_table(pa.Table.from_pylist(rows, table.schema), root / "tiles.parquet", table.schema)
 
 
 def kinds(findings: list[Finding]) -> set[tuple[str, str]]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import OBSERVATIONS, TILES, write_parts, write_table
+from mmearth.catalog.schema import OBSERVATIONS, write_parts, write_table
 from mmearth.catalog.store import observation_path
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
@@ -114,7 +114,7 @@ def _drive(n: int, out: Path) -> None:
     plan = make_plan(config, source, out)
     assert plan.table.num_rows == n
     begin = _tell(f"plan of {n:,} places", begin)
-    write_table(plan.table, out / "tiles.parquet", TILES)
+    write_table(plan.table, out / "tiles.parquet", plan.table.schema)
     everything = wanted(config, plan)
     with Ledger(out) as ledger:
         ledger.keep_only(everything.planned())

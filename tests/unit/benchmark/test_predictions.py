@@ -141,9 +141,9 @@ def test_file_gives_back_the_same_and_its_bytes_repeat(task: Task, tmp_path: Pat
 
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
-    from mmearth.catalog.schema import TILES, write_table
+    from mmearth.catalog.schema import tiles_schema, write_table
 
-    write_table(TILES.empty_table(), tmp_path / "tiles.parquet", TILES)
+    write_table(tiles_schema([]).empty_table(), tmp_path / "tiles.parquet", tiles_schema([]))
     with pytest.raises(FormatError, match="does not hold predictions"):
         read_predictions(tmp_path / "tiles.parquet", SOIL)
     with pytest.raises(FormatError):

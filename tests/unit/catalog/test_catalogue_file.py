@@ -17,7 +17,7 @@ from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Band, ClassCode, Kind, Layer, Level, Resampling, Timing
 from mmearth.catalog.layer_rules import DTYPES
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.catalog.schema import MEMBER, OBSERVATIONS, TILES
+from mmearth.catalog.schema import MEMBER, OBSERVATIONS, tiles_schema
 from mmearth.catalog.targets import TARGET_MEMBER
 from mmearth.catalog.task import Task, TaskKind
 
@@ -32,7 +32,11 @@ def test_the_page_names_every_field_and_every_choice() -> None:
     choices = {
         word for kind in (Level, Kind, Timing, Resampling, TaskKind) for word in get_args(kind)
     }
-    columns = {*TILES.names, *OBSERVATIONS.names, *(f.name for f in [*MEMBER, *TARGET_MEMBER])}
+    columns = {
+        *tiles_schema([]).names,
+        *OBSERVATIONS.names,
+        *(f.name for f in [*MEMBER, *TARGET_MEMBER]),
+    }
     classes = {"code", "name", "color"}
     for name in sorted((names - classes) | choices | columns | set(DTYPES)):
         assert f"`{name}`" in PAGE, name

@@ -15,7 +15,13 @@ from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS, biome_id, ecoregion_i
 from mmearth.catalog.errors import ConfigError, DataError, FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import TILES, VERSION_KEY, manifest_schema, read_table, write_table
+from mmearth.catalog.schema import (
+    VERSION_KEY,
+    manifest_schema,
+    read_table,
+    tiles_schema,
+    write_table,
+)
 from mmearth.catalog.store import observation_path, read_observation, write_observation
 from mmearth.catalog.tile import Tile
 
@@ -162,7 +168,8 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
 
 def test_tables_say_their_version(tmp_path: Path) -> None:
     path = tmp_path / "tiles.parquet"
-    write_table(TILES.empty_table(), path, TILES)
+    schema = tiles_schema(MMEARTH_BENCH.tasks.values())
+    write_table(schema.empty_table(), path, schema)
     assert read_table(path).num_rows == 0
     with pytest.raises(FormatError, match="is not there"):
         read_table(tmp_path / "other.parquet")

@@ -12,40 +12,36 @@ from mmearth.catalog.errors import FormatError
 from mmearth.catalog.targets import (
     TARGET_MEMBER,
     plain_target,
-    planned_target,
     target_array,
     target_field,
 )
 from mmearth.catalog.task import Task
 from mmearth.tests.make_tiny import OWN
 
-NOTHING = {"target": None, "targets": None, "labels": None}
 NUMBERS = {"sand": 60.5, "silt": 0.1, "clay": 39.4}
-KINDS: list[tuple[str, Any, dict[str, Any], Any, str, pa.DataType]] = [
-    # task, array, what was planned, plain value, column, its type
-    ("yields", [5.4], {"target": 5.4}, 5.4, "target", pa.float64()),
+KINDS: list[tuple[str, Any, Any, str, pa.DataType | None]] = [
+    # task, array, plain value, column, its type
+    ("yields", [5.4], 5.4, "target", pa.float64()),
     (
         "texture",
         [60.5, 0.1, 39.4],
-        {"targets": [60.5, 0.1, 39.4]},
         NUMBERS,
         "texture",
         pa.struct([(name, pa.float64()) for name in NUMBERS]),
     ),
-    ("crop", [7], {"labels": ["class 7"]}, "class 7", "crop", pa.string()),
-    ("birds", [0, 1, 1], {"labels": ["swift", "rook"]}, ["rook", "swift"], "birds", None),
-    ("birds", [0, 0, 0], {"labels": []}, [], "birds", pa.list_(pa.string())),
+    ("crop", [7], "class 7", "crop", pa.string()),
+    ("birds", [0, 1, 1], ["rook", "swift"], "birds", None),
+    ("birds", [0, 0, 0], [], "birds", pa.list_(pa.string())),
 ]
 
 
-@pytest.mark.parametrize(("name", "values", "row", "plain", "column", "kind"), KINDS)
+@pytest.mark.parametrize(("name", "values", "plain", "column", "kind"), KINDS)
 def test_there_and_back(
-    name: str, values: Any, row: dict[str, Any], plain: Any, column: str, kind: pa.DataType | None
+    name: str, values: Any, plain: Any, column: str, kind: pa.DataType | None
 ) -> None:
     task = OWN.tasks[name]
     array = np.array(values, task.dtype)
     assert plain_target(task, array) == plain  # 0.1 and not 0.10000000149011612, of float32
-    assert planned_target(task, NOTHING | row) == plain
     found = target_array(task, plain)
     assert found is not None
     assert found.dtype == array.dtype
@@ -59,7 +55,6 @@ def test_there_and_back(
 @pytest.mark.parametrize("name", OWN.tasks)
 def test_no_target_is_none_everywhere(name: str) -> None:
     task = OWN.tasks[name]
-    assert planned_target(task, NOTHING) is None
     assert plain_target(task, None) is None
     assert target_array(task, None) is None
 
@@ -69,26 +64,6 @@ def test_pixels_are_members(name: str) -> None:
     task = OWN.tasks[name]
     assert (task.shape, target_field(task).type) == ((32, 32), TARGET_MEMBER)
     assert plain_target(task, np.ones(task.shape, task.dtype)) is None
-
-
-def test_half_a_target_is_none() -> None:
-    assert planned_target(OWN.tasks["texture"], NOTHING | {"targets": [1.0, None, 2.0]}) is None
-    assert planned_target(OWN.tasks["crop"], NOTHING | {"labels": []}) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "row"),
-    [
-        ("texture", {"targets": [1.0, 2.0]}),
-        ("texture", {"targets": [1.0, 2.0, 3.0, 4.0]}),
-        ("crop", {"labels": ["class 1", "class 2"]}),
-        ("birds", {"labels": ["wren", "dodo"]}),
-        ("birds", {"labels": [None]}),
-    ],
-)
-def test_a_plan_of_another_task_is_refused(name: str, row: dict[str, Any]) -> None:
-    with pytest.raises(FormatError, match=rf"{name}: .* is no target of it .*: build it again"):
-        planned_target(OWN.tasks[name], NOTHING | row)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.catalog.schema import TILES
+from mmearth.catalog.schema import tiles_schema
 from mmearth.catalog.splits import LEFT_OUT, SPLITS, default
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import BuildConfig
@@ -45,13 +45,13 @@ def test_every_place_is_accounted_for(tmp_path: Path) -> None:
 
 def test_a_row_says_all_about_its_tile(tmp_path: Path) -> None:
     plan = _soil(["10,50,6.5"], tmp_path)
-    assert plan.table.schema.equals(TILES)
+    assert plan.table.schema.equals(tiles_schema([MMEARTH_BENCH.tasks["soil_pH"]]))
     row = plan.table.to_pylist()[0]
     # 10° E, 50° N is 571.7 km east and 5539.1 km north in zone 32; the tile is centred there.
     assert row["tile"] == f"32632_{row['left']}_{row['top']}"
     assert abs(row["left"] + 640 - 571_667) <= 10
     assert abs(row["top"] - 640 - 5_539_111) <= 10
-    assert (row["task"], row["target"], row["labels"]) == ("soil_pH", 6.5, None)
+    assert (row["task"], row["target"]) == ("soil_pH", 6.5)
     assert row["split"] in SPLITS
 
 

@@ -125,9 +125,9 @@ def test_labels_of_every_kind_are_shown(small_dataset: Path, own: Path) -> None:
     tile = Tile.parse(soil["tile"], DEFAULT_GRID)
     (lines,) = _labels(small_dataset, tile, catalogue)
     assert lines == [f"soil_pH\t{soil['split']}", f"  {soil['target']:.6g}"]
-    mammals = next(row for row in rows if row["labels"])
+    mammals = next(row for row in rows if row["species"])
     (lines,) = _labels(small_dataset, Tile.parse(mammals["tile"], DEFAULT_GRID), catalogue)
-    assert sorted(line.strip() for line in lines[1:]) == sorted(mammals["labels"])
+    assert sorted(line.strip() for line in lines[1:]) == sorted(mammals["species"])
     assert _label_of(MMEARTH_BENCH.tasks["soil_nitrogen"], {"target": 1.25}) == ["  1.25 g/kg"]
     grid = read_catalogue(own).grid
     # make_own.truth of the fifth tile, whose targets with pixels have pictures.

@@ -12,7 +12,7 @@ import pytest
 from mmearth.catalog.errors import DataError, FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Sample
-from mmearth.catalog.schema import OBSERVATIONS, TILES, read_table, write_table
+from mmearth.catalog.schema import OBSERVATIONS, read_table, tiles_schema, write_table
 from mmearth.catalog.tile import Tile
 from mmearth.packaging.inputs import Row, TaskInputs, count_reasons, load_sample, read_inputs
 
@@ -36,7 +36,8 @@ def _inputs(
         }
         for task, tile, date in tiles
     ]
-    write_table(pa.Table.from_pylist(planned, TILES), root / "tiles.parquet", TILES)
+    schema = tiles_schema(MMEARTH_BENCH.tasks.values())
+    write_table(pa.Table.from_pylist(planned, schema), root / "tiles.parquet", schema)
     table = pa.Table.from_pylist(observations, OBSERVATIONS)
     write_table(table, root / "observations.parquet", OBSERVATIONS)
     return read_inputs(root, MMEARTH_BENCH, SOIL, require)
@@ -129,9 +130,9 @@ def test_no_sample_is_made_of_nothing() -> None:
 )
 def test_a_plan_that_cannot_be_ours(tmp_path: Path, change: Row, sentence: str) -> None:
     _inputs(tmp_path, [("soil_pH", NORTH, None)], [_row(NORTH, "biome")])
-    (planned,) = read_table(tmp_path / "tiles.parquet").to_pylist()
-    table = pa.Table.from_pylist([planned | change], TILES)
-    write_table(table, tmp_path / "tiles.parquet", TILES)
+    table = read_table(tmp_path / "tiles.parquet")
+    changed = pa.Table.from_pylist([table.to_pylist()[0] | change], table.schema)
+    write_table(changed, tmp_path / "tiles.parquet", table.schema)
     with pytest.raises(FormatError, match=sentence):
         read_inputs(tmp_path, MMEARTH_BENCH, SOIL, ())
 

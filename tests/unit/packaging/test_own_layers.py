@@ -22,9 +22,12 @@ from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.errors import DataError, FormatError
 from mmearth.catalog.files import sha256_bytes
-from mmearth.catalog.schema import OBSERVATIONS, TILES, manifest_path, member_column, write_table
+from mmearth.catalog.schema import (
+    manifest_path,
+    member_column,
+)
 from mmearth.catalog.store import read_observation
-from mmearth.catalog.targets import planned_target, target_array
+from mmearth.catalog.targets import target_array
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.validate import validate_croissant, validate_stac
 from mmearth.packaging.build import build
@@ -55,15 +58,12 @@ def _rows(root: Path, name: str) -> list[Row]:
     return rows
 
 
-def _edit(root: Path, name: str, change: Change, schema: pa.Schema | None = None) -> None:
+def _edit(root: Path, name: str, change: Change) -> None:
     table = pq.read_table(root / name)
     rows = table.to_pylist()
     change(rows)
     (root / name).unlink()
-    if schema is None:
-        pq.write_table(pa.Table.from_pylist(rows, table.schema), root / name)
-    else:
-        write_table(pa.Table.from_pylist(rows, schema), root / name, schema)
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), root / name)
 
 
 def _reseal(root: Path) -> None:
@@ -126,7 +126,7 @@ def test_arrays_and_targets_come_back(whole: Path, name: str) -> None:
             np.testing.assert_array_equal(array, stored[layer.name])
         assert row["zone"] == stored["zone"][0]
         if not task.is_pixel:
-            plain = planned_target(task, planned[row["tile"]])
+            plain = planned[row["tile"]][task.column]
             assert (row[task.column], document["target"]) == (plain, plain)
             task.check(target_array(task, plain))
 
@@ -193,14 +193,17 @@ def test_a_value_that_no_class_and_no_limit_allows(
 @pytest.mark.parametrize(
     ("name", "changes", "sentence"),
     [
-        ("crop", {"labels": ["class 3"]}, "'class 3' is no target of it"),
-        ("crop", {"labels": ["class 1", "class 2"]}, "is no target of it"),
-        ("birds", {"labels": ["dodo"]}, "is no target of it"),
-        ("texture", {"targets": [1.0, 2.0]}, "is no target of it"),
-        ("texture", {"targets": [1.0, 2.0, 101.0]}, "texture clay: found values 101 to 101"),
-        ("texture", {"targets": None}, "tiles.parquet has no target for tile"),
+        ("crop", {"crop": "class 3"}, "'class 3' is no target of it"),
+        ("birds", {"birds": ["dodo"]}, "is no target of it"),
+        ("texture", {"texture": {"sand": 1.0, "silt": 2.0}}, "is no target of it"),
+        (
+            "texture",
+            {"texture": {"sand": 1.0, "silt": 2.0, "clay": 101.0}},
+            "texture clay: found values 101 to 101",
+        ),
+        ("texture", {"texture": None}, "tiles.parquet has no target for tile"),
         ("yields", {"target": None}, "tiles.parquet has no target for tile"),
-        ("birds", {"labels": None}, "tiles.parquet has no target for tile"),
+        ("birds", {"birds": None}, "tiles.parquet has no target for tile"),
     ],
 )
 def test_a_plan_of_no_target_is_one_sentence(
@@ -209,7 +212,7 @@ def test_a_plan_of_no_target_is_one_sentence(
     def change(rows: list[Row]) -> None:
         next(row for row in rows if row["task"] == name).update(changes)
 
-    _edit(root, "tiles.parquet", change, TILES)
+    _edit(root, "tiles.parquet", change)
     card = DatasetCard.from_json(read_dataset(root))
     with pytest.raises((DataError, FormatError), match=sentence) as caught:
         build(root, card)
@@ -229,7 +232,7 @@ def test_rows_of_what_the_catalogue_has_not(root: Path, table: str, column: str,
     def change(rows: list[Row]) -> None:
         rows.append({**rows[-1], column: "thirteenth"})
 
-    _edit(root, table, change, {"task": TILES, "modality": OBSERVATIONS}[column])
+    _edit(root, table, change)
     _reseal(root)
     found = [f for f in verify(root) if f.path == path and "thirteenth" in f.sentence]
     sentence = f"its {column} is also thirteenth, of which catalogue.json says nothing"
@@ -245,13 +248,13 @@ def test_a_sample_may_do_without_a_target_where_the_task_says_so(tmp_path: Path)
     def unlabelled(rows: list[Row]) -> None:
         for row in rows:
             if row["tile"] == first:
-                row |= {"target": None, "targets": None, "labels": None}
+                row.update(dict.fromkeys(("target", "texture", "crop", "birds")))
 
     def unseen(rows: list[Row]) -> None:
         rows[:] = [r for r in rows if r["tile"] != first or r["modality"] not in OWN.tasks]
 
-    _edit(tmp_path, "tiles.parquet", unlabelled, TILES)
-    _edit(tmp_path, "observations.parquet", unseen, OBSERVATIONS)
+    _edit(tmp_path, "tiles.parquet", unlabelled)
+    _edit(tmp_path, "observations.parquet", unseen)
     seal(tmp_path, card, build(tmp_path, card).sums)
     rebuild(tmp_path)
     assert verify(tmp_path) == []

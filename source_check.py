@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.checksums import read_dataset
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, MMEarthError
 from mmearth.catalog.files import open_regular
@@ -21,7 +22,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.source import Source
 from mmearth.curate.sources import make_source
-from mmearth.packaging.codec import decode_npy, decode_tile_level
+from mmearth.packaging.codec import decode_tile_level
 from mmearth.packaging.findings import Finding
 
 Row = dict[str, Any]
@@ -110,7 +111,7 @@ def _kept(root: Path, row: Row, catalogue: Catalogue) -> Iterator[tuple[str, NDA
 
         for layer in catalogue.members(catalogue.task(row["task"])):
             if (data := read(layer)) is not None:
-                yield layer.name, decode_npy(data, layer.name).reshape(layer.shape)
+                yield layer.name, NPY.decode(data, layer.name).reshape(layer.shape)
         # All tile-level values of a sample are in one member.
         documents = filter(None, map(read, catalogue.tile_layers))
         for data in itertools.islice(documents, 1):

@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmearth.catalog.codec import NPY, Codec
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import read_regular, write_atomic
@@ -54,6 +55,8 @@ class Catalogue:
     """Modalities by name, in the order that samples, shards and tables keep."""
     tasks: Mapping[str, Task]
     """By name, in their order."""
+    codec: Codec = NPY
+    """Of the members of shards, and of the store."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -130,6 +133,7 @@ class Catalogue:
             self.grid,
             {name: layer for name, layer in self.layers.items() if name in wanted[0]},
             {name: task for name, task in self.tasks.items() if name in wanted[1]},
+            self.codec,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -7,17 +7,14 @@ and Sentinel-1, which are read together most, are neighbours and one ranged read
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.errors import FormatError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Sample
 from mmearth.catalog.targets import plain_target
@@ -34,48 +31,15 @@ def encode(sample: Sample, missing: Mapping[str, str], catalogue: Catalogue) -> 
         missing: Modality → why it is not there.
         catalogue: Of the dataset.
     """
+    codec = catalogue.codec
     members: Members = {"json": _json(sample, missing, catalogue)}
     if sample.task.is_pixel and sample.target is not None:
-        members[f"{sample.task.name}.npy"] = npy(sample.target)
+        members[f"{sample.task.name}.{codec.suffix}"] = codec.encode(sample.target)
     for layer in catalogue.pixel_layers:
         if layer.name in sample.observations:
-            members[f"{layer.name}.npy"] = npy(sample.observations[layer.name].array)
+            array = sample.observations[layer.name].array
+            members[f"{layer.name}.{codec.suffix}"] = codec.encode(array)
     return members
-
-
-def npy(array: NDArray[np.generic]) -> bytes:
-    """Return an array in NumPy's format 1.0: a header of 128 bytes, then the values in C order."""
-    # The bytes of numpy.save, of which each value is copied once and not three times.
-    return b"".join((npy_header(array.dtype.str, array.shape), np.ascontiguousarray(array).data))
-
-
-@cache
-def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Return what stands before an array's values in NumPy's format 1.0."""
-    buffer = io.BytesIO()
-    fields = {"descr": dtype, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, fields)
-    return buffer.getvalue()
-
-
-def decode_npy(data: bytes | memoryview, name: str) -> NDArray[np.generic]:
-    """Return the array of an `.npy` member without copying it; it is read-only.
-
-    Raises:
-        FormatError: The bytes are not an array, or fewer than its header says.
-    """
-    stream = io.BytesIO(bytes(data[:256]))
-    try:
-        np.lib.format.read_magic(stream)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        flat = np.frombuffer(data, dtype=dtype, count=int(np.prod(shape)), offset=stream.tell())
-    except ValueError as exc:
-        raise FormatError(
-            f"{name} is not a whole .npy array ({exc}); its shard is damaged"
-        ) from exc
-    if fortran:
-        raise FormatError(f"{name} is in Fortran order; mmearth writes C order")
-    return flat.reshape(shape)
 
 
 def decode_tile_level(

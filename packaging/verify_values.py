@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
-from mmearth.packaging.codec import decode_npy, decode_tile_level, npy
+from mmearth.packaging.codec import decode_tile_level
 
 Row = dict[str, Any]
 """A row of a manifest."""
@@ -44,7 +45,9 @@ class Contract:
         """Return the contract of a layer whose arrays are of `shape` in a shard."""
         values = np.zeros(shape, dtype=layer.dtype)
         low, high = np.array([band.valid for band in layer.bands], dtype=layer.dtype).T
-        return cls(layer, shape, npy(values)[: -values.nbytes], low, high, not layer.has_gaps)
+        return cls(
+            layer, shape, NPY.encode(values)[: -values.nbytes], low, high, not layer.has_gaps
+        )
 
     def n_valid(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
         """Return how many values of each band are valid, (band,), after looking at all of them.
@@ -185,4 +188,4 @@ def _array(data: memoryview, name: str, contract: Contract) -> NDArray[np.generi
     whole = len(header) + dtype.itemsize * math.prod(contract.shape)
     if len(data) == whole and bytes(data[: len(header)]) == header:
         return np.frombuffer(data, dtype, offset=len(header)).reshape(contract.shape)
-    return decode_npy(data, name)
+    return NPY.decode(data, name)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.codec import npy_header
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.root import DATASET, Root
-from mmearth.packaging.codec import npy_header
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.errors import FormatError, IntegrityError
 from mmearth.catalog.files import open_regular, sha256_bytes
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, read_table
-from mmearth.packaging.codec import decode_npy
 from mmearth.packaging.h5.boxes import Box
 
 
@@ -60,7 +60,7 @@ class MemberArrays:
                 data = memoryview(self._map(self._shard[row]))[begin : begin + length]
                 if (name, row) not in self._checked:
                     self._check(data, name, row, digest)
-                out[i] = decode_npy(data, f"{self._keys[row]}.{name}.npy")[box[1:]]
+                out[i] = NPY.decode(data, f"{self._keys[row]}.{name}.npy")[box[1:]]
         return out
 
     def _check(self, data: memoryview, name: str, row: int, digest: str) -> None:

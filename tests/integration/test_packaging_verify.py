@@ -289,8 +289,8 @@ def test_values_outside_their_range_written_and_sealed_as_if_right(root: Path) -
     import io
     import tarfile
 
+    from mmearth.catalog.codec import NPY
     from mmearth.catalog.files import sha256_bytes
-    from mmearth.packaging.codec import npy
 
     shard = a_shard(root)
     name = shard.relative_to(root).as_posix()
@@ -305,7 +305,7 @@ def test_values_outside_their_range_written_and_sealed_as_if_right(root: Path) -
             if suffix == "aster_gdem.npy" and not places:
                 array = np.load(io.BytesIO(data))
                 array[1, 5, 5] = 400.0
-                data = npy(array)
+                data = NPY.encode(array)
                 places[key] = (0, len(data), sha256_bytes(data))
             writer.write(key, {suffix: data})
     shard.unlink()

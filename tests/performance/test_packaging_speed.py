@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from mmearth.catalog import card as cards
 from mmearth.catalog import croissant, stac
 from mmearth.catalog.checksums import seal
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.packaging.build import build
-from mmearth.packaging.codec import npy
 from mmearth.packaging.shard import ShardWriter
 from mmearth.packaging.verify import verify
 
@@ -62,7 +62,7 @@ def ours(out: Path) -> None:
     """Arrays → shard with a checksum of every member and of the file, and every range."""
     writer = ShardWriter(out, "ours.tar")
     for i in range(N_SAMPLES):
-        members = {f"{name}.npy": npy(array) for name, array in ARRAYS[i % 16].items()}
+        members = {f"{name}.npy": NPY.encode(array) for name, array in ARRAYS[i % 16].items()}
         writer.write(f"sample{i:06d}", {"json": b'{"target":1.5}', **members})
     writer.close()
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import mmearth
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import member_column
@@ -19,7 +20,7 @@ from mmearth.catalog.targets import target_array
 from mmearth.loaders.collate import Batch
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.orders.order import ORDERS
-from mmearth.packaging.codec import decode_npy, decode_tile_level
+from mmearth.packaging.codec import decode_tile_level
 from mmearth.tests.hand_index import tar_members
 
 Row = dict[str, Any]
@@ -45,7 +46,7 @@ def _samples(root: Path, task: str) -> dict[str, dict[str, Any]]:
         arrays: dict[str, Any] = {layer.name: values for layer, values in tile_level}
         for name in [*MMEARTH_BENCH.layers, task]:
             if f"{row['key']}.{name}.npy" in members:
-                arrays[name] = decode_npy(members[f"{row['key']}.{name}.npy"], name)
+                arrays[name] = NPY.decode(members[f"{row['key']}.{name}.npy"], name)
         if task not in arrays:
             arrays[task] = target_array(MMEARTH_BENCH.tasks[task], document["target"])
         found[row["key"]] = {**arrays, "target": arrays.pop(task)}

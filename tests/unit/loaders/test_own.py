@@ -18,13 +18,13 @@ from torch.nn import functional
 
 import mmearth
 from mmearth.catalog.catalogue import read_catalogue
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.tile import Tile
 from mmearth.loaders.collate import Batch
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.inputs import ModalityInput, Normalisation
 from mmearth.loaders.webdataset import pipeline
-from mmearth.packaging.codec import decode_npy
 from mmearth.tests.hand_index import resealed, tar_members
 from mmearth.tests.make_own import N_TILES, catalogue, is_missing, make_own, truth, values
 
@@ -84,7 +84,7 @@ def test_batches_hold_what_was_made(root: Path) -> None:
             np.testing.assert_array_equal(found, made, err_msg=name)
             np.testing.assert_array_equal(mask, layer.valid(made), err_msg=name)
             if layer.is_pixel:
-                member = decode_npy(members[f"{batch['key'][at]}.{name}.npy"], name)
+                member = NPY.decode(members[f"{batch['key'][at]}.{name}.npy"], name)
                 np.testing.assert_array_equal(found, member)
 
 

@@ -135,7 +135,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Document], Any], str, str, str]] = {
         *(MANIFEST, "table", "its column zone, zone_observation is of nothing in catalogue.json"),
     ),
     "a layer more": (_thirteenth, MANIFEST, "table", "it has no column thirteenth"),
-    "a task less": (lambda d: d["tasks"].pop(), "tiles.parquet", "table", "its column crop is of nothing in"),
+    "a task less": (lambda d: d["tasks"].pop(), "tiles.parquet", "table", "column crop is of no"),
     "a band less": (lambda d: d["layers"][0]["bands"].pop(), "shards", "value", "found float32 (4"),
     "dtype": (_set("layers", 0, "dtype", "float64"), "shards", "value", "expected float64"),
     "nodata": (

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.targets import target_array
 from mmearth.catalog.tile import Tile
-from mmearth.packaging.codec import decode_npy, decode_tile_level, encode, npy
+from mmearth.packaging.codec import decode_tile_level, encode
 
 PLACE = Tile(32633, 500000, 4649760)
 
@@ -61,7 +62,7 @@ def test_round_trip(task: str, names: list[str], seed: int) -> None:
     document = json.loads(members["json"])
     found = {layer.name: array for layer, array in decode_tile_level(document, MMEARTH_BENCH)}
     found |= {
-        name: decode_npy(members[f"{name}.npy"], name)
+        name: NPY.decode(members[f"{name}.npy"], name)
         for name in MMEARTH_BENCH.layers
         if f"{name}.npy" in members
     }
@@ -70,7 +71,7 @@ def test_round_trip(task: str, names: list[str], seed: int) -> None:
         np.testing.assert_array_equal(found[name], sample.observations[name].array)
         assert found[name].dtype == sample.observations[name].array.dtype
     if sample.task.is_pixel:
-        target = decode_npy(members[f"{task}.npy"], task)
+        target = NPY.decode(members[f"{task}.npy"], task)
     else:
         found_target = target_array(sample.task, document["target"])
         assert found_target is not None
@@ -108,20 +109,20 @@ def test_document_says_what_has_no_pixels_and_what_is_missing() -> None:
 
 def test_npy_is_what_numpy_loads_after_a_header_of_128_bytes() -> None:
     array = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
-    data = npy(array)
+    data = NPY.encode(array)
     np.testing.assert_array_equal(np.load(io.BytesIO(data)), array)
     np.testing.assert_array_equal(np.frombuffer(data, np.uint16, offset=128), array.ravel())
 
 
 @pytest.mark.parametrize("cut", [0, 5, 100, 130, 175])
 def test_truncated_array_is_refused(cut: int) -> None:
-    data = npy(np.arange(24, dtype=np.uint16))
+    data = NPY.encode(np.arange(24, dtype=np.uint16))
     with pytest.raises(FormatError, match="sentinel2"):
-        decode_npy(data[:cut], "sentinel2")
+        NPY.decode(data[:cut], "sentinel2")
 
 
 def test_fortran_order_is_refused() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.asfortranarray(np.arange(6).reshape(2, 3)))
     with pytest.raises(FormatError, match="is in Fortran order; mmearth writes C order"):
-        decode_npy(buffer.getvalue(), "sentinel2")
+        NPY.decode(buffer.getvalue(), "sentinel2")

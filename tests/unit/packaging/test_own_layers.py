@@ -20,6 +20,7 @@ from mmearth.catalog.audit import audit_dataset
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.checksums import read_dataset, seal
+from mmearth.catalog.codec import NPY
 from mmearth.catalog.errors import DataError, FormatError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.schema import (
@@ -31,7 +32,7 @@ from mmearth.catalog.targets import target_array
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.validate import validate_croissant, validate_stac
 from mmearth.packaging.build import build
-from mmearth.packaging.codec import decode_npy, decode_tile_level
+from mmearth.packaging.codec import decode_tile_level
 from mmearth.packaging.rebuild import rebuild
 from mmearth.packaging.verify import verify
 from mmearth.tests.make_tiny import OWN, make_sealed, make_tiny
@@ -118,7 +119,7 @@ def test_arrays_and_targets_come_back(whole: Path, name: str) -> None:
         for layer in OWN.members(task):
             at = row[member_column(layer)]
             member = shard[at["byte_offset"] :][: at["byte_length"]]
-            array = decode_npy(member, layer.name).reshape(layer.shape)
+            array = NPY.decode(member, layer.name).reshape(layer.shape)
             np.testing.assert_array_equal(array, stored[layer.name])
         at = row["zone_observation"]
         document = json.loads(shard[at["byte_offset"] :][: at["byte_length"]])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from mmearth.packaging.codec import npy
+from mmearth.catalog.codec import NPY
 from mmearth.packaging.shard import MemberRange, Shard, ShardWriter, shard_name
 
 KEYS = ("32633_500000_4649760_20200615", "32633_501280_4649760_20200615")
@@ -21,7 +21,7 @@ ARRAY = np.arange(1000, dtype=np.uint16)
 def write(root: Path) -> tuple[Shard, list[dict[str, MemberRange]]]:
     writer = ShardWriter(root, "shards/soil_pH/train-000000.tar")
     ranges = [
-        writer.write(key, {"json": b'{"target":1.5}', "sentinel2.npy": npy(ARRAY + i)})
+        writer.write(key, {"json": b'{"target":1.5}', "sentinel2.npy": NPY.encode(ARRAY + i)})
         for i, key in enumerate(KEYS)
     ]
     return writer.close(), ranges

@@ -29,12 +29,8 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.argument("config", type=click.Path(dir_okay=False))
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False), help="The dataset.")
 @options.workers
-@click.option(
-    "--executor",
-    type=click.Choice(["processes", "threads"]),
-    help="What the workers are; what suits the source unless given.",
-)
-@click.option("--scheduler", help="Address of a Dask scheduler, tcp://…, instead of --executor.")
+@options.executor
+@options.scheduler
 @click.option(
     "--budget-requests",
     type=click.IntRange(1),

@@ -22,6 +22,14 @@ workers = click.option(
     default=None,
     help="How many processes or threads work side by side; all cores unless given.",
 )
+executor = click.option(
+    "--executor",
+    type=click.Choice(["processes", "threads"]),
+    help="What the workers are; what suits the work unless given.",
+)
+scheduler = click.option(
+    "--scheduler", help="Address of a Dask scheduler, tcp://…, instead of --executor."
+)
 directory = click.argument("directory", type=click.Path(file_okay=False))
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.executor import open_executor, run
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.meter import Meter
 from mmearth.curate.outage import WAIT_S, Patience
-from mmearth.curate.run import open_executor, run
 from mmearth.curate.shared_limit import address_towards, serve_limit
 from mmearth.curate.source import Farsighted, Source, is_metered
 

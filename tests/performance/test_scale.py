@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmearth.catalog.executor import open_executor, run
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, write_parts, write_table
 from mmearth.catalog.store import observation_path
@@ -26,7 +27,6 @@ from mmearth.curate.config import BuildConfig
 from mmearth.curate.jobs import pending, wanted
 from mmearth.curate.ledger import Ledger, Record
 from mmearth.curate.plan import make_plan
-from mmearth.curate.run import open_executor, run
 from mmearth.curate.source import Label, Outcome
 
 _PLACES = int(os.environ.get("MMEARTH_SCALE", "1000000"))

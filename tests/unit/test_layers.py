@@ -20,10 +20,11 @@ THIRD_PARTIES = {
     "catalog": {
         *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "rasterio", "jsonschema"),
         *("referencing", "stac_geoparquet", "mlcroissant", "click", "pydantic", "yaml", "tqdm"),
+        "distributed",
     },
     "curate": {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
-        *("PIL", "distributed", "click", "scipy", "h5py", "pyproj"),
+        *("PIL", "click", "scipy", "h5py", "pyproj"),
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
         *("tenacity", "cftime"),
     },
@@ -41,7 +42,7 @@ THIRD_PARTIES = {
 ONLY_IN = {
     "pystac": {"stac.py", "stac_asset.py", "stac_collection.py", "stac_item.py", "validate.py"},
     "stac_geoparquet": {"stac.py"},
-    "distributed": {"run.py"},
+    "distributed": {"executor.py"},
     "h5py": {"files.py", "file.py"},
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mmearth.catalog.errors import ConfigError, RefusedError, UnavailableError
+from mmearth.catalog.executor import open_executor, run
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
-from mmearth.curate.run import open_executor, run
 
 
 def _jobs(n: int) -> list[Job]:

@@ -1,8 +1,9 @@
-"""Many tiles: the same loop on threads, processes or a Dask cluster."""
+"""Many jobs: the same loop on threads, processes or a Dask cluster."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -13,51 +14,72 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any, TypeVar
 
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.workers import open_pool
-from mmearth.curate.ledger import Record
-
-EXECUTORS = ("processes", "threads")
-"""What `--executor` takes; a Dask cluster comes by `--scheduler`."""
-_JOBS_IN_FLIGHT = 4  # for each worker: enough that none waits for the driver
 
 Item = TypeVar("Item")
+Found = TypeVar("Found")
+Pool = tuple[Executor, int]
+"""An executor, and how many jobs it does at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Who does the work; nothing that is made depends on it."""
+
+    n: int = 1
+    """Processes or threads."""
+    kind: str = "processes"
+    """Or `threads`."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, `tcp://…`, whose workers take the place of both."""
+
+    @classmethod
+    def of(cls, n: int | None, kind: str | None, scheduler: str | None) -> Workers:
+        """Return what the options of a command ask for; None: all cores, processes."""
+        return cls(n or os.cpu_count() or 1, kind or "processes", scheduler)
+
+    def open(self) -> AbstractContextManager[Pool]:
+        """Yield the executor; see `open_executor`."""
+        return open_executor(self.kind, self.n, self.scheduler)
 
 
 def run(
     jobs: Iterable[Item],
-    work: Callable[[Item], list[Record]],
+    work: Callable[[Item], Found],
     executor: Executor,
     n_workers: int,
-    keep: Callable[[list[Record]], None],
+    keep: Callable[[Found], None],
     give_up: Callable[[], None] = lambda: None,
+    ahead: int = 4,
 ) -> None:
-    """Visit every tile with a bounded number in flight.
+    """Do every job with a bounded number in flight.
 
-    On an error or an interrupt no further visit begins; those in flight are awaited and kept.
+    On an error or an interrupt no further job begins; those in flight are awaited and kept.
 
     Args:
-        jobs: The visits; drawn as they are needed, so that a long plan stays flat in memory.
-        work: What a visit does; picklable where the executor crosses processes.
+        jobs: Drawn as they are needed, so that a long list stays flat in memory.
+        work: What is done with one; picklable where the executor crosses processes.
         executor: Any executor of `concurrent.futures`.
-        n_workers: How many visits it makes at once.
-        keep: Called in this thread with the records of each finished tile.
-        give_up: Called before the last visits are awaited, so that they wait for nothing.
+        n_workers: How many jobs it does at once.
+        keep: Called in this thread with what came of each job, in the order in which they end.
+        give_up: Called before the last jobs are awaited, so that they wait for nothing.
+        ahead: Jobs in flight for each worker: enough that none waits for the driver.
 
     Raises:
-        RefusedError: The source wants a person to act.
-        StorageError: The disk is full or refused.
+        MMEarthError: What `work` or `keep` raised first.
     """
     queue = iter(jobs)
-    done: set[Future[list[Record]]] = set()
-    flying: set[Future[list[Record]]] = set()
+    done: set[Future[Found]] = set()
+    flying: set[Future[Found]] = set()
     try:
-        for job in islice(queue, n_workers * _JOBS_IN_FLIGHT):
+        for job in islice(queue, n_workers * ahead):
             flying.add(executor.submit(work, job))
         while flying:
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
@@ -67,12 +89,12 @@ def run(
                 keep(done.pop().result())
     except BaseException:
         give_up()
-        for records in _drain(done | flying):
-            keep(records)
+        for found in _drain(done | flying):
+            keep(found)
         raise
 
 
-def _drain(flying: set[Future[list[Record]]]) -> Iterator[list[Record]]:
+def _drain(flying: set[Future[Found]]) -> Iterator[Found]:
     """Cancel what has not begun, await what has, and yield what came of it."""
     begun = {future for future in flying if not future.cancel()}
     wait(begun)
@@ -82,13 +104,11 @@ def _drain(flying: set[Future[list[Record]]]) -> Iterator[list[Record]]:
 
 
 @contextmanager
-def open_executor(
-    kind: str, n_workers: int, scheduler: str | None
-) -> Iterator[tuple[Executor, int]]:
-    """Yield the executor that the options ask for, with how many visits it makes at once.
+def open_executor(kind: str, n_workers: int, scheduler: str | None) -> Iterator[Pool]:
+    """Yield the executor that the options ask for, with how many jobs it does at once.
 
     Args:
-        kind: One of EXECUTORS.
+        kind: `processes` or `threads`.
         n_workers: Threads or processes.
         scheduler: Address of a Dask scheduler, `tcp://…`; takes the place of both.
 
@@ -112,7 +132,7 @@ def open_executor(
 
 
 @contextmanager
-def _dask(scheduler: str) -> Iterator[tuple[Executor, int]]:
+def _dask(scheduler: str) -> Iterator[Pool]:
     try:
         from distributed import Client, KilledWorker
     except ImportError as exc:

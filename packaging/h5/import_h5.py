@@ -88,7 +88,7 @@ def _import(
 ) -> tuple[Built, str]:
     catalogue = FORMAT.only(card.modalities, card.tasks)
     write_catalogue(out, catalogue)
-    tables, built = Tables(), Built({}, {}, {}, 0)
+    tables, built = Tables(catalogue.tasks.values()), Built({}, {}, {}, 0)
     with open_map(workers) as pack_all:
         for files in tasks:
             progress(f"read {files.h5.name}", 1)

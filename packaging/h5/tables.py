@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ Row = dict[str, Any]
 class Tables:
     """tiles.parquet and observations.parquet, task by task."""
 
-    def __init__(self) -> None:
-        self._tasks: list[Task] = []
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        """Begin with no rows; `tasks` are all that will be added."""
+        self._schema = tiles_schema(tasks)
         self._tiles: list[pa.Table] = []
         self._observations: list[pa.Table] = []
         self._seen: dict[str, tuple[Path, str]] = {}
@@ -77,17 +78,16 @@ class Tables:
             if len(observed) > _AT_ONCE:
                 self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
                 observed = []
-        self._tasks.append(rows.task)
-        self._tiles.append(pa.Table.from_pylist(tiles, tiles_schema([rows.task])))
+        self._tiles.append(pa.Table.from_pylist(tiles, self._schema))
         self._observations.append(pa.Table.from_pylist(observed, OBSERVATIONS))
 
     def write(self, out: Path) -> None:
         """Write both."""
-        tiles = pa.concat_tables(self._tiles, promote_options="default").sort_by(
+        tiles = pa.concat_tables(self._tiles).sort_by(
             [("task", "ascending"), ("tile", "ascending")]
         )
         order = [("tile", "ascending"), ("modality", "ascending")]
-        write_table(tiles, out / "tiles.parquet", tiles_schema(self._tasks))
+        write_table(tiles, out / "tiles.parquet", self._schema)
         observations = pa.concat_tables(self._observations).sort_by(order)
         write_table(observations, out / "observations.parquet", OBSERVATIONS)
 

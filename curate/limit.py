@@ -36,15 +36,25 @@ class Permit:
 class Limit(Protocol):
     """Who asks a service asks here first."""
 
-    def permit(self, kind: str = "") -> AbstractContextManager[Permit]:
+    def permit(self, kind: str = "", n_bytes: int = 0) -> AbstractContextManager[Permit]:
         """Wait until one more request may begin; it counts as in flight until the block ends.
 
         Args:
             kind: What is asked: requests of one kind cost about the same.
+            n_bytes: How long the answer will be, where that is known beforehand.
 
         Raises:
-            QuotaError: The budget of requests, or of EECU-seconds, is spent.
+            QuotaError: The budget of requests, of bytes or of EECU-seconds is spent.
             OutOfReachError: The service was waited for long enough, or nobody waits any more.
+        """
+
+    def of(self, name: str, max_in_flight: int, per_second: float) -> Limit:
+        """Return the limit of one host or service, with a pace of its own and these budgets.
+
+        Args:
+            name: Whose it is: all who ask for a name share its limit.
+            max_in_flight: Most requests at one time.
+            per_second: Most requests that begin in a second.
         """
 
     def slow_down(self, retry_after_s: float | None) -> None:
@@ -95,6 +105,35 @@ class Limit(Protocol):
         """Tell how many EECU-seconds n requests of a kind cost."""
 
 
+class Purse:
+    """Budgets of requests and of bytes, which several limits may share."""
+
+    def __init__(self, requests: int | None = None, n_bytes: int | None = None) -> None:
+        """Fill it; None for no limit."""
+        self.requests, self.n_bytes = requests, n_bytes
+        self._lock = threading.Lock()
+
+    def is_spent(self, n_bytes: int) -> bool:
+        """Return whether a request with an answer of so many bytes cannot be paid."""
+        return self.requests == 0 or (self.n_bytes is not None and self.n_bytes < n_bytes)
+
+    def take(self, n_bytes: int) -> None:
+        """Pay for one request.
+
+        Raises:
+            QuotaError: It cannot be paid.
+        """
+        with self._lock:
+            if self.is_spent(n_bytes):
+                what = "requests" if self.requests == 0 else "bytes"
+                raise QuotaError(
+                    f"the budget of {what} is spent; run the same command again with a new one: it "
+                    "goes on where it stopped"
+                )
+            self.requests = None if self.requests is None else self.requests - 1
+            self.n_bytes = None if self.n_bytes is None else self.n_bytes - n_bytes
+
+
 @dataclass(slots=True, eq=False)
 class _Ticket:
     turn: threading.Condition
@@ -118,6 +157,7 @@ class LocalLimit:
         budget: int | None = None,
         patience: Patience | None = None,
         meter: Meter | None = None,
+        purse: Purse | None = None,
     ) -> None:
         """Make a limit that nobody uses yet.
 
@@ -128,6 +168,7 @@ class LocalLimit:
             budget: Most requests in all; None for no limit.
             patience: How a service that is out of reach is waited for.
             meter: Keeps the budget of EECU-seconds; None for no limit.
+            purse: Budgets that others share, in place of `budget`.
 
         Raises:
             ConfigError: One of them would let nothing through.
@@ -138,7 +179,8 @@ class LocalLimit:
                 "expected at least 1, and more than 0"
             )
         self._most = max_in_flight
-        self._left = budget
+        self._purse = purse or Purse(budget)
+        self._parts: dict[str, LocalLimit] = {}
         self._window_s = max(1.0, 1.0 / per_second)
         self._per_window = max(1, int(per_second))
         self._lock = threading.Lock()
@@ -148,7 +190,8 @@ class LocalLimit:
         self._recent: list[float] = []  # a heap: until when each request that has ended counts
         self._not_before = 0.0
         self._slowed = float("-inf")
-        self._outage = Outage(patience or Patience())
+        self._patience = patience or Patience()
+        self._outage = Outage(self._patience)
         self._trial: _Ticket | None = None
         self._tempo = Tempo()
         self._meter = meter
@@ -161,7 +204,7 @@ class LocalLimit:
     @property
     def left(self) -> int | None:
         """How many requests are left of the budget; None where there is none."""
-        return self._left
+        return self._purse.requests
 
     @property
     def in_flight(self) -> int:
@@ -169,13 +212,23 @@ class LocalLimit:
         return len(self._flying)
 
     @contextmanager
-    def permit(self, kind: str = "") -> Iterator[Permit]:
+    def permit(self, kind: str = "", n_bytes: int = 0) -> Iterator[Permit]:
         """See `Limit.permit`."""
         ticket = _Ticket(threading.Condition(self._lock))
         try:
-            yield self._begin(ticket, kind)
+            yield self._begin(ticket, kind, n_bytes)
         finally:
             self._end(ticket)
+
+    def of(self, name: str, max_in_flight: int, per_second: float) -> LocalLimit:
+        """See `Limit.of`; the first who asks for a name sets its pace."""
+        with self._lock:
+            if name not in self._parts:
+                shared = self._patience, self._meter, self._purse
+                self._parts[name] = LocalLimit(max_in_flight, per_second, None, *shared)
+                if self._outage.is_given_up:
+                    self._parts[name].give_up()
+            return self._parts[name]
 
     def slow_down(self, retry_after_s: float | None) -> None:
         """See `Limit.slow_down`."""
@@ -218,6 +271,9 @@ class LocalLimit:
         with self._lock:
             self._outage.give_up()
             self._call_first()
+            parts = list(self._parts.values())
+        for part in parts:
+            part.give_up()
 
     def is_given_up(self) -> bool:
         """See `Limit.is_given_up`."""
@@ -241,13 +297,14 @@ class LocalLimit:
             if self._meter is not None:
                 self._meter.charge(kind, Price(n, eecu_s))
 
-    def _begin(self, ticket: _Ticket, kind: str) -> Permit:
+    def _begin(self, ticket: _Ticket, kind: str, n_bytes: int) -> Permit:
         with self._lock:
             self._queue.append(ticket)
-            while self._left != 0 and (delay := self._delay(ticket)) != 0:
+            purse = self._purse
+            while not purse.is_spent(n_bytes) and (delay := self._delay(ticket)) != 0:
                 ticket.turn.wait(delay)
-            is_trial = self._outage.is_on and self._left != 0
-            is_priced = not is_trial and self._spend(kind)
+            is_trial = self._outage.is_on and not purse.is_spent(n_bytes)
+            is_priced = not is_trial and self._spend(kind, n_bytes)
             self._flying[ticket] = time.monotonic()
             self._queue.popleft()
             if is_trial:
@@ -255,19 +312,18 @@ class LocalLimit:
             self._call_first()
             return Permit(is_trial, self._meter is not None, is_priced)
 
-    def _spend(self, kind: str) -> bool:
-        """Take one request from the budgets; return whether its price is to be asked for.
+    def _spend(self, kind: str, n_bytes: int) -> bool:
+        """Pay one request from the budgets; return whether its price is to be asked for.
 
         When one is empty, all who wait are told one by one.
         """
-        if self._left == 0:
-            raise QuotaError(
-                "the budget of requests is spent; run the same command again with a new one: it "
-                "goes on where it stopped"
-            )
-        is_priced = self._meter is not None and self._meter.begin(kind)
-        if self._left is not None:
-            self._left -= 1
+        if self._meter is None:
+            self._purse.take(n_bytes)
+            return False
+        if self._purse.is_spent(n_bytes):  # before the other budget is touched
+            self._purse.take(n_bytes)
+        is_priced = self._meter.begin(kind)
+        self._purse.take(n_bytes)
         return is_priced
 
     def _end(self, ticket: _Ticket) -> None:

@@ -15,14 +15,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from socketserver import StreamRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from mmearth.catalog.errors import ConfigError, QuotaError, UnavailableError
 from mmearth.curate.keepalive import keep_alive
-from mmearth.curate.limit import LocalLimit, Permit
+from mmearth.curate.limit import LocalLimit, Permit, Purse
 from mmearth.curate.meter import Meter
 from mmearth.curate.outage import OutOfReachError, Patience
 from mmearth.curate.token_server import TokenServer, greeting
@@ -63,9 +63,15 @@ class SharedLimit:
     """Where it listens."""
     token: str = field(repr=False)
     """Who does not know it is not answered."""
+    part: tuple[tuple[str, int, float], ...] = ()
+    """The way to a limit of its own: name and pace of each step; see `Limit.of`."""
+
+    def of(self, name: str, max_in_flight: int, per_second: float) -> SharedLimit:
+        """See `Limit.of`."""
+        return replace(self, part=(*self.part, (name, max_in_flight, per_second)))
 
     @contextmanager
-    def permit(self, kind: str = "") -> Iterator[Permit]:
+    def permit(self, kind: str = "", n_bytes: int = 0) -> Iterator[Permit]:
         """See `Limit.permit`.
 
         Raises:
@@ -74,7 +80,7 @@ class SharedLimit:
             UnavailableError: Nobody keeps the limit any more.
         """
         with self._connected() as connection:
-            answer = connection.ask(do="begin", kind=kind)
+            answer = connection.ask(do="begin", kind=kind, n_bytes=n_bytes)
             for name, error in _REFUSALS.items():
                 if name in answer:
                     raise error(answer[name])
@@ -196,6 +202,7 @@ class _Connection:
 
     def __init__(self, limit: SharedLimit) -> None:
         self._where = f"{limit.host}:{limit.port}"
+        self._part = {"part": limit.part} if limit.part else {}
         self.in_step = False
         """Every question was answered: the next one who has it finds it as if it were new."""
         with self._errors():
@@ -221,7 +228,7 @@ class _Connection:
     def tell(self, **message: Any) -> None:
         """Send a message."""
         with self._errors():
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
+            self._socket.sendall(json.dumps(self._part | message).encode() + b"\n")
 
     def close(self) -> None:
         """End the connection, and the permit that it may hold."""
@@ -276,10 +283,12 @@ class _Handler(StreamRequestHandler):
 
     def _obey(self, message: dict[str, Any], held: ExitStack) -> None:
         limit, do, kind = self.server.limit, message.get("do"), str(message.get("kind", ""))
+        for name, most, per_second in message.get("part", ()):
+            limit = limit.of(str(name), int(most), float(per_second))
         if do == "begin":
             answer: dict[str, Any] = {}
             try:
-                answer = asdict(held.enter_context(limit.permit(kind)))
+                answer = asdict(held.enter_context(limit.permit(kind, message.get("n_bytes", 0))))
             except tuple(_REFUSALS.values()) as exc:
                 name = next(name for name, error in _REFUSALS.items() if isinstance(exc, error))
                 answer[name] = str(exc)
@@ -311,6 +320,7 @@ def serve_limit(
     budget: int | None = None,
     patience: Patience | None = None,
     meter: Meter | None = None,
+    purse: Purse | None = None,
 ) -> Iterator[SharedLimit]:
     """Keep a limit for other processes until the block ends.
 
@@ -322,6 +332,7 @@ def serve_limit(
         budget: See `LocalLimit`; of all processes together.
         patience: See `LocalLimit`.
         meter: See `LocalLimit`.
+        purse: See `LocalLimit`.
 
     Yields:
         What the others ask.
@@ -330,7 +341,7 @@ def serve_limit(
         ConfigError: The address is not one of this machine.
     """
     token = secrets.token_hex(16)
-    limit = LocalLimit(max_in_flight, per_second, budget, patience, meter)
+    limit = LocalLimit(max_in_flight, per_second, budget, patience, meter, purse)
     try:
         server = _Server(host, limit, token)
     except OSError as exc:
@@ -345,8 +356,10 @@ def serve_limit(
     finally:
         server.end()
         thread.join()
-        for connection in _IDLE.pop((os.getpid(), shared), []):
-            connection.close()
+        for pid, each in list(_IDLE):
+            if (pid, each.port, each.token) == (os.getpid(), shared.port, shared.token):
+                for connection in _IDLE.pop((pid, each), []):
+                    connection.close()
 
 
 def address_towards(url: str) -> str:

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +15,10 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 Kind = Literal["status", "truncate", "reset", "hang", "ignore_range", "flip", "shift", "encoded"]
+Answer = tuple[int, bytes, dict[str, str]]
+"""Status, body and headers."""
+Route = Callable[[str, str, bytes], Answer]
+"""(path, query, body) → what is answered."""
 _STAMP = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
@@ -32,8 +36,8 @@ class Fault:
     """How often; -1 is for ever."""
     status: int = 503
     """Of kind `status`."""
-    retry_after_s: int | None = None
-    """Goes with the status."""
+    retry_after_s: int | str | None = None
+    """Goes with the status: seconds, or a date."""
     location: str | None = None
     """Goes with the status, too."""
 
@@ -54,6 +58,14 @@ class RangeServer:
     """Bytes of the bodies that it sent."""
     url: str = ""
     """Where it listens."""
+    routes: dict[str, Route] = field(default_factory=dict)
+    """Beginnings of paths that are no files → who answers them."""
+    guard: Callable[[str, str], int | None] | None = None
+    """(path, query) of a file → the status with which it is refused; None lets it through."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """ETags by path; the length unless given."""
+    lengths: list[int] = field(default_factory=list)
+    """Bytes of each body that was sent."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Of the counters."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -68,6 +80,7 @@ class RangeServer:
         """Begin to count anew, without faults."""
         with self.lock:
             self.asked.clear()
+            self.lengths.clear()
             self.faults.clear()
             self.n_bytes = 0
 
@@ -115,9 +128,16 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
+    def do_HEAD(self) -> None:
+        self._send(200, b"", {})
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         ours, path = self.server.ranges, unquote(urlsplit(self.path).path)
         asked = self.headers.get("Range")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with ours.lock:
             ours.asked.append((path, asked))
         time.sleep(ours.latency_s)
@@ -138,10 +158,15 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.location is not None:
                 headers["Location"] = fault.location
             self._send(fault.status, b"", headers)
+        elif route := next((r for p, r in ours.routes.items() if path.startswith(p)), None):
+            self._send(*route(path, urlsplit(self.path).query, body))
+        elif ours.guard and (status := ours.guard(path, urlsplit(self.path).query)):
+            self._send(status, b"", {})
         else:
-            self._serve(ours.directory / path.lstrip("/"), asked, kind)
+            self._serve(path, asked, kind)
 
-    def _serve(self, file: Path, asked: str | None, kind: Kind | None) -> None:
+    def _serve(self, path: str, asked: str | None, kind: Kind | None) -> None:
+        file = self.server.ranges.directory / path.lstrip("/")
         if not file.is_file():
             self._send(404, b"", {})
             return
@@ -156,7 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
         with file.open("rb") as stream:
             stream.seek(begin)
             body = stream.read(end - begin)
-        headers = {"ETag": f'"{size}"', "Last-Modified": _STAMP}
+        version = self.server.ranges.versions.get(path, str(size))
+        headers = {"ETag": f'"{version}"', "Last-Modified": _STAMP}
         partial = asked is not None and kind != "ignore_range"
         if partial:
             said = begin + 1 if kind == "shift" else begin
@@ -171,6 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         sent = body[: len(body) // 2] if cut else body
         with self.server.ranges.lock:
             self.server.ranges.n_bytes += len(sent)
+            self.server.ranges.lengths.append(len(sent))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

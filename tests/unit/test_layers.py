@@ -26,7 +26,7 @@ THIRD_PARTIES = {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
         *("PIL", "click", "scipy", "h5py", "pyproj"),
         *("ee", "google", "google_auth_httplib2", "googleapiclient", "httplib2", "requests"),
-        *("tenacity", "cftime"),
+        *("tenacity", "cftime", "urllib3"),
     },
     "packaging": {"numpy", "pyarrow", "h5py", "shapely", "click"},
     "loaders": {
@@ -54,6 +54,7 @@ ONLY_IN = {
     "olmoearth_pretrain_minimal": {"encoders"},
     "huggingface_hub": {"encoders"},
     "tenacity": {"earthengine"},
+    "urllib3": {"remote"},
     "cftime": {"times.py"},
     "click": {"cli.py", "options.py"},
 }

@@ -59,6 +59,20 @@ class BandHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelGrid:
+    """Where pixels lie."""
+
+    crs: CRS
+    """Of the coordinates."""
+    transform: Affine
+    """From (column, row) to coordinates."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What a raster says of itself."""
 
@@ -74,6 +88,8 @@ class Header:
     """Its bands are moments in time."""
     crs_told: str | None
     """The `crs:` of the entry, where the file declares another."""
+    grid: PixelGrid
+    """Where its pixels lie, by the CRS that counts."""
 
 
 def read_header(path: Path, entry: Rasters) -> Header:
@@ -108,6 +124,7 @@ def read_header(path: Path, entry: Rasters) -> Header:
             {key: text for key, text in dataset.tags().items() if _telling(key, text)},
             dataset.count > 1 and of_times(dataset),
             told,
+            PixelGrid(crs, dataset.transform, dataset.height, dataset.width),
         )
 
 

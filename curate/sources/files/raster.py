@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +20,18 @@ from rasterio.windows import Window
 from mmearth.catalog.errors import DataError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.files.config import Rasters
-from mmearth.curate.sources.files.header import RASTER_ERRORS, crs_of, dataset_name, in_degrees
+from mmearth.curate.sources.files.header import (
+    RASTER_ERRORS,
+    PixelGrid,
+    crs_of,
+    dataset_name,
+    in_degrees,
+)
 from mmearth.curate.sources.files.reading import Reading
 
 _MARGIN_PX = 3
 """Source pixels read beyond the tile: bilinear looks one pixel further."""
 _METHODS = {"nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
-
-
-@dataclass(frozen=True, slots=True)
-class PixelGrid:
-    """Where pixels lie."""
-
-    crs: CRS
-    """Of the coordinates."""
-    transform: Affine
-    """From (column, row) to coordinates."""
-    height: int
-    """Rows."""
-    width: int
-    """Columns."""
 
 
 def tile_grid(tile: Tile) -> PixelGrid:
@@ -72,7 +65,7 @@ def read_bands(
         DataError: The raster's pixels cannot be read.
     """
     try:
-        with rasterio.open(dataset_name(path, entry.variable)) as dataset:
+        with _open(dataset_name(path, entry.variable)) as dataset:
             return _onto_grid(dataset, entry, bands, tile, resampling, grid or tile_grid(tile))
     except RASTER_ERRORS as exc:
         raise _damaged(path, exc) from exc
@@ -85,16 +78,55 @@ def native_grid(path: Path, entry: Rasters, tile: Tile) -> PixelGrid | None:
         DataError: The raster cannot be opened.
     """
     try:
-        with rasterio.open(dataset_name(path, entry.variable)) as dataset:
-            crs = crs_of(dataset, entry)
-            for turn in _turns(crs):
-                if _window(dataset, crs, tile, turn) is not None:
-                    column, row, width, height = _extent_px(dataset, crs, tile, turn)
-                    corner = dataset.transform @ Affine.translation(column, row)
-                    return PixelGrid(crs, Affine.translation(-turn, 0.0) @ corner, height, width)
+        with _open(dataset_name(path, entry.variable)) as dataset:
+            whole = _grid_of(dataset, entry)
+            for turn in _turns(whole.crs):
+                if _window(whole, tile, turn) is not None:
+                    column, row, width, height = _extent_px(whole, tile, turn)
+                    corner = whole.transform @ Affine.translation(column, row)
+                    moved = Affine.translation(-turn, 0.0) @ corner
+                    return PixelGrid(whole.crs, moved, height, width)
     except RASTER_ERRORS as exc:
         raise _damaged(path, exc) from exc
     return None
+
+
+def windows(whole: PixelGrid, tile: Tile) -> list[Window]:
+    """Return the parts of a raster that are read for a tile: none where they are apart.
+
+    Args:
+        whole: The raster's pixels.
+        tile: Where.
+    """
+    found = [_window(whole, tile, turn) for turn in _turns(whole.crs)]
+    return [window for window in found if window is not None]
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep what this thread opens open until the block ends: many tiles of one scene are read."""
+    _opened.datasets = {}
+    try:
+        yield
+    finally:
+        datasets, _opened.datasets = _opened.datasets, None
+        for dataset in datasets.values():
+            dataset.close()
+
+
+_opened = threading.local()
+
+
+@contextmanager
+def _open(name: str) -> Iterator[rasterio.DatasetReader]:
+    datasets = getattr(_opened, "datasets", None)
+    if datasets is None:
+        with rasterio.open(name) as dataset:
+            yield dataset
+        return
+    if name not in datasets:
+        datasets[name] = rasterio.open(name)
+    yield datasets[name]
 
 
 def warp(
@@ -132,32 +164,35 @@ def _onto_grid(
     grid: PixelGrid,
 ) -> NDArray[np.float64]:
     result = np.full((len(bands), grid.height, grid.width), np.nan)
-    crs = crs_of(dataset, entry)
-    for turn in _turns(crs):
-        window = _window(dataset, crs, tile, turn)
+    whole = _grid_of(dataset, entry)
+    for turn in _turns(whole.crs):
+        window = _window(whole, tile, turn)
         if window is None:
             continue
         # Files from 0° to 360° are read one turn to the east, and laid back to -180° to 180°.
         transform = Affine.translation(-turn, 0.0) @ dataset.window_transform(window)
         for i, values in enumerate(_values(dataset, bands, window)):
-            part = warp(values, transform, crs, grid, resampling)
+            part = warp(values, transform, whole.crs, grid, resampling)
             result[i] = np.where(np.isnan(result[i]), part, result[i])
     return result
+
+
+def _grid_of(dataset: rasterio.DatasetReader, entry: Rasters) -> PixelGrid:
+    return PixelGrid(crs_of(dataset, entry), dataset.transform, dataset.height, dataset.width)
 
 
 def _turns(crs: CRS) -> tuple[float, ...]:
     return (0.0, 360.0, -360.0) if in_degrees(crs) else (0.0,)
 
 
-def _extent_px(
-    dataset: rasterio.DatasetReader, crs: CRS, tile: Tile, turn: float
-) -> tuple[int, int, int, int]:
+def _extent_px(whole: PixelGrid, tile: Tile, turn: float) -> tuple[int, int, int, int]:
     """Return first column, first row, columns and rows of a raster's pixels that a tile needs."""
-    west, south, east, north = transform_bounds(CRS.from_epsg(tile.epsg), crs, *tile.bounds)
-    if in_degrees(crs) and east < west:
+    crs = CRS.from_epsg(tile.epsg)
+    west, south, east, north = transform_bounds(crs, whole.crs, *tile.bounds)
+    if in_degrees(whole.crs) and east < west:
         east += 360.0
     # By the corners, since rows may run north, and both axes may be turned.
-    inverse = ~dataset.transform
+    inverse = ~whole.transform
     corners = [inverse @ (x + turn, y) for x in (west, east) for y in (south, north)]
     columns, rows = zip(*corners, strict=True)
     spans = (max(columns) - min(columns), max(rows) - min(rows))
@@ -168,10 +203,10 @@ def _extent_px(
     return column, row, last - column, bottom - row
 
 
-def _window(dataset: rasterio.DatasetReader, crs: CRS, tile: Tile, turn: float) -> Window | None:
+def _window(whole: PixelGrid, tile: Tile, turn: float) -> Window | None:
     """Return the part of a raster under a tile, or None where they do not meet."""
-    column, row, width, height = _extent_px(dataset, crs, tile, turn)
-    last, bottom = min(dataset.width, column + width), min(dataset.height, row + height)
+    column, row, width, height = _extent_px(whole, tile, turn)
+    last, bottom = min(whole.width, column + width), min(whole.height, row + height)
     column, row = max(0, column), max(0, row)
     width, height = last - column, bottom - row
     return Window(column, row, width, height) if width > 0 and height > 0 else None

@@ -11,8 +11,9 @@ from rasterio.transform import Affine
 from rasterio.warp import transform
 
 from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.files.header import PixelGrid
 from mmearth.curate.sources.files.index import Product
-from mmearth.curate.sources.files.raster import PixelGrid, native_grid, read_bands, tile_grid, warp
+from mmearth.curate.sources.files.raster import native_grid, read_bands, tile_grid, warp
 from mmearth.curate.sources.files.values import converted
 
 

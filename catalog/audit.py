@@ -23,13 +23,15 @@ from pyarrow import csv
 
 from mmearth.catalog import balance
 from mmearth.catalog.audit_columns import check_columns
-from mmearth.catalog.catalogue import read_catalogue
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import DEFAULT_GRID, Grid
-from mmearth.catalog.schema import manifest_path, read_table
+from mmearth.catalog.nearest import nearest
+from mmearth.catalog.schema import check_version, manifest_path, read_table
 from mmearth.catalog.splits import SPLITS, TESTS
-from mmearth.catalog.tile import EARTH_RADIUS_KM, Tile, centres, lonlat_bounds
+from mmearth.catalog.tile import EARTH_RADIUS_KM, Tiles, centres, lonlat_bounds
 
+_AUDITED = ("key", "tile", "split", "train_5", "train_50", "biome", "sentinel2.source_ids")
 _IMBALANCE = (
     "Biome imbalance: the share of a split's samples that would have to lie in other biomes for it "
     "to have train's mixture; 0 is the same mixture, 1 is no biome in common."
@@ -95,8 +97,16 @@ def audit_dataset(root: Path, buffer_m: float) -> list[TaskAudit]:
         raise ConfigError(f"{root} has no manifests to audit; build a dataset there first")
     catalogue = read_catalogue(root)
     tasks = [task for task in catalogue.tasks if (root / manifest_path(task)).exists()]
-    tables = ((task, read_table(root / manifest_path(task), root=root)) for task in tasks)
+    tables = ((task, _read(root, catalogue, task)) for task in tasks)
     return [audit(task, table, buffer_m, catalogue.grid) for task, table in tables]
+
+
+def _read(root: Path, catalogue: Catalogue, task: str) -> pa.Table:
+    """Read what is audited of a manifest, a tenth of it."""
+    path = root / manifest_path(task)
+    audited = [*_AUDITED, catalogue.task(task).column]
+    found = check_version(path, root).names
+    return read_table(path, [name for name in audited if name.partition(".")[0] in found], root)
 
 
 def audit_table(path: Path, buffer_m: float) -> list[TaskAudit]:
@@ -143,11 +153,10 @@ def audit(task: str, table: pa.Table, buffer_m: float, grid: Grid = DEFAULT_GRID
         FormatError: A column is missing or of another type, or a split has an unknown name.
     """
     check_columns(task, table)
-    split = np.array(table["split"].to_pylist(), dtype=object)
-    tiles = [Tile.parse(tile, grid) for tile in table["tile"].to_pylist()]
-    points = _unit_vectors(tiles)
+    split = table["split"].cast(pa.string()).to_numpy()
+    tiles = Tiles.parse(table["tile"].cast(pa.string()), grid)
     overlaps = _overlaps(tiles, split)
-    distances = _distances(points, split)
+    distances = _distances(tiles, split)
     violations = [
         *_twice(table, split),
         *_not_nested(table, split),
@@ -215,9 +224,12 @@ def _counts(table: pa.Table, split: NDArray[np.object_]) -> dict[str, int]:
 
 def _twice(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
     """Name tiles that are in two splits, or in one twice."""
+    counts = pc.value_counts(table["tile"].combine_chunks())
+    often = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    rows = np.flatnonzero(pc.is_in(table["tile"], often).to_numpy())
     seen: dict[str, str] = {}
     found = []
-    for tile, name in zip(table["tile"].to_pylist(), split, strict=True):
+    for tile, name in zip(table["tile"].take(rows).to_pylist(), split[rows], strict=True):
         if tile in seen:
             found.append(f"tile {tile} is in {seen[tile]} and in {name}")
         seen[tile] = name
@@ -234,13 +246,13 @@ def _not_nested(table: pa.Table, split: NDArray[np.object_]) -> list[str]:
     return [*found, *(f"{keys[i]} is in train_50 and not in train" for i in outside)]
 
 
-def _overlaps(tiles: list[Tile], split: NDArray[np.object_]) -> dict[str, int]:
+def _overlaps(tiles: Tiles, split: NDArray[np.object_]) -> dict[str, int]:
     """Count pairs of different tiles that share ground, by the splits they are in."""
+    pairs = _sharing(tiles, _touching(lonlat_bounds(tiles)))
     counts: dict[str, int] = {}
-    if tiles:
-        for a, b in _sharing(tiles, _touching(lonlat_bounds(tiles))):
-            pair = " and ".join(sorted((split[a], split[b]), key=SPLITS.index))
-            counts[pair] = counts.get(pair, 0) + 1
+    for a, b in split[pairs].tolist():
+        pair = " and ".join(sorted((a, b), key=SPLITS.index))
+        counts[pair] = counts.get(pair, 0) + 1
     return counts
 
 
@@ -253,54 +265,42 @@ def _touching(bounds: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.unique(np.column_stack([first, second])[first < second], axis=0)
 
 
-def _sharing(tiles: list[Tile], pairs: NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Return the pairs that share ground: boxes in degrees are larger than their tiles."""
-    corners = np.array([(tile.epsg, tile.left, tile.top) for tile in tiles])
+def _sharing(tiles: Tiles, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the pairs (n, 2) that share ground: boxes in degrees are larger than their tiles."""
+    corners = np.column_stack([tiles.epsg, tiles.left, tiles.top])
     zone, x, y = np.abs(corners[pairs[:, 0]] - corners[pairs[:, 1]]).T
-    side = tiles[0].grid.side_m
-    sure = (zone == 0) & (x < side) & (y < side) & (x + y > 0)
-    found = [(int(a), int(b)) for a, b in pairs[sure]]
-    for a, b in pairs[zone != 0].tolist():
+    sure = (zone == 0) & (x < tiles.grid.side_m) & (y < tiles.grid.side_m) & (x + y > 0)
+    for i in np.flatnonzero(zone != 0).tolist():
+        one, other = (tiles[int(row)] for row in pairs[i])
         # Outlines of two zones fit to a few square metres: less than a pixel is no overlap.
         degree_m = math.radians(EARTH_RADIUS_KM * 1000.0)
-        pixel = tiles[a].grid.resolution_m ** 2 / degree_m**2 / math.cos(math.radians(tiles[a].lat))
-        if tiles[a].geometry.intersection(tiles[b].geometry).area > pixel:
-            found.append((a, b))
-    return found
+        pixel = tiles.grid.resolution_m**2 / degree_m**2 / math.cos(math.radians(one.lat))
+        sure[i] = one.geometry.intersection(other.geometry).area > pixel
+    return np.asarray(pairs[sure])
 
 
-def _unit_vectors(tiles: Sequence[Tile]) -> NDArray[np.float64]:
+def _distances(tiles: Tiles, split: NDArray[np.object_]) -> tuple[Distance, ...]:
     lon, lat = (np.radians(values) for values in centres(tiles))
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
-def _distances(points: NDArray[np.float64], split: NDArray[np.object_]) -> tuple[Distance, ...]:
+    points = np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
     train = points[split == "train"]
     result = []
     for test in TESTS:
         tests = points[split == test]
         if train.size and tests.size:
-            km = np.concatenate(
-                [_nearest_km(part, train) for part in np.array_split(tests, -(-len(tests) // 256))]
-            )
+            chord = nearest(tests, train)
+            km = 2.0 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2.0, 1.0))
             one, half = np.percentile(km, (1, 50))
             result.append(Distance(test, float(km.min()), float(one), float(half)))
     return tuple(result)
 
 
-def _nearest_km(tests: NDArray[np.float64], train: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each test's great-circle distance to its nearest training tile."""
-    cosine = np.max(tests @ train.T, axis=1)
-    chord = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * np.minimum(cosine, 1.0)))
-    return np.asarray(2.0 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2.0, 1.0)))
-
-
 def _shared_scenes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, int]:
     if "sentinel2" not in table.column_names:
         return {}
-    ids = table["sentinel2"].combine_chunks().field("source_ids").to_pylist()
-    scenes: dict[str, set[str]] = {name: set() for name in SPLITS}
-    for name, found in zip(split, ids, strict=True):
-        scenes[name].update(found or ())
+    ids = pc.struct_field(table["sentinel2"], "source_ids")
+    scenes = {
+        name: set(pc.unique(pc.list_flatten(ids.filter(pa.array(split == name)))).to_pylist())
+        for name in SPLITS
+    }
     shared = {name: len(scenes["train"] & scenes[name]) for name in SPLITS[1:]}
     return {name: n for name, n in shared.items() if n}

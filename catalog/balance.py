@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.ecoregions import BIOMES
@@ -18,9 +19,8 @@ def biomes(table: pa.Table, split: NDArray[np.object_]) -> dict[str, dict[str, i
         return {name: {} for name in SPLITS}
     codes = table["biome"].to_pylist()
     counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
-    for name, code in sorted(zip(split, codes, strict=True), key=str):
-        label = "none" if code is None else BIOMES[code]
-        counts[name][label] = counts[name].get(label, 0) + 1
+    for (name, code), n in sorted(Counter(zip(split, codes, strict=True)).items(), key=str):
+        counts[name]["none" if code is None else BIOMES[code]] = n
     return counts
 
 
@@ -39,13 +39,12 @@ def targets(task: str, table: pa.Table, split: NDArray[np.object_]) -> dict[str,
     column = "target" if "target" in table.column_names else task
     if column not in table.column_names:
         return {}
-    raw = table[column].to_pylist()
     kind = table.schema.field(column).type
     if pa.types.is_string(kind):
         return {}
     result: dict[str, dict[str, float]] = {}
     for output in _outputs(kind):
-        values = np.array([_number(value, output) for value in raw])
+        values = _numbers(table[column], output)
         for name in SPLITS:
             found = values[(split == name) & ~np.isnan(values)]
             if found.size:
@@ -69,16 +68,21 @@ def label_imbalance(task: str, table: pa.Table, split: NDArray[np.object_]) -> d
     kind = table.schema.field(task).type if task in table.column_names else pa.null()
     if not (pa.types.is_list(kind) or pa.types.is_string(kind)):
         return {}
-    counts: dict[str, dict[str, int]] = {name: {} for name in SPLITS}
-    for name, labels in zip(split, table[task].to_pylist(), strict=True):
-        for label in (labels,) if isinstance(labels, str) else labels or ():
-            counts[name][label] = counts[name].get(label, 0) + 1
+    counts: dict[str, dict[str, int]] = {}
+    for name in SPLITS:
+        labels = table[task].filter(pa.array(split == name))
+        if pa.types.is_list(kind):
+            labels = pc.list_flatten(labels)
+        found = pc.value_counts(labels.drop_null().cast(pa.string())).to_pylist()
+        counts[name] = {each["values"]: each["counts"] for each in found}
     return {name: variation(counts["train"], counts[name]) for name in SPLITS}
 
 
-def _number(value: Any, output: str) -> float:
-    if isinstance(value, dict):
-        value = value[output or "mean"]
-    if value is None:
-        return float("nan")
-    return float(len(value) if isinstance(value, list) else value)
+def _numbers(column: pa.ChunkedArray, output: str) -> NDArray[np.float64]:
+    """Return one number of each target, or how many labels it has; NaN for none, (n,)."""
+    kind = column.type
+    if pa.types.is_struct(kind):
+        column = pc.struct_field(column, output or "mean")
+    elif pa.types.is_list(kind):
+        column = pc.list_value_length(column)
+    return np.asarray(column.cast(pa.float64()).to_numpy())

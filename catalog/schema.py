@@ -189,7 +189,7 @@ def read_table(
 
     Args:
         path: The Parquet file.
-        columns: Those to read; None for all.
+        columns: Those to read, `sentinel2.source_ids` for one field of a struct; None for all.
         root: Of the dataset that it belongs to: a symlink must not lead out of it.
         schema: What its columns must be, at least; None: any that it has.
 
@@ -199,7 +199,7 @@ def read_table(
         StorageError: It may not be read.
     """
     found = check_columns(path, schema or (), root)
-    lacking = [name for name in columns or () if name not in found.names]
+    lacking = [name for name in columns or () if name.partition(".")[0] not in found.names]
     if lacking:
         raise _lacks(path, lacking[0])
     with _damaged(path):
@@ -218,7 +218,7 @@ def check_columns(path: Path, fields: Iterable[pa.Field], root: Path | None = No
     Raises:
         FormatError, StorageError: As `read_table` says.
     """
-    found = _check_version(path, root)
+    found = check_version(path, root)
     for field in fields:
         places = found.get_all_field_indices(field.name)
         if not places:
@@ -253,7 +253,7 @@ def read_parts(path: Path) -> Iterator[pa.Table]:
             version.
         StorageError: It may not be read.
     """
-    _check_version(path, None)
+    check_version(path, None)
     with _damaged(path), pq.ParquetFile(path) as file:
         for i in range(file.num_row_groups):
             yield _valid(file.read_row_group(i))
@@ -279,7 +279,16 @@ def _damaged(path: Path) -> Iterator[None]:
         ) from exc
 
 
-def _check_version(path: Path, root: Path | None) -> pa.Schema:
+def check_version(path: Path, root: Path | None) -> pa.Schema:
+    """Return the schema of a table that mmearth wrote.
+
+    Args:
+        path: The Parquet file.
+        root: As for `read_table`.
+
+    Raises:
+        FormatError, StorageError: As `read_table` says.
+    """
     try:
         nbytes = check_regular(path, root).st_size
     except (FileNotFoundError, NotADirectoryError) as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyproj import Geod
 
@@ -124,3 +125,13 @@ def test_places_have_numbers_of_their_own() -> None:
     corners = [(left, top) for left in (100_000, 100_010, 899_990) for top in (0, 10, 9_999_990)]
     places = [Tile(epsg, *corner) for epsg in (32601, 32602, 32660, 32701) for corner in corners]
     assert len(set(Tiles.of(places).number.tolist())) == len(places)
+
+
+def test_many_ids_are_parsed_as_each_is() -> None:
+    ids = ["32633_500000_4649760", "32701_-10_20", "32660_0_0"]
+    found = Tiles.parse(pa.chunked_array([ids[:1], ids[1:]]), DEFAULT_GRID)
+    assert [tile.id for tile in found] == ids
+    assert len(Tiles.parse(pa.chunked_array([], pa.string()), DEFAULT_GRID)) == 0
+    for wrong in ("32633_500000", "32633_5_10", "32661_0_0", "32633_a_0", "32633_0_0_0", "", None):
+        with pytest.raises(ConfigError, match=f"{str(wrong)!r} is not a tile id"):
+            Tiles.parse(pa.chunked_array([[ids[0], wrong]], pa.string()), DEFAULT_GRID)

@@ -18,6 +18,7 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import catalogue_bytes, read_catalogue, write_catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.files import TEMPORARY, remove_temporaries, sha256_bytes
+from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.progress import Progress
 from mmearth.catalog.schema import (
     OBSERVATIONS,
@@ -32,7 +33,7 @@ from mmearth.catalog.store import STORE
 from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
 from mmearth.curate.jobs import Pending, Wanted, pending, wanted
-from mmearth.curate.ledger import LEDGER, Ledger, Record
+from mmearth.curate.ledger import Ledger, Record
 from mmearth.curate.lock import only_build
 from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import Plan, make_plan

@@ -122,6 +122,14 @@ class Catalogue:
         """Return what a task's samples have pixels of: the target first, then the modalities."""
         return [*([task.target] if task.is_pixel else []), *self.pixel_layers]
 
+    def member_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a member: (band, row, column), or (row, column) of a target.
+
+        Raises:
+            ConfigError: There is no layer or pixel-level target of that name.
+        """
+        return self.tasks[name].shape if name in self.tasks else self.layer(name).shape
+
     def only(self, layers: Iterable[str], tasks: Iterable[str]) -> Catalogue:
         """Return the part of some layers and tasks, in this catalogue's order.
 

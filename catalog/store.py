@@ -1,4 +1,4 @@
-"""The store: one file per observation, `store/<epsg>/<tile>/<modality>.tif` or `.json`.
+"""The store: members in packs and shards; one file per observation, `.tif` or `.json`.
 
 Pixel-level observations are GeoTIFFs that any GIS opens: band names, no-data and provenance inside.
 Tile-level ones are small JSON documents. The same observation gives the same bytes.
@@ -6,10 +6,16 @@ Tile-level ones are small JSON documents. The same observation gives the same by
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import secrets
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import rasterio
@@ -19,11 +25,190 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
 from mmearth.catalog.documents import parse_json
-from mmearth.catalog.errors import FormatError, IntegrityError
-from mmearth.catalog.files import read_regular, sha256_bytes, write_atomic
+from mmearth.catalog.errors import FormatError, IntegrityError, storage_errors
+from mmearth.catalog.files import open_regular, read_regular, sha256_bytes, write_atomic
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
+
+PACKS = ".curate/packs"
+"""Where packs are while a dataset is collected, relative to its root."""
+BEFORE = ".curate/before"
+"""Where files of a sealed dataset are, under their own names, while it is packed anew."""
+_PACK_BYTES = 1 << 30  # of a pack that nothing is added to any more
+_MOST_BYTES = 1 << 31  # of one member: far more than any layer has
+_OPEN_FILES = 32  # that one reader keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the bytes of one observation with pixels are: a member of a pack or of a shard."""
+
+    path: str
+    """Of the file, relative to the dataset's root: `.curate/packs/….pack` or `shards/….tar`."""
+    byte_offset: int
+    """Of the member's first byte."""
+    nbytes: int
+    """Its length."""
+    sha256: str
+    """Of its bytes."""
+
+
+class PackWriter:
+    """Adds members to a pack of its own, one after the other; threads may share it.
+
+    A pack has no header and no index: the ledger's rows say where members are, and bytes that no
+    row names, such as those of a writer that was killed, mean nothing. Nobody adds to a file that
+    another writer began. What was added is on the disk when the file was synced.
+    """
+
+    def __init__(self, root: Path, most_bytes: int = _PACK_BYTES) -> None:
+        """Begin with no file; the first member makes one.
+
+        Args:
+            root: The dataset's directory.
+            most_bytes: A pack that has so many is not added to: the next member begins another.
+        """
+        self._root, self._most_bytes = root, most_bytes
+        self._lock = Lock()
+        self._file: io.FileIO | None = None
+        self._name, self._nbytes = "", 0
+
+    def add(self, data: bytes) -> Location:
+        """Add a member; return where it is.
+
+        Raises:
+            StorageError: The disk is full or the directory cannot be written.
+        """
+        digest = sha256_bytes(data)
+        with self._lock, storage_errors(f"write {self._root / PACKS}"):
+            file = self._file
+            if file is None or self._nbytes >= self._most_bytes:
+                file = self._begin()
+            begin = self._nbytes
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except BaseException:
+                self._end()  # a part of the member may be in it
+                raise
+            self._nbytes += len(data)
+            return Location(self._name, begin, len(data), digest)
+
+    def sync(self) -> None:
+        """Wait until all that was added to the newest pack is on the disk.
+
+        Raises:
+            StorageError: The disk is full: some file systems find that out only now.
+        """
+        with self._lock, storage_errors(f"write {self._root / PACKS}"):
+            if self._file is not None:
+                os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Add no more to the newest pack."""
+        with self._lock:
+            self._end()
+
+    def _begin(self) -> io.FileIO:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        self._end()
+        self._name, self._nbytes = f"{PACKS}/{secrets.token_hex(8)}.pack", 0
+        path = self._root / self._name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = io.FileIO(path, "xb")
+        return self._file
+
+    def _end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+class StoreReader:
+    """Reads members of a dataset's packs and shards; keeps some files open; for one thread."""
+
+    def __init__(self, root: Path) -> None:
+        """Begin with no file open.
+
+        Args:
+            root: The dataset's directory.
+        """
+        self._root = root
+        self._files: OrderedDict[str, io.FileIO] = OrderedDict()
+
+    def __enter__(self) -> StoreReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def read(self, at: Location, what: str) -> bytes:
+        """Return the bytes of a member, which have its SHA-256.
+
+        They are looked for in the file that the location names and, where they are not in it, in
+        the file of that name that was moved to `BEFORE` while the dataset is packed anew. Both may
+        be a stranger's: nothing is opened but a regular file of the dataset.
+
+        Args:
+            at: Where it is.
+            what: It is, for the sentence: `sentinel2 of tile 32632_666050_5374480`.
+
+        Raises:
+            FormatError: The file is missing, is no regular file of the dataset, or is too short.
+            IntegrityError: The bytes are others.
+            StorageError: It may not be read.
+        """
+        if at.nbytes > _MOST_BYTES:
+            raise _lost(what, self._root / at.path, f"it claims {at.nbytes} bytes")
+        refused: list[FormatError | IntegrityError] = []
+        for path in (at.path, f"{BEFORE}/{at.path}"):
+            try:
+                return self._read(path, at, what)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (FormatError, IntegrityError) as exc:
+                refused.append(exc)
+        raise refused[0] if refused else _lost(what, self._root / at.path, "there is no such file")
+
+    def _read(self, path: str, at: Location, what: str) -> bytes:
+        file = self._opened(path)
+        size = os.fstat(file.fileno()).st_size
+        if not 0 <= at.byte_offset <= at.byte_offset + at.nbytes <= size:
+            end = at.byte_offset + at.nbytes
+            why = f"it has {size} bytes, and the range {at.byte_offset} to {end} is asked for"
+            raise _lost(what, self._root / path, why)
+        data = os.pread(file.fileno(), at.nbytes, at.byte_offset)
+        if (digest := sha256_bytes(data)) != at.sha256:
+            raise IntegrityError(
+                f"{what} in {self._root / path} is not what was collected (sha256 {digest[:12]}…, "
+                f"expected {at.sha256[:12]}…); run the build again"
+            )
+        return data
+
+    def _opened(self, path: str) -> io.FileIO:
+        if path in self._files:
+            self._files.move_to_end(path)
+        else:
+            self._files[path] = open_regular(self._root / path, self._root)
+            if len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        return self._files[path]
+
+
+def read_location(root: Path, at: Location, what: str) -> bytes:
+    """Return the bytes of one member, as `StoreReader.read` does."""
+    with StoreReader(root) as reader:
+        return reader.read(at, what)
+
+
+def _lost(what: str, path: Path, why: str) -> FormatError:
+    return FormatError(f"{what} cannot be read back from {path}: {why}; run the build again")
+
 
 STORE = "store"
 """Name of the store's directory in a dataset."""
@@ -46,15 +231,7 @@ def observation_path(tile: Tile, layer: Layer) -> str:
 
 
 def write_observation(root: Path, tile: Tile, observation: Observation) -> bytes:
-    """Keep one observation in the store, atomically.
-
-    Args:
-        root: The dataset's directory.
-        tile: The place.
-        observation: Checked before it is written.
-
-    Returns:
-        The bytes written, for their length and checksum.
+    """Keep one observation in the store, atomically; return its bytes.
 
     Raises:
         DataError: The array breaks its contract.
@@ -71,15 +248,6 @@ def read_observation(
     root: Path, tile: Tile, layer: Layer, sha256: str | None = None
 ) -> tuple[Observation, str]:
     """Read one observation back, bit for bit; return it with its file's SHA-256.
-
-    The store may be a stranger's: nothing is opened but a GeoTIFF with the layout of the layer,
-    from memory, so that it can lead to no other file or URL and take no more memory than a tile.
-
-    Args:
-        root: The dataset's directory.
-        tile: The place.
-        layer: What it is of.
-        sha256: What the file must have, before anything in it is looked at; None: anything.
 
     Raises:
         FormatError: The file is missing or is not what `write_observation` wrote.

@@ -18,23 +18,19 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
-from mmearth.catalog.files import open_regular
-from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
-from mmearth.curate.ledger_sql import (
+from mmearth.catalog.errors import ConfigError, storage_errors
+from mmearth.catalog.observed_sql import (
     DAMAGED,
-    DROP_ASKED,
-    DROP_STALE,
     INSERT,
-    PLANNED,
-    RETRY,
-    SCHEMA,
-    row_checksum,
+    LEDGER,
+    connect,
+    connect_reading,
+    quoted,
     sqlite_errors,
 )
-
-LEDGER = ".curate/ledger.sqlite"
-"""Where it is in a dataset's directory; it is not published."""
+from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
+from mmearth.catalog.store import Location
+from mmearth.curate.ledger_sql import DROP_ASKED, DROP_STALE, MOVE, PLANNED, RETRY, SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +50,15 @@ class Record:
     reason: str | None = None
     """Why it is missing or failed."""
     path: str | None = None
-    """In the store, relative to the dataset's root."""
+    """Of the file that has its pixels: see `store.Location`; None where it has none."""
+    byte_offset: int | None = None
+    """Of its member in that file; likewise."""
     bytes: int | None = None
-    """Length of the file."""
+    """Length of its member; likewise."""
     sha256: str | None = None
-    """Of the file."""
+    """Of its member; likewise."""
+    values: str | None = None
+    """Of a modality without pixels: its array as JSON; None of others."""
     acquired: str | None = None
     """See `Observation.acquired`."""
     valid_fraction: float | None = None
@@ -104,8 +104,9 @@ class Ledger:
         path = root / LEDGER
         with storage_errors(f"open {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._open(path, path.absolute().as_uri())
+        self._path = path
         with sqlite_errors(path):
+            self._db = connect(path.absolute().as_uri())
             self._db.execute("PRAGMA journal_mode=WAL")
             # A commit is on the disk when it returns: what it says was paid for.
             self._db.execute("PRAGMA synchronous=FULL")
@@ -119,26 +120,9 @@ class Ledger:
             ConfigError: There is none.
             FormatError: The file is no ledger.
         """
-        path = root / LEDGER
-        if not path.exists():
-            raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
-        open_regular(path, root).close()
-        # Without a log nobody writes. Then SQLite need not make the files through which it locks.
-        alone = not path.with_name(f"{path.name}-wal").exists()
         ledger = cls.__new__(cls)
-        ledger._open(path, f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}")
-        # A stranger's may have a view under a table's name, which may never end.
-        ledger._db.execute("PRAGMA trusted_schema=OFF")
-        kinds = ledger._rows("SELECT type, sql FROM sqlite_master WHERE name = 'observations'")
-        if [kind for kind, sql in kinds if sql.upper().startswith("CREATE TABLE")] != ["table"]:
-            raise FormatError(f"{path} is no ledger: it has no table of observations; build again")
+        ledger._path, ledger._db = root / LEDGER, connect_reading(root)
         return ledger
-
-    def _open(self, path: Path, uri: str) -> None:
-        self._path = path
-        with sqlite_errors(path):
-            self._db = sqlite3.connect(uri, isolation_level=None, uri=True)
-            self._db.create_function("row_checksum", -1, row_checksum, deterministic=True)
 
     def __enter__(self) -> Ledger:
         return self
@@ -165,6 +149,29 @@ class Ledger:
         rows = [{**asdict(r), "source_ids": json.dumps(r.source_ids)} for r in records]
         with self._transaction():
             self._db.executemany(INSERT, rows)
+
+    def move(self, places: Iterable[tuple[str, str, Location]]) -> None:
+        """Say where observations are now, in one transaction.
+
+        Args:
+            places: Tile, modality, and where the same bytes are.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        rows = (
+            {
+                "tile": tile,
+                "modality": modality,
+                "path": at.path,
+                "byte_offset": at.byte_offset,
+                "bytes": at.nbytes,
+                "sha256": at.sha256,
+            }
+            for tile, modality, at in places
+        )
+        with self._transaction():
+            self._db.executemany(MOVE, rows)
 
     def drop_damaged(self) -> int:
         """Forget the rows that are not what was written; return how many.
@@ -310,7 +317,7 @@ class Ledger:
         No tries, no times, nothing of how it came about.
         """
         names = OBSERVATIONS.names
-        rows = self._rows(f"SELECT {', '.join(names)} FROM observations ORDER BY tile, modality")
+        rows = self._rows(f"SELECT {quoted(names)} FROM observations ORDER BY tile, modality")
         ids = names.index("source_ids")
         part = list(islice(rows, ROW_GROUP_ROWS))
         if not part:

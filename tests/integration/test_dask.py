@@ -20,9 +20,9 @@ from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.executor import open_executor, run
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job, collect
-from mmearth.curate.ledger import LEDGER
 from mmearth.curate.shared_limit import SharedLimit, address_towards, serve_limit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.tests.clusters import three_processes

@@ -21,7 +21,7 @@ import mmearth
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.errors import IntegrityError
-from mmearth.curate.ledger import LEDGER
+from mmearth.catalog.observed_sql import LEDGER
 from mmearth.loaders.fetch.gather import gather, gather_and_look
 from mmearth.loaders.fetch.members import Members
 from mmearth.packaging.verify import verify

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.schema import OBSERVATIONS
-from mmearth.curate.ledger import LEDGER, Ledger, Record
+from mmearth.curate.ledger import Ledger, Record
 
 _DONE = Record(
     tile="32633_500000_4649760",

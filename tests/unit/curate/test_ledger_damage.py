@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import FormatError, MMEarthError
-from mmearth.curate.ledger import LEDGER, Ledger, Record
+from mmearth.catalog.observed_sql import LEDGER
+from mmearth.curate.ledger import Ledger, Record
 from mmearth.tests.damage import TIMES
 
 _ROW = Record(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.checksums import read_dataset
-from mmearth.catalog.codec import NPY
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import ConfigError, MMEarthError
 from mmearth.catalog.files import open_regular
@@ -111,7 +110,9 @@ def _kept(root: Path, row: Row, catalogue: Catalogue) -> Iterator[tuple[str, NDA
 
         for layer in catalogue.members(catalogue.task(row["task"])):
             if (data := read(layer)) is not None:
-                yield layer.name, NPY.decode(data, layer.name).reshape(layer.shape)
+                shape = catalogue.member_shape(layer.name)
+                array = catalogue.codec.decode(data, layer.name, layer.dtype, shape)
+                yield layer.name, array.reshape(layer.shape)
         # All tile-level values of a sample are in one member.
         documents = filter(None, map(read, catalogue.tile_layers))
         for data in itertools.islice(documents, 1):

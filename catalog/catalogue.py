@@ -56,7 +56,7 @@ class Catalogue:
     tasks: Mapping[str, Task]
     """By name, in their order."""
     codec: Codec = NPY
-    """Of the members of shards, and of the store."""
+    """Of the members of shards, and of what is collected."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -150,6 +150,7 @@ class Catalogue:
             "grid": _plain(self.grid),
             "layers": [_plain(layer) for layer in self.layers.values()],
             "tasks": [_plain(task) for task in self.tasks.values()],
+            **({} if self.codec.is_npy else {"codecs": self.codec.to_json()}),
         }
 
     @classmethod
@@ -164,6 +165,7 @@ class Catalogue:
             FormatError: A field is missing, not what it must be, or contradicts another.
         """
         parts = from_plain(_Parts, document, name)
+        codec = Codec.from_json(document["codecs"], name) if "codecs" in document else NPY
         nouns: tuple[Layer | Task, ...] = (*parts.layers, *parts.tasks)
         for noun in nouns:
             _check_possible(noun, name)
@@ -172,7 +174,7 @@ class Catalogue:
         if len(layers) < len(parts.layers) or len(tasks) < len(parts.tasks):
             raise FormatError(f"{name} names a layer or a task twice; it is damaged")
         try:
-            return cls(parts.grid, layers, tasks)
+            return cls(parts.grid, layers, tasks, codec)
         except ConfigError as exc:
             raise FormatError(f"{name}: {exc}") from exc
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from mmearth.catalog.card import DatasetCard, citations
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.files import sha256_file, write_atomic
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.task import Task
@@ -113,7 +114,11 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
         "url": "README.md",
         "keywords": ["earth observation", "multimodal", *card.tasks],
         "citeAs": "; ".join(citations(catalogue)),
-        "distribution": [entry for task in card.tasks for entry in _files(root, task, sums or {})],
+        "distribution": [
+            entry
+            for task in card.tasks
+            for entry in _files(root, task, catalogue.codec, sums or {})
+        ],
         "recordSet": [_records(root, catalogue, catalogue.task(task)) for task in card.tasks],
     }
     path = root / "croissant.json"
@@ -121,7 +126,7 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
     return path
 
 
-def _files(root: Path, task: str, sums: Mapping[str, str]) -> list[dict[str, Any]]:
+def _files(root: Path, task: str, codec: Codec, sums: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return a task's manifest, its shards, and the set of the files in them."""
     table = read_table(root / manifest_path(task), ["shard"], root)
     shards = sorted(set(table["shard"].to_pylist()))
@@ -134,10 +139,10 @@ def _files(root: Path, task: str, sums: Mapping[str, str]) -> list[dict[str, Any
             "@type": "cr:FileSet",
             "@id": f"{task}-members",
             "name": f"{task}-members",
-            "description": "One array per layer (NumPy) and the rest of a sample (JSON).",
+            "description": "One array per layer and the rest of a sample (JSON).",
             "containedIn": [{"@id": shard} for shard in shards],
-            "encodingFormat": ["application/x-npy", "application/json"],
-            "includes": ["*.npy", "*.json"],
+            "encodingFormat": [codec.media_type, "application/json"],
+            "includes": [f"*.{codec.suffix}", "*.json"],
         }
         entries.append(members)
     return entries

@@ -125,10 +125,7 @@ class Observed:
         if layer.is_pixel:
             data = reader.read(self.location, self.what)
             shape = catalogue.member_shape(self.modality)
-            array = catalogue.codec.decode(data, self.what)
-            if array.dtype != np.dtype(layer.dtype) or array.shape != shape:
-                found = f"{array.dtype} {array.shape}, expected {layer.dtype} {shape}"
-                raise FormatError(f"{self.what} is {found}; run the build again")
+            array = catalogue.codec.decode(data, self.what, layer.dtype, shape)
             array = array.reshape(layer.shape)
         else:
             array = self.array(layer)

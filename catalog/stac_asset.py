@@ -14,6 +14,7 @@ from typing import Any
 import pystac
 
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.layer import Band, Layer
 from mmearth.catalog.schema import member_column
 
@@ -29,8 +30,6 @@ SAR = f"{_BASE}/sar/v1.3.0/schema.json"
 SCIENTIFIC = f"{_BASE}/scientific/v1.0.0/schema.json"
 
 GEOTIFF = "image/tiff; application=geotiff"
-NPY = "application/x-npy"
-"""Media type of NumPy's array format; not registered, and in common use."""
 TAR = "application/x-tar"
 TO_ROOT = "../../.."
 """From an item's directory, `stac/<task>/items`, to the dataset's root."""
@@ -59,7 +58,7 @@ def sample_assets(
             fields |= _file(stored[name]["bytes"], stored[name]["sha256"])
         else:
             href, media_type = f"{TO_ROOT}/{row['shard']}", TAR
-            fields["archive"] = [_entry(f"{row['key']}.{name}.npy", NPY, member)]
+            fields["archive"] = [_array_entry(row, name, catalogue.codec)]
         fields |= _provenance(member)
         assets[name] = pystac.Asset(
             href, layer.title, None, media_type, roles(name, catalogue), fields
@@ -129,8 +128,8 @@ def _shard(row: Row, catalogue: Catalogue) -> pystac.Asset:
     """Return the asset of a sample's shard, with the byte range of each member."""
     # Every entry has the same keys: a table of items would fill a gap with null, which is invalid.
     entries = [
-        _entry(f"{row['key']}.{name}.npy", NPY, member) | {"title": name}
-        for name, member in _pixel_members(row, catalogue).items()
+        _array_entry(row, name, catalogue.codec) | {"title": name}
+        for name in _pixel_members(row, catalogue)
     ]
     # All tile-level layers share one member: the sample's JSON.
     entries += [
@@ -146,6 +145,10 @@ def _shard(row: Row, catalogue: Catalogue) -> pystac.Asset:
     ]
     fields = {"archive": entries, "mmearth:tile_level": tile_level}
     return pystac.Asset(f"{TO_ROOT}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
+
+
+def _array_entry(row: Row, name: str, codec: Codec) -> dict[str, Any]:
+    return _entry(f"{row['key']}.{codec.member(name)}", codec.media_type, row[name])
 
 
 def _entry(href: str, media_type: str, member: Row) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 
 from mmearth.catalog.anchor import normalised
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.codec import Codec, CodecName
 from mmearth.catalog.configuration import read_config
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
@@ -44,6 +45,13 @@ def _source_tag(source: Any) -> str | None:
     """Return which of the sources a `source:` is of."""
     kind = source.get("kind") if isinstance(source, dict) else getattr(source, "kind", FOREIGN)
     return kind if kind is None or kind in OURS else FOREIGN
+
+
+class MembersConfig(Strict):
+    """`members:`, how arrays are written."""
+
+    codec: CodecName = "npy"
+    """See docs/data-format.md."""
 
 
 class BuildConfig(Strict):
@@ -77,6 +85,8 @@ class BuildConfig(Strict):
     scene of the published season, and where there is none its middle day stands (`anchor_date`)."""
     keep_store: bool = True
     """Whether the GeoTIFFs stay beside the shards."""
+    members: MembersConfig = MembersConfig()
+    """How arrays are written into shards."""
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)
     """A shard is closed when it has grown beyond this."""
     source: Annotated[
@@ -251,6 +261,7 @@ class BuildConfig(Strict):
             Grid(self.grid.pixels, self.grid.resolution_m),
             {**MMEARTH_BENCH.layers, **layers},
             {**MMEARTH_BENCH.tasks, **tasks},
+            Codec(self.members.codec),
         )
 
     @cached_property

@@ -34,11 +34,11 @@ def encode(sample: Sample, missing: Mapping[str, str], catalogue: Catalogue) -> 
     codec = catalogue.codec
     members: Members = {"json": _json(sample, missing, catalogue)}
     if sample.task.is_pixel and sample.target is not None:
-        members[f"{sample.task.name}.{codec.suffix}"] = codec.encode(sample.target)
+        members[codec.member(sample.task.name)] = codec.encode(sample.target)
     for layer in catalogue.pixel_layers:
         if layer.name in sample.observations:
             array = sample.observations[layer.name].array
-            members[f"{layer.name}.{codec.suffix}"] = codec.encode(array)
+            members[codec.member(layer.name)] = codec.encode(array)
     return members
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import shapely
 
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.schema import manifest_path, manifest_schema, member_column, write_table
@@ -58,13 +59,13 @@ def manifest_row(
         "date": datetime.date.fromisoformat(sample.date),
         "label_id": planned.tile["label_id"],
         "shard": shard,
-        sample.task.column: _target(planned, sample, ranges),
+        sample.task.column: _target(planned, sample, ranges, catalogue.codec),
     }
     for layer in catalogue.layers.values():
         here = sample.observations.get(layer.name)
         if layer.has_code_column:
             row[layer.name] = None if here is None else int(here.array[0])
-        row[member_column(layer)] = _member(layer, here, ranges)
+        row[member_column(layer)] = _member(layer, here, ranges, catalogue.codec)
     return row
 
 
@@ -94,12 +95,14 @@ def write_manifest(root: Path, task: Task, rows: Sequence[Row], catalogue: Catal
     return path
 
 
-def _member(layer: Layer, here: Observation | None, ranges: dict[str, MemberRange]) -> Row:
+def _member(
+    layer: Layer, here: Observation | None, ranges: dict[str, MemberRange], codec: Codec
+) -> Row:
     """Return the struct of one modality; a tile-level one is in the sample's JSON."""
     if here is None:
         return {"present": False, "valid_fraction": 0.0, "source_ids": []}
     is_pixel = layer.is_pixel
-    at = ranges[f"{layer.name}.npy" if is_pixel else "json"]
+    at = ranges[codec.member(layer.name) if is_pixel else "json"]
     return {
         "present": True,
         "valid_fraction": here.valid_fraction,
@@ -115,14 +118,14 @@ def _member(layer: Layer, here: Observation | None, ranges: dict[str, MemberRang
     }
 
 
-def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange]) -> Any:
+def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange], codec: Codec) -> Any:
     """Return what the target's column holds."""
     task = sample.task
     if not task.is_pixel:
         return planned.tile[task.column]
     if sample.target is None:
         return None
-    at = ranges[f"{task.name}.npy"]
+    at = ranges[codec.member(task.name)]
     labelled = sample.target[task.target.valid(sample.target)].astype("float64")
     return {
         "valid_fraction": labelled.size / sample.target.size,

@@ -109,7 +109,8 @@ def _facts_of_row(catalogue: Catalogue, task: str, row: Row) -> Facts:
     for layer in (*catalogue.members(catalogue.tasks[task]), *catalogue.tile_layers):
         struct = row[member_column(layer)]
         if struct is not None and struct["byte_length"] is not None:
-            member = f"{row['key']}.{layer.name}.npy" if layer.is_pixel else f"{row['key']}.json"
+            suffix = catalogue.codec.member(layer.name) if layer.is_pixel else "json"
+            member = f"{row['key']}.{suffix}"
             # 12 20: the codes of SHA-256 and of its length in a multihash.
             place = (struct["byte_offset"], struct["byte_length"], f"1220{struct['sha256']}")
             facts[f"the range of {member}"] = place

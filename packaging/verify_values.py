@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.codec import NPY
 from mmearth.catalog.documents import parse_json
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.layer import Layer
@@ -31,8 +30,6 @@ class Contract:
     """What they are of."""
     shape: tuple[int, ...]
     """Of an array in a shard: a pixel-level target has no axis of bands there."""
-    header: bytes
-    """Of an `.npy` member."""
     low: NDArray[np.generic]
     """Lowest valid value of each band, (band,), in the layer's type."""
     high: NDArray[np.generic]
@@ -43,11 +40,8 @@ class Contract:
     @classmethod
     def of(cls, layer: Layer, shape: tuple[int, ...]) -> Contract:
         """Return the contract of a layer whose arrays are of `shape` in a shard."""
-        values = np.zeros(shape, dtype=layer.dtype)
         low, high = np.array([band.valid for band in layer.bands], dtype=layer.dtype).T
-        return cls(
-            layer, shape, NPY.encode(values)[: -values.nbytes], low, high, not layer.has_gaps
-        )
+        return cls(layer, shape, low, high, not layer.has_gaps)
 
     def n_valid(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
         """Return how many values of each band are valid, (band,), after looking at all of them.
@@ -90,15 +84,17 @@ class Expected:
     contracts: dict[str, Contract]
     """By modality, and by the task's name where its targets have pixels."""
     members: dict[str, str]
-    """Suffix of each `.npy` member → its name, in the order of a shard."""
+    """Suffix of each member with pixels → its name, in the order of a shard."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, task: Task) -> Expected:
         """Return what the samples of a task are made of."""
-        contracts = {n: Contract.of(layer, layer.shape) for n, layer in catalogue.layers.items()}
-        if task.is_pixel:
-            contracts[task.name] = Contract.of(task.target, task.shape)
-        members = {f"{layer.name}.npy": layer.name for layer in catalogue.members(task)}
+        layers = [*catalogue.members(task), *catalogue.tile_layers]
+        contracts = {
+            each.name: Contract.of(each, catalogue.member_shape(each.name)) for each in layers
+        }
+        named = catalogue.codec.member
+        members = {named(layer.name): layer.name for layer in catalogue.members(task)}
         return cls(catalogue, task, contracts, members)
 
 
@@ -141,7 +137,7 @@ def read_document(data: bytes, row: Row, expected: Expected) -> dict[str, NDArra
 
 
 def read_array(data: memoryview, name: str, expected: Expected, said: Row) -> NDArray[np.generic]:
-    """Return the array of an `.npy` member after looking at every value.
+    """Return the array of a member with pixels after looking at every value.
 
     Args:
         data: The member.
@@ -154,7 +150,8 @@ def read_array(data: memoryview, name: str, expected: Expected, said: Row) -> ND
         DataError: Its dtype, shape or a value breaks the contract.
     """
     contract = expected.contracts[name]
-    array = _array(data, name, contract)
+    codec = expected.catalogue.codec
+    array = codec.decode(data, name, contract.layer.dtype, contract.shape)
     if name == expected.task.name:
         _check_target(expected.task, array, said)
         return array
@@ -181,11 +178,3 @@ def _plain(target: NDArray[np.generic] | None) -> object:
 def _same(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise FormatError(f"its {what} is {found!r}, the manifest says {expected!r}")
-
-
-def _array(data: memoryview, name: str, contract: Contract) -> NDArray[np.generic]:
-    header, dtype = contract.header, np.dtype(contract.layer.dtype)
-    whole = len(header) + dtype.itemsize * math.prod(contract.shape)
-    if len(data) == whole and bytes(data[: len(header)]) == header:
-        return np.frombuffer(data, dtype, offset=len(header)).reshape(contract.shape)
-    return NPY.decode(data, name)

@@ -61,7 +61,7 @@ def export_h5(root: Path, out: Path, tasks: tuple[str, ...], published_chunks: b
             )
     for path, task in paths.items():
         found = read_side(root, task) or derive(root, catalogue, task, card)
-        members = MemberArrays(root, task.name, catalogue.members(task), found.keys)
+        members = MemberArrays(root, task, catalogue, found.keys)
         remove_temporaries(path.parent)
         for name, data in found.files.items():
             write_atomic((out if name == NODATA_FILE else path.parent) / name, data)

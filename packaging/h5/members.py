@@ -10,38 +10,39 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmearth.catalog.codec import NPY
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import FormatError, IntegrityError
 from mmearth.catalog.files import open_regular, sha256_bytes
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, read_table
+from mmearth.catalog.task import Task
 from mmearth.packaging.h5.boxes import Box
 
 
 class MemberArrays:
     """The pixel-level members of a task, as arrays with its rows first."""
 
-    def __init__(self, root: Path, task: str, members: list[Layer], keys: list[str]) -> None:
+    def __init__(self, root: Path, task: Task, catalogue: Catalogue, keys: list[str]) -> None:
         """Read the manifest.
 
         Args:
             root: The dataset's directory.
-            task: Its name.
-            members: What its samples have pixels of, see `Catalogue.members`.
+            task: Of the samples.
+            catalogue: Of the dataset.
             keys: Of the samples, in the order of the rows.
 
         Raises:
             FormatError: A sample is not in the manifest.
         """
-        self._root = root
-        columns = [layer.name for layer in members]
-        table = read_table(root / manifest_path(task), ["key", "shard", *columns], root)
+        self._root, self._catalogue = root, catalogue
+        columns = [layer.name for layer in catalogue.members(task)]
+        path = root / manifest_path(task.name)
+        table = read_table(path, ["key", "shard", *columns], root)
         row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
         lost = next((key for key in keys if key not in row_of), None)
         if lost is not None:
             raise FormatError(
-                f"{root / manifest_path(task)} has no sample {lost}, which was imported; run "
-                "`mmearth packaging verify`"
+                f"{path} has no sample {lost}, which was imported; run `mmearth packaging verify`"
             )
         rows = [row_of[key] for key in keys]
         self._keys = keys
@@ -52,24 +53,26 @@ class MemberArrays:
 
     def box(self, layer: Layer, dtype: np.dtype[Any], box: Box) -> NDArray[Any]:
         """Return a box of a layer, rows first; no-data where a sample has none."""
-        name, shape = layer.name, [side.stop - side.start for side in box]
-        out = np.full(shape, layer.nodata, dtype)
+        name, codec = layer.name, self._catalogue.codec
+        stored = layer.dtype, self._catalogue.member_shape(layer.name)
+        out = np.full([side.stop - side.start for side in box], layer.nodata, dtype)
         for i, row in enumerate(range(box[0].start, box[0].stop)):
             begin, length, digest = self._at[name][row] if name in self._at else (0, 0, "")
             if begin:
                 data = memoryview(self._map(self._shard[row]))[begin : begin + length]
+                member = f"{self._keys[row]}.{codec.member(name)}"
                 if (name, row) not in self._checked:
-                    self._check(data, name, row, digest)
-                out[i] = NPY.decode(data, f"{self._keys[row]}.{name}.npy")[box[1:]]
+                    self._check(data, member, row, digest)
+                    self._checked.add((name, row))
+                out[i] = codec.decode(data, member, *stored)[box[1:]]
         return out
 
-    def _check(self, data: memoryview, name: str, row: int, digest: str) -> None:
+    def _check(self, data: memoryview, member: str, row: int, digest: str) -> None:
         if sha256_bytes(data) != digest:
             raise IntegrityError(
-                f"{self._keys[row]}.{name}.npy in {self._root / self._shard[row]} is not what its "
-                "manifest says (sha256); run `mmearth packaging verify`"
+                f"{member} in {self._root / self._shard[row]} is not what its manifest says "
+                "(sha256); run `mmearth packaging verify`"
             )
-        self._checked.add((name, row))
 
     def _map(self, shard: str) -> mmap.mmap:
         if shard not in self._maps:

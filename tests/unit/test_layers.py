@@ -20,7 +20,7 @@ THIRD_PARTIES = {
     "catalog": {
         *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "rasterio", "jsonschema"),
         *("referencing", "stac_geoparquet", "mlcroissant", "click", "pydantic", "yaml", "tqdm"),
-        "distributed",
+        *("distributed", "numcodecs"),
     },
     "curate": {
         *("numpy", "pandas", "pyarrow", "shapely", "rasterio", "geopandas", "pyogrio", "pydantic"),
@@ -46,6 +46,7 @@ ONLY_IN = {
     "h5py": {"files.py", "file.py"},
     "ee": {"collectors", "earthengine"},
     "requests": {"earthengine"},
+    "numcodecs": {"codec.py"},
     "obstore": {"remote.py"},
     "torch": {"collate.py", "loader.py", "ranks.py", "stream.py", "benchmark"},
     "torchgeo": {"encoders"},

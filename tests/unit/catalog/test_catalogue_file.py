@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue, write_catalogue
+from mmearth.catalog.codec import Codec, CodecName
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Band, ClassCode, Kind, Layer, Level, Resampling, Timing
@@ -28,10 +29,10 @@ Document = dict[str, Any]
 
 def test_the_page_names_every_field_and_every_choice() -> None:
     nouns = (Grid, Layer, Band, ClassCode, Task)
-    names = {field.name for noun in nouns for field in fields(noun)} | {"layers", "tasks", "grid"}
-    choices = {
-        word for kind in (Level, Kind, Timing, Resampling, TaskKind) for word in get_args(kind)
-    }
+    names = {field.name for noun in nouns for field in fields(noun)}
+    names |= {"layers", "tasks", "grid", "codecs"}
+    kinds = (Level, Kind, Timing, Resampling, TaskKind, CodecName)
+    choices = {word for kind in kinds for word in get_args(kind)}
     columns = {
         *tiles_schema([]).names,
         *OBSERVATIONS.names,
@@ -43,7 +44,9 @@ def test_the_page_names_every_field_and_every_choice() -> None:
     assert "`{code, name, color}`" in PAGE
 
 
-@pytest.mark.parametrize("catalogue", [SMALL, replace(SMALL, grid=Grid(64, 20))])
+@pytest.mark.parametrize(
+    "catalogue", [SMALL, replace(SMALL, grid=Grid(64, 20), codec=Codec("blosc-zstd"))]
+)
 def test_what_is_written_is_read_back(catalogue: Catalogue, tmp_path: Path) -> None:
     write_catalogue(tmp_path, catalogue)
     found = read_catalogue(tmp_path)
@@ -55,7 +58,8 @@ def test_what_is_written_is_read_back(catalogue: Catalogue, tmp_path: Path) -> N
     before = (tmp_path / CATALOGUE).read_bytes()
     write_catalogue(tmp_path, found)
     assert (tmp_path / CATALOGUE).read_bytes() == before
-    assert list(json.loads(before)) == ["grid", "layers", "tasks"]
+    codecs = [] if catalogue.codec.is_npy else ["codecs"]
+    assert list(json.loads(before)) == ["grid", "layers", "tasks", *codecs]
 
 
 def test_fields_of_a_later_version_are_left_out() -> None:
@@ -117,6 +121,7 @@ HARMS: list[tuple[Callable[[Document], None], str]] = [
     (_set("tasks", 0, "target", "name", "height"), "biomass: its target is named 'height', exp"),
     (_set("tasks", 0, "target", "dtype", "float16"), "biomass: dtype is 'float16', expected one"),
     (_set("tasks", 0, "optional", 1), "optional is 1, expected true or false"),
+    (_set("codecs", []), r"found the codecs \[\], expected those of npy, blosc-zstd, blosc-lz4"),
 ]
 
 

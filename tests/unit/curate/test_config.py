@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mmearth.catalog.codec import NPY, Codec
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.config import BuildConfig, load_config
@@ -32,6 +33,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.require == ("sentinel2",)
     assert (config.recipe, config.seed, config.keep_store) == ("default", 42, True)
     assert config.source.kind == "synthetic"
+    assert config.catalogue.codec == NPY
+    assert _load(tmp_path, members={"codec": "blosc-lz4"}).catalogue.codec == Codec("blosc-lz4")
 
 
 def test_names_are_kept_in_the_published_order(tmp_path: Path) -> None:
@@ -60,6 +63,7 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
         ({"schema_version": 3.0}, "schema_version: unknown key: mmearth writes it"),
         ({"name": "Tiny Data"}, "name: expected small letters, digits and dashes.*'Tiny Data'"),
         ({"name": "tiny\n"}, "name: expected small letters"),
+        ({"members": {"codec": "zip"}}, "members.codec: found 'zip', expected 'npy', 'blosc-zst"),
         ({"recipe": "mine"}, "recipe: found 'mine', expected 'default' or 'mmearth-bench-2026'"),
         ({"tasks": {}}, "tasks: it is empty, expected one or more"),
         ({"tasks": [1]}, r"tasks: found \[1\], expected keys with values"),

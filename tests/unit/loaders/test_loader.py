@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import torch
 
 import mmearth
-from mmearth.catalog.codec import NPY
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import member_column
@@ -46,7 +46,7 @@ def _samples(root: Path, task: str) -> dict[str, dict[str, Any]]:
         arrays: dict[str, Any] = {layer.name: values for layer, values in tile_level}
         for name in [*MMEARTH_BENCH.layers, task]:
             if f"{row['key']}.{name}.npy" in members:
-                arrays[name] = NPY.decode(members[f"{row['key']}.{name}.npy"], name)
+                arrays[name] = np.load(io.BytesIO(members[f"{row['key']}.{name}.npy"]))
         if task not in arrays:
             arrays[task] = target_array(MMEARTH_BENCH.tasks[task], document["target"])
         found[row["key"]] = {**arrays, "target": arrays.pop(task)}

@@ -8,14 +8,7 @@ import pytest
 
 from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError
-
-
-def _published(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and ".curate" not in path.parts
-    }
+from mmearth.tests.killing import published
 
 
 def _silent(step: str, total: int | None) -> None:
@@ -27,7 +20,7 @@ def test_processes_make_the_bytes_of_one_thread(
 ) -> None:
     summary = build(small_config, tmp_path / "data", Options(2, "processes", None, False), _silent)
     assert summary.exit_code == 0
-    assert _published(tmp_path / "data") == _published(small_dataset)
+    assert published(tmp_path / "data") == published(small_dataset)
 
 
 def test_a_dask_cluster_makes_the_bytes_of_one_thread(
@@ -47,7 +40,7 @@ def test_a_dask_cluster_makes_the_bytes_of_one_thread(
         assert how.scheduler.startswith("tcp://")
         summary = build(small_config, tmp_path / "data", how, _silent)
     assert summary.exit_code == 0
-    assert _published(tmp_path / "data") == _published(small_dataset)
+    assert published(tmp_path / "data") == published(small_dataset)
 
 
 def test_a_dask_cluster_without_workers_is_refused(small_config: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from mmearth.catalog.files import sha256_file
 from mmearth.curate.ledger import Ledger
+from mmearth.tests.killing import preloaded, published
 
 _CONFIG = """
 name: small
@@ -23,18 +24,12 @@ tasks:
   biomass: { labels: { count: 14 } }
   species: { labels: { count: 10 } }
 """
-_LIBRARY = Path(__file__).parent / "power" / "power_cut.c"
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that stands before the C library's fsync."""
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("the double of a power cut is compiled, for Linux")
-    path = tmp_path_factory.mktemp("power") / "power_cut.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, _LIBRARY], check=True)
-    return path
+    return preloaded("power_cut", tmp_path_factory.mktemp("power"))
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +47,6 @@ def _begin(config: Path, out: Path, **environment: str) -> subprocess.Popen[str]
         text=True,
         env={**os.environ, **environment},
     )
-
-
-def _published(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and ".curate" not in path.parts
-    }
 
 
 def _identity(path: Path) -> str:
@@ -100,12 +87,12 @@ def test_a_power_cut_loses_a_second_of_work(config: Path, library: Path, tmp_pat
     process = _begin(config, whole, LD_PRELOAD=str(library), POWER_CUT=str(kept))
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    undisturbed = _published(whole)
+    undisturbed = published(whole)
 
     # Right after the end: a sealed dataset is on the disk, every byte of it.
     after = tmp_path / "after"
     _restore(kept, _identity(whole), whole, after)
-    assert _published(after) == undisturbed
+    assert published(after) == undisturbed
 
     # In the middle of the collecting.
     out, kept, left = tmp_path / "out", tmp_path / "kept-half", tmp_path / "left"
@@ -124,7 +111,7 @@ def test_a_power_cut_loses_a_second_of_work(config: Path, library: Path, tmp_pat
     process = _begin(config, left)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    assert _published(left) == undisturbed
+    assert published(left) == undisturbed
 
 
 def _wait_for_rows(out: Path) -> None:

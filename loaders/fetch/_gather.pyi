@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+def guard() -> None: ...
+def copy_one(source: NDArray[np.uint64], begin: int, into: NDArray[np.uint64], /) -> None: ...
 def gather(
     source: NDArray[np.uint64],
     begins: NDArray[np.int64],

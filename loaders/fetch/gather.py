@@ -10,25 +10,43 @@ from numpy.typing import NDArray
 __all__ = [
     "IS_COMPILED",
     "Words",
-    "copy",
+    "copy_one",
+    "copy_one_with_numpy",
     "gather",
     "gather_and_look",
     "gather_and_look_with_numpy",
     "gather_with_numpy",
+    "guard",
+    "guard_with_numpy",
 ]
 
 Words = NDArray[np.uint64]
 """Memory as it is copied: of members and batches alike, bands of anything are whole words."""
+# NumPy copies by `positive`, in registers: what `into[:] = …` calls (`rep movsb`) is up to a fifth
+# slower from pages of 4 kB.
 _BLOCK = 256  # values; a band is whole blocks, as tiles have 16 pixels, 32, 48, … a side
 
 
-def copy(source: Words, into: Words) -> None:
-    """Copy into the processor's cache, for somebody who looks at the bytes next; holds no lock.
+def guard_with_numpy() -> None:
+    """Let copies that follow raise OSError where a page of their source has gone: once a batch.
 
-    In registers: what `into[:] = source` calls (`rep movsb`) is up to a fifth slower from pages of
-    4 kB.
+    It is mapped, and its file was truncated or cannot be read: a signal, SIGBUS, of which others
+    may also want to be told. Not compiled, this does nothing, and the signal kills the process.
     """
-    np.positive(source, into)
+
+
+def copy_one_with_numpy(source: Words, begin: int, into: Words) -> None:
+    """Copy a row into the processor's cache, for somebody who looks at its bytes next.
+
+    Args:
+        source: (k,) a shard.
+        begin: The byte of the source at which the row begins, a multiple of 8.
+        into: (n,), C-contiguous, written.
+
+    Raises:
+        ValueError, OSError: As `gather`.
+    """
+    np.positive(_row(source, begin, into[np.newaxis], 0, into.nbytes), into)
 
 
 def gather_with_numpy(
@@ -45,9 +63,10 @@ def gather_with_numpy(
 
     Raises:
         ValueError: A row is not whole within `source`, or not at a word, or not in `into`.
+        OSError: A page of `source` has gone; see `guard`.
     """
     for begin, slot in zip(begins.tolist(), slots.tolist(), strict=True):
-        copy(_row(source, begin, into, slot, nbytes), into[slot])
+        np.positive(_row(source, begin, into, slot, nbytes), into[slot])
 
 
 def gather_and_look_with_numpy(
@@ -75,6 +94,7 @@ def gather_and_look_with_numpy(
 
     Raises:
         ValueError: As `gather`; or masks, no-data and rows do not go together.
+        OSError: As `gather`.
     """
     _, n_bands, *rest = valid.shape
     n_values = math.prod(rest)
@@ -88,7 +108,7 @@ def gather_and_look_with_numpy(
     bits = f"u{nodata.itemsize}"
     agree = True
     for begin, slot in zip(begins.tolist(), slots.tolist(), strict=True):
-        copy(_row(source, begin, into, slot, nbytes), into[slot])
+        np.positive(_row(source, begin, into, slot, nbytes), into[slot])
         masks = valid[slot].reshape(n_bands, n_values)
         np.not_equal(into[slot].view(bits).reshape(masks.shape), nodata.view(bits), out=masks)
         words = masks.view(np.uint64)
@@ -108,9 +128,10 @@ def _row(source: Words, begin: int, into: Words, slot: int, nbytes: int) -> Word
 
 try:
     # Compiled, it takes one step for all rows and writes past the cache; see `_gather.c`.
-    from mmearth.loaders.fetch._gather import gather, gather_and_look
+    from mmearth.loaders.fetch._gather import copy_one, gather, gather_and_look, guard
 
     IS_COMPILED = True
 except ImportError:  # it was installed where there was no compiler
     gather, gather_and_look = gather_with_numpy, gather_and_look_with_numpy
+    copy_one, guard = copy_one_with_numpy, guard_with_numpy
     IS_COMPILED = False

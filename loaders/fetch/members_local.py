@@ -16,7 +16,7 @@ from mmearth.catalog.task import Task
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.digests import Digests, MemberForm
 from mmearth.loaders.fetch.finish import Comparison, Finish
-from mmearth.loaders.fetch.gather import Words, copy, gather, gather_and_look
+from mmearth.loaders.fetch.gather import Words, copy_one, gather, gather_and_look, guard
 from mmearth.loaders.fetch.root import Root
 from mmearth.loaders.fetch.shards import Mapped, Shards
 
@@ -55,13 +55,19 @@ class LocalReader:
             self._announce(groups, kinds)
             self._to_announce -= 1
         waited = _waits_for_disk()
+        guard()
         # Shard by shard: each is looked at once, and few are open at a time.
         for shard, slots in groups.items():
             mapped = self._shards.at(shard)
             if self._n_forgotten != forgotten:
                 kinds, forgotten = self._kinds(rows, into, arrived), self._n_forgotten
-            for kind in kinds:
-                self._copy(mapped, kind, slots, rows)
+            try:
+                for kind in kinds:
+                    self._copy(mapped, kind, slots, rows)
+            except OSError as exc:
+                raise self._shards.lost(shard) from exc
+            if mapped.pages.size() != mapped.nbytes:  # a last page that is cut ends in zeros
+                raise self._shards.lost(shard)
         if _waits_for_disk() > waited:
             self._to_announce = _ANNOUNCED
 
@@ -136,10 +142,12 @@ class LocalReader:
                 f"expected a member at bytes {begin} to {end}: it is truncated or of another "
                 "build; run `mmearth packaging verify`, then build or fetch it again"
             )
-        copy(mapped.words[values >> 3 : end >> 3], kind.words[slot])
+        copy_one(mapped.words, values, kind.words[slot])
         if not is_known:
             # What was copied is hashed, not what it was copied from: a model sees the copy.
-            header, copied = mapped.pages[begin:values], memoryview(kind.into[slot])
+            first = np.empty(len(kind.form.header) >> 3, np.uint64)
+            copy_one(mapped.words, begin, first)
+            header, copied = first.tobytes(), memoryview(kind.into[slot])
             if not self._digests.matches(kind.name, row, header, copied, mapped.checked):
                 raise self._digests.damaged(kind.name, row, header, copied)
         if kind.finish is not None and kind.finish.look[slot]:

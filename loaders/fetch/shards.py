@@ -83,10 +83,9 @@ class Shards:
     def at(self, shard: int) -> Mapped:
         """Return a shard that has not changed since this process read it first.
 
-        To read a mapped page that a truncated file no longer has kills the process (SIGBUS), so
-        the file is looked at before each use. A truncation in place within the microseconds from
-        here to the end of the copying still does, and so does a disk that cannot read a sector;
-        mmearth itself never writes to a shard in place.
+        To read a mapped page that a truncated file no longer has is an error of the copying (see
+        `lost`); without the compiled copy it kills the process (SIGBUS). So the file is looked at
+        before each use; mmearth itself never writes to a shard in place.
 
         Raises:
             IntegrityError: It changed, or its dataset was rebuilt.
@@ -106,6 +105,19 @@ class Shards:
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
             return mapped
+
+    def lost(self, shard: int) -> StorageError:
+        """Return why a page of a shard that is mapped cannot be read: the disk.
+
+        Raises:
+            IntegrityError: It changed, or its dataset was rebuilt: that is why.
+            FormatError: It is not there any more.
+        """
+        self.at(shard)
+        return StorageError(
+            f"cannot read all of {self._path(shard)}: the disk or the network has lost a part of "
+            "it; run `mmearth packaging verify`, then build or fetch it again"
+        )
 
     def _look_again(self, path: Path, shard: int, found: Identity) -> None:
         before = self._identity[shard]

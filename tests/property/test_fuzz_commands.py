@@ -10,8 +10,10 @@ import os
 import random
 import shutil
 import tarfile
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,9 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.errors import IntegrityError
 from mmearth.catalog.observed_sql import LEDGER
-from mmearth.loaders.fetch.gather import gather, gather_and_look
+from mmearth.loaders.fetch.gather import IS_COMPILED, copy_one, gather, gather_and_look
 from mmearth.loaders.fetch.members import Members
+from mmearth.loaders.fetch.root import open_root
 from mmearth.packaging.verify import verify
 from mmearth.tests.damage import TIMES, damaged_bytes, damaged_json
 from mmearth.tests.hand_index import copy_to_read, destinations
@@ -193,8 +196,11 @@ def test_the_compiled_copy() -> None:
         whole = np.full((6, 2048), 7, np.uint64)
         into, valid = whole[2:4], np.zeros((2, 1, 128, 128), np.bool_)
         try:
-            if draw.random() < 0.5:
+            how = draw.integers(3)
+            if how == 0:
                 gather(source, begins, into, slots, nbytes)
+            elif how == 1:
+                copy_one(source, int(begins[0]), into[0, : nbytes >> 3])
             else:
                 gather_and_look(source, begins, into, slots, nbytes, np.uint8(7), valid)
         except (ValueError, OverflowError, TypeError):
@@ -220,3 +226,39 @@ def test_shards_that_are_cut_between_two_batches(few: Path, tmp_path: Path) -> N
             members.fill(rows, destinations(chosen.index, chosen.count))
         for path, data in whole.items():
             path.write_bytes(data)
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="NumPy's copy ends the process")
+def test_shards_that_are_cut_while_they_are_copied(few: Path, tmp_path: Path) -> None:
+    draw, found = random.Random(8), Counter[str]()
+    place = copy_to_read(few, tmp_path / "set", "soil_pH")
+    index = mmearth.open(place).select("soil_pH").index
+    shard = place / index.shards[0]
+    whole = shard.read_bytes()
+    rows = np.tile(np.flatnonzero(index.shard == 0), 60)
+    into = destinations(index, len(rows))
+    members = Members(open_root(place), index, mmearth.open(place).hash)
+    members.fill(rows, into)
+    expected = {name: array.copy() for name, array in into.items()}
+    begun = time.perf_counter()
+    members.fill(rows, into)
+    took = time.perf_counter() - begun
+
+    def cut(size: int, after: float) -> None:
+        time.sleep(after)
+        os.truncate(shard, size)
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(20 * TIMES):
+            members = Members(open_root(place), index, mmearth.open(place).hash)
+            members.fill(rows[:1], destinations(index, 1))
+            done = pool.submit(cut, draw.randrange(len(whole)), draw.uniform(0, took))
+            try:
+                members.fill(rows, into)
+                assert all((into[name] == expected[name]).all() for name in into)
+                found["right"] += 1
+            except IntegrityError:
+                found["refused"] += 1
+            done.result()
+            shard.write_bytes(whole)
+    assert found["refused"] > 2 * TIMES

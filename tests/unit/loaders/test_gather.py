@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmearth.loaders.fetch.gather import (
+    copy_one,
+    copy_one_with_numpy,
     gather,
     gather_and_look,
     gather_and_look_with_numpy,
@@ -20,7 +22,8 @@ from mmearth.loaders.fetch.gather import (
 )
 
 Gather = Callable[..., None]
-BOTH = pytest.mark.parametrize("way", [gather, gather_with_numpy], ids=["installed", "numpy"])
+WAYS = [gather, gather_with_numpy]
+BOTH = pytest.mark.parametrize("way", WAYS, ids=["installed", "numpy"])
 GUARD = 0xA5
 
 
@@ -33,7 +36,7 @@ def block(nbytes: int, shift: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 @settings(max_examples=60, deadline=None)
 @given(
-    way=st.sampled_from([gather, gather_with_numpy]),
+    way=st.sampled_from(WAYS),
     n_words=st.integers(1, 50),
     shift=st.integers(0, 7),
     begins=st.lists(st.integers(0, 200), max_size=6),
@@ -67,6 +70,21 @@ def test_what_lies_outside_is_refused(way: Gather, begin: int, slot: int) -> Non
     assert (into == 7).all()
 
 
+@pytest.mark.parametrize("way", [copy_one, copy_one_with_numpy], ids=["installed", "numpy"])
+@pytest.mark.parametrize("n_words", [1, 7, 8, 9, 50])
+@pytest.mark.parametrize("shift", range(8))
+def test_one_row(way: Gather, n_words: int, shift: int) -> None:
+    source = np.arange(n_words + 3, dtype=np.uint64)
+    whole = block(8 * (n_words + 2), 8 * shift).view(np.uint64)
+    into, guard = whole[1:-1], whole[0]
+    way(source, 16, into)
+    assert into.tolist() == list(range(2, 2 + n_words))
+    assert whole[0] == whole[-1] == guard
+    for begin in (-8, 4, 32, 1 << 62):
+        with pytest.raises(ValueError, match="found byte"):
+            way(source, begin, into)
+
+
 @BOTH
 def test_nothing_to_copy(way: Gather) -> None:
     none = np.zeros(0, np.int64)
@@ -88,7 +106,7 @@ def test_a_source_may_be_read_only_and_a_destination_may_not(way: Gather) -> Non
 def test_what_makes_no_sense_is_refused() -> None:
     source, into = np.zeros(8, np.uint64), np.zeros((1, 8), np.uint64)
     one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
-    for way in (gather, gather_with_numpy):
+    for way in WAYS:
         with pytest.raises(ValueError):
             way(source, one, into, two, 64)
 

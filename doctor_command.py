@@ -33,7 +33,8 @@ def command(needed: tuple[str, ...], offline: bool, as_json: bool) -> int:
     mmearth doctor benchmark
     """
     extras = {name: versions(name) for name in EXTRAS}
-    engine = _engine(ask=not offline) if all(extras[_ENGINE].values()) else None
+    is_whole = all((*extras["curate"].values(), *extras[_ENGINE].values()))
+    engine = _engine(ask=not offline) if is_whole else None
     state = 0 if engine is None else int(engine.pop("exit_code"))
     code = state if _ENGINE in needed else 0
     if any(None in extras[name].values() for name in needed):

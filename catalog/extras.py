@@ -22,6 +22,7 @@ class Extra:
 
 _TORCH = {"torch": "torch"}
 _BENCHMARK = _TORCH | {
+    "pydantic": "pydantic",
     "lightning_fabric": "lightning-fabric",
     "timm": "timm",
     "sklearn": "scikit-learn",
@@ -36,6 +37,21 @@ _ENCODERS = _BENCHMARK | {
     "olmoearth_pretrain_minimal": "olmoearth-pretrain-minimal",
 }
 EXTRAS: dict[str, Extra] = {
+    "curate": Extra(
+        "build, catalogue and draw datasets",
+        {
+            "cftime": "cftime",
+            "geopandas": "geopandas",
+            "jsonschema": "jsonschema",
+            "pandas": "pandas",
+            "PIL": "pillow",
+            "pydantic": "pydantic",
+            "pystac": "pystac",
+            "rasterio": "rasterio",
+            "stac_geoparquet": "stac-geoparquet",
+            "urllib3": "urllib3",
+        },
+    ),
     "earthengine": Extra(
         "collect from Google Earth Engine", {"ee": "earthengine-api", "tenacity": "tenacity"}
     ),

@@ -46,9 +46,16 @@ ARGUMENTS: dict[str, list[str]] = {
 }
 """Every command, as a new user tries it; DATA is a dataset, `copy` one that may be changed."""
 NEEDS = {
-    "curate build": "earthengine",
-    "curate plan": "gedi",
-    "packaging import-h5": "h5",
+    "curate build": "curate",
+    "curate plan": "curate",
+    "curate status": "curate",
+    "curate retry": "curate",
+    "curate failures": "curate",
+    "curate view": "curate",
+    "packaging build": "curate",
+    "packaging import-h5": "curate",
+    "catalog validate": "curate",
+    "catalog stac": "curate",
     "packaging export-h5": "h5",
     "loaders speed": "torch",
     "benchmark check": "benchmark",

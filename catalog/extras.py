@@ -45,6 +45,7 @@ EXTRAS: dict[str, Extra] = {
             "jsonschema": "jsonschema",
             "pandas": "pandas",
             "PIL": "pillow",
+            "pyogrio": "pyogrio",
             "pydantic": "pydantic",
             "pystac": "pystac",
             "rasterio": "rasterio",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-FORMATS = ("table", "json", "csv", "parquet")
+FORMATS = ("table", "json", "csv", "parquet", "geojson", "gpkg", "fgb")
 """What an answer can be written as."""
+BINARY = ("parquet", "gpkg", "fgb")
+"""Those that need a file; the last three are layers of a GIS, of answers with `geometry`."""
 MAX_ROWS = 1000
 """Rows that a table on the terminal shows; a file gets all."""
 FIRST = 10
@@ -60,7 +63,7 @@ def cli() -> None:
 @click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write the answer to this file.")
 @options.as_json
 def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool) -> None:
-    """Ask a dataset a question in SQL (DuckDB's).
+    """Ask a dataset a question in SQL (DuckDB's); `-`: the question comes from standard input.
 
     There is a view per task, named as the task; `samples` is all of them, `tiles` what was planned,
     `observations` what was collected or why not.
@@ -72,9 +75,9 @@ def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool
 
     suffix = Path(out).suffix.removeprefix(".") if out else ""
     form = "json" if as_json else form or (suffix if suffix in FORMATS else "table")
-    if form == "parquet" and out is None:
-        raise click.UsageError("Parquet is not for a terminal; name a file with -o FILE.parquet")
-    answer = open_dataset(place).sql(sql)
+    if form in BINARY and out is None:
+        raise click.UsageError(f"{form} is not for a terminal; name a file with -o FILE.{form}")
+    answer = open_dataset(place).sql(sys.stdin.read() if sql == "-" else sql)
     if out is not None:
         write(answer, form, Path(out))
         click.echo(f"{answer.num_rows} rows in {out}", err=True)

@@ -31,7 +31,7 @@ THIRD_PARTIES = {
     "packaging": {"numpy", "pyarrow", "h5py", "shapely", "click"},
     "loaders": {
         *("duckdb", "pyarrow", "click", "numpy", "obstore", "torch", "webdataset"),
-        "yaml",
+        *("yaml", "shapely", "pyogrio"),
     },
     "benchmark": {
         *("torch", "lightning_fabric", "timm", "numpy", "scipy", "sklearn", "threadpoolctl"),

@@ -1,0 +1,85 @@
+"""Answers as layers: another reader finds rows, places and values."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+
+from mmearth.catalog.errors import ConfigError
+from mmearth.loaders.answer import render, write
+from mmearth.tests.unit.loaders.test_query import query
+
+RunCli = Callable[..., tuple[int, str, str]]
+ASKED = "SELECT key, target, date, sentinel2, geometry FROM soil_pH ORDER BY key LIMIT 5"
+
+
+@pytest.mark.parametrize("form", ["geojson", "gpkg", "fgb", "parquet"])
+def test_geopandas_reads_places_and_values(
+    small_dataset: Path, tmp_path: Path, run_cli: RunCli, form: str
+) -> None:
+    path, expected = tmp_path / f"answer.{form}", query(small_dataset, ASKED).to_pylist()
+    code, out, err = run_cli("loaders", "query", str(small_dataset), ASKED, "-o", str(path))
+    assert (code, out) == (0, ""), err
+    read = gpd.read_parquet if form == "parquet" else gpd.read_file
+    found = read(path).sort_values("key").reset_index(drop=True)
+    assert found["key"].tolist() == [row["key"] for row in expected]
+    assert found["target"].tolist() == [row["target"] for row in expected]
+    assert [str(day)[:10] for day in found["date"]] == [str(row["date"]) for row in expected]
+    shapes = shapely.from_wkb([row["geometry"] for row in expected])
+    np.testing.assert_allclose(found.total_bounds, shapely.total_bounds(shapes), atol=1e-9)
+    # In metres of its own zone every outline is a tile of 1.28 km.
+    zone = found.iloc[[0]].to_crs(int(expected[0]["key"].split("_")[0]))
+    assert zone.area.iloc[0] == pytest.approx(1280**2, rel=1e-4)
+    if form != "parquet":
+        said = found["sentinel2"][0]
+        said = json.loads(said) if isinstance(said, str) else said
+        assert said["byte_offset"] == expected[0]["sentinel2"]["byte_offset"]
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+def test_equal_answers_are_equal_bytes(small_dataset: Path, tmp_path: Path, form: str) -> None:
+    answer = query(small_dataset, ASKED)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write(answer, form, tmp_path / name / f"places.{form}")
+    first, second = ((tmp_path / name / f"places.{form}").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("form", ["geojson", "gpkg"])
+def test_an_answer_without_places_is_no_layer(
+    small_dataset: Path, tmp_path: Path, run_cli: RunCli, form: str
+) -> None:
+    out = tmp_path / f"answer.{form}"
+    asked = "loaders", "query", str(small_dataset), "SELECT key FROM soil_pH", "-o", str(out)
+    code, _, err = run_cli(*asked)
+    assert (code, out.exists()) == (2, False)
+    assert "found no column geometry in the answer" in err and "select it too" in err
+
+
+def test_nothing_and_nowhere() -> None:
+    empty = pa.table({"a": pa.array([], pa.int64()), "geometry": pa.array([], pa.binary())})
+    assert json.loads(render(empty, "geojson"))["features"] == []
+    nowhere = pa.table({"a": [1], "geometry": pa.array([None], pa.binary())})
+    assert json.loads(render(nowhere, "geojson"))["features"][0]["geometry"] is None
+    assert b"geo" in pq.read_schema(io.BytesIO(render(nowhere, "parquet"))).metadata
+    with pytest.raises(ConfigError, match="found no column geometry"):
+        render(pa.table({"a": [1]}), "geojson")
+
+
+def test_a_question_from_standard_input(
+    small_dataset: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"SELECT 1 AS one")))
+    code, out, _ = run_cli("loaders", "query", str(small_dataset), "-", "--json")
+    assert (code, json.loads(out)) == (0, [{"one": 1}])

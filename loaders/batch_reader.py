@@ -85,13 +85,14 @@ class BatchReader:
                 forms[name] = ((size, *stored.shape), np.dtype(stored.dtype))
         return lay_out(forms)
 
-    def read(self, rows: Rows, arrays: Arrays, scratch: Arrays) -> Extents:
+    def read(self, rows: Rows, arrays: Arrays, scratch: Arrays, epoch: int = 0) -> Extents:
         """Fill arrays with a batch.
 
         Args:
             rows: Of the index, (B,).
             arrays: Of `layout(size)`, size ≥ B; beyond B they are left as they were.
             scratch: Of `scratch_layout(size)`.
+            epoch: That is read.
 
         Returns:
             How much of each mask array was written; of the rest, the array of bands says it.
@@ -102,7 +103,8 @@ class BatchReader:
         """
         into = {name: self._destination(name, arrays, scratch) for name in self.index.offset}
         finish = {name: self._finish(name, rows, into[name], arrays) for name in into}
-        self.members.fill(rows, {k: _as_bytes(array) for k, array in into.items()}, finish)
+        of_bytes = {name: _as_bytes(array) for name, array in into.items()}
+        self.members.fill(rows, of_bytes, finish, epoch)
         for name, array in into.items():
             for slot in (self.index.offset[name][rows] == 0).nonzero()[0].tolist():
                 array[slot] = 0  # not what the batch before left there

@@ -104,7 +104,7 @@ class Loader:
         process = os.getpid()
         batches = self.schedule.deal(self._of_all_epochs(), self.epoch)
         self.position, self._begin = self._begin, 0
-        turns = rank_turns(batches, self.position, *self._ranks())
+        turns = rank_turns(batches, self.position, *self._ranks(), self.epoch)
         size = batches.greatest
         finish = partial(collate, self.reader, self.reader.layout(size))
         reading = self._begin_reading(size)

@@ -77,7 +77,8 @@ class Thread:
         return self._pool.submit(self._read, turn, self.take(), finish).result
 
     def _read(self, turn: Turn, block: Block, finish: Finish) -> Batch:
-        extents = self.reader.read(turn.rows, carve(block, self._layout), self._scratch)
+        arrays = carve(block, self._layout)
+        extents = self.reader.read(turn.rows, arrays, self._scratch, turn.epoch)
         return finish(turn, block, extents)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 import numpy as np
 
 from mmearth.catalog.errors import FULL_DISK, MMEarthError, StorageError, storage_errors
-from mmearth.loaders.batch_reader import BatchReader, Extents, Rows
+from mmearth.loaders.batch_reader import BatchReader, Extents
 from mmearth.loaders.orders.schedule import Turn
 from mmearth.loaders.pool import Arrays, Block, Pool, carve, nbytes_of
 from mmearth.loaders.reading import Finish, scratch
@@ -68,7 +68,7 @@ class Ring:
         self._n_sent += 1
         slot = self._pool.take()
         block = self._pool.blocks[slot]
-        worker.ask(slot, self._files[slot].fileno(), turn.rows)
+        worker.ask(slot, self._files[slot].fileno(), turn)
         return lambda: finish(turn, block, worker.answer())
 
     def _shared_block(self, nbytes: int) -> Block:
@@ -121,12 +121,12 @@ class _Worker:
         _send(self._socket, pickled)
         self._known: set[int] = set()
 
-    def ask(self, slot: int, descriptor: int, rows: Rows) -> None:
+    def ask(self, slot: int, descriptor: int, turn: Turn) -> None:
         """Ask for a batch in a block; the block's descriptor goes along the first time."""
         is_new = slot not in self._known
         self._known.add(slot)
         try:
-            _send(self._socket, pickle.dumps((slot, is_new, rows)))
+            _send(self._socket, pickle.dumps((slot, is_new, turn.rows, turn.epoch)))
             if is_new:
                 socket.send_fds(self._socket, [b"."], [descriptor])
         except OSError:
@@ -204,14 +204,14 @@ def _main() -> None:
         layout, work = reader.layout(size), scratch(reader, size)
         known: dict[int, Arrays] = {}
         while True:
-            slot, is_new, rows = pickle.loads(_receive(connection))
+            slot, is_new, rows, epoch = pickle.loads(_receive(connection))
             if is_new:
                 [descriptor] = socket.recv_fds(connection, 1, 1)[1]
                 block = np.frombuffer(mmap.mmap(descriptor, nbytes_of(layout)), dtype=np.uint8)
                 os.close(descriptor)
                 known[slot] = carve(block, layout)
             try:
-                reply = reader.read(rows, known[slot], work)
+                reply = reader.read(rows, known[slot], work, epoch)
             except MMEarthError as exc:
                 reply = exc
             _send(connection, pickle.dumps(reply))

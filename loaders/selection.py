@@ -19,8 +19,10 @@ from mmearth.catalog.task import Task
 from mmearth.loaders.batch_reader import BatchReader
 from mmearth.loaders.choose.counting import Counts, percent, size
 from mmearth.loaders.choose.index import Index
-from mmearth.loaders.choose.indexing import HEADER_BYTES, MEMORY_BYTES, build_index
+from mmearth.loaders.choose.indexing import MEMORY_BYTES, build_index
+from mmearth.loaders.fetch.digests import Verify
 from mmearth.loaders.fetch.members import GAP_BYTES, Members
+from mmearth.loaders.fetch.members_compact import decoders
 from mmearth.loaders.inputs import Normalisation
 from mmearth.loaders.orders.schedule import Schedule
 from mmearth.loaders.query import connect, rows
@@ -78,7 +80,7 @@ class Selection:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the chosen members: arrays with their headers, pixel-level target included.
+        """Bytes of the chosen members as they are stored, pixel-level target included.
 
         Tile-level modalities and targets are in the manifest and cost no byte of a shard.
         """
@@ -87,12 +89,7 @@ class Selection:
     @property
     def bytes_by_member(self) -> dict[str, int]:
         """Bytes by pixel-level modality; of a pixel-level target under the task's name."""
-        n_of = {self.task.name: self.counts.labelled, **self.counts.present}
-        return {
-            layer.name: n_of[layer.name] * (HEADER_BYTES + layer.nbytes)
-            for layer in self.catalogue.members(self.task)
-            if layer.name in n_of
-        }
+        return self.counts.nbytes
 
     @cached_property
     def index(self) -> Index:
@@ -155,7 +152,7 @@ class Selection:
         pin_memory: bool = False,
         rank: int | None = None,
         world: int | None = None,
-        verify: bool = True,
+        verify: Verify = "all",
         gap: int = GAP_BYTES,
     ) -> Loader:
         """Return what iterates over the samples in batches of tensors; see `Loader` and `Batch`.
@@ -173,8 +170,9 @@ class Selection:
             pin_memory: Batches lie in memory that a GPU copies from without waiting.
             rank: This process's; None: that of torch.distributed or of the launcher.
             world: How many ranks there are; None: as for `rank`.
-            verify: Compare each local member with its SHA-256 when it is read first; remote ones
-                always are.
+            verify: Which local members are compared with their SHA-256 when they are read first:
+                `all`, `sampled` (a sixteenth of the samples, another one each epoch) or `none`;
+                remote ones always are.
             gap: Bytes between two ranges of a remote shard up to which they are one request.
 
         Raises:
@@ -183,7 +181,8 @@ class Selection:
         with needing_torch():
             from mmearth.loaders.loader import Loader
         schedule = Schedule.of(self.hash, order, batch_size, seed, drop_last)
-        reader = self._reader(normalise, verify, gap)
+        threads = 1 if workers else decoders()
+        reader = self._reader(normalise, verify, gap, threads)
         return Loader(reader, schedule, epoch, workers, prefetch, pin_memory, rank, world)
 
     def stream(
@@ -197,7 +196,7 @@ class Selection:
         drop_last: bool = False,
         rank: int | None = None,
         world: int | None = None,
-        verify: bool = True,
+        verify: Verify = "all",
         gap: int = GAP_BYTES,
     ) -> Stream:
         """Return the same batches for `DataLoader(stream, batch_size=None, num_workers=…)`.
@@ -213,7 +212,9 @@ class Selection:
         schedule = Schedule.of(self.hash, order, batch_size, seed, drop_last)
         return Stream(self._reader(normalise, verify, gap), schedule, epoch, rank, world)
 
-    def _reader(self, normalise: Normalisation | str | None, verify: bool, gap: int) -> BatchReader:
+    def _reader(
+        self, normalise: Normalisation | str | None, verify: Verify, gap: int, threads: int = 1
+    ) -> BatchReader:
         if isinstance(normalise, str) and normalise == "train":
             subset = {100: "train", 50: "train_50", 5: "train_5"}[self.query.fraction]
             normalise = self.dataset.normalisation(self.query.task, subset)
@@ -225,7 +226,8 @@ class Selection:
             normalise = normalise.only(self.query.modalities)
             normalise.check(self.catalogue)
         dataset = self.dataset
-        members = Members(dataset.root, self.index, dataset.hash, verify, gap, dataset.cache)
+        how = verify, gap, dataset.cache, threads
+        members = Members(dataset.root, self.index, dataset.hash, *how)
         return BatchReader.of(self.index, members, normalise)
 
     def first_keys(self, n: int = 10) -> list[str]:

@@ -90,13 +90,13 @@ class Stream(IterableDataset[Batch]):
             raise ConfigError(_OF_A_WORKER.format(begin.n_workers, f"here are {n_workers}"))
         self._next = Where(begin.epoch)
         batches = self.schedule.deal(self.schedule.compose(self.reader.index), begin.epoch)
-        turns = rank_turns(batches, begin.position, self.rank, self.world)
+        turns = rank_turns(batches, begin.position, self.rank, self.world, begin.epoch)
         layout = self.reader.layout(batches.greatest)
         pool, work = Pool(nbytes_of(layout)), scratch(self.reader, batches.greatest)
         self._now = Where(begin.epoch, begin.position, begin.n_taken, n_workers)
         for turn in islice(turns, worker + begin.n_taken * n_workers, None, n_workers):
             block = pool.blocks[pool.take()]
-            extents = self.reader.read(turn.rows, carve(block, layout), work)
+            extents = self.reader.read(turn.rows, carve(block, layout), work, turn.epoch)
             self._now = self._now.after(turn.position)
             batch = collate(self.reader, layout, turn, block, extents)
             del block

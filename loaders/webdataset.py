@@ -5,21 +5,26 @@ from mmearth.loaders.webdataset import pipeline
 
 samples = pipeline(selection).shuffle(500).decode().to_tuple("sentinel2.npy", "json")
 batches = wds.WebLoader(samples.batched(32), batch_size=None, num_workers=2)
+
+Of compact members: `.decode(compact(selection.catalogue)).to_tuple("sentinel2.blosc", "json")`.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmearth.catalog.arguments import whole
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.targets import plain_target
 from mmearth.loaders.choose.index import Index
-from mmearth.loaders.fetch.digests import member_forms
+from mmearth.loaders.fetch.digests import SHARE, Verify, member_forms
 from mmearth.loaders.fetch.members import GAP_BYTES, Members
 from mmearth.loaders.selection import Selection
 
@@ -37,12 +42,13 @@ def pipeline(
     nodesplitter: Splitter | None = None,
     workersplitter: Splitter | None = None,
     block: int = BLOCK_SAMPLES,
-    verify: bool = True,
+    verify: Verify = "all",
     gap: int = GAP_BYTES,
 ) -> webdataset.FluidWrapper:
     """Return a selection's samples as WebDataset would give them, in the manifest's order.
 
-    A sample is `{"__key__", "__url__", "json": bytes, "sentinel2.npy": bytes, …}`: the chosen
+    A sample is `{"__key__", "__url__", "json": bytes, "sentinel2.npy": bytes, …}`, or
+    `sentinel2.blosc`: the chosen
     pixel-level modalities that it has and a pixel-level target, byte for byte as in the shard, and
     a `json` of the sample's key, tile, date, task, tile-level target and chosen tile-level
     modalities. Split and reasons of what is missing are left out; ask the manifest for them. Only
@@ -57,7 +63,8 @@ def pipeline(
         nodesplitter: Of the blocks; None is `webdataset.split_by_node`.
         workersplitter: Of a node's blocks; None is `webdataset.split_by_worker`.
         block: Samples that are read at once, and stay together; from 1.
-        verify: Whether members are compared with their SHA-256; remote ones always are.
+        verify: Which members are compared with their SHA-256, as for `Selection.loader`; `sampled`
+            draws a sixteenth of the samples each time.
         gap: As for `Members`.
 
     Returns:
@@ -72,12 +79,30 @@ def pipeline(
 
     block = whole("block", block, 1)
     dataset, index = selection.dataset, selection.index
-    members = Members(dataset.root, index, dataset.hash, verify, gap, dataset.cache)
+    how = verify, gap, dataset.cache
+    members = Members(dataset.root, index, dataset.hash, *how, raw=True)
     found = webdataset.FluidWrapper(Blocks(len(index), block))
     found.append(nodesplitter or webdataset.split_by_node)
     found.append(workersplitter or webdataset.split_by_worker)
     found.append(Reading(index, members, dataset.root.url.rstrip("/"), block))
     return found
+
+
+def compact(catalogue: Catalogue) -> Callable[[str, bytes], NDArray[np.generic] | None]:
+    """Return what a pipeline's `.decode(…)` needs to decode compact members, of any pipeline.
+
+    Args:
+        catalogue: Of the dataset.
+    """
+
+    def decode(key: str, data: bytes) -> NDArray[np.generic] | None:
+        name, _, suffix = key.removeprefix(".").rpartition(".")
+        if suffix != catalogue.codec.suffix or catalogue.codec.is_npy:
+            return None
+        dtype, shape = catalogue.observed(name).dtype, catalogue.member_shape(name)
+        return catalogue.codec.decode(data, key, dtype, shape)
+
+    return decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +135,13 @@ class Reading:
 
     def __call__(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Sample]:
         """Yield the samples of each range."""
-        forms = member_forms(self.index)
+        forms, codec = member_forms(self.index, raw=True), self.index.codec
+        epoch = secrets.randbelow(SHARE)  # nothing depends on it but what is compared
         into = {name: np.empty((self.block, form.nbytes), np.uint8) for name, form in forms.items()}
         for begin, end in blocks:
             rows = np.arange(begin, end, dtype=np.int64)
-            self.members.fill(rows, into)
+            self.members.fill(rows, into, epoch=epoch)
+            lengths = {name: each[begin:end] for name, each in self.index.length.items()}
             for i, (row, key) in enumerate(zip(rows.tolist(), self.index.keys(rows), strict=True)):
                 shard = self.index.shards[int(self.index.shard[row])]
                 sample: Sample = {"__key__": key, "__url__": f"{self.url}/{shard}"}
@@ -122,8 +149,9 @@ class Reading:
                 for name, values in into.items():
                     if self.index.offset[name][row]:
                         # Copied: the next block overwrites what this one has read.
-                        parts = (forms[name].header, values[i].data)
-                        sample[f"{name}.npy"] = b"".join(parts)
+                        stored = values[i] if codec.is_npy else values[i, : lengths[name][i]]
+                        parts = (forms[name].header, stored.data)
+                        sample[codec.member(name)] = b"".join(parts)
                 yield sample
 
 

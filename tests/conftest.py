@@ -88,6 +88,15 @@ def small_dataset(small_config: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
+@pytest.fixture(scope="session")
+def compact_dataset(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small dataset with compact members, as loaders read it; tests must not change it."""
+    from mmearth.catalog.codec import Codec
+    from mmearth.tests.recoded import recoded
+
+    return recoded(small_dataset, tmp_path_factory.mktemp("compact") / "set", Codec("blosc-zstd"))
+
+
 @pytest.fixture
 def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process; return exit code, standard output, standard error."""

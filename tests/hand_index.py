@@ -29,17 +29,20 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
     spec = catalogue.task(task)
     kinds = [*modalities, *([task] if spec.is_pixel else [])]
     offset = {name: np.zeros(len(rows), np.uint64) for name in kinds}
+    length = {name: np.zeros(len(rows), np.uint32) for name in kinds}
     sha256 = {name: np.zeros(len(rows), "V32") for name in kinds}
     for i, row in enumerate(rows):
         for name in kinds:
             if row[name]["sha256"] is not None:
                 offset[name][i] = row[name]["byte_offset"]
+                length[name][i] = row[name]["byte_length"]
                 sha256[name][i] = np.void(bytes.fromhex(row[name]["sha256"]))
     days = [np.datetime64(row["date"], "D").astype(int) for row in rows]
     return Index(
         task=spec,
         layers=layers,
         grid=catalogue.grid,
+        codec=catalogue.codec,
         shards=shards,
         shard=np.array([shards.index(row["shard"]) for row in rows], np.uint32),
         place=np.array([(row["epsg"], row["left"], row["top"]) for row in rows], np.int32),
@@ -47,6 +50,7 @@ def hand_index(root: Path, task: str, modalities: tuple[str, ...]) -> Index:
         lon=np.array([row["lon"] for row in rows]),
         lat=np.array([row["lat"] for row in rows]),
         offset=offset,
+        length={} if catalogue.codec.is_npy else length,
         sha256=sha256,
         known={name: _known(rows, catalogue.observed(name)) for name in kinds},
         values={},

@@ -29,6 +29,9 @@ class Counts:
     """Chosen modality → samples that have it."""
     labelled: int
     """Samples that have a target."""
+    nbytes: dict[str, int]
+    """Chosen member with pixels, in the order of a shard → bytes of all of them as they are stored,
+    by the manifest."""
 
 
 def count_samples(tables: Tables, query: Query) -> Counts:
@@ -49,7 +52,7 @@ def count_samples(tables: Tables, query: Query) -> Counts:
             raise _unanswered(tables, query, exc) from exc
         if not answer:
             raise ConfigError(_what_left_nothing(connection, tables, query))
-    samples, foreign, labelled, *present = (
+    samples, foreign, labelled, *more = (
         sum(column) for column in zip(*answer.values(), strict=True)
     )
     unknown = [split for split in answer if split not in SPLITS]
@@ -60,7 +63,10 @@ def count_samples(tables: Tables, query: Query) -> Counts:
             "another task's; run `mmearth packaging verify`, or build the dataset again"
         )
     by_split = {name: answer[name][0] for name in SPLITS if name in answer}
-    return Counts(samples, by_split, dict(zip(query.modalities, present, strict=True)), labelled)
+    present = dict(zip(query.modalities, more, strict=False))
+    members = [layer.name for layer in _members(tables.catalogue, query)]
+    nbytes = dict(zip(members, map(int, more[len(present) :]), strict=True))
+    return Counts(samples, by_split, present, labelled, nbytes)
 
 
 def first_held(
@@ -126,7 +132,7 @@ def size(n_bytes: int) -> str:
 
 
 def _counting(catalogue: Catalogue, query: Query) -> str:
-    """Return `SELECT split, samples, of other tasks, labelled, present of each FROM …`."""
+    """Return `SELECT split, samples, of other tasks, labelled, present, bytes of each FROM …`."""
     task = catalogue.task(query.task)
     label = column(task, task.column) + (".byte_offset" if task.is_pixel else "")
     layers = [catalogue.layer(name) for name in query.modalities]
@@ -136,11 +142,22 @@ def _counting(catalogue: Catalogue, query: Query) -> str:
     )
     # Not `count_if`, which is NULL where all are.
     counted = "".join(f', count(*) FILTER ("present/{name}")' for name in query.modalities)
+    for layer in _members(catalogue, query):
+        member = column(task, member_column(layer))
+        present += f', {member}.byte_length AS "bytes/{layer.name}"'
+        counted += f', coalesce(sum("bytes/{layer.name}"), 0)'
     return (
         f"SELECT split, count(*), count(*) FILTER (task IS DISTINCT FROM '{task.name}'), "
         f'count("labelled/")\n{counted}\n'
         f'FROM (SELECT split, task, {label} AS "labelled/"{present}\n{rows(query)})'
     )
+
+
+def _members(catalogue: Catalogue, query: Query) -> list[Layer]:
+    """Return what chosen samples have members of, with pixels."""
+    wanted = {query.task, *query.modalities}
+    members = catalogue.members(catalogue.task(query.task))
+    return [layer for layer in members if layer.name in wanted]
 
 
 def _what_left_nothing(connection: duckdb.DuckDBPyConnection, tables: Tables, query: Query) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.errors import StorageError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Layer
@@ -36,6 +37,8 @@ class Index:
     """The chosen modalities by name, in the dataset's order."""
     grid: Grid
     """Of every sample."""
+    codec: Codec
+    """Of its members."""
     shards: tuple[str, ...]
     """Paths relative to the dataset's root, in the order in which the rows need them."""
     shard: NDArray[np.uint32]
@@ -50,9 +53,13 @@ class Index:
     """(n,) of the centre, degrees."""
     offset: dict[str, NDArray[np.uint64]]
     """Pixel-level modality, or the task if its target is pixel-level → (n,) byte of the shard at
-    which its `.npy` begins; 0 where it is absent (a tar never has a member's bytes there)."""
+    which its member begins; 0 where it is absent (a tar never has a member's bytes there)."""
+    length: dict[str, NDArray[np.uint32]]
+    """The same keys → (n,) bytes that a member has as it is stored, 0 where it is absent; empty of
+    `npy`, whose members are all of one length."""
     sha256: dict[str, NDArray[np.void]]
-    """The same keys → (n,) `V32`, of the whole `.npy`, zeros where absent; empty if left out."""
+    """The same keys → (n,) `V32`, of the member as it is stored, zeros where absent; empty if left
+    out."""
     known: dict[str, NDArray[np.int8]]
     """The same keys → (n, band): 1 where a band has no no-data pixel, 0 where it has no other or is
     absent, -1 where it has both, so that one must look. A target is one band."""

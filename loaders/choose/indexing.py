@@ -10,8 +10,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.errors import FormatError
-from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.query import Query
 from mmearth.catalog.schema import manifest_path, member_column
@@ -39,8 +40,8 @@ MEMORY_BYTES = 1 << 30
 """An index of more bytes than this lies in files."""
 BATCH_ROWS = 1 << 17
 """Rows that are turned into arrays at a time."""
-HEADER_BYTES = 128
-"""Of every `.npy` member, before its values."""
+_HEADER_BYTES = 128  # of every `.npy` member, before its values
+_MOST_MORE = 16  # bytes that a compact member may have more than its values; it has more than these
 _TAR_BLOCK = 512
 _LAST = 1 << 60  # bytes: no file is that long
 _ZONES = np.array([*range(32601, 32661), *range(32701, 32761)], np.int32)
@@ -83,9 +84,10 @@ def build_index(
     shards: dict[str, int] = {}
     task = tables.catalogue.task(query.task)
     layers = {name: tables.catalogue.layer(name) for name in query.modalities}
-    parts = [*_plain_parts(shards), *_target_parts(task, checksums)]
+    codec = tables.catalogue.codec
+    parts = [*_plain_parts(shards), *_target_parts(task, codec, checksums)]
     for layer in layers.values():
-        parts += _layer_parts(task, layer, checksums)
+        parts += _layer_parts(task, layer, codec, checksums)
     total = sum(nbytes((n_rows, *part.tail), part.dtype) for part in parts)
     spill = Spill(directory) if total > memory_bytes else None
     columns = {
@@ -105,7 +107,7 @@ def build_index(
     finally:
         for column in columns.values():
             column.close()
-    return _assembled(task, layers, tables.catalogue.grid, tuple(shards), arrays, spill)
+    return _assembled(task, layers, tables.catalogue, tuple(shards), arrays, spill)
 
 
 def _fill(tables: Tables, query: Query, parts: list[_Part], columns: dict[str, Column]) -> None:
@@ -139,7 +141,7 @@ def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
 def _assembled(
     task: Task,
     layers: dict[str, Layer],
-    grid: Grid,
+    catalogue: Catalogue,
     shards: tuple[str, ...],
     arrays: dict[str, Array],
     spill: Spill | None,
@@ -159,7 +161,8 @@ def _assembled(
     return Index(
         task,
         layers,
-        grid,
+        catalogue.grid,
+        catalogue.codec,
         shards,
         arrays["shard"],
         arrays["place"],
@@ -167,6 +170,7 @@ def _assembled(
         arrays["lon"],
         arrays["lat"],
         offset,
+        of("length"),
         of("sha256"),
         of("known"),
         of("values"),
@@ -239,11 +243,10 @@ def _target(task: Task, column: pa.Array) -> Array:
     return found
 
 
-def _target_parts(task: Task, checksums: bool) -> list[_Part]:
+def _target_parts(task: Task, codec: Codec, checksums: bool) -> list[_Part]:
     source = column(task, task.column)
     if task.is_pixel:
-        length = HEADER_BYTES + task.target.nbytes
-        parts = _member_parts(task.name, source, length, checksums)
+        parts = _member_parts(task.target, source, codec, checksums)
         return [*parts, _known_part(task.target, source)]
     at = "at/target"
     tail = (len(task.target.bands),)
@@ -253,15 +256,14 @@ def _target_parts(task: Task, checksums: bool) -> list[_Part]:
     ]
 
 
-def _layer_parts(task: Task, layer: Layer, checksums: bool) -> list[_Part]:
+def _layer_parts(task: Task, layer: Layer, codec: Codec, checksums: bool) -> list[_Part]:
     source, n_bands = column(task, member_column(layer)), len(layer.bands)
     here, alias = f"present/{layer.name}", f"values/{layer.name}"
     present = _Part(
         here, {here: f"coalesce({source}.present, false)"}, "bool", lambda b: flags(b[here])
     )
     if layer.is_pixel:
-        length = HEADER_BYTES + layer.nbytes
-        parts = _member_parts(layer.name, source, length, checksums, present)
+        parts = _member_parts(layer, source, codec, checksums, present)
         return [present, *parts, _known_part(layer, source)]
     absent = layer.nodata
     if absent is None:
@@ -274,31 +276,37 @@ def _layer_parts(task: Task, layer: Layer, checksums: bool) -> list[_Part]:
 
 
 def _member_parts(
-    name: str, source: str, length: int, checksums: bool, present: _Part | None = None
+    layer: Layer, source: str, codec: Codec, checksums: bool, present: _Part | None = None
 ) -> list[_Part]:
-    """Return the arrays of a pixel-level member of `length` bytes, whose column `source` is."""
+    """Return the arrays of a layer's members, whose column `source` is."""
+    name = layer.name
     at, n, digest = (f"{kind}/{name}" for kind in ("offset", "length", "sha256"))
+    least = most = _HEADER_BYTES + layer.nbytes
+    if not codec.is_npy:
+        least, most = _MOST_MORE + 1, _MOST_MORE + layer.nbytes
 
     def offsets(batch: pa.RecordBatch) -> Array:
         offset, lengths = numbers(batch[at]), numbers(batch[n])
-        expected = np.where(offset != 0, length, 0)
+        is_there = offset != 0
+        wrong = np.where(is_there, (lengths < least) | (lengths > most), lengths != 0)
         # Members of a tar begin at its blocks; beyond `_LAST` a sum of offsets would overflow.
-        wrong = (lengths != expected) | (offset % _TAR_BLOCK != 0) | (offset > _LAST)
-        wrong |= offset < 0
+        wrong |= (offset % _TAR_BLOCK != 0) | (offset > _LAST) | (offset < 0)
         if present is not None:
-            wrong |= (offset != 0) != flags(batch[present.name])
+            wrong |= is_there != flags(batch[present.name])
         if wrong.any():
             i = int(np.argmax(wrong))
+            expected = f"{most}" if codec.is_npy else f"{least} to {most}"
             raise FormatError(
-                f"{name} of a sample has {lengths[i]} bytes at {offset[i]}; expected {length} at a "
-                f"multiple of {_TAR_BLOCK} where it is present and none where it is not: build the "
-                "dataset again"
+                f"{name} of a sample has {lengths[i]} bytes at {offset[i]}; expected {expected} at "
+                f"a multiple of {_TAR_BLOCK} where it is present and none where it is not: build "
+                "the dataset again"
             )
         return offset
 
-    parts = [
-        _Part(at, {at: f"{source}.byte_offset", n: f"{source}.byte_length"}, "uint64", offsets)
-    ]
+    ranges = {at: f"{source}.byte_offset", n: f"{source}.byte_length"}
+    parts = [_Part(at, ranges, "uint64", offsets)]
+    if not codec.is_npy:
+        parts.append(_Part(n, ranges, "uint32", lambda batch: numbers(batch[n])))
     if checksums:
         sql = {digest: f"{source}.sha256", at: f"{source}.byte_offset"}
         parts.append(_Part(digest, sql, "V32", lambda b: digests(name, b[digest], there(b[at]))))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.arguments import flag, whole
+from mmearth.catalog.arguments import one_of, whole
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch.cache import Cache
-from mmearth.loaders.fetch.digests import member_forms
+from mmearth.loaders.fetch.digests import Verify, member_forms
 from mmearth.loaders.fetch.finish import Finish
+from mmearth.loaders.fetch.members_compact import CompactReader
 from mmearth.loaders.fetch.members_local import LocalReader
 from mmearth.loaders.fetch.members_remote import RemoteReader
 from mmearth.loaders.fetch.root import DATASET, Root
@@ -31,7 +32,7 @@ Arrived = Mapping[str, Finish]
 class Reader(Protocol):
     """Reads members in one process."""
 
-    def fill(self, rows: Rows, into: Destinations, arrived: Arrived) -> None:
+    def fill(self, rows: Rows, into: Destinations, arrived: Arrived, epoch: int) -> None:
         """Write each row's members."""
 
 
@@ -47,9 +48,11 @@ class Members:
         root: Root,
         index: Index,
         dataset_hash: str,
-        verify: bool = True,
+        verify: Verify = "all",
         gap: int = GAP_BYTES,
         cache: Cache | None = None,
+        threads: int = 1,
+        raw: bool = False,
     ) -> None:
         """Say what is to be read; nothing is opened yet.
 
@@ -57,25 +60,31 @@ class Members:
             root: Where the dataset lies.
             index: Its samples.
             dataset_hash: Of the dataset that the index was made from.
-            verify: Whether each local member is compared with the manifest's SHA-256 when a process
-                reads it first; remote ones always are.
+            verify: Which local members are compared with the manifest's SHA-256 when a process
+                reads them first; remote ones always are.
             gap: Bytes between two ranges of a remote shard up to which they are one request.
             cache: Keeps what a remote dataset sent; None keeps nothing.
+            threads: That decode compact members of a local dataset.
+            raw: Compact members are not decoded: each stands at the begin of its row.
 
         Raises:
-            ConfigError: `gap` is no whole number from 0, or `verify` no yes or no.
+            ConfigError: `gap` is no whole number from 0, or `verify` no level.
         """
-        gap, verify = whole("gap", gap), flag("verify", verify)
+        gap = whole("gap", gap)
+        verify = cast(Verify, one_of("verify", verify, get_args(Verify)))
         self._root, self._index, self._hash = root, index, dataset_hash
         self._verify, self._gap, self._cache = verify, gap, cache
-        self._forms = member_forms(index)
+        self._threads, self._raw = threads, raw
+        self._forms = member_forms(index, raw)
         self._reader: tuple[int, Reader] | None = None  # and the process that it belongs to
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self._root, self._index, self._hash, self._verify, self._gap, self._cache)
-        return Members, state
+        return Members, (*state, self._threads, self._raw)
 
-    def fill(self, rows: Rows, into: Destinations, arrived: Arrived | None = None) -> None:
+    def fill(
+        self, rows: Rows, into: Destinations, arrived: Arrived | None = None, epoch: int = 0
+    ) -> None:
         """Write the members of some samples; exactly the members that `into` names are read.
 
         Args:
@@ -83,6 +92,7 @@ class Members:
             into: Where to: row `i` of each array gets the member of `rows[i]`. Where a sample has
                 no such member its row is left as it was. After an error rows may be half written.
             arrived: Called for each member that was written, where it has anything to do.
+            epoch: That is read: decides which members `sampled` compares.
 
         Raises:
             ConfigError: A row or a name is not in the index, or an array has another shape.
@@ -94,7 +104,7 @@ class Members:
         rows = np.asarray(rows, np.int64)
         self._check(rows, into)
         if len(rows):
-            self._here().fill(rows, into, arrived or {})
+            self._here().fill(rows, into, arrived or {}, epoch)
 
     def _here(self) -> Reader:
         """Return this process's reader: a fork inherits no locks, threads or connections."""
@@ -102,10 +112,13 @@ class Members:
         if held is None or held[0] != os.getpid():
             reader: Reader
             if self._root.path(DATASET) is None:
-                args = (self._root, self._index, self._hash, self._gap, self._cache)
+                args = (self._root, self._index, self._hash, self._gap, self._cache, self._raw)
                 reader = RemoteReader(*args)
-            else:
+            elif self._index.codec.is_npy:
                 reader = LocalReader(self._root, self._index, self._hash, self._verify)
+            else:
+                of = (self._root, self._index, self._hash, self._verify, self._threads, self._raw)
+                reader = CompactReader(*of)
             held = self._reader = (os.getpid(), reader)
         return held[1]
 

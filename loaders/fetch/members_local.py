@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import resource
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,20 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import IntegrityError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.task import Task
 from mmearth.loaders.choose.index import Index
-from mmearth.loaders.fetch.digests import Digests, MemberForm
+from mmearth.loaders.fetch.ahead import Ahead, announce
+from mmearth.loaders.fetch.digests import Digests, MemberForm, Verify
 from mmearth.loaders.fetch.finish import Comparison, Finish
 from mmearth.loaders.fetch.gather import Words, copy_one, gather, gather_and_look, guard
 from mmearth.loaders.fetch.root import Root
-from mmearth.loaders.fetch.shards import Mapped, Shards
+from mmearth.loaders.fetch.shards import Mapped, Shards, by_shard
 
 _TAR_BLOCK = 512
 """Where members begin: at multiples of it. Source: POSIX.1-2017, pax, ustar interchange format."""
-_ANNOUNCED = 16
-"""Batches that are announced to the operating system after one that had to wait for the disk."""
 _WHO = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 """Whose waits are counted: of one thread where the system can tell, which takes a thirtieth."""
 
@@ -31,15 +28,15 @@ _WHO = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 class LocalReader:
     """Reads members in one process."""
 
-    def __init__(self, root: Root, index: Index, dataset_hash: str, verify: bool) -> None:
+    def __init__(self, root: Root, index: Index, dataset_hash: str, verify: Verify) -> None:
         """Open nothing yet; the arguments are those of `Members`."""
         self._index = index
         # What is not hashed cannot be hashed again: then a shard that was touched is refused.
-        touched = self._forget if verify else None
+        touched = self._forget if verify == "all" else None
         self._shards = Shards(root, index.shards, dataset_hash, touched)
         self._digests = Digests(root, index, verify)
         self._no_data = {name: _empty_band(index.contract(name)) for name in index.offset}
-        self._to_announce = _ANNOUNCED
+        self._ahead = Ahead(_WHO)
         self._n_forgotten = 0
 
     def fill(
@@ -47,29 +44,26 @@ class LocalReader:
         rows: NDArray[np.int64],
         into: Mapping[str, NDArray[np.uint8]],
         arrived: Mapping[str, Finish],
+        epoch: int,
     ) -> None:
         """Write each row's members; see `Members.fill`."""
-        kinds, forgotten = self._kinds(rows, into, arrived), self._n_forgotten
-        groups = _by_shard(self._index.shard[rows])
-        if self._to_announce > 0:
-            self._announce(groups, kinds)
-            self._to_announce -= 1
-        waited = _waits_for_disk()
+        kinds, forgotten = self._kinds(rows, into, arrived, epoch), self._n_forgotten
+        groups = by_shard(self._index.shard[rows])
         guard()
-        # Shard by shard: each is looked at once, and few are open at a time.
-        for shard, slots in groups.items():
-            mapped = self._shards.at(shard)
-            if self._n_forgotten != forgotten:
-                kinds, forgotten = self._kinds(rows, into, arrived), self._n_forgotten
-            try:
-                for kind in kinds:
-                    self._copy(mapped, kind, slots, rows)
-            except OSError as exc:
-                raise self._shards.lost(shard) from exc
-            if mapped.pages.size() != mapped.nbytes:  # a last page that is cut ends in zeros
-                raise self._shards.lost(shard)
-        if _waits_for_disk() > waited:
-            self._to_announce = _ANNOUNCED
+        with self._ahead.of_batch(lambda: self._announce(groups, kinds)):
+            # Shard by shard: each is looked at once, and few are open at a time.
+            for shard, slots in groups.items():
+                mapped = self._shards.at(shard)
+                if self._n_forgotten != forgotten:
+                    kinds = self._kinds(rows, into, arrived, epoch)
+                    forgotten = self._n_forgotten
+                try:
+                    for kind in kinds:
+                        self._copy(mapped, kind, slots, rows)
+                except OSError as exc:
+                    raise self._shards.lost(shard) from exc
+                if mapped.pages.size() != mapped.nbytes:  # a last page that is cut ends in zeros
+                    raise self._shards.lost(shard)
 
     def _forget(self, shard: int) -> None:
         """Let the members of a shard be compared again: somebody touched it."""
@@ -81,15 +75,21 @@ class LocalReader:
         rows: NDArray[np.int64],
         into: Mapping[str, NDArray[np.uint8]],
         arrived: Mapping[str, Finish],
+        epoch: int,
     ) -> list[_Kind]:
-        return [self._kind(name, rows, into[name], arrived.get(name)) for name in into]
+        return [self._kind(name, rows, into[name], arrived.get(name), epoch) for name in into]
 
     def _kind(
-        self, name: str, rows: NDArray[np.int64], into: NDArray[np.uint8], finish: Finish | None
+        self,
+        name: str,
+        rows: NDArray[np.int64],
+        into: NDArray[np.uint8],
+        finish: Finish | None,
+        epoch: int,
     ) -> _Kind:
         form, words = self._digests.forms[name], into.view(np.uint64)
         begins = self._index.offset[name][rows].astype(np.int64)
-        is_known = (begins > 0) & self._digests.known(name, rows)
+        is_known = (begins > 0) & self._digests.known(name, rows, epoch)
         look = np.zeros_like(is_known) if finish is None else finish.look
         is_plain, is_compared = is_known & ~look, np.zeros_like(is_known)
         comparison = finish.comparison if finish is not None else None
@@ -99,21 +99,15 @@ class LocalReader:
         is_empty = self._index.known[name][rows] == 0
         ways = is_plain, is_compared, is_alone
         no_data = self._no_data[name]
-        return _Kind(name, form, begins, *ways, is_empty, no_data, into, words, finish, comparison)
+        how = finish, comparison, epoch
+        return _Kind(name, form, begins, *ways, is_empty, no_data, into, words, *how)
 
     def _announce(self, groups: Mapping[int, NDArray[np.int64]], kinds: list[_Kind]) -> None:
-        """Let the disk begin with all of a batch, and not page by page as it is copied.
-
-        In memory already it would cost a tenth of the copying: so it ends where no batch waits.
-        """
         for shard, slots in groups.items():
             mapped = self._shards.at(shard)
             for kind in kinds:
-                for begins in kind.begins[slots].tolist():
-                    begin = begins // mmap.PAGESIZE * mmap.PAGESIZE
-                    end = begins + kind.form.whole
-                    if begins and end <= mapped.nbytes:
-                        mapped.pages.madvise(mmap.MADV_WILLNEED, begin, end - begin)
+                for begin in kind.begins[slots].tolist():
+                    announce(mapped, begin, begin + kind.form.whole)
 
     def _copy(
         self, mapped: Mapped, kind: _Kind, slots: NDArray[np.int64], rows: NDArray[np.int64]
@@ -134,22 +128,20 @@ class LocalReader:
 
     def _copy_alone(self, mapped: Mapped, kind: _Kind, slot: int, row: int) -> None:
         """Copy a member, check all of it if this process reads it first, and finish it."""
-        begin, is_known = int(kind.begins[slot]), bool(self._digests.known(kind.name, row))
+        begin = int(kind.begins[slot])
+        is_known = bool(self._digests.known(kind.name, row, kind.epoch))
         values, end = begin + len(kind.form.header), begin + kind.form.whole
         if not is_known and (end > mapped.nbytes or begin % _TAR_BLOCK):
-            raise IntegrityError(
-                f"{self._digests.member(kind.name, row)}: found a shard of {mapped.nbytes} bytes, "
-                f"expected a member at bytes {begin} to {end}: it is truncated or of another "
-                "build; run `mmearth packaging verify`, then build or fetch it again"
-            )
+            raise self._digests.misplaced(kind.name, row, begin, end, mapped.nbytes)
         copy_one(mapped.words, values, kind.words[slot])
         if not is_known:
             # What was copied is hashed, not what it was copied from: a model sees the copy.
             first = np.empty(len(kind.form.header) >> 3, np.uint64)
             copy_one(mapped.words, begin, first)
             header, copied = first.tobytes(), memoryview(kind.into[slot])
-            if not self._digests.matches(kind.name, row, header, copied, mapped.checked):
-                raise self._digests.damaged(kind.name, row, header, copied)
+            of_row = kind.name, row, header, copied
+            if not self._digests.matches(*of_row, kind.epoch, mapped.checked):
+                raise self._digests.damaged(*of_row)
         if kind.finish is not None and kind.finish.look[slot]:
             kind.finish(slot)
 
@@ -182,6 +174,8 @@ class _Kind(NamedTuple):
     """What finishes members."""
     comparison: Comparison | None
     """What it does, where that is only a comparison."""
+    epoch: int
+    """That is read."""
 
 
 def _copy_plain(
@@ -206,13 +200,3 @@ def _empty_band(contract: Layer | Task) -> Words:
     """Return a band that is no-data and nothing else; of zeros where nothing can be absent."""
     shape, nodata = contract.shape[-2:], contract.nodata or 0
     return np.full(shape, nodata, contract.dtype).ravel().view(np.uint64)
-
-
-def _by_shard(shard: NDArray[np.uint32]) -> dict[int, NDArray[np.int64]]:
-    """Return the slots of a batch by the shard that they come from."""
-    return {number: np.flatnonzero(shard == number) for number in dict.fromkeys(shard.tolist())}
-
-
-def _waits_for_disk() -> int:
-    """Return how often this thread had to wait for a page from the disk."""
-    return resource.getrusage(_WHO).ru_majflt

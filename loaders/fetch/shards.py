@@ -183,6 +183,11 @@ class Shards:
         )
 
 
+def by_shard(shard: NDArray[np.uint32]) -> dict[int, NDArray[np.int64]]:
+    """Return the slots of a batch by the shard that they come from."""
+    return {number: np.flatnonzero(shard == number) for number in dict.fromkeys(shard.tolist())}
+
+
 def _checked_of(key: Identity) -> set[int]:
     """Return what this process knows of a file, as long as nobody touched it at all."""
     with _checking:

@@ -50,6 +50,8 @@ class Turn:
     """Whether another rank reads it as well, and this one only keeps step."""
     position: int
     """Batches of the epoch that all ranks have read when each has read this turn's."""
+    epoch: int
+    """That is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +135,13 @@ class Schedule:
         return Where(**{n: whole(f"{n} of the state", state[n], least[n]) for n in least})
 
 
-def rank_turns(batches: Batches, position: int, rank: int, world: int) -> Iterator[Turn]:
+def rank_turns(
+    batches: Batches, position: int, rank: int, world: int, epoch: int = 0
+) -> Iterator[Turn]:
     """Yield what one rank reads from a position of the epoch on; all ranks yield equally many."""
     for step, (batch, is_padding) in enumerate(turns(len(batches), position, rank, world)):
         done = min(position + (step + 1) * world, len(batches))
-        yield Turn(batches[batch], is_padding, done)
+        yield Turn(batches[batch], is_padding, done, epoch)
 
 
 def described(index: Index, schedule: Schedule) -> str:

@@ -65,7 +65,7 @@ def _members(
     server: RangeServer, index: Index, gap: int = 0, cache: Cache | None = None
 ) -> Members:
     said = json.loads((server.directory / "dataset.json").read_bytes())
-    return Members(RemoteRoot(server.url, QUICK), index, said["dataset_hash"], True, gap, cache)
+    return Members(RemoteRoot(server.url, QUICK), index, said["dataset_hash"], "all", gap, cache)
 
 
 def _fill(members: Members, index: Index, rows: NDArray[np.int64] = ROWS) -> list[bytes]:
@@ -329,7 +329,7 @@ from mmearth.tests.hand_index import destinations, hand_index
 root, url, cache = Path(sys.argv[1]), sys.argv[2], Cache(Path(sys.argv[3]), 1 << 30)
 index = hand_index(root, "soil_pH", ("sentinel2", "sentinel1", "esa_worldcover"))
 said = json.loads((root / "dataset.json").read_bytes())["dataset_hash"]
-members = Members(RemoteRoot(url), index, said, True, 0, cache)
+members = Members(RemoteRoot(url), index, said, 'all', 0, cache)
 print("ready", flush=True)
 for row in range(len(index)):
     members.fill(np.array([row]), destinations(index, 1))

@@ -23,6 +23,7 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.batch_reader import BatchReader, mask_of
 from mmearth.loaders.choose.index import Index
 from mmearth.loaders.fetch import digests, shards
+from mmearth.loaders.fetch.digests import Verify
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.fetch.root import open_root
 from mmearth.loaders.fetch.shards import OPEN_SHARDS, Shards
@@ -47,7 +48,7 @@ def _hash(root: Path) -> str:
     return str(json.loads((root / "dataset.json").read_bytes())["dataset_hash"])
 
 
-def _members(root: Path, index: Index, verify: bool = True) -> Members:
+def _members(root: Path, index: Index, verify: Verify = "all") -> Members:
     return Members(open_root(root), index, _hash(root), verify)
 
 
@@ -70,8 +71,8 @@ def _shard(root: Path, index: Index, row: int) -> Path:
     return root / index.shards[int(index.shard[row])]
 
 
-@pytest.mark.parametrize("verify", [True, False])
-def test_the_bytes_are_those_of_the_tar(small_dataset: Path, index: Index, verify: bool) -> None:
+@pytest.mark.parametrize("verify", ["all", "sampled", "none"])
+def test_the_bytes_are_those_of_the_tar(small_dataset: Path, index: Index, verify: Verify) -> None:
     members, tar = _members(small_dataset, index, verify), tar_members(small_dataset, "biomass")
     rows = [3, 0, 6, 3, 5]
     n_present = 0
@@ -121,7 +122,7 @@ def test_a_flipped_byte_names_shard_modality_and_sample(place: Path, index: Inde
         with pytest.raises(IntegrityError, match=said):
             _fill(_members(place, index), index, [1, 4])
     _fill(_members(place, index), index, [1])
-    _fill(_members(place, index, verify=False), index, [4])
+    _fill(_members(place, index, verify="none"), index, [4])
 
 
 @pytest.mark.parametrize("normalise", [None, "train"])
@@ -200,7 +201,7 @@ def test_a_shard_that_was_touched_is_hashed_again(
     again = _fill(members, index, [0])
     assert len(hashed) == 2 * first
     assert all((again[name] == before[name]).all() for name in before)
-    unverified = _members(place, index, verify=False)
+    unverified = _members(place, index, verify="none")
     _fill(unverified, index, [0])
     (place / "linked").unlink()
     with pytest.raises(IntegrityError, match="changed in place"):
@@ -274,14 +275,14 @@ def test_little_is_remembered(place: Path, index: Index, monkeypatch: pytest.Mon
 
 
 def test_without_verifying_the_header_still_must_fit(place: Path, index: Index) -> None:
-    members = _members(place, index, verify=False)
+    members = _members(place, index, verify="none")
     _write_at(_shard(place, index, 0), int(index.offset["sentinel2"][0]) + 20, b"?")
     with pytest.raises(IntegrityError, match=r"sentinel2 of sample .*expected the header"):
         _fill(members, index, [0])
 
 
-@pytest.mark.parametrize("verify", [True, False])
-def test_a_truncated_shard(place: Path, index: Index, verify: bool) -> None:
+@pytest.mark.parametrize("verify", ["all", "sampled", "none"])
+def test_a_truncated_shard(place: Path, index: Index, verify: Verify) -> None:
     last = len(index) - 1
     os.truncate(_shard(place, index, last), int(index.offset["esa_worldcover"][last]) + 100)
     members = _members(place, index, verify)
@@ -305,11 +306,11 @@ def test_a_shard_written_to_under_a_running_loader(place: Path, index: Index) ->
         _fill(members, index, [0])
 
 
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("verify", ["all", "sampled", "none"])
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize("state", ["another hash", "no dataset.json", "half a dataset.json"])
 def test_a_rebuilt_dataset(
-    place: Path, index: Index, verify: bool, begun: bool, state: str
+    place: Path, index: Index, verify: Verify, begun: bool, state: str
 ) -> None:
     members = _members(place, index, verify)
     if begun:
@@ -366,7 +367,7 @@ def test_an_index_without_hashes_can_be_read_only_without_verifying(
     bare = replace(index, sha256={})
     with pytest.raises(ConfigError, match="the index has no SHA-256 of sentinel2"):
         _fill(_members(small_dataset, bare), bare, [0])
-    found = _fill(_members(small_dataset, bare, verify=False), bare, [0])
+    found = _fill(_members(small_dataset, bare, verify="none"), bare, [0])
     expected = _fill(_members(small_dataset, index), index, [0])
     assert all((found[name] == expected[name]).all() for name in expected)
 

@@ -261,7 +261,7 @@ def test_a_state_of_other_samples_is_refused(dataset: Dataset) -> None:
         ({"prefetch": None}, "found prefetch None"),
         ({"drop_last": 1}, "found drop_last 1; expected True or False"),
         ({"pin_memory": "no"}, "found pin_memory 'no'"),
-        ({"verify": None}, "found verify None"),
+        ({"verify": True}, "found verify True; expected one of all, sampled, none"),
         ({"gap": -1}, "found gap -1"),
         ({"gap": 1e6}, "found gap 1000000.0"),
         ({"rank": "0", "world": 2}, "found rank '0'"),

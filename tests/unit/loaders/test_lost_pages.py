@@ -151,7 +151,7 @@ def test_a_shard_that_is_cut_while_it_is_copied(
     path = place / chosen.index.shards[shard]
     for _ in range(n_before):  # never read, read and compared, read again
         members.fill(rows, destinations(chosen.index, len(rows)))
-    members._here()._to_announce = 0  # type: ignore[attr-defined]  # which looks once more
+    members._here()._ahead.left = 0  # type: ignore[attr-defined]  # which looks once more
     _cut_after_looking(monkeypatch, path, int(path.stat().st_size * left))
     with pytest.raises(IntegrityError, match=r"changed from \d+ to \d+ bytes while it was"):
         members.fill(rows, destinations(chosen.index, len(rows)))
@@ -166,7 +166,7 @@ def test_zeros_of_a_last_page_that_was_cut_are_noticed(
     path = place / chosen.index.shards[int(chosen.index.shard[0])]
     rows = np.zeros(1, np.int64)
     members.fill(rows, destinations(chosen.index, 1))
-    members._here()._to_announce = 0  # type: ignore[attr-defined]
+    members._here()._ahead.left = 0  # type: ignore[attr-defined]
     end = max(int(offset[0]) for offset in chosen.index.offset.values())
     cut = (path.stat().st_size - 1) // mmap.PAGESIZE * mmap.PAGESIZE + 8
     assert cut > end

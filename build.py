@@ -17,6 +17,7 @@ from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import catalogue_bytes, read_catalogue, write_catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
+from mmearth.catalog.executor import Workers
 from mmearth.catalog.files import TEMPORARY, remove_temporaries, sha256_bytes
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.progress import Progress
@@ -126,7 +127,7 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         ledger.keep_only(everything.planned())
         states = _states(ledger)
         finished = _is_finished(config, plan, everything, ledger, out)
-        if finished and not verify(out, how.cores, progress):
+        if finished and not verify(out, Workers(how.cores, "threads"), progress):
             catalogue = config.catalogue
             dropped = {
                 name: read_inputs(out, catalogue, task, config.require).dropped
@@ -180,7 +181,9 @@ def _publish(
     croissant.build(out, about, built.sums)
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
-    problems = tuple(str(finding) for finding in verify(out, how.cores, progress))
+    problems = tuple(
+        str(finding) for finding in verify(out, Workers(how.cores, "threads"), progress)
+    )
     return _Published(built.dropped, problems=problems)
 
 

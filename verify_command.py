@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from mmearth.catalog import options
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.executor import Workers
 from mmearth.catalog.progress import shown
 
 _PROBLEMS = 4
@@ -46,7 +46,7 @@ def command(
     from mmearth.packaging.verify import verify
 
     with shown() as progress:
-        findings = verify(Path(directory), workers or os.cpu_count() or 1, progress)
+        findings = verify(Path(directory), Workers.of(workers, "threads", None), progress)
     if against_source is not None:
         from mmearth.source_check import against_source as compare
 

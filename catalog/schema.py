@@ -23,6 +23,8 @@ VERSION_KEY = b"mmearth:schema_version"
 _ANY_ROWS = 100_000  # of any small table; in larger ones each row has a number of its own
 ROW_GROUP_ROWS = 122_880
 """DuckDB's own row group; a smaller one costs pruning, a larger one costs parallelism."""
+BATCH_ROWS = 8192
+"""Rows that are held at once where a table is read bit by bit: some 30 MB of a manifest."""
 
 STATES = ("done", "missing", "failed")
 """Of an observation: on disk; absent at the source, for good; not obtained, worth a retry."""
@@ -253,10 +255,35 @@ def read_parts(path: Path) -> Iterator[pa.Table]:
             version.
         StorageError: It may not be read.
     """
-    check_version(path, None)
-    with _damaged(path), pq.ParquetFile(path) as file:
+    with _opened(path, None) as file:
         for i in range(file.num_row_groups):
             yield _valid(file.read_row_group(i))
+
+
+def read_batches(
+    path: Path,
+    columns: list[str] | None = None,
+    root: Path | None = None,
+    rows: int = BATCH_ROWS,
+) -> Iterator[pa.Table]:
+    """Yield the rows of a table that mmearth wrote, some at a time, in their order.
+
+    Args:
+        path: The Parquet file.
+        columns: As for `read_table`.
+        root: As for `read_table`.
+        rows: How many at a time.
+
+    Raises:
+        FormatError, StorageError: As `read_table` says.
+    """
+    with _opened(path, root) as file:
+        found = file.schema_arrow.names
+        lacking = [name for name in columns or () if name.partition(".")[0] not in found]
+        if lacking:
+            raise _lacks(path, lacking[0])
+        for batch in file.iter_batches(rows, columns=columns):
+            yield _valid(pa.Table.from_batches([batch]))
 
 
 def _valid(table: pa.Table) -> pa.Table:
@@ -289,24 +316,29 @@ def check_version(path: Path, root: Path | None) -> pa.Schema:
     Raises:
         FormatError, StorageError: As `read_table` says.
     """
+    with _opened(path, root) as file:
+        return file.schema_arrow
+
+
+@contextmanager
+def _opened(path: Path, root: Path | None) -> Iterator[pq.ParquetFile]:
     try:
         nbytes = check_regular(path, root).st_size
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise FormatError(
             f"{path} is not there; expected a table that mmearth wrote: build it first"
         ) from exc
-    with _damaged(path):
-        footer = pq.read_metadata(path)
-        schema = footer.schema.to_arrow_schema()
-    if footer.num_rows > max(nbytes, _ANY_ROWS):
-        raise FormatError(
-            f"{path} claims {footer.num_rows} rows in {nbytes} bytes; expected a byte a row or "
-            "more: fetch it or build it again"
-        )
-    found = (schema.metadata or {}).get(VERSION_KEY, b"none").decode(errors="replace")
-    if found.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
-        raise FormatError(
-            f"{path} has schema version {found}, this mmearth reads {SCHEMA_VERSION}; "
-            "build the dataset again or install the version that made it"
-        )
-    return schema
+    with _damaged(path), pq.ParquetFile(path) as file:
+        n_rows, found = file.metadata.num_rows, file.schema_arrow.metadata or {}
+        if n_rows > max(nbytes, _ANY_ROWS):
+            raise FormatError(
+                f"{path} claims {n_rows} rows in {nbytes} bytes; expected a byte a row or more: "
+                "fetch it or build it again"
+            )
+        version = found.get(VERSION_KEY, b"none").decode(errors="replace")
+        if version.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
+            raise FormatError(
+                f"{path} has schema version {version}, this mmearth reads {SCHEMA_VERSION}; "
+                "build the dataset again or install the version that made it"
+            )
+        yield file

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Literal, TypeVar
 
 import pyarrow as pa
@@ -41,6 +41,8 @@ DAMAGE = (
 """What values that mmearth never wrote make Python and its libraries raise."""
 MAX_ALIKE = 5
 """How many findings of one kind about one file are told one by one."""
+MOST = 10_000
+"""How many findings of one check are kept: of a million rows each may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,11 @@ def guarded(path: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """Return what a check finds, and what it met where a stranger's file is like no other.
 
     A null, a number that is none, an array of another shape: what one part holds must not keep the
-    other parts from being checked.
+    other parts from being checked. Where nothing is right, the first findings will do.
     """
     found: list[Finding] = []
     try:
-        found.extend(check())
+        found.extend(islice(check(), MOST))
     except DAMAGE as exc:
         said = str(exc) if isinstance(exc, MMEarthError) else repr(exc)
         found.append(Finding(path, "unreadable", f"it cannot be checked any further: {said}"))

@@ -7,13 +7,16 @@ they agree with each other? The last finds what was sealed wrong, or changed and
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue
@@ -27,29 +30,31 @@ from mmearth.catalog.checksums import (
 )
 from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import FormatError, MMEarthError
+from mmearth.catalog.executor import Workers, run
 from mmearth.catalog.files import read_regular, sha256_file
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import (
     OBSERVATIONS,
     manifest_path,
     manifest_schema,
+    read_batches,
     tiles_schema,
 )
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.packaging.findings import Finding, guarded, run_all, shorten
-from mmearth.packaging.verify_shards import ShardReport, check_shard
+from mmearth.packaging.verify_observed import NAME, Observed
+from mmearth.packaging.verify_shards import ShardReport, check_shard, shard_jobs
 from mmearth.packaging.verify_stac import check_stac
 from mmearth.packaging.verify_tables import (
-    Row,
-    by_tile,
+    KEPT,
     check_manifest,
     check_names,
-    check_schema,
     check_splits,
     load_table,
-    rows_by_shard,
 )
 from mmearth.packaging.verify_values import Expected
+
+_ALONE = Workers()
 
 
 @dataclass(slots=True)
@@ -60,20 +65,35 @@ class _Tables:
     """What is wrong with them."""
     expected: dict[str, Expected] = field(default_factory=dict)
     """Task → what its samples are made of; tasks whose manifest cannot be used are left out."""
-    manifests: dict[str, list[Row]] = field(default_factory=dict)
-    """Task → rows, of the same tasks."""
-    shards: dict[str, list[Row]] = field(default_factory=dict)
-    """Shard → its rows."""
-    store: dict[str, str] = field(default_factory=dict)
-    """Checksum by observations.parquet of every file of the store."""
+    manifests: dict[str, pa.Table] = field(default_factory=dict)
+    """Task → KEPT of its manifest, of the same tasks."""
 
 
-def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Finding]:
+@dataclass(slots=True)
+class _Shards:
+    """What came of reading all shards."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    """Shard → its SHA-256."""
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    """Shard → what is wrong with it, apart from its checksum."""
+    statistics: dict[str, TaskStatistics] = field(default_factory=dict)
+    """Task → of its train samples."""
+
+    def add(self, report: ShardReport) -> None:
+        """Keep what came of one; its statistics go into those of its task."""
+        self.findings[report.name] = report.findings
+        if report.sha256:
+            self.digests[report.name] = report.sha256
+        self.statistics[report.statistics.task.name].merge(report.statistics)
+
+
+def verify(root: Path, workers: Workers = _ALONE, progress: Progress = silent) -> list[Finding]:
     """Return everything that is wrong with a dataset; nothing when it is whole.
 
     Args:
         root: The dataset's directory.
-        workers: Threads; hashing and looking at arrays release the interpreter.
+        workers: Who reads the shards, one at a time each.
         progress: Told about every sample of the shards, then about every other file.
 
     Raises:
@@ -99,21 +119,20 @@ def verify(root: Path, workers: int = 1, progress: Progress = silent) -> list[Fi
     ]
     catalogue, found = _read_catalogue(root, card, sums)
     tables = _Tables() if catalogue is None else _read_tables(root, catalogue)
-    reports = _check_shards(root, tables, files, workers, progress)
-    digests = {name: report.sha256 for name, report in reports.items() if report.sha256}
-    others = sorted((files & sums.keys()) - reports.keys())
-    hashed, unreadable = _hash(root, others, workers, progress)
-    digests |= hashed
+    shards = _check_shards(root, tables, files, workers, progress)
+    others = sorted((files & sums.keys()) - shards.findings.keys())
+    hashed, unreadable = _hash(root, others, workers.n, progress)
+    digests = shards.digests | hashed
     findings += _check_digests(sums, digests)
     findings += unreadable
     findings += found + tables.findings
-    findings += _check_store(tables.store, digests)
+    findings += guarded(NAME, lambda: _check_store(root, digests))
     findings += guarded("manifests", lambda: _check_names(tables, files))
-    findings += [finding for report in reports.values() for finding in report.findings]
-    findings += guarded("statistics", lambda: _check_statistics(root, tables.expected, reports))
+    findings += [finding for name in sorted(shards.findings) for finding in shards.findings[name]]
+    findings += guarded("statistics", lambda: _check_statistics(root, shards))
     progress("verify catalogue", 1)
     if catalogue is not None:
-        check = partial(check_stac, root, catalogue, tables.manifests, workers)
+        check = partial(check_stac, root, catalogue, tables.manifests, workers.n)
         findings += guarded("stac", check)
     return list(shorten(findings))
 
@@ -143,7 +162,7 @@ def _read_catalogue(
     return catalogue, []
 
 
-def _check_seal(root: Path, document: Row) -> Iterator[Finding]:
+def _check_seal(root: Path, document: dict[str, Any]) -> Iterator[Finding]:
     """The two files that no list of checksums can hold guard each other and themselves."""
     if read_regular(root / DATASET, root) != render(document):
         yield Finding(DATASET, "checksum", "it was changed after the dataset was sealed")
@@ -186,102 +205,125 @@ def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
     """Read tiles, observations and manifests, and compare them with each other."""
     tables = _Tables()
     tasks = catalogue.tasks.values()
+    schema = tiles_schema(tasks)
     columns = [task.column for task in tasks]  # null in rows of other tasks
-    planned = _load(root, "tiles.parquet", tiles_schema(tasks), tables, columns)
-    tiles = planned.to_pylist() if planned is not None else []
+    planned = _load(root, "tiles.parquet", schema, tables, schema.names, columns)
     if planned is not None:
-        tables.findings += check_names("tiles.parquet", planned, "task", catalogue.tasks)
-    seen = _load(root, "observations.parquet", OBSERVATIONS, tables)
-    observed = by_tile(seen) if seen is not None else {}
-    if seen is not None:
-        tables.store = dict(zip(seen["path"].to_pylist(), seen["sha256"].to_pylist(), strict=True))
-        known = {*catalogue.layers, *(t.name for t in catalogue.tasks.values() if t.is_pixel)}
-        tables.findings += check_names("observations.parquet", seen, "modality", known)
-    for task in catalogue.tasks.values():
-        mine = [row for row in tiles if row["task"] == task.name]
+        names = pc.unique(planned["task"]).to_pylist()
+        tables.findings += check_names("tiles.parquet", "task", names, catalogue.tasks)
+    observed = _read_observed(root, catalogue, planned, tables)
+    for task in tasks:
         name = manifest_path(task.name)
-        in_splits = partial(check_splits, "tiles.parquet", task.name, mine)
-        tables.findings += guarded("tiles.parquet", in_splits)
+        mine = None if planned is None else planned.filter(pc.equal(planned["task"], task.name))
+        if mine is not None:
+            in_splits = partial(check_splits, "tiles.parquet", task.name, mine)
+            tables.findings += guarded("tiles.parquet", in_splits)
         schema = manifest_schema(task, catalogue.layers.values())
-        manifest = _load(root, name, schema, tables, [task.column] if task.optional else ())
-        if manifest is None:
+        optional = [task.column] if task.optional else ()
+        kept = _load(root, name, schema, tables, KEPT, optional)
+        if kept is None:
             continue
         tables.expected[task.name] = Expected.of(catalogue, task)
-        tables.manifests[task.name] = manifest.to_pylist()
-        tables.shards |= rows_by_shard(manifest)
-        if tiles and observed:
-            check = partial(check_manifest, catalogue, task, manifest, mine, observed)
+        tables.manifests[task.name] = kept
+        if mine is not None and observed is not None:
+            check = partial(check_manifest, root, catalogue, task, kept, mine, observed)
             tables.findings += guarded(name, check)
     return tables
 
 
+def _read_observed(
+    root: Path, catalogue: Catalogue, planned: pa.Table | None, tables: _Tables
+) -> Observed | None:
+    """Return what was collected of the planned tiles; None where a table cannot be used."""
+    if _load(root, NAME, OBSERVATIONS, tables, ()) is None:
+        return None
+    tiles = pa.array([], pa.string()) if planned is None else pc.unique(planned["tile"])
+    found = Observed(root, tiles, tuple(catalogue.layers))
+    known = {*catalogue.layers, *(t.name for t in catalogue.tasks.values() if t.is_pixel)}
+    tables.findings += check_names(NAME, "modality", found.modalities, known)
+    return found if len(tiles) and found.modalities else None
+
+
 def _load(
-    root: Path, name: str, schema: pa.Schema, tables: _Tables, optional: Collection[str] = ()
+    root: Path,
+    name: str,
+    schema: pa.Schema,
+    tables: _Tables,
+    kept: Collection[str],
+    optional: Collection[str] = (),
 ) -> pa.Table | None:
-    """Return a table that can be compared with others; None, and findings, where there is none."""
+    """Return columns of a table that can be compared with others; None, and findings, else."""
     if not os.path.lexists(root / name):
         tables.findings.append(Finding(name, "missing", "a dataset has it"))
         return None
     try:
-        table = load_table(root, name)
+        table, wrong = load_table(root, name, schema, kept, optional)
     except MMEarthError as exc:
         tables.findings.append(Finding(name, "unreadable", str(exc)))
         return None
-    wrong = list(check_schema(name, schema, table, optional))
     tables.findings += wrong
     return None if wrong else table
 
 
 def _check_shards(
-    root: Path, tables: _Tables, files: set[str], workers: int, progress: Progress
-) -> dict[str, ShardReport]:
+    root: Path, tables: _Tables, files: set[str], workers: Workers, progress: Progress
+) -> _Shards:
     """Read every shard whose manifest can be read; the others are only hashed."""
-    names = sorted(n for n in files if n.startswith("shards/") and n.endswith(".tar"))
-    jobs = [(name, name.split("/")[1]) for name in names]
-    jobs = [(name, task) for name, task in jobs if task in tables.expected]
-    samples = {name: tables.shards.get(name, []) for name, _ in jobs}
-    progress("verify shards", sum(map(len, samples.values())))
+    found = _Shards()
+    jobs = []
+    for name, expected in tables.expected.items():
+        layers = tuple(expected.catalogue.layers.values())
+        found.statistics[name] = TaskStatistics(expected.task, layers)
+        mine = [n for n in files if n.startswith(f"shards/{name}/") and n.endswith(".tar")]
+        counts = Counter(tables.manifests[name]["shard"].to_pylist())
+        jobs.append((expected, {n: counts[n] for n in mine}))
+    total = sum(sum(counts.values()) for _, counts in jobs)
+    progress("verify shards", total)
 
-    def done(report: ShardReport) -> None:
-        for _ in samples[report.name]:
+    def keep(report: ShardReport) -> None:
+        found.add(report)
+        for _ in range(report.n_rows):
             progress("verify shards", None)
 
-    reports = run_all(
-        lambda job: check_shard(root, job[0], tables.expected[job[1]], samples[job[0]]),
-        jobs,
-        workers,
-        done,
-    )
-    return {report.name: report for report in reports}
+    all_jobs = (job for expected, counts in jobs for job in shard_jobs(root, expected, counts))
+    with workers.open() as (pool, n_at_once):
+        run(all_jobs, partial(check_shard, root), pool, n_at_once, keep)
+    return found
 
 
-def _check_store(store: dict[str, str], digests: dict[str, str]) -> Iterator[Finding]:
-    for name, expected in store.items():
-        if (found := digests.get(name, expected)) != expected:
-            sentence = f"its sha256 is {found[:12]}…, observations.parquet says {expected!s:.12}…"
-            yield Finding(name, "checksum", sentence)
+def _check_store(root: Path, digests: dict[str, str]) -> Iterator[Finding]:
+    """Files that observations.parquet names: datasets of before packs had a store of them."""
+    for part in read_batches(root / NAME, ["path", "sha256"], root):
+        for name, expected in zip(*(column.to_pylist() for column in part.columns), strict=True):
+            if (found := digests.get(name, expected)) != expected:
+                said = f"its sha256 is {found[:12]}…, {NAME} says {expected!s:.12}…"
+                yield Finding(name, "checksum", said)
 
 
 def _check_names(tables: _Tables, files: set[str]) -> Iterator[Finding]:
-    for name, rows in sorted(tables.shards.items()):
-        task, split = rows[0]["task"], rows[0]["split"]
+    """Every shard that a manifest names is there, and is of the split that its samples are of."""
+    for name, task, split, key, count in sorted(_first_rows(tables)):
         if name not in files:
-            yield Finding(name, "missing", f"{manifest_path(task)} has {len(rows)} samples in it")
+            yield Finding(name, "missing", f"{manifest_path(task)} has {count} samples in it")
         if not name.startswith(f"shards/{task}/{split}-"):
-            sentence = f"sample {rows[0]['key']} of {split} is said to be in {name}"
+            sentence = f"sample {key} of {split} is said to be in {name}"
             yield Finding(manifest_path(task), "table", sentence)
 
 
-def _check_statistics(
-    root: Path, expected: dict[str, Expected], reports: dict[str, ShardReport]
-) -> Iterator[Finding]:
+def _first_rows(tables: _Tables) -> Iterator[tuple[str, str, str, str, int]]:
+    """Yield each shard with task, split and key of its first row, and how many it has."""
+    for table in tables.manifests.values():
+        shards = table["shard"].combine_chunks().dictionary_encode()
+        _, first, counts = np.unique(shards.indices, return_index=True, return_counts=True)
+        rows = table.select(["shard", "task", "split", "key"]).take(first)
+        columns = (column.to_pylist() for column in rows.columns)
+        yield from zip(*columns, counts.tolist(), strict=True)
+
+
+def _check_statistics(root: Path, shards: _Shards) -> Iterator[Finding]:
     """Compare the published statistics with those of the shards that were just read."""
-    for task, each in expected.items():
+    for task, recomputed in shards.statistics.items():
         name = f"statistics/{task}.json"
-        recomputed = TaskStatistics(each.task, tuple(each.catalogue.layers.values()))
-        mine = [report for report in reports.values() if report.statistics.task is each.task]
-        for report in mine:
-            recomputed.merge(report.statistics)
         try:
             published = read_json(root / name, root)
         except FileNotFoundError:
@@ -290,7 +332,8 @@ def _check_statistics(
         except (MMEarthError, OSError) as exc:
             yield Finding(name, "unreadable", str(exc))
             continue
-        if not any(report.findings for report in mine):
+        damaged = [n for n, findings in shards.findings.items() if findings]
+        if not any(n.startswith(f"shards/{task}/") for n in damaged):
             for where, found, given in _differences(published, recomputed.to_json()):
                 sentence = f"{where} is {found}, the shards give {given}"
                 yield Finding(name, "statistics", sentence)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmearth.catalog.files import check_written, open_regular, sha256_bytes
-from mmearth.catalog.schema import member_column
+from mmearth.catalog.schema import manifest_path, member_column, read_batches
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.packaging.findings import DAMAGE, Finding, Problem, guarded
 from mmearth.packaging.shard import TAR_BLOCK
@@ -36,6 +38,8 @@ class ShardReport:
     """Relative to the dataset's root."""
     statistics: TaskStatistics
     """Of the train samples in it."""
+    n_rows: int
+    """Of the manifest, that name it."""
     sha256: str = ""
     """Of the whole file."""
     findings: list[Finding] = field(default_factory=list)
@@ -66,19 +70,59 @@ class _Member:
     sha256: str
 
 
-def check_shard(root: Path, name: str, expected: Expected, rows: list[Row]) -> ShardReport:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard to be read; it may travel to another process."""
+
+    name: str
+    """Relative to the dataset's root."""
+    expected: Expected
+    """What the samples of its task are made of."""
+    rows: tuple[bytes, ...]
+    """Those of the manifest that name it, as Arrow streams."""
+
+
+def shard_jobs(root: Path, expected: Expected, counts: dict[str, int]) -> Iterator[Job]:
+    """Yield the jobs of a task's shards, whose rows are read from its manifest on the way.
+
+    Args:
+        root: The dataset's directory.
+        expected: What the samples of the task are made of.
+        counts: Shard that is there → rows that name it.
+    """
+    yield from (Job(name, expected, ()) for name, n in counts.items() if not n)
+    left, parts = dict(counts), dict[str, tuple[bytes, ...]]()
+    for part in read_batches(root / manifest_path(expected.task.name), root=root):
+        for name in pc.unique(part["shard"]).to_pylist():
+            if name not in left:
+                continue
+            rows = part.filter(pc.equal(part["shard"], name))
+            parts[name] = (*parts.get(name, ()), _packed(rows))
+            left[name] -= len(rows)
+            if not left[name]:
+                yield Job(name, expected, parts.pop(name))
+
+
+def check_shard(root: Path, job: Job) -> ShardReport:
     """Read a shard once and compare it with the rows of its manifest.
 
     Args:
         root: The dataset's directory.
-        name: Of the shard, relative to it; the file exists.
-        expected: What the samples of its task are made of.
-        rows: Those that name this shard; none when the manifest cannot be read.
+        job: The shard; the file exists.
     """
+    expected = job.expected
+    rows = [row for part in job.rows for row in pa.ipc.open_stream(part).read_all().to_pylist()]
     layers = tuple(expected.catalogue.layers.values())
-    report = ShardReport(name, TaskStatistics(expected.task, layers))
-    report.findings += guarded(name, lambda: _read(root, name, expected, rows, report))
+    report = ShardReport(job.name, TaskStatistics(expected.task, layers), len(rows))
+    report.findings += guarded(job.name, lambda: _read(root, job.name, expected, rows, report))
     return report
+
+
+def _packed(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return bytes(sink.getvalue())
 
 
 def _read(

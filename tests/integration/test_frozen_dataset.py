@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import mmearth
 from mmearth.catalog.catalogue import read_catalogue
+from mmearth.catalog.executor import Workers
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.validate import validate_stac
 from mmearth.packaging.rebuild import rebuild
@@ -50,7 +51,7 @@ def test_it_is_small_and_the_one_that_was_built() -> None:
 
 
 def test_it_is_whole(run_cli: RunCli) -> None:
-    assert verify(ROOT) == verify(ROOT, workers=2) == []
+    assert verify(ROOT) == verify(ROOT, Workers(2, "threads")) == []
     assert run_cli("packaging", "verify", str(ROOT))[0] == 0
     assert validate_stac(ROOT, None).problems == ()
     code, out, _ = run_cli("catalog", "audit", str(ROOT), "--json")

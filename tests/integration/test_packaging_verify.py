@@ -16,6 +16,7 @@ import pytest
 
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset, seal
+from mmearth.catalog.executor import Workers
 from mmearth.catalog.schema import write_table
 from mmearth.packaging.findings import Finding
 from mmearth.packaging.shard import ShardWriter
@@ -69,7 +70,7 @@ def a_shard(root: Path, task: str = "soil_pH") -> Path:
 
 
 def test_a_whole_dataset_has_no_findings(small_dataset: Path, run_cli: RunCli) -> None:
-    assert verify(small_dataset) == verify(small_dataset, workers=3) == []
+    assert verify(small_dataset) == verify(small_dataset, Workers(3, "threads")) == []
     code, out, err = run_cli("packaging", "verify", str(small_dataset))
     assert (code, out) == (0, "")
     assert "is whole" in err

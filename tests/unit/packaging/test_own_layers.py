@@ -22,6 +22,7 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.errors import DataError, FormatError
+from mmearth.catalog.executor import Workers
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.schema import (
     manifest_path,
@@ -72,7 +73,7 @@ def _reseal(root: Path) -> None:
 
 
 def test_it_is_whole_and_its_catalogues_are_valid(whole: Path, stac_schemas: Path) -> None:
-    assert verify(whole) == verify(whole, workers=2) == []
+    assert verify(whole) == verify(whole, Workers(2, "threads")) == []
     assert read_catalogue(whole) == OWN
     found = validate_stac(whole, stac_schemas)
     assert (found.problems, found.not_checked) == ((), ())

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mmearth.catalog.errors import ConfigError
+
 EPSILON = 1e-6
 """Added to each gradient's norm (MMEarth-Bench §6)."""
 BATCHED_BYTES = {"cuda": 16 * 2**30}
@@ -40,12 +42,24 @@ def stream(
 def batched(
     embedding: Sequence[Tensor], parameters: Sequence[Tensor], cotangents: Sequence[Tensor]
 ) -> list[Tensor]:
-    """All products in one backward pass under vmap: M gradients in memory."""
+    """All products in one backward pass under vmap: M gradients in memory.
+
+    Raises:
+        ConfigError: The backward pass knows no vmap, such as that of a compiled encoder.
+    """
 
     def product(*rows: Tensor) -> tuple[Tensor, ...]:
         return _product(embedding, parameters, rows)
 
-    gradients = torch.func.vmap(product)(*cotangents)
+    try:
+        gradients = torch.func.vmap(product)(*cotangents)
+    except RuntimeError as exc:
+        if "vmap" not in str(exc):
+            raise
+        raise ConfigError(
+            "the encoder's backward pass cannot be batched, as under torch.compile; say "
+            'products="stream", or leave the encoder as it is'
+        ) from exc
     norms = torch.stack([_norm(part, tuple(range(1, part.ndim))) for part in gradients]).norm(dim=0)
     weights = 1 / (norms + EPSILON)
     return [torch.tensordot(weights.to(part.dtype), part, dims=1) for part in gradients]

@@ -256,6 +256,16 @@ def test_what_cannot_be(options: dict[str, Any], sentence: str) -> None:
         make(**options).adapt(batch(), answer)
 
 
+def test_a_compiled_encoder_is_adapted_to_in_a_stream_alone() -> None:
+    method = make(steps=1)
+    compiled = torch.compile(method.encoder, backend="aot_eager")
+    parts = method.reconstruction_head, method.losses
+    with pytest.raises(ConfigError, match=r'torch\.compile; say products="stream"'):
+        TTTMMR(compiled, *parts, inputs=method.inputs, products="batched").adapt(batch(), answer)
+    found = TTTMMR(compiled, *parts, inputs=method.inputs).adapt(batch(), answer)
+    assert bool(found.moved[1] > 0)
+
+
 def test_inference_mode_is_refused() -> None:
     with torch.inference_mode(), pytest.raises(ConfigError, match="inference mode"):
         make().adapt(batch(), answer)

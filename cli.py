@@ -15,7 +15,14 @@ import click
 from click.shell_completion import shell_complete
 
 import mmearth
-from mmearth.catalog.errors import FULL_DISK, ConfigError, MMEarthError, StorageError, printable
+from mmearth.catalog.errors import (
+    FAILING_DISK,
+    FULL_DISK,
+    ConfigError,
+    MMEarthError,
+    StorageError,
+    printable,
+)
 from mmearth.catalog.extras import missing_sentence
 
 _GROUPS = {
@@ -168,8 +175,9 @@ def _explain(exc: Exception) -> int:
         _report(exc.exit_code, str(exc), "; ".join(getattr(exc, "__notes__", [])))
         _LOG.debug("where it came from", exc_info=exc)
         return exc.exit_code
-    if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in FULL_DISK):
-        refused = f"{exc.filename or 'the output'}: {str(exc.strerror).lower()}"
+    refusing = {**dict.fromkeys(FULL_DISK, "the output"), **dict.fromkeys(FAILING_DISK, "the disk")}
+    if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in refusing):
+        refused = f"{exc.filename or refusing[exc.errno or 0]}: {str(exc.strerror).lower()}"
         _report(StorageError.exit_code, f"{refused}; look at that place, then run it again", "")
         _drop_output()
         _LOG.debug("where it came from", exc_info=exc)

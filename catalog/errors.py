@@ -28,6 +28,8 @@ from contextlib import contextmanager
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The operating system's codes for "no room": full disk, quota reached, file too large."""
+FAILING_DISK = frozenset({errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT})
+"""Its codes for a disk, or a network that stands for one, that does not do what it is for."""
 _IN_THE_WAY = frozenset(
     {errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY}
 )
@@ -127,7 +129,7 @@ def storage_errors(doing: str) -> Iterator[None]:
         doing: What was going on, as it reads after "cannot": "write data/demo/tiles.parquet".
 
     Raises:
-        StorageError: The disk is full or the place cannot be written.
+        StorageError: The disk is full or fails, or the place cannot be written.
     """
     try:
         yield
@@ -136,6 +138,11 @@ def storage_errors(doing: str) -> Iterator[None]:
             raise StorageError(
                 f"cannot {doing}: no space is left on the disk; free some and run the same "
                 "command again, it goes on where it stopped"
+            ) from exc
+        if exc.errno in FAILING_DISK:
+            raise StorageError(
+                f"cannot {doing}: {str(exc.strerror).lower()}; the disk fails, or the network that "
+                "it is on: look after it, then run the same command again"
             ) from exc
         if exc.errno in _IN_THE_WAY:
             raise StorageError(

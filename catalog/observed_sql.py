@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmearth.catalog.errors import ConfigError, FormatError, storage_errors
+from mmearth.catalog.errors import ConfigError, FormatError, StorageError, storage_errors
 from mmearth.catalog.files import open_regular
 
 LEDGER = ".curate/ledger.sqlite"
@@ -82,10 +82,15 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
         with storage_errors(f"write {path}"):
-            if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+            if code == sqlite3.SQLITE_FULL:
                 raise OSError(errno.ENOSPC, str(exc)) from exc
             if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
                 raise OSError(errno.EACCES, str(exc)) from exc
+        if code == sqlite3.SQLITE_IOERR:  # of a quota too, and SQLite does not tell
+            raise StorageError(
+                f"cannot write {path}: no space is left on the disk for you, or it fails; look "
+                "after it and run the same command again, it goes on where it stopped"
+            ) from exc
         if code == sqlite3.SQLITE_BUSY:
             raise ConfigError(f"{path} is in use by another process; wait until it ends") from exc
         raise FormatError(

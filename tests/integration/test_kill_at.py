@@ -1,14 +1,19 @@
-"""A build that is ended at a rename, an unlink or half a write goes on to the same bytes."""
+"""A build that ends at a rename, an unlink, half a write or a sync goes on to the same bytes.
+
+Killed there, or told by the system that the disk fails or is full; with a clock that jumps.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,61 +31,97 @@ tasks:
 """
 # A fork of what has imported everything begins a second earlier; else it is the command.
 _DRIVER = """
-import os, sys
+import json, os, sys
 import mmearth.build
 from mmearth.cli import main
 config, errors = sys.argv[1:]
 for line in sys.stdin:
-    out, os.environ["END_AT"], os.environ["END_COUNTS"] = line.split()
+    said = json.loads(line)
     child = os.fork()
     if child == 0:
-        os.environ["END_UNDER"] = out
+        os.environ.update(said)
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(2, 1)
-        sys.argv = ["mmearth", "curate", "build", config, "-o", out]
+        sys.argv = ["mmearth", "curate", "build", config, "-o", said["END_UNDER"]]
         sys.argv += ["--executor", "threads", "--workers", "1"]
         main()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-Build = Callable[[Path, str], int]
+_YEARS = 365 * 86400
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Iterator[Build]:
-    """Builds into a directory as far as `KIND:N`; returns the exit code, or the signal below 0."""
-    config, errors = tmp_path / "few.yaml", tmp_path / "errors"
-    config.write_text(_CONFIG)
-    environment = {**os.environ, "LD_PRELOAD": str(preloaded("end_at", tmp_path))}
-    command = [sys.executable, "-c", _DRIVER, config, errors]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as driver:
-        assert driver.stdin is not None
-        assert driver.stdout is not None
-        asked, answers = driver.stdin, driver.stdout
+class Builds:
+    """Runs the same build, as far as something happens."""
 
-        def run(out: Path, point: str) -> int:
-            print(out, point, tmp_path / "counts", file=asked, flush=True)
-            code = int(answers.readline())
-            assert code in (0, -signal.SIGKILL), (point, errors.read_text())
-            return code
+    def __init__(self, folder: Path) -> None:
+        self.errors, self._counts, config = (folder / name for name in ("errors", "counts", "yaml"))
+        config.write_text(_CONFIG)
+        self._driver = subprocess.Popen(
+            [sys.executable, "-c", _DRIVER, config, self.errors],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LD_PRELOAD": str(preloaded("end_at", folder))},
+        )
+        assert self.run(folder / "undisturbed", END_COUNTS=str(self._counts)) == 0
+        self.undisturbed = published(folder / "undisturbed")
+        lines = self._counts.read_text().splitlines()
+        self.counts = {kind: int(count) for kind, count in map(str.split, lines)}
 
-        yield run
+    def run(self, out: Path, **environment: str) -> int:
+        """Build; return the exit code, or minus the signal."""
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
+        said = json.dumps({"END_UNDER": str(out), **environment})
+        print(said, file=self._driver.stdin, flush=True)
+        return int(self._driver.stdout.readline())
+
+    def point(self, draw: random.Random, *kinds: str) -> str:
+        """Return an operation of an undisturbed build."""
+        kind = draw.choice(kinds)
+        return f"{kind}:{draw.randint(1, self.counts[kind])}"
+
+    def close(self) -> None:
+        with self._driver:
+            self._driver.kill()
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
+    builds = Builds(tmp_path_factory.mktemp("builds"))
+    yield builds
+    builds.close()
 
 
 @pytest.mark.fuzz
-def test_kills_at_operations_on_files_change_no_byte(build: Build, tmp_path: Path) -> None:
-    assert build(tmp_path / "undisturbed", "none") == 0
-    undisturbed = published(tmp_path / "undisturbed")
-    lines = (tmp_path / "counts").read_text().splitlines()
-    counts = {kind: int(count) for kind, count in map(str.split, lines)}
-    assert min(counts.values()) > 40
+def test_kills_at_operations_on_files_change_no_byte(builds: Builds, tmp_path: Path) -> None:
+    assert min(builds.counts.values()) > 20
     draw, n_killed, out = random.Random(1), 0, tmp_path / "data"
     while n_killed < 5 * TIMES:
         code = None
         while code != 0:
-            kind = draw.choice(list(counts))
-            code = build(out, f"{kind}:{draw.randint(1, counts[kind])}")
+            point = builds.point(draw, "rename", "unlink", "write")
+            code = builds.run(out, END_AT=point, END_CLOCK=str(draw.choice([0, -20, 20]) * _YEARS))
+            assert code in (0, -signal.SIGKILL), (point, builds.errors.read_text())
             n_killed += code != 0
-        assert published(out) == undisturbed
+        assert published(out) == builds.undisturbed
+        shutil.rmtree(out)
+
+
+@pytest.mark.fuzz
+def test_what_a_disk_refuses_is_a_sentence(builds: Builds, tmp_path: Path) -> None:
+    draw, n_refused, out = random.Random(2), 0, tmp_path / "data"
+    while n_refused < 3 * TIMES:
+        code = None
+        while code != 0:
+            point = builds.point(draw, "rename", "write", "sync")
+            error = draw.choice([errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+            code = builds.run(out, END_AT=point, END_ERROR=str(error))
+            said = builds.errors.read_text()
+            assert code in (0, 3), (point, error, said)
+            assert "Traceback" not in said, (point, error, said)
+            is_full = error in {errno.ENOSPC, errno.EDQUOT}
+            assert not is_full or code == 0 or "no space is left on the disk" in said
+            n_refused += code != 0
+        assert published(out) == builds.undisturbed
         shutil.rmtree(out)

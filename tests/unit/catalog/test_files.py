@@ -53,6 +53,7 @@ def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
         (errno.ENOSPC, "no space is left"),
         (errno.EACCES, "choose a directory you may write to"),
         (errno.ENOTDIR, "cannot write x: .*; move away what stands there"),
+        (errno.EIO, "cannot write x: refused; the disk fails"),
     ],
 )
 def test_the_disks_refusal_is_one_sentence(code: int, said: str) -> None:

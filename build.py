@@ -38,7 +38,7 @@ from mmearth.curate.ledger import Ledger, Record
 from mmearth.curate.lock import only_build
 from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import Plan, make_plan
-from mmearth.curate.source import Source
+from mmearth.curate.source import Source, is_metered
 from mmearth.curate.sources import make_source
 from mmearth.curate.visits import Options, patient, visit_all
 from mmearth.packaging import build as packaging
@@ -306,6 +306,8 @@ def _collect(
                 progress("collect", None)
 
         if jobs:
+            # Who asks for many tiles at once is given neighbours.
+            jobs = jobs.by_cell() if is_metered(source) else jobs
             visit_all(jobs, len(jobs), source, out.resolve(), how, keep)
 
 

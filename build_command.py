@@ -34,7 +34,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option(
     "--budget-requests",
     type=click.IntRange(1),
-    help="Stop when so many requests have been sent to Earth Engine, with exit code 5.",
+    help="Stop when so many requests have been sent, with exit code 5.",
+)
+@click.option(
+    "--budget-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop before so many GB have been fetched from hosts of rasters, with exit code 5.",
 )
 @click.option(
     "--budget-eecu",
@@ -64,6 +69,7 @@ def command(
     executor: str | None,
     scheduler: str | None,
     budget_requests: int | None,
+    budget_gb: float | None,
     budget_eecu: float | None,
     wait_s: float,
     seal_incomplete: bool,
@@ -80,7 +86,8 @@ def command(
     from mmearth.build import build
     from mmearth.curate.visits import Options
 
-    budgets = budget_requests, budget_eecu
+    n_bytes = None if budget_gb is None else int(budget_gb * 1e9)
+    budgets = budget_requests, n_bytes, budget_eecu
     how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, seal_incomplete)
     with storage_errors(f"build {out}"), shown() as progress:
         summary = build(Path(config), Path(out), how, progress)

@@ -34,6 +34,7 @@ from mmearth.curate.sources.earthengine.config import (
 )
 from mmearth.curate.sources.files.config import FilesConfig, check_files, check_raster
 from mmearth.curate.sources.foreign import FOREIGN, OURS, ForeignConfig
+from mmearth.curate.sources.stac.config import StacConfig, check_stac
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 from mmearth.curate.task_config import TaskConfig, check_places
 
@@ -93,6 +94,7 @@ class BuildConfig(Strict):
         Annotated[SyntheticConfig, Tag("synthetic")]
         | Annotated[FilesConfig, Tag("files")]
         | Annotated[EarthEngineConfig, Tag("earthengine")]
+        | Annotated[StacConfig, Tag("stac")]
         | Annotated[ForeignConfig, Tag(FOREIGN)],
         Discriminator(_source_tag),
     ]
@@ -210,6 +212,8 @@ class BuildConfig(Strict):
     def _files_are_of_layers(self) -> BuildConfig:
         if isinstance(self.source, FilesConfig):
             check_files(self.source, self.known)
+        if isinstance(self.source, StacConfig):
+            check_stac(self.source, self.known)
         for name, task in self.tasks.items():
             target = self.known.tasks[name].target
             if not target.is_pixel and (task.raster is not None or task.polygons is not None):
@@ -227,7 +231,7 @@ class BuildConfig(Strict):
             places, source = self.tasks[name], self.source
             check_places(task, places)
             made = any((places.polygons, places.raster, places.gedi)) or not (
-                isinstance(source, FilesConfig)
+                isinstance(source, FilesConfig | StacConfig)
                 or (name not in MMEARTH_BENCH.tasks and isinstance(source, EarthEngineConfig))
             )
             if task.is_pixel and not made and name not in getattr(source, "rasters", ()):

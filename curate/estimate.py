@@ -18,7 +18,7 @@ from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import TaskPlan, make_plan
 from mmearth.curate.source import Source, Visit, is_metered
 from mmearth.curate.sources import make_source
-from mmearth.curate.visits import AHEAD, spread
+from mmearth.curate.visits import spread
 
 _TRIED = 4
 _STORED_SHARE = 0.55  # of a raw array, in a GeoTIFF; measured on the demo
@@ -145,7 +145,7 @@ def _metered(
     if not is_metered(source):
         return None
     # The scalars of several tiles go together; the pixels of each go alone.
-    requests = -(-len(visits) // AHEAD) + len(visits)
+    requests = -(-len(visits) // source.ahead) + len(visits)
     at_best = requests / source.per_second
     if not n_tried:
         whole = sum(layer.nbytes for layer in catalogue.layers.values())
@@ -155,7 +155,7 @@ def _metered(
 
     service = getattr(source, "inner", source)
     assert isinstance(service, EarthEngine)  # the only metered one
-    found = calibrate(service, spread(visits, n_tried), AHEAD)
+    found = calibrate(service, spread(visits, n_tried), source.ahead)
     share = len(visits) / max(found.n_tiles, 1)
     charged = found.eecu_s * share / 3600.0 if found.eecu_s else None
     nbytes = found.bytes / max(found.n_tiles, 1)

@@ -6,7 +6,7 @@ All of it is columns, a few dozen bytes a tile: a plan of millions of tiles fits
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import repeat
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.grid import Grid
-from mmearth.catalog.tile import Tile
+from mmearth.catalog.tile import Tile, Tiles, cells_at, centres
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.ledger import Known, Ledger
@@ -57,7 +57,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The visits that are left, sorted by tile; each pass over them makes the jobs anew."""
+    """The visits that are left, by tile or by cell; each pass over them makes the jobs anew."""
 
     wanted: Wanted
     """What they are a part of."""
@@ -72,6 +72,15 @@ class Pending:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def by_cell(self) -> Pending:
+        """Return the same visits in another order: those of one cell of ~100 km together."""
+        columns = self.wanted.tiles.take(pa.array(self.rows))
+        epsg, left, top = (columns[name].to_numpy() for name in ("epsg", "left", "top"))
+        row, column = cells_at(*centres(Tiles(epsg, left, top, self.wanted.grid)))
+        order = np.lexsort((top, left, epsg, column, row))
+        anchors = tuple(self.anchors[i] for i in order.tolist())
+        return replace(self, rows=self.rows[order], choice=self.choice[order], anchors=anchors)
 
     def __iter__(self) -> Iterator[Job]:
         chosen = _chooser(self.wanted.names)

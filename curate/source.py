@@ -140,6 +140,13 @@ class Metered(Source, Protocol):
     def pauses_s(self) -> tuple[float, float]:
         """How long a service that is out of reach is left alone: at first, and at most."""
 
+    @property
+    def ahead(self) -> int:
+        """How many visits are best asked for together, those near each other."""
+
+    def visitors(self, n_cores: int) -> int:
+        """Return how many threads are to visit, each that many tiles at once."""
+
     def limited(self, limit: Limit) -> Source:
         """Return the same source under another limit, one that reaches other processes."""
 

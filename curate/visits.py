@@ -15,14 +15,12 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.executor import open_executor, run
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Record
-from mmearth.curate.limit import LocalLimit
+from mmearth.curate.limit import LocalLimit, Purse
 from mmearth.curate.meter import Meter
 from mmearth.curate.outage import WAIT_S, Patience
 from mmearth.curate.shared_limit import address_towards, serve_limit
 from mmearth.curate.source import Farsighted, Source, is_metered
 
-AHEAD = 4
-"""Tiles whose scalars are asked for together: few enough for any limit of the service."""
 CALIBRATED = 4
 """Tiles, spread over the plan, that tell the price before the build begins to follow it."""
 _HERE = "127.0.0.1"
@@ -45,6 +43,8 @@ class Options:
     """Forget what an earlier build of the directory collected."""
     budget_requests: int | None = None
     """Most requests that a metered source may send."""
+    budget_bytes: int | None = None
+    """Most bytes that hosts of rasters may be asked for."""
     budget_eecu: float | None = None
     """Most EECU-hours that Earth Engine may charge, by what it says of its answers."""
     wait_s: float = WAIT_S
@@ -82,15 +82,14 @@ def visit_all(
         RefusedError: The source wants a person to act.
         StorageError: The disk is full or refused.
     """
-    budget, meter = _budgets(source, jobs, n_jobs, how)
+    purse, meter = _budgets(source, jobs, n_jobs, how)
     ahead, suited, kind = 1, how.cores, "processes"
     if is_metered(source):
-        # While some visits wait for the service, others decode and write.
-        ahead, suited, kind = AHEAD, source.in_flight + 4 * how.cores, "threads"
+        ahead, suited, kind = source.ahead, source.visitors(how.cores), "threads"
     n_workers = max(1, min(how.workers or suited, -(-n_jobs // ahead)))
     executor = how.executor or kind
     with (
-        _limited(source, executor, n_workers, how, budget, meter) as (ready, give_up),
+        _limited(source, executor, n_workers, how, purse, meter) as (ready, give_up),
         open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
     ):
         work = partial(_visit, source=ready, root=root)
@@ -133,27 +132,29 @@ def spread(items: Iterable[Item], n: int, length: int | None = None) -> list[Ite
 
 def _budgets(
     source: Source, jobs: Iterable[Job], n_jobs: int, how: Options
-) -> tuple[int | None, Meter | None]:
-    """Return how many requests may be sent, and what keeps the EECU-hours; None for no limit.
+) -> tuple[Purse, Meter | None]:
+    """Return what keeps the requests and bytes, and what keeps the EECU-hours; None for no limit.
 
     Raises:
         ConfigError: The source is not metered, or does not say what its answers cost.
     """
+    purse = Purse(how.budget_requests, how.budget_bytes)
     if how.budget_eecu is None:
-        return how.budget_requests, None
+        return purse, None
     if not is_metered(source):
         raise ConfigError(f"{source.name} charges nothing; leave --budget-eecu out")
     from mmearth.curate.sources.earthengine.cost import calibrate, prices_for_budget
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
     service = getattr(source, "inner", source)
-    assert isinstance(service, EarthEngine)  # the only metered one
+    if not isinstance(service, EarthEngine):
+        raise ConfigError(f"{source.name} charges nothing; leave --budget-eecu out")
     tried = [job.visit for job in spread(jobs, CALIBRATED, n_jobs)]
     patience = Patience(*source.pauses_s, how.wait_s)
-    limit = LocalLimit(source.in_flight, source.per_second, how.budget_requests, patience)
-    found = calibrate(service.limited(limit), tried, AHEAD)
+    limit = LocalLimit(source.in_flight, source.per_second, None, patience, purse=purse)
+    found = calibrate(service.limited(limit), tried, source.ahead)
     prices = prices_for_budget(found)
-    return limit.left, Meter(how.budget_eecu * 3600.0 - found.eecu_s, prices)
+    return purse, Meter(how.budget_eecu * 3600.0 - found.eecu_s, prices)
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def _limited(
     executor: str,
     n_workers: int,
     how: Options,
-    budget: int | None,
+    purse: Purse,
     meter: Meter | None,
 ) -> Iterator[tuple[Source, Callable[[], None]]]:
     """Yield the source under one limit that all its workers share, and how it is given up."""
@@ -172,9 +173,9 @@ def _limited(
     pace = source.in_flight, source.per_second
     patience = Patience(*source.pauses_s, how.wait_s)
     if how.scheduler is None and (executor == "threads" or n_workers == 1):
-        limit = LocalLimit(*pace, budget, patience, meter)
+        limit = LocalLimit(*pace, None, patience, meter, purse)
         yield source.limited(limit), limit.give_up
         return
     host = _HERE if how.scheduler is None else address_towards(how.scheduler)
-    with serve_limit(*pace, host, budget, patience, meter) as shared:
+    with serve_limit(*pace, host, None, patience, meter, purse) as shared:
         yield source.limited(shared), shared.give_up

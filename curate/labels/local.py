@@ -98,6 +98,15 @@ class WithTargets:
         return self._metered.pauses_s
 
     @property
+    def ahead(self) -> int:
+        """See `Metered`."""
+        return self._metered.ahead
+
+    def visitors(self, n_cores: int) -> int:
+        """See `Metered`."""
+        return self._metered.visitors(n_cores)
+
+    @property
     def _metered(self) -> Metered:
         inner: Any = self.inner
         return inner  # type: ignore[no-any-return]  # `is_metered` looks at it

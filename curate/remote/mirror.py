@@ -10,11 +10,10 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from mmearth.catalog.errors import (
     FormatError,
@@ -27,6 +26,7 @@ from mmearth.curate.remote.address import public
 from mmearth.curate.remote.client import Client, Part
 from mmearth.curate.remote.eviction import make_room
 from mmearth.curate.remote.have import ChangedError, Copy, Have, copy_of
+from mmearth.curate.remote.threads import at_once
 from mmearth.curate.remote.tiff import AbsentBytes, Layout, Region, Span, layouts
 
 HEADER_BYTES = 16_384
@@ -38,10 +38,7 @@ _ROUND_BYTES = 4
 """Before and behind each block: GDAL repeats its length there, and may look."""
 _TRIES = 4
 """How often a file may change, or be deleted by another process, while it is read."""
-_THREADS = 64
 _HEAD_BYTES = 1 << 17
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ class Mirror:
             RefusedError: A person must act, or the budget is spent.
             StorageError: The disk is full or refused.
         """
-        found = _all(urls, lambda url: self._layouts(self.copy(url)))
+        found = at_once(urls, lambda url: self._layouts(self.copy(url)))
         errors = {u: e if isinstance(e, MMEarthError) else None for u, e in found.items()}
         _stop(errors.values())
         return errors
@@ -80,7 +77,7 @@ class Mirror:
             RefusedError: As `headers`.
             StorageError: As `headers`.
         """
-        plans = _all(wanted, lambda url: self._lacking(self.copy(url), wanted[url]))
+        plans = at_once(wanted, lambda url: self._lacking(self.copy(url), wanted[url]))
         errors = {u: p if isinstance(p, MMEarthError) else None for u, p in plans.items()}
         mine: list[tuple[str, Span]] = []
         theirs: list[Future[None]] = []
@@ -92,7 +89,7 @@ class Mirror:
                 else:
                     theirs.append(claimed)
         try:
-            found = _all(mine, lambda at: self.client.part(at[0], *at[1]))
+            found = at_once(mine, lambda at: self.client.part(at[0], *at[1]))
             errors |= self._kept(found)
         finally:
             for url, span in mine:
@@ -226,29 +223,6 @@ class _Claims:
 
 
 _CLAIMS = _Claims()
-_pools: dict[int, ThreadPoolExecutor] = {}
-_pools_lock = threading.Lock()
-
-
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads of this process that wait for servers."""
-    with _pools_lock:
-        if os.getpid() not in _pools:
-            _pools.clear()  # a parent's, whose threads are not here
-            _pools[os.getpid()] = ThreadPoolExecutor(_THREADS, "mmearth-remote")
-        return _pools[os.getpid()]
-
-
-def _all(keys: Iterable[Key], ask: Callable[[Key], Value]) -> dict[Key, Value | MMEarthError]:
-    """Return what many questions come to, asked at once: answers, or errors of ours."""
-    asked = {key: _pool().submit(ask, key) for key in keys}
-    found: dict[Key, Value | MMEarthError] = {}
-    for key, future in asked.items():
-        try:
-            found[key] = future.result()
-        except MMEarthError as exc:
-            found[key] = exc
-    return found
 
 
 def _stop(errors: Iterable[MMEarthError | None]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.source import Source
+from mmearth.curate.sources.stac.config import StacConfig
 
 if TYPE_CHECKING:
     from mmearth.curate.config import BuildConfig
@@ -45,6 +46,16 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     return EarthEngine(config.catalogue, *how, tag=tag)
 
 
+def _stac(config: BuildConfig, base: Path) -> Source:
+    from mmearth.curate.remote.access import remote_access
+    from mmearth.curate.sources.stac.source import Stac
+
+    access, kind = remote_access(), config.source
+    assert isinstance(kind, StacConfig)
+    limit = LocalLimit(access.in_flight, access.per_second)
+    return Stac(kind, config.catalogue, config.quirks, access, limit)
+
+
 def _foreign(config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.foreign import Foreign
 
@@ -56,6 +67,7 @@ SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {
     "synthetic": _synthetic,
     "files": _files,
     "earthengine": _earthengine,
+    "stac": _stac,
 }
 """Every source that is here, by kind; other kinds are of other packages."""
 

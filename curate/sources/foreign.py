@@ -23,7 +23,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.catalog.wording import first_line, nearest, one_of
 from mmearth.curate.source import Label, Outcome, Source, label_target
 
-OURS = ("synthetic", "files", "earthengine")
+OURS = ("synthetic", "files", "earthengine", "stac")
 """Kinds of the sources that are here."""
 FOREIGN = "module:Class"
 """What the `kind` of any other is like."""

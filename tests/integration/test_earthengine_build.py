@@ -22,8 +22,9 @@ from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import load_config
 from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import granules, session, sign_in
+from mmearth.curate.sources.earthengine.source import AHEAD
 from mmearth.curate.sources.synthetic import Synthetic
-from mmearth.curate.visits import AHEAD, Options
+from mmearth.curate.visits import Options
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.planet import Planet

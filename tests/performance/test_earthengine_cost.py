@@ -22,8 +22,8 @@ from mmearth.curate.source import Visit
 from mmearth.curate.sources.earthengine import session, sign_in, template
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.cost import calibrate
-from mmearth.curate.sources.earthengine.source import EarthEngine
-from mmearth.curate.visits import AHEAD, CALIBRATED, Options, spread, visit_all
+from mmearth.curate.sources.earthengine.source import AHEAD, EarthEngine
+from mmearth.curate.visits import CALIBRATED, Options, spread, visit_all
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.planet.places import planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server

@@ -38,6 +38,8 @@ from mmearth.curate.sources.earthengine.template import pixel_question, scalar_q
 _MOST_BANDS, _MOST_BYTES = 1020, 47 * 2**20
 """Of a request, with room for a target: 1024 bands and 48 MB
 (developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
+AHEAD = 4
+"""Tiles whose scalars are asked for together: few enough for any limit of the service."""
 VERSION = 2
 """Goes up when the same scenes would give other bytes."""
 
@@ -121,6 +123,15 @@ class EarthEngine:
     def pauses_s(self) -> tuple[float, float]:
         """See `Metered`."""
         return self.access.pause_s, self.access.longest_pause_s
+
+    @property
+    def ahead(self) -> int:
+        """See `Metered`."""
+        return AHEAD
+
+    def visitors(self, n_cores: int) -> int:
+        """See `Metered`: while some wait for the service, others decode and write."""
+        return self.in_flight + 4 * n_cores
 
     def limited(self, limit: Limit) -> EarthEngine:
         """See `Metered`."""

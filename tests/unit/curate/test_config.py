@@ -84,7 +84,7 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
         ),
         (
             {"source": {"kind": "moon"}},
-            "source.kind: expected 'synthetic', 'files', 'earthengine' or 'module:Class' "
+            "source.kind: expected 'synthetic', 'files', 'earthengine', 'stac' or 'module:Class' "
             r"\(found 'moon'\)",
         ),
         (

@@ -148,16 +148,21 @@ def citations(catalogue: Catalogue) -> list[str]:
 
 
 def write_readme(root: Path, card: DatasetCard) -> Path:
-    """Write the dataset's README from its catalogue and manifests.
+    """Write the dataset's README, and the tables that it declares, from catalogue and manifests.
 
     Raises:
         FormatError: One of them is missing.
+        StorageError: The disk is full.
     """
+    from mmearth.catalog import huggingface  # pyarrow.compute, as below
+
     catalogue = read_catalogue(root)
     path = root / "README.md"
     counts = {task: _counts(root, task) for task in card.tasks}
+    huggingface.write_tables(root, catalogue, counts)
+    configs = huggingface.configs(counts)
     sections = [
-        _front_matter(card, counts),
+        _front_matter(card, counts, configs),
         _head(card),
         _tasks(catalogue, counts),
         _modalities(root, card, catalogue),
@@ -177,8 +182,10 @@ def _counts(root: Path, task: str) -> dict[str, int]:
     return counts | {subset: pc.sum(table[subset]).as_py() or 0 for subset in _SUBSETS}
 
 
-def _front_matter(card: DatasetCard, counts: dict[str, dict[str, int]]) -> str:
-    """Return the card's metadata as Hugging Face reads it; JSON strings are safe YAML."""
+def _front_matter(
+    card: DatasetCard, counts: dict[str, dict[str, int]], configs: list[dict[str, Any]]
+) -> str:
+    """Return the card's metadata as Hugging Face reads it; JSON is safe YAML."""
     licence = card.licence.lower()
     known = licence in _HUB_LICENCES
     total = sum(number[split] for number in counts.values() for split in SPLITS)
@@ -191,7 +198,7 @@ def _front_matter(card: DatasetCard, counts: dict[str, dict[str, int]]) -> str:
             f"size_categories: [{next(text for limit, text in _SIZES if total < limit)}]",
             "tags: [earth-observation, remote-sensing, multimodal, webdataset, geoparquet, stac]",
             "configs:",
-            *[f"- config_name: {t}\n  data_files: manifests/{t}.parquet" for t in card.tasks],
+            *[f"- {json.dumps(config)}" for config in configs],
             "---",
             "",
         ]
@@ -265,9 +272,11 @@ def _use(root: Path, card: DatasetCard) -> str:
         read_table(root / manifest_path(task), ["shard"], root)["shard"] for task in card.tasks
     )
     first = next(
-        (column[0].as_py() for column in shards if len(column)), "shards/TASK/SPLIT-000000.tar"
+        (column[0].as_py() for column in shards if len(column)), "shards/TASK/train-000000.tar"
     )
-    return _USE.replace("SHARD", first)
+    _, task, name = first.split("/")
+    text = _USE.replace("SHARD", first).replace("TASK", task)
+    return text.replace("SPLIT", name.rpartition("-")[0])
 
 
 _SPLITS = """\
@@ -300,6 +309,24 @@ import webdataset as wds
 
 for sample in wds.WebDataset("SHARD", shardshuffle=False).decode():
     print(sample["__key__"], sorted(sample))
+```
+
+Load, with Hugging Face's `datasets`. The configurations are the tasks, their splits `train`,
+`validation`, `random_test` and `geographic_test`; `TASK-50` and `TASK-5` have a part of `train`:
+
+```python
+import json
+
+import fsspec
+from datasets import Features, load_dataset
+
+table = load_dataset(".", "TASK")  # or load_dataset("ORGANISATION/NAME", "TASK")
+
+root = "."  # or "hf://datasets/ORGANISATION/NAME"
+with fsspec.open(f"{root}/huggingface/TASK/shards.json") as file:
+    features = Features.from_dict(json.load(file))
+files = {"SPLIT": f"{root}/shards/TASK/SPLIT-*.tar"}
+samples = load_dataset("webdataset", data_files=files, features=features, streaming=True)
 ```
 
 Read one array without the rest of its shard: open the manifest's `shard`, seek to `byte_offset` of

@@ -44,6 +44,7 @@ DATA = (
     "observations.parquet",
     "README.md",
     "croissant.json",
+    "huggingface",
     "manifests",
     "shards",
     "statistics",

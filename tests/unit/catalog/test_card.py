@@ -62,7 +62,15 @@ def test_the_front_matter_is_yaml_whatever_the_title(packed: Path, card: Dataset
     assert known["pretty_name"] == 'A tiny "dataset": six samples'
     assert known["license"] == "cc0-1.0"
     assert known["size_categories"] == ["n<1K"]
-    assert [entry["config_name"] for entry in known["configs"]] == ["biomass", "soil_pH", "species"]
+    names = [entry["config_name"] for entry in known["configs"]]
+    assert names[:3] == ["biomass", "biomass-50", "soil_pH"]
+    files = [(each["split"], each["path"]) for each in known["configs"][2]["data_files"]]
+    assert files == [
+        ("train", "huggingface/soil_pH/train.parquet"),
+        ("validation", "huggingface/soil_pH/val.parquet"),
+        ("geographic_test", "huggingface/soil_pH/geographic_test.parquet"),
+    ]
+    assert all((packed / path).is_file() for _, path in files)
     other = replace(card, licence="LicenseRef-Mine")
     matter = _front_matter(write_readme(packed, other).read_text(encoding="utf-8"))
     assert (matter["license"], matter["license_name"]) == ("other", "licenseref-mine")

@@ -63,10 +63,10 @@ def cli() -> None:
 @click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write the answer to this file.")
 @options.as_json
 def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool) -> None:
-    """Ask a dataset a question in SQL (DuckDB's); `-`: the question comes from standard input.
+    """Ask a dataset a question in SQL (DuckDB's).
 
     There is a view per task, named as the task; `samples` is all of them, `tiles` what was planned,
-    `observations` what was collected or why not.
+    `observations` what was collected or why not. As SQL, `-` means standard input.
 
         mmearth loaders query data/demo "SELECT split, count(*) AS n FROM soil_pH GROUP BY split"
     """

@@ -334,4 +334,5 @@ def _card(config: BuildConfig, source: Source) -> DatasetCard:
         modalities=tuple(config.catalogue.layers),
         require=config.require,
         shard_bytes=config.shard_bytes,
+        stac_items=config.stac.items or card.BY_SIZE,
     )

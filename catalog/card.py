@@ -17,6 +17,8 @@ from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.splits import SPLITS
 
+BY_SIZE = "by size"
+"""STAC items are files in a small dataset, and in a table alone in a large one."""
 NO_PRODUCT = "none"
 """`Layer.product` of what follows from the tile and the date alone: nobody to cite."""
 _SUBSETS = ("train_50", "train_5")
@@ -49,6 +51,7 @@ _TEXT: _Field = (_text, "text")
 _FIELDS: dict[str, _Field] = {
     "seed": (_whole, "a whole number"),
     "shard_bytes": (_whole, "a whole number"),
+    "stac_items": (lambda value: value in (BY_SIZE, "json", "parquet"), "json or parquet"),
     "tasks": (_names, "a list of names"),
     "modalities": (_names, "a list of names"),
     "require": (_names, "a list of names"),
@@ -86,6 +89,8 @@ class DatasetCard:
     """Modalities that every sample has."""
     shard_bytes: int
     """A shard was closed when it had grown beyond this."""
+    stac_items: str = BY_SIZE
+    """`json`: each sample's STAC item is a file, too; `parquet`: in the table alone."""
 
     def check(self, catalogue: Catalogue) -> None:
         """Refuse a card of another dataset than the catalogue's.
@@ -127,6 +132,8 @@ class DatasetCard:
             raise FormatError("dataset.json holds no object; fetch it again, or build again")
         plain: dict[str, Any] = {}
         for name in cls.__slots__:
+            if name == "stac_items" and name not in document:
+                continue  # a dataset of before items could be left out
             if name not in document:
                 raise FormatError(f"dataset.json has no {name!r}; it is from another version")
             value, (is_right, expected) = document[name], _FIELDS.get(name, _TEXT)

@@ -31,15 +31,13 @@ SCIENTIFIC = f"{_BASE}/scientific/v1.0.0/schema.json"
 
 GEOTIFF = "image/tiff; application=geotiff"
 TAR = "application/x-tar"
-TO_ROOT = "../../.."
-"""From an item's directory, `stac/<task>/items`, to the dataset's root."""
 SHARD_TITLE = "WebDataset shard; `archive` tells where this sample's members are"
 _SENTINEL1 = "COPERNICUS/S1_GRD"
 Row = dict[str, Any]
 
 
 def sample_assets(
-    row: Row, stored: dict[str, Row], catalogue: Catalogue
+    row: Row, stored: dict[str, Row], catalogue: Catalogue, to_root: str
 ) -> tuple[dict[str, pystac.Asset], set[str]]:
     """Return a sample's assets by name, and the extensions that they use.
 
@@ -47,6 +45,7 @@ def sample_assets(
         row: Of the manifest.
         stored: Layer → row of observations.parquet, for GeoTIFFs that are in the store.
         catalogue: Of the dataset.
+        to_root: From where the links are to the dataset's root: `..`, `../..`, …
     """
     assets: dict[str, pystac.Asset] = {}
     used = {ARCHIVE, FILE}
@@ -54,17 +53,17 @@ def sample_assets(
         layer = catalogue.observed(name)
         fields, extensions = describe(layer, catalogue)
         if name in stored:
-            href, media_type = f"{TO_ROOT}/{stored[name]['path']}", GEOTIFF
+            href, media_type = f"{to_root}/{stored[name]['path']}", GEOTIFF
             fields |= _file(stored[name]["bytes"], stored[name]["sha256"])
         else:
-            href, media_type = f"{TO_ROOT}/{row['shard']}", TAR
+            href, media_type = f"{to_root}/{row['shard']}", TAR
             fields["archive"] = [_array_entry(row, name, catalogue.codec)]
         fields |= _provenance(member)
         assets[name] = pystac.Asset(
             href, layer.title, None, media_type, roles(name, catalogue), fields
         )
         used |= extensions
-    assets["shard"] = _shard(row, catalogue)
+    assets["shard"] = _shard(row, catalogue, to_root)
     return assets, used
 
 
@@ -124,7 +123,7 @@ def _there(row: Row, layers: Iterable[Layer]) -> dict[str, Row]:
     return {name: each for name, each in members.items() if each and each["byte_length"]}
 
 
-def _shard(row: Row, catalogue: Catalogue) -> pystac.Asset:
+def _shard(row: Row, catalogue: Catalogue, to_root: str) -> pystac.Asset:
     """Return the asset of a sample's shard, with the byte range of each member."""
     # Every entry has the same keys: a table of items would fill a gap with null, which is invalid.
     entries = [
@@ -144,7 +143,7 @@ def _shard(row: Row, catalogue: Catalogue) -> pystac.Asset:
         for name, member in _tile_members(row, catalogue).items()
     ]
     fields = {"archive": entries, "mmearth:tile_level": tile_level}
-    return pystac.Asset(f"{TO_ROOT}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
+    return pystac.Asset(f"{to_root}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
 
 
 def _array_entry(row: Row, name: str, codec: Codec) -> dict[str, Any]:

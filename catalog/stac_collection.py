@@ -26,13 +26,19 @@ from mmearth.catalog.stac_asset import (
     roles,
 )
 from mmearth.catalog.task import Task
-from mmearth.catalog.tile import Tile, lonlat_bounds
+from mmearth.catalog.tile import Tiles, lonlat_bounds
 
 _PARQUET = "application/vnd.apache.parquet"
 
 
 def stac_collection(
-    task: Task, card: DatasetCard, catalogue: Catalogue, table: pa.Table, *, stored: bool
+    task: Task,
+    card: DatasetCard,
+    catalogue: Catalogue,
+    table: pa.Table,
+    *,
+    stored: bool,
+    is_json: bool,
 ) -> dict[str, Any]:
     """Return the collection of one task as JSON.
 
@@ -40,10 +46,11 @@ def stac_collection(
         task: One of the catalogue's.
         card: What the dataset says about itself.
         catalogue: Of the dataset.
-        table: The task's manifest.
+        table: Columns of the task's manifest: key, tile, cell, split, date.
         stored: Whether the items' arrays are GeoTIFFs of the store, not members of shards.
+        is_json: Whether each item is a file.
     """
-    present = set(table["split"].to_pylist())
+    present = set(pc.unique(table["split"]).to_pylist())
     collection = pystac.Collection(
         id=task.name,
         description=f"{task.title}, in {task.unit}. {card.description}".strip(),
@@ -63,7 +70,7 @@ def stac_collection(
     if present:
         summary = {"mmearth:split": [split for split in SPLITS if split in present]}
         collection.summaries = pystac.Summaries(summary)
-    collection.links = _links(table)
+    collection.links = _links(table if is_json else table.slice(0, 0))
     collection.assets = _tables(task.name)
     document = collection.to_dict(include_self_link=False, transform_hrefs=False)
     document["item_assets"], used = _item_assets(task, catalogue, stored=stored)
@@ -76,8 +83,8 @@ def _links(table: pa.Table) -> list[pystac.Link]:
         pystac.Link(rel, "../catalog.json", pystac.MediaType.JSON) for rel in ("root", "parent")
     ]
     items = [
-        pystac.Link("item", f"items/{key}.json", pystac.MediaType.GEOJSON)
-        for key in table["key"].to_pylist()
+        pystac.Link("item", f"items/{cell}/{key}.json", pystac.MediaType.GEOJSON)
+        for cell, key in zip(table["cell"].to_pylist(), table["key"].to_pylist(), strict=True)
     ]
     return [*above, *items]
 
@@ -131,7 +138,7 @@ def _extent(table: pa.Table, grid: Grid) -> pystac.Extent:
     if not table.num_rows:
         world = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
         return pystac.Extent(world, pystac.TemporalExtent([None, None]))
-    tiles = [Tile.parse(tile, grid) for tile in table["tile"].to_pylist()]
+    tiles = Tiles.parse(table["tile"], grid)
     first_and_last = pc.min_max(table["date"]).as_py()
     interval: list[datetime.datetime | None] = [
         datetime.datetime.combine(first_and_last[end], datetime.time(), datetime.UTC)

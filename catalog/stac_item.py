@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import posixpath
 from typing import Any
 
 import pystac
@@ -16,7 +17,11 @@ from mmearth.catalog.tile import Tile
 
 
 def stac_item(
-    row: Row, stored: dict[str, Row], software: dict[str, str], catalogue: Catalogue
+    row: Row,
+    stored: dict[str, Row],
+    software: dict[str, str],
+    catalogue: Catalogue,
+    folder: str,
 ) -> dict[str, Any]:
     """Return the item of one sample as JSON.
 
@@ -25,6 +30,7 @@ def stac_item(
         stored: Layer → row of observations.parquet, for GeoTIFFs that are in the store.
         software: Name → version of what wrote the dataset.
         catalogue: Of the dataset.
+        folder: Where its links are from, relative to the dataset's root.
     """
     shape = shapely.from_wkb(row["geometry"])
     item = pystac.Item(
@@ -35,14 +41,15 @@ def stac_item(
         properties=_properties(row, catalogue) | {"processing:software": software},
         collection=row["task"],
     )
-    item.assets, used = sample_assets(row, stored, catalogue)
+    item.assets, used = sample_assets(row, stored, catalogue, posixpath.relpath(".", folder))
     item.stac_extensions = sorted({*used, PROCESSING, PROJECTION})
     for rel, target in (
-        ("root", "../../catalog.json"),
-        ("parent", "../collection.json"),
-        ("collection", "../collection.json"),
+        ("root", "stac/catalog.json"),
+        ("parent", f"stac/{row['task']}/collection.json"),
+        ("collection", f"stac/{row['task']}/collection.json"),
     ):
-        item.links.append(pystac.Link(rel, target, pystac.MediaType.JSON))
+        href = posixpath.relpath(target, folder)
+        item.links.append(pystac.Link(rel, href, pystac.MediaType.JSON))
     for name in source_ids(row, catalogue):
         if "://" in name:
             item.links.append(pystac.Link("derived_from", name))

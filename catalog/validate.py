@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
 import pystac
 from jsonschema.exceptions import ValidationError
 from pystac.errors import STACValidationError
@@ -18,6 +19,7 @@ from referencing.exceptions import Unresolvable
 
 from mmearth.catalog.documents import read_json
 from mmearth.catalog.errors import ConfigError, MMEarthError, printable
+from mmearth.catalog.stac import read_items
 
 _TYPES = {
     "Feature": pystac.STACObjectType.ITEM,
@@ -108,24 +110,45 @@ def validate_stac(root: Path, schemas: Path | None) -> Validation:
     problems: list[str] = []
     not_checked: set[str] = set()
     n_objects = 0
-    for path in sorted(home.rglob("*.json")):
+    paths = sorted(home.rglob("*.json"))
+    for path in paths:
         n_objects += 1
         try:
             document = _read_object(path, root)
         except ValueError as exc:
             problems.append(f"{path}: it is not a JSON object ({exc})")
             continue
+        problems += _problems(validator, document, path, str(path), not_checked)
+    if not any(path.parts[len(home.parts) + 1 :][:1] == ("items",) for path in paths):
+        table = home / "items.parquet"
         try:
-            extensions = document.get("stac_extensions", [])
-            if not all(isinstance(url, str) for url in extensions):
-                raise TypeError("its stac_extensions are no list of URLs")
-            known = [url for url in extensions if validator.knows(url)]
-            not_checked |= set(extensions) - set(known)
-            problems += [f"{path}: {text}" for text in _invalid(validator, document, known, path)]
-            problems += [f"{path}: {text}" for text in _dead_links(document, path)]
-        except _STRANGE as exc:
-            problems.append(f"{path}: it is not a STAC object ({printable(str(exc))[:300]})")
+            for item in read_items(root):
+                n_objects += 1
+                name = f"{table}: {item.get('id')}"
+                problems += _problems(validator, item, table, name, not_checked)
+        except (*_STRANGE, MMEarthError, pa.ArrowException) as exc:
+            problems.append(f"{table}: it is not a table of STAC items ({printable(str(exc))})")
     return Validation(n_objects, tuple(problems), tuple(sorted(not_checked)))
+
+
+def _problems(
+    validator: _OfflineValidator,
+    document: dict[str, Any],
+    path: Path,
+    name: str,
+    not_checked: set[str],
+) -> list[str]:
+    """Return what is wrong with a STAC object, whose links are from a path."""
+    try:
+        extensions = document.get("stac_extensions", [])
+        if not all(isinstance(url, str) for url in extensions):
+            raise TypeError("its stac_extensions are no list of URLs")
+        known = [url for url in extensions if validator.knows(url)]
+        not_checked |= set(extensions) - set(known)
+        found = [*_invalid(validator, document, known, path), *_dead_links(document, path)]
+    except _STRANGE as exc:
+        found = [f"it is not a STAC object ({printable(str(exc))[:300]})"]
+    return [f"{name}: {text}" for text in found]
 
 
 def validate_croissant(root: Path) -> Validation:

@@ -55,6 +55,14 @@ class MembersConfig(Strict):
     """See docs/data-format.md."""
 
 
+class StacOutput(Strict):
+    """How the STAC catalogue is written."""
+
+    items: Literal["json", "parquet"] | None = None
+    """`json`: a file for each sample beside `items.parquet`; `parquet`: none; unless given, files
+    where the largest task has a thousand samples at most."""
+
+
 class BuildConfig(Strict):
     """All that decides a dataset."""
 
@@ -90,6 +98,8 @@ class BuildConfig(Strict):
     """How arrays are written into shards."""
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)
     """A shard is closed when it has grown beyond this."""
+    stac: StacOutput = StacOutput()
+    """What the STAC catalogue is made of."""
     source: Annotated[
         Annotated[SyntheticConfig, Tag("synthetic")]
         | Annotated[FilesConfig, Tag("files")]

@@ -138,7 +138,9 @@ def _items(root: Path) -> Iterator[pa.Table]:
 
 
 def _check_item(root: Path, catalogue: Catalogue, task: str, row: Row) -> list[Finding]:
-    name = f"stac/{task}/items/{row['key']}.json"
+    name = f"stac/{task}/items/{row['cell']}/{row['key']}.json"
+    flat = f"stac/{task}/items/{row['key']}.json"  # in older datasets
+    name = flat if not (root / name).exists() and (root / flat).exists() else name
     try:
         item = read_json(root / name, root)
         item["mmearth:split"] = item["properties"]["mmearth:split"]

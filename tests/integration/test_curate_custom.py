@@ -62,7 +62,7 @@ def _documents(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _items(root: Path) -> dict[str, dict[str, Any]]:
-    items = [json.loads(p.read_text()) for p in (root / "stac/custom/items").glob("*.json")]
+    items = [json.loads(p.read_text()) for p in (root / "stac/custom/items").rglob("*.json")]
     return {item["id"]: item for item in items}
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmearth.catalog import stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.executor import Workers
@@ -31,7 +33,7 @@ def root(small_dataset: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_dataset, tmp_path / "dataset", copy_function=os.link))
 
 
-def replace(path: Path, data: bytes) -> None:
+def overwrite(path: Path, data: bytes) -> None:
     path.unlink()
     path.write_bytes(data)
 
@@ -99,7 +101,7 @@ PUBLISHED = (
 def test_a_flipped_bit_anywhere(root: Path, name: str, where: float) -> None:
     data = bytearray((root / name).read_bytes())
     data[int(where * len(data))] ^= 0x01
-    replace(root / name, bytes(data))
+    overwrite(root / name, bytes(data))
     findings = verify(root)
     assert name in {finding.path for finding in findings}, findings
 
@@ -111,7 +113,7 @@ def test_a_flipped_bit_in_every_block_of_a_shard(root: Path, run_cli: RunCli) ->
     for at in np.random.default_rng(0).integers(0, len(whole), 12).tolist():
         data = bytearray(whole)
         data[at] ^= 0x80
-        replace(shard, bytes(data))
+        overwrite(shard, bytes(data))
         assert (name, "checksum") in kinds(verify(root))
     code, out, _ = run_cli("packaging", "verify", str(root), "--json")
     assert code == 4
@@ -130,7 +132,7 @@ def test_a_missing_shard(root: Path, run_cli: RunCli) -> None:
 @pytest.mark.parametrize("sealed_again", [False, True])
 def test_a_shard_of_another_build(root: Path, sealed_again: bool) -> None:
     shard, other = a_shard(root, "soil_pH"), a_shard(root, "species")
-    replace(shard, other.read_bytes())
+    overwrite(shard, other.read_bytes())
     if sealed_again:
         reseal(root)
     name = shard.relative_to(root).as_posix()
@@ -142,7 +144,7 @@ def test_a_shard_of_another_build(root: Path, sealed_again: bool) -> None:
 @pytest.mark.parametrize("cut", [100, 5_000, 500_000])
 def test_a_truncated_shard(root: Path, cut: int) -> None:
     shard = a_shard(root)
-    replace(shard, shard.read_bytes()[:cut])
+    overwrite(shard, shard.read_bytes()[:cut])
     sentences = [str(finding) for finding in verify(root) if finding.problem == "range"]
     assert any("truncated" in sentence or "tar header" in sentence for sentence in sentences)
 
@@ -256,7 +258,7 @@ def test_edited_statistics_sealed_again(root: Path) -> None:
     path = root / "statistics/soil_pH.json"
     document = json.loads(path.read_bytes())
     document["train"]["modalities"]["sentinel2"]["B4"]["mean"] += 1e-9
-    replace(path, json.dumps(document).encode())
+    overwrite(path, json.dumps(document).encode())
     reseal(root)
     findings = [finding for finding in verify(root) if finding.problem == "statistics"]
     assert [finding.path for finding in findings] == ["statistics/soil_pH.json"]
@@ -264,19 +266,36 @@ def test_edited_statistics_sealed_again(root: Path) -> None:
 
 
 def test_edited_item_sealed_again(root: Path) -> None:
-    path = sorted((root / "stac/soil_pH/items").glob("*.json"))[0]
+    path = sorted((root / "stac/soil_pH/items").rglob("*.json"))[0]
     item = json.loads(path.read_bytes())
     item["assets"]["shard"]["archive"][1]["range"][0] += 512
-    replace(path, json.dumps(item).encode())
+    overwrite(path, json.dumps(item).encode())
     reseal(root)
     assert kinds(verify(root)) == {(path.relative_to(root).as_posix(), "stac")}
 
 
 def test_missing_item_sealed_again(root: Path) -> None:
-    path = sorted((root / "stac/soil_pH/items").glob("*.json"))[0]
+    path = sorted((root / "stac/soil_pH/items").rglob("*.json"))[0]
     path.unlink()
     reseal(root)
     assert kinds(verify(root)) == {(path.relative_to(root).as_posix(), "missing")}
+
+
+def test_items_in_the_table_alone(root: Path) -> None:
+    card = replace(DatasetCard.from_json(read_dataset(root)), stac_items="parquet")
+    shutil.rmtree(root / "stac")
+    stac.build(root, card)
+    seal(root, card)
+    assert verify(root) == []
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        rows[1]["sentinel2"]["byte_length"] += 1
+
+    edit_manifest(root, "soil_pH", change)
+    reseal(root)
+    found = [f for f in verify(root) if f.path == "stac/items.parquet"]
+    assert len(found) == 1
+    assert ".sentinel2.npy is (" in found[0].sentence
 
 
 def test_an_unknown_file(root: Path) -> None:
@@ -327,7 +346,7 @@ def test_values_outside_their_range_written_and_sealed_as_if_right(root: Path) -
 @pytest.mark.parametrize("what", ["manifest", "tiles"])
 def test_a_table_that_is_no_table(root: Path, what: str) -> None:
     name = "manifests/soil_pH.parquet" if what == "manifest" else "tiles.parquet"
-    replace(root / name, b"PAR1 is how such a file begins")
+    overwrite(root / name, b"PAR1 is how such a file begins")
     assert (name, "unreadable") in kinds(verify(root))
 
 

@@ -53,13 +53,13 @@ def test_a_good_dataset_validates(run_cli: Run, small_dataset: Path) -> None:
     found = json.loads(out)
     assert code == 0
     assert found["problems"] == []
-    items = list((small_dataset / "stac").rglob("items/*.json"))
+    items = list((small_dataset / "stac").rglob("items/*/*.json"))
     assert found["n_objects"] == len(items) + 3 + 1 + 1  # collections, catalogue, croissant
     assert any("archive" in url for url in found["not_checked"])
 
 
 def test_a_spoiled_item_ends_in_code_4(run_cli: Run, copy: Path) -> None:
-    item = min((copy / "stac").rglob("items/*.json"))
+    item = min((copy / "stac").rglob("items/*/*.json"))
     item.write_text("{}")
     code, out, _ = run_cli("catalog", "validate", str(copy))
     assert code == 4

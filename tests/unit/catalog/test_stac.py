@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import pyarrow.parquet as pq
 import pystac
 import pytest
 import shapely
-import stac_geoparquet.arrow
 
 from mmearth.catalog import stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import FormatError
+from mmearth.catalog.grid import Grid
 from mmearth.catalog.schema import manifest_path, manifest_schema, read_table, write_table
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.validate import validate_stac
@@ -31,7 +32,7 @@ def _read(path: Path) -> Any:
 
 
 def _item(root: Path, task: str, tile: Tile) -> Any:
-    return _read(root / "stac" / task / "items" / f"{tile.id}_20200619.json")
+    return _read(root / "stac" / task / "items" / tile.cell / f"{tile.id}_20200619.json")
 
 
 def _schema(root: Path, task: str) -> pa.Schema:
@@ -68,12 +69,12 @@ def test_pixel_targets_are_members_and_labels(built: Path) -> None:
 
 def test_an_asset_is_the_stored_file_or_the_member(built: Path) -> None:
     stored = _item(built, "biomass", IN_STORE)["assets"]["sentinel2"]
-    assert stored["href"] == f"../../../store/32632/{IN_STORE.id}/sentinel2.tif"
+    assert stored["href"] == f"../../../../store/32632/{IN_STORE.id}/sentinel2.tif"
     assert stored["type"] == "image/tiff; application=geotiff"
     assert stored["file:size"] == 4
     assert "archive" not in stored
     member = _item(built, "soil_pH", AT_180)["assets"]["sentinel2"]
-    assert member["href"] == "../../../shards/soil_pH/train-000000.tar"
+    assert member["href"] == "../../../../shards/soil_pH/train-000000.tar"
     assert member["archive"][0]["range"] == [5120, 6119]
     assert stored["bands"] == member["bands"]
 
@@ -209,18 +210,60 @@ def test_items_parquet_answers_sql_with_nothing_of_ours(built: Path) -> None:
 
 
 def test_items_parquet_gives_the_items_back(built: Path) -> None:
-    table = pq.read_table(built / "stac" / "items.parquet")
-    for document in stac_geoparquet.arrow.stac_table_to_items(table):
-        path = built / "stac" / document["collection"] / "items" / f"{document['id']}.json"
-        written = _read(path)
-        assert document["assets"]["shard"] == written["assets"]["shard"]
-        asset = document["assets"]["sentinel2"].items()  # a column of all: null where unused
-        there = {name: value for name, value in asset if value is not None}
-        assert there == written["assets"]["sentinel2"]
-        assert document["bbox"] == written["bbox"]
-        assert shapely.geometry.shape(document["geometry"]).equals(
-            shapely.geometry.shape(written["geometry"])
-        )
+    n_items = 0
+    for item in stac.read_items(built):
+        tile = Tile.parse(item["properties"]["mmearth:tile"], Grid())
+        written = _item(built, item["collection"], tile)
+        for asset in written["assets"].values():  # the table is three folders nearer to the root
+            asset["href"] = asset["href"].removeprefix("../../../")
+        assert item["assets"] == written["assets"]
+        assert item["properties"].pop("datetime") == "2020-06-19T00:00:00.000000Z"
+        assert written["properties"].pop("datetime") == "2020-06-19T00:00:00Z"
+        assert item["bbox"] == written["bbox"]
+        assert item["properties"] == written["properties"]
+        assert [link["rel"] for link in item["links"]] == [x["rel"] for x in written["links"]]
+        n_items += 1
+    assert n_items == 6
+
+
+def test_items_may_be_in_the_table_alone(packed: Path, card: DatasetCard) -> None:
+    stac.build(packed, replace(card, stac_items="parquet"))
+    files = {p.relative_to(packed).as_posix() for p in packed.glob("stac/**/*") if p.is_file()}
+    collections = {f"stac/{task}/collection.json" for task in card.tasks}
+    assert files == {"stac/catalog.json", "stac/items.parquet", *collections}
+    links = _read(packed / "stac/soil_pH/collection.json")["links"]
+    assert [link["rel"] for link in links] == ["root", "parent"]
+    found = validate_stac(packed, None)
+    assert (found.problems, found.n_objects) == ((), 10)  # a catalogue, three collections, six
+    for asset in next(stac.read_items(packed))["assets"].values():
+        assert (packed / "stac" / asset["href"]).is_file()
+    (packed / "shards/soil_pH/train-000000.tar").unlink()
+    assert any(
+        "train-000000.tar is not there" in text for text in validate_stac(packed, None).problems
+    )
+
+
+@pytest.mark.parametrize(("most", "is_json"), [(3, True), (2, False)])
+def test_a_large_dataset_has_its_items_in_the_table_alone(
+    packed: Path, card: DatasetCard, monkeypatch: pytest.MonkeyPatch, most: int, is_json: bool
+) -> None:
+    monkeypatch.setattr(stac, "MOST_JSON", most)  # soil_pH has three samples, others fewer
+    stac.build(packed, card)
+    assert [(packed / f"stac/{task}/items").is_dir() for task in card.tasks] == [is_json] * 3
+    stac.build(packed, replace(card, stac_items="json"))
+    assert (packed / "stac/soil_pH/items").is_dir()
+
+
+def test_row_groups_of_other_assets_have_one_schema(
+    packed: Path, card: DatasetCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stac.build(packed, card)
+    whole = [json.dumps(item, sort_keys=True) for item in stac.read_items(packed)]
+    monkeypatch.setattr(stac, "_ROW_GROUP", 1)
+    monkeypatch.setattr(stac, "_ITEMS_AT_ONCE", 1)
+    stac.build(packed, card)
+    assert pq.read_metadata(packed / "stac/items.parquet").num_row_groups == 6
+    assert [json.dumps(item, sort_keys=True) for item in stac.read_items(packed)] == whole
 
 
 def test_the_same_tables_give_the_same_bytes_and_no_leftovers(

@@ -77,7 +77,7 @@ def test_it_is_whole_and_its_catalogues_are_valid(whole: Path, stac_schemas: Pat
     assert read_catalogue(whole) == OWN
     found = validate_stac(whole, stac_schemas)
     assert (found.problems, found.not_checked) == ((), ())
-    item = json.loads(next((whole / "stac/texture/items").glob("*.json")).read_bytes())
+    item = json.loads(next((whole / "stac/texture/items").rglob("*.json")).read_bytes())
     assert item["properties"]["proj:shape"] == [32, 32]
     assert item["properties"]["mmearth:texture"].keys() == {"sand", "silt", "clay"}
     classes = item["assets"]["soil_map"]["classification:classes"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,10 @@ SUMS = "SHA256SUMS"
 DATASET = "dataset.json"
 """Name of the file that makes a dataset complete."""
 _SUMS_BYTES = 1 << 30  # of SHA256SUMS, which has about 120 a file
+FILES = "files"
+"""The field of dataset.json with the SHA-256 of all that is no shard and no item, by name: who
+opens a dataset elsewhere need not fetch SHA256SUMS."""
+_LARGE = re.compile("shards/|store/|stac/[^/]*/items/")
 SELF = "sha256_of_the_rest"
 """The field of dataset.json that guards its other fields."""
 _MOST_SUMS = 4 << 30  # bytes of a list of checksums: of tens of millions of files
@@ -92,6 +97,7 @@ def seal(root: Path, card: DatasetCard, known: dict[str, str] | None = None) -> 
         "schema_version": SCHEMA_VERSION,
         **card.to_json(),
         "n_files": len(files),
+        FILES: {name: sums[name] for name in files if not _LARGE.match(name)},
         "dataset_hash": sha256_bytes(text),
     }
     write_atomic(root / DATASET, render(document), durable=True)
@@ -187,6 +193,12 @@ def parse_dataset(data: bytes, name: str) -> dict[str, Any]:
         raise FormatError(
             f"{name}: dataset_hash is {str(digest)[:70]!r}, expected 64 hexadecimal digits; fetch "
             "it again, or run the build again"
+        )
+    known = document.get(FILES, {})
+    if not isinstance(known, dict) or not all(map(is_sha256, known.values())):
+        raise FormatError(
+            f"{name}: {FILES} has no 64 hexadecimal digits for each file; fetch it again, or run "
+            "the build again"
         )
     return document
 

@@ -22,6 +22,7 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import CATALOGUE, Catalogue, read_catalogue
 from mmearth.catalog.checksums import (
     DATASET,
+    FILES,
     SUMS,
     published_files,
     read_dataset,
@@ -108,7 +109,7 @@ def verify(root: Path, workers: Workers = _ALONE, progress: Progress = silent) -
         sums = read_sums(root)
     except FormatError as exc:
         return [Finding(SUMS, "unreadable", str(exc))]
-    findings = list(_check_seal(root, document))
+    findings = list(_check_seal(root, document, sums))
     files = set(published_files(root))
     findings += [Finding(n, "missing", "SHA256SUMS lists it") for n in sorted(sums.keys() - files)]
     findings += [
@@ -162,7 +163,7 @@ def _read_catalogue(
     return catalogue, []
 
 
-def _check_seal(root: Path, document: dict[str, Any]) -> Iterator[Finding]:
+def _check_seal(root: Path, document: dict[str, Any], sums: dict[str, str]) -> Iterator[Finding]:
     """The two files that no list of checksums can hold guard each other and themselves."""
     if read_regular(root / DATASET, root) != render(document):
         yield Finding(DATASET, "checksum", "it was changed after the dataset was sealed")
@@ -170,6 +171,10 @@ def _check_seal(root: Path, document: dict[str, Any]) -> Iterator[Finding]:
     if found != expected:
         sentence = f"its sha256 is {found[:12]}…, {DATASET} says {str(expected)[:12]}…"
         yield Finding(SUMS, "checksum", sentence)
+    for name, expected in document.get(FILES, {}).items():
+        if sums.get(name) != expected:
+            sentence = f"it gives {name} another sha256 than {SUMS}: one is of another build"
+            yield Finding(DATASET, "checksum", sentence)
 
 
 def _hash(

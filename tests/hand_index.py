@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmearth.catalog.catalogue import CATALOGUE, read_catalogue
-from mmearth.catalog.checksums import read_sums, render
+from mmearth.catalog.checksums import FILES, read_sums, render
 from mmearth.catalog.files import sha256_bytes, sha256_file, write_atomic
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.published import MMEARTH_BENCH
@@ -119,6 +119,8 @@ def resealed(root: Path, *names: str) -> Path:
         sums[name] = sha256_file(root / name)
     text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     document = json.loads((root / "dataset.json").read_bytes())
+    listed = document.get(FILES, {}).keys() & sums.keys()
+    document[FILES] = {name: sums[name] for name in sorted(listed)}
     document["dataset_hash"] = sha256_bytes(text.encode())
     write_atomic(root / "SHA256SUMS", text.encode())
     write_atomic(root / "dataset.json", render(document))

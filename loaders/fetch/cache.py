@@ -166,7 +166,7 @@ def fetched(root: Root, name: str, sha256: str, cache: Cache) -> Path:
     Args:
         root: Where the dataset lies.
         name: Of the file, relative to it.
-        sha256: What SHA256SUMS says of it.
+        sha256: What dataset.json or SHA256SUMS says of it.
         cache: Keeps a remote file; it is held there until this process ends.
 
     Raises:

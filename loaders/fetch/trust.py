@@ -29,7 +29,7 @@ def compared(path: Path, root: Path, sha256: str) -> Path:
     Args:
         path: The file.
         root: The dataset's directory.
-        sha256: What SHA256SUMS says of it, or dataset.json of SHA256SUMS.
+        sha256: What dataset.json or SHA256SUMS says of it.
 
     Raises:
         IntegrityError: They have another.

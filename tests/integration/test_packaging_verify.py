@@ -17,7 +17,7 @@ import pytest
 
 from mmearth.catalog import stac
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.checksums import read_dataset, seal
+from mmearth.catalog.checksums import read_dataset, render, seal
 from mmearth.catalog.executor import Workers
 from mmearth.catalog.schema import write_table
 from mmearth.packaging.findings import Finding
@@ -296,6 +296,22 @@ def test_items_in_the_table_alone(root: Path) -> None:
     found = [f for f in verify(root) if f.path == "stac/items.parquet"]
     assert len(found) == 1
     assert ".sentinel2.npy is (" in found[0].sentence
+
+
+def test_checksums_that_contradict_each_other(root: Path) -> None:
+    document = json.loads((root / "dataset.json").read_bytes())
+    assert document["files"].keys() >= {"catalogue.json", "manifests/soil_pH.parquet"}
+    assert not any(name.startswith(("shards/", "stac/soil_pH/items")) for name in document["files"])
+    document["files"]["tiles.parquet"] = "0" * 64
+    overwrite(root / "dataset.json", render(document))
+    (found,) = verify(root)
+    assert str(found) == (
+        "dataset.json: it gives tiles.parquet another sha256 than SHA256SUMS: one is of another "
+        "build"
+    )
+    document["files"]["tiles.parquet"] = "none"
+    overwrite(root / "dataset.json", render(document))
+    assert kinds(verify(root)) == {("dataset.json", "unreadable")}
 
 
 def test_an_unknown_file(root: Path) -> None:

@@ -81,7 +81,6 @@ def test_what_may_only_be_read_is_used(root: Path) -> None:
     ("name", "do"),
     [
         ("dataset.json", mmearth.open),
-        ("SHA256SUMS", _read),
         ("manifests/soil_pH.parquet", _read),
         ("statistics/soil_pH.json", _read),
         ("shards/soil_pH", _read),

@@ -123,7 +123,7 @@ def test_a_dataset_json_that_was_changed(copy: Path, field: str, value: object, 
         mmearth.open(copy)
 
 
-@pytest.mark.parametrize("name", ["dataset.json", "SHA256SUMS", "manifests/species.parquet"])
+@pytest.mark.parametrize("name", ["dataset.json", "manifests/species.parquet"])
 def test_what_stands_in_the_place_of_a_file(copy: Path, tmp_path: Path, name: str) -> None:
     path = copy / name
     data = path.read_bytes()
@@ -163,12 +163,10 @@ def test_a_url_fetches_the_tables_that_are_asked_for(
     assert asked(served) == ["dataset.json"]
     sql = "SELECT key, target FROM soil_pH ORDER BY key"
     assert there.sql(sql).equals(here.sql(sql))
-    assert asked(served) == [
-        *("dataset.json", "SHA256SUMS", "catalogue.json", "manifests/soil_pH.parquet")
-    ]
+    assert asked(served) == ["dataset.json", "catalogue.json", "manifests/soil_pH.parquet"]
     chosen = there.select("soil_pH", "train", modalities="sentinel2", where="lat > -90")
     assert chosen.counts == here.select("soil_pH", "train", modalities="sentinel2").counts
-    assert len(asked(served)) == 4
+    assert len(asked(served)) == 3
     assert chosen.hash == here.select("soil_pH", "train").hash
     assert there.statistics("soil_pH") == here.statistics("soil_pH")
     assert "shards" not in "".join(asked(served))

@@ -1,4 +1,4 @@
-"""`mmearth catalog modalities | tasks | validate | audit | stac`."""
+"""`mmearth catalog modalities | tasks | validate | audit | stac | explorer`."""
 
 from __future__ import annotations
 
@@ -154,3 +154,42 @@ def stac(directory: str, as_json: bool) -> None:
         options.echo_json({"catalog": str(path), "dataset_hash": dataset_hash})
         return
     click.echo(str(path))
+
+
+@cli.command()
+@options.directory
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False),
+    help="Write the page there and not into DIRECTORY/explorer.",
+)
+@click.option("--serve", is_flag=True, help="Write nothing: show it on this machine until Ctrl-C.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Of --serve; 0 takes a free one.",
+)
+@click.option(
+    "--results",
+    type=click.Path(exists=True, file_okay=False),
+    help="A benchmark's folder, or one of its runs: errors on the map.",
+)
+def explorer(directory: str, out: str | None, serve: bool, port: int, results: str | None) -> None:
+    """Put a page into DIRECTORY that shows it in any browser."""
+    from mmearth.catalog.explorer_page import page_files, write_page
+    from mmearth.catalog.explorer_server import listening
+
+    root, runs = Path(directory), Path(results) if results else None
+    if not serve:
+        index = write_page(root, Path(out) if out else None, runs)
+        click.echo(f"{index}: upload it with the dataset, or look at it now with --serve")
+        return
+    if out is not None:
+        raise click.UsageError("--serve writes nothing: leave out --out, or --serve")
+    files = page_files(root, {"data": "../", "path": directory}, runs)
+    with listening(root, files, port) as server:
+        click.echo(f"http://127.0.0.1:{server.server_port}/explorer/ (Ctrl-C ends it)")
+        server.serve_forever()

@@ -45,7 +45,8 @@ async function numbers(parts, path, index) {
     const at = begin;
     await leaf(part, path, (data, start) => {
       for (let i = 0; i < data.length; i++) {
-        const value = index === undefined ? data[i] : flat(data[i])?.[index];
+        const inner = path.length > 1 ? unwrap(data[i], path) : data[i];
+        const value = index === undefined ? inner : inner?.[index];
         if (value !== null && value !== undefined) out[at + start + i] = Number(value);
       }
     });
@@ -62,7 +63,10 @@ async function categories(parts, path) {
   for (const part of parts) {
     const at = begin;
     await leaf(part, path, (data, start) => {
-      for (let i = 0; i < data.length; i++) if (data[i] !== null && data[i] !== undefined) codes[at + start + i] = code(known, data[i]);
+      for (let i = 0; i < data.length; i++) {
+        const value = path.length > 1 ? unwrap(data[i], path) : data[i];
+        if (value !== null && value !== undefined) codes[at + start + i] = code(known, value);
+      }
     });
     begin += part.n;
   }
@@ -79,7 +83,7 @@ async function labels(parts, path) {
   let begin = 0;
   for (const part of parts) {
     const rows = new Array(part.n);
-    await leaf(part, path, (data, start) => { for (let i = 0; i < data.length; i++) rows[start + i] = flat(data[i]); });
+    await leaf(part, path, (data, start) => { for (let i = 0; i < data.length; i++) rows[start + i] = unwrap(data[i], path); });
     rows.forEach((row, i) => {
       absent[begin + i] = row ? 0 : 1;
       for (const name of row ?? []) codes.push(code(known, name));
@@ -91,9 +95,13 @@ async function labels(parts, path) {
   return { offsets, absent, codes: list, names: [...known.keys()], transfer: [offsets.buffer, absent.buffer, list.buffer] };
 }
 
-/** A list as its leaf gives it: within one more array for each level of nesting. */
-function flat(value) {
-  while (Array.isArray(value) && value.length === 1 && Array.isArray(value[0])) value = value[0];
+/**
+ * hyparquet puts a leaf into an array for each optional level above it: of a struct's field [5],
+ * [null] without the value, [] without the struct; of a list's elements one more, the list itself.
+ */
+function unwrap(value, path) {
+  const isList = path.at(-2) === 'list';
+  for (let level = path.length - (isList ? 2 : 1); level > 0; level--) value = value?.[0];
   return value;
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import PIL.Image
 import pyarrow.parquet as pq
 import pyproj
 import pytest
@@ -24,6 +25,15 @@ from mmearth.tests.browser import Seen, chromium, explorer
 from mmearth.tests.make_tiny import make_sealed
 
 PIXELS = 64
+_COLOURS = """() => {
+  const map = document.querySelector('#map');
+  const { data } = map.getContext('2d').getImageData(0, 0, map.width, map.height);
+  return new Set(new Uint32Array(data.buffer)).size;
+}"""
+_UNNAMED = """() => [...document.querySelectorAll('button, input, select, canvas')]
+  .filter((e) => e.checkVisibility() && !e.closest('button')?.innerText)
+  .filter((e) => !(e.innerText || e.ariaLabel || e.labels?.length))
+  .map((e) => e.outerHTML)"""
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +138,7 @@ def test_filters_by_hand_go_into_the_url_and_back(shown: Seen) -> None:
 
 def test_first_paint_shows_points_and_bars(shown: Seen) -> None:
     shown.go("#task=soil_pH&colour=target")
-    colours = shown.page.evaluate(
-        """() => { const c = document.querySelector('#map'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-        return new Set(Array.from({ length: d.length / 4 }, (_, i) => `${d[4 * i]},${d[4 * i + 1]},${d[4 * i + 2]}`)).size; }"""
-    )
+    colours = shown.page.evaluate(_COLOURS)
     assert colours > 20  # sea, coast, and a colour a value
     assert shown.page.locator("#counts .bar").count() == 24
     assert "Acidity" in shown.page.inner_text("#legend")
@@ -232,8 +239,8 @@ def test_downloads_open_elsewhere(browser: Any, owned: Path, tmp_path: Path) -> 
                 assert raster.descriptions == tuple(band.name for band in layer.bands)
                 assert raster.scales == tuple(band.scale for band in layer.bands)
                 assert raster.units == tuple(band.unit for band in layer.bands)
-        with rasterio.open(_download(seen, "cover", "PNG", tmp_path)) as picture:
-            pixels = picture.read()
+        with PIL.Image.open(_download(seen, "cover", "PNG", tmp_path)) as picture:
+            pixels = np.moveaxis(np.asarray(picture.convert("RGBA")), 2, 0)
     cover = own.values(replace_pixels(own.LAYERS[1]), 1)[0]
     assert np.array_equal(pixels[3] == 255, cover != 255)
     assert {tuple(p) for p in pixels[:3, cover == 5].T.tolist()} == {(0xAA, 0x88, 0x55)}
@@ -371,7 +378,5 @@ def test_two_tiles_side_by_side_keyboard_theme_and_phone(browser: Any, tiny: Pat
         page.wait_for_function(f"document.querySelector('#tile h2')?.innerText !== '{first}'")
         page.wait_for_selector("#tile[aria-busy=false] h2")
         assert page.inner_text("#other h2") == first
-        unnamed = page.evaluate(
-            "[...document.querySelectorAll('button, input, select, canvas')].filter(e => e.checkVisibility() && !(e.innerText || e.ariaLabel || e.labels?.length || e.closest('button')?.innerText)).map(e => e.outerHTML)"
-        )
+        unnamed = page.evaluate(_UNNAMED)
         assert unnamed == []  # a screen reader has a name for everything that can be used

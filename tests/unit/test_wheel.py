@@ -62,6 +62,8 @@ def test_wheel_holds_the_tree(tmp_path: Path) -> None:
         assert "-cp311-abi3-" in wheel.name
     for data in (
         "catalog/data/ecoregions.csv",
+        "catalog/explorer/page/index.html",
+        "catalog/explorer/page/LICENCES.txt",
         "curate/sources/synthetic/data/land.npz",
         "py.typed",
     ):

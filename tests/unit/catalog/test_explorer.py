@@ -30,7 +30,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_built_page_is_of_these_sources() -> None:
-    names = ["package-lock.json", *sorted(f"src/{path.name}" for path in (SOURCES / "src").iterdir())]
+    names = [
+        "package-lock.json",
+        *sorted(f"src/{path.name}" for path in (SOURCES / "src").iterdir()),
+    ]
     digest = hashlib.sha256(b"".join((SOURCES / name).read_bytes() for name in names)).hexdigest()
     for name in ("explorer.js", "worker.js"):
         head = (SOURCES / "page" / name).read_text(encoding="utf-8")[:200]

@@ -33,6 +33,13 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def expect(locator: Any) -> Any:
+    """Return what waits until something is true of an element."""
+    from playwright.sync_api import expect as of
+
+    return of(locator)
+
+
 @dataclass
 class Seen:
     """A page, and what it said and asked for."""

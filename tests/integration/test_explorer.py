@@ -21,7 +21,7 @@ import mmearth
 from mmearth.benchmark.predictions import tile_predictions, write_predictions
 from mmearth.catalog.codec import Codec
 from mmearth.tests import make_own as own
-from mmearth.tests.browser import Seen, chromium, explorer
+from mmearth.tests.browser import Seen, chromium, expect, explorer
 from mmearth.tests.make_tiny import make_sealed
 
 PIXELS = 64
@@ -353,8 +353,8 @@ def test_errors_of_a_run_on_the_map(browser: Any, tiny: Path, tmp_path: Path) ->
         exec(_copy(seen, "Copy as Python"), names)
         assert len(names["chosen"]) == len(worst)
         page.evaluate("mmearth.state.set({ view: 'tiles', sort: '-run.gain' })")
-        page.wait_for_function("document.querySelectorAll('#sheet li').length > 0")
-        page.wait_for_function("!document.querySelector('#sheet').innerText.includes('…')")
+        expect(page.locator("#sheet li")).to_have_count(len(worst))
+        expect(page.locator("#sheet")).not_to_contain_text("…")
         assert keys[-1] in page.locator("#sheet li").first.inner_text()  # gain 2 of 2
         page.locator("#sheet li button").first.click()
         page.wait_for_selector("#tile[aria-busy=false] h2")
@@ -375,7 +375,7 @@ def test_two_tiles_side_by_side_keyboard_theme_and_phone(browser: Any, tiny: Pat
         page.wait_for_selector("#other[aria-busy=false] h2")
         page.locator("#map").focus()
         page.keyboard.press("n")
-        page.wait_for_function(f"document.querySelector('#tile h2')?.innerText !== '{first}'")
+        expect(page.locator("#tile h2")).not_to_have_text(first)
         page.wait_for_selector("#tile[aria-busy=false] h2")
         assert page.inner_text("#other h2") == first
         unnamed = page.evaluate(_UNNAMED)

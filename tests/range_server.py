@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +53,10 @@ class RangeServer:
     """How it misbehaves; the first that matches is taken."""
     latency_s: float = 0.0
     """How long it sleeps before each answer."""
+    bytes_per_s: float = float("inf")
+    """How fast it sends, all answers together."""
+    free_at: float = 0.0
+    """When it has sent what it was asked for before."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and range of each request."""
     n_bytes: int = 0
@@ -84,6 +89,13 @@ class RangeServer:
             self.faults.clear()
             self.n_bytes = 0
 
+    def wait_to_send(self, nbytes: int) -> None:
+        """Sleep until a body has gone over a line of `bytes_per_s`."""
+        with self.lock:
+            self.free_at = max(self.free_at, time.monotonic()) + nbytes / self.bytes_per_s
+            wait = self.free_at - time.monotonic()
+        time.sleep(max(wait, 0.0))
+
     def take_fault(self, path: str) -> Fault | None:
         """Return what goes wrong with a request, if anything."""
         with self.lock:
@@ -95,9 +107,9 @@ class RangeServer:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[RangeServer]:
+def serving(directory: Path, bytes_per_s: float = float("inf")) -> Iterator[RangeServer]:
     """Serve a directory on a free port of 127.0.0.1 until the block ends."""
-    server = RangeServer(directory)
+    server = RangeServer(directory, bytes_per_s=bytes_per_s)
     with _Listener(server) as http:
         server.url = f"http://127.0.0.1:{http.server_port}"
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
@@ -198,6 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.ranges.lock:
             self.server.ranges.n_bytes += len(sent)
             self.server.ranges.lengths.append(len(sent))
+        self.server.ranges.wait_to_send(len(sent))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -205,3 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(sent)
         self.close_connection = self.close_connection or cut
+
+
+if __name__ == "__main__":  # a directory, and how many bytes it sends a second
+    with serving(Path(sys.argv[1]), float(sys.argv[2])) as running:
+        sys.stdout.write(f"{running.url}\n")
+        sys.stdout.flush()
+        threading.Event().wait()

@@ -17,9 +17,10 @@ from mmearth.catalog.errors import FormatError
 
 CodecName = Literal["npy", "blosc-zstd", "blosc-lz4"]
 """`npy`: NumPy's format 1.0, a header of 128 bytes, then the values in C order. `blosc-…`: the
-values in C order as one Blosc buffer, bits shuffled, level 1; what they are stands in the
+values in C order as one Blosc buffer, bytes shuffled, level 1; what they are stands in the
 catalogue."""
 
+_BLOCK_BYTES = 1 << 18  # twice as fast to decode as Blosc's own choice, and no larger
 _BLOSC = struct.Struct("<BBBBIII")  # versions, flags, type size; bytes, bytes a block, bytes stored
 _BLOSC_FORMAT = 2
 _COMPRESSORS = {"zstd": 4, "lz4": 1}  # in the three highest bits of the flags
@@ -58,8 +59,8 @@ class Codec:
         if self.is_npy:
             # The bytes of numpy.save, of which each value is copied once and not three times.
             return b"".join((npy_header(array.dtype.str, array.shape), values.data))
-        blosc = _blosc()
-        return bytes(blosc.compress(values, self._compressor.encode(), 1, blosc.BITSHUFFLE))
+        blosc, name = _blosc(), self._compressor.encode()
+        return bytes(blosc.compress(values, name, 1, blosc.SHUFFLE, _BLOCK_BYTES))
 
     def decode(
         self, data: bytes | memoryview, name: str, dtype: DTypeLike, shape: tuple[int, ...]
@@ -100,8 +101,11 @@ class Codec:
         """Return the codec as Zarr v3 writes it: a chain, from values to bytes."""
         if self.is_npy:
             return [_LITTLE_ENDIAN]
-        blosc = {"cname": self._compressor, "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0}
-        return [_LITTLE_ENDIAN, {"name": "blosc", "configuration": blosc}]
+        how = {"clevel": 1, "shuffle": "shuffle", "blocksize": _BLOCK_BYTES}
+        return [
+            _LITTLE_ENDIAN,
+            {"name": "blosc", "configuration": {"cname": self._compressor, **how}},
+        ]
 
     @classmethod
     def from_json(cls, chain: Any, where: str) -> Codec:

@@ -13,6 +13,7 @@ import click
 from mmearth.catalog import options
 
 if TYPE_CHECKING:
+    from mmearth.loaders.fetch.digests import Verify
     from mmearth.loaders.selection import Selection
 
 Command = Callable[..., Any]
@@ -114,6 +115,13 @@ def peek(as_json: bool, place: str, **asked: Any) -> None:
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Samples in a batch.")
 @click.option("--order", default="shuffled", show_default=True, help="See docs/loaders.md.")
 @click.option("--workers", type=int, default=0, show_default=True, help="0: a thread.")
+@click.option(
+    "--verify",
+    type=click.Choice(["all", "sampled", "none"]),
+    default="all",
+    show_default=True,
+    help="Which members a first reading compares with their SHA-256.",
+)
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="At least.")
 @options.as_json
 def speed(
@@ -123,6 +131,7 @@ def speed(
     order: str,
     workers: int,
     seconds: float,
+    verify: Verify,
     **asked: Any,
 ) -> None:
     """Measure how fast batches come.
@@ -133,7 +142,7 @@ def speed(
     """
     from mmearth.loaders.speed import measure
 
-    found = measure(_select(place, **asked), batch_size, order, workers, seconds)
+    found = measure(_select(place, **asked), batch_size, order, workers, seconds, verify)
     if as_json:
         options.echo_json(asdict(found))
         return
@@ -141,7 +150,11 @@ def speed(
         f"{found.samples_per_s:,.0f} samples/s, {found.bytes_per_s / 1e6:,.0f} MB/s, "
         f"{found.samples / max(found.cpu_seconds, 1e-9):,.0f} samples per second of this process"
     )
-    click.echo(f"first batch after {found.first_batch_s:.2f} s, {found.samples:,} samples measured")
+    later = "" if found.later_per_s is None else f", later ones {found.later_per_s:,.0f}"
+    click.echo(
+        f"first batch after {found.first_batch_s:.2f} s, {found.samples:,} samples measured; "
+        f"first epoch {found.first_epoch_per_s:,.0f} samples/s{later}"
+    )
 
 
 def _select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from mmearth.loaders.fetch import digests, members_compact
 from mmearth.loaders.fetch.digests import SHARE, Verify
 from mmearth.loaders.fetch.members import Members
 from mmearth.loaders.fetch.root import open_root
+from mmearth.loaders.speed import _by_epoch
 from mmearth.loaders.webdataset import compact, pipeline
 from mmearth.tests.hand_index import (
     copy_to_read,
@@ -376,3 +378,16 @@ def test_a_catalogue_of_another_codec_than_the_shards(place: Path) -> None:
     chosen = mmearth.open(place).select("biomass")
     with pytest.raises(FormatError, match=r"biomass of a sample has \d+ bytes .* expected"):
         _ = chosen.index
+
+
+def test_the_first_epoch_is_told_beside_later_ones(
+    compact_dataset: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert _by_epoch((2, 1.0), (30, 3.0), (10, 2.0)) == (4.0, 20.0)
+    assert _by_epoch((1, 1.0), (5, 2.0), None) == (2.0, None)
+    asked = ("loaders", "speed", compact_dataset, "--task", "species", "--seconds", "0.2")
+    code, out, _ = run_cli(*asked, "--verify", "sampled", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["first_epoch_per_s"] > 0 and found["later_per_s"] > 0
+    assert "; first epoch " in run_cli(*asked)[1]
+    assert run_cli(*asked, "--verify", "yes")[0] == 2

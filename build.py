@@ -31,6 +31,7 @@ from mmearth.catalog.schema import (
 )
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.store import STORE
+from mmearth.catalog.untouched import is_untouched, note_proved
 from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
 from mmearth.curate.jobs import Pending, Wanted, pending, wanted
@@ -127,7 +128,7 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         ledger.keep_only(everything.planned())
         states = _states(ledger)
         finished = _is_finished(config, plan, everything, ledger, out)
-        if finished and not verify(out, Workers(how.cores, "threads"), progress):
+        if finished and _is_whole(out, how, progress):
             catalogue = config.catalogue
             dropped = {
                 name: read_inputs(out, catalogue, task, config.require).dropped
@@ -181,10 +182,21 @@ def _publish(
     croissant.build(out, about, built.sums)
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
-    problems = tuple(
-        str(finding) for finding in verify(out, Workers(how.cores, "threads"), progress)
-    )
+    problems = _prove(out, how, progress)
     return _Published(built.dropped, problems=problems)
+
+
+def _is_whole(out: Path, how: Options, progress: Progress) -> bool:
+    """Return whether a sealed dataset is as it was proved; of one that was touched all is read."""
+    return (is_untouched(out) and not how.verify) or not _prove(out, how, progress)
+
+
+def _prove(out: Path, how: Options, progress: Progress) -> tuple[str, ...]:
+    """Return what is wrong with a sealed dataset; where nothing is, note that it was proved."""
+    problems = tuple(map(str, verify(out, Workers(how.cores, "threads"), progress)))
+    if not problems:
+        note_proved(out)
+    return problems
 
 
 def _summary(

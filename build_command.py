@@ -60,6 +60,11 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
     is_flag=True,
     help="Seal the dataset though some tiles could not be asked for.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read every byte of a complete dataset, where else sizes and times are compared.",
+)
 @click.option("--fresh", is_flag=True, help="Forget what was collected in the directory before.")
 @options.as_json
 def command(
@@ -73,6 +78,7 @@ def command(
     budget_eecu: float | None,
     wait_s: float,
     seal_incomplete: bool,
+    verify: bool,
     fresh: bool,
     as_json: bool,
 ) -> int:
@@ -88,7 +94,7 @@ def command(
 
     n_bytes = None if budget_gb is None else int(budget_gb * 1e9)
     budgets = budget_requests, n_bytes, budget_eecu
-    how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, seal_incomplete)
+    how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, seal_incomplete, verify)
     with storage_errors(f"build {out}"), shown() as progress:
         summary = build(Path(config), Path(out), how, progress)
     if as_json:

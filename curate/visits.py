@@ -51,6 +51,8 @@ class Options:
     """How long a service that is out of reach is waited for."""
     seal_incomplete: bool = False
     """Seal the dataset though tiles could not be asked for."""
+    verify: bool = False
+    """Read every byte of a dataset that is complete and was proved before."""
 
     @property
     def cores(self) -> int:

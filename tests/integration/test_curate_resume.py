@@ -72,6 +72,46 @@ def test_a_finished_dataset_is_left_alone(config: Path, out: Path) -> None:
     assert second.dataset_hash == first.dataset_hash
 
 
+def test_a_damaged_byte_is_found_by_reading_all(config: Path, out: Path) -> None:
+    _build(config, out)
+    before, shard = _sums(out), next((out / "shards").rglob("*.tar"))
+    status, data = shard.stat(), bytearray(shard.read_bytes())
+    data[4000] ^= 1
+    shard.write_bytes(data)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))  # as a failing disk does it
+    assert _build(config, out)[0].unchanged
+    how = Options(1, "threads", None, False, verify=True)
+    mended = build(config, out, how, lambda *_: None)
+    assert (mended.unchanged, mended.exit_code, _sums(out)) == (False, 0, before)
+    assert build(config, out, how, lambda *_: None).unchanged
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "added", "note"])
+def test_what_was_touched_is_read(
+    config: Path, out: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _build(config, out)
+    read: list[Path] = []
+    monkeypatch.setattr("mmearth.build.verify", lambda root, *_: read.append(root) or [])
+    assert _build(config, out)[0].unchanged
+    assert read == []
+    path = out / "README.md"
+    if how == "written":
+        path.touch()
+    elif how == "replaced":
+        status = path.stat()
+        (out / "copy").write_bytes(path.read_bytes())
+        os.utime(out / "copy", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (out / "copy").replace(path)
+    elif how == "added":
+        (out / "statistics/more.json").touch()
+    else:
+        (out / ".curate/proved.json").write_text("{")
+    for _ in range(2):  # and noted again
+        assert _build(config, out)[0].unchanged
+        assert read == [out]
+
+
 def test_a_deleted_and_a_shortened_file_are_collected_again(config: Path, out: Path) -> None:
     _build(config, out)
     before, stamps = _sums(out), _stamps(out / "store")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmearth.catalog import options
 from mmearth.catalog.progress import shown
+
+if TYPE_CHECKING:
+    from mmearth.catalog.codec import CodecName
 
 
 @click.group("packaging")
@@ -38,6 +42,44 @@ def build(directory: str, workers: int | None, as_json: bool) -> None:
     rows = [[task, n, len(built.dropped[task])] for task, n in built.n_samples.items()]
     options.echo_table(["task", "samples", "tiles that make none"], rows)
     click.echo(f"{built.nbytes / 1e6:.1f} MB of shards; dataset hash {dataset_hash}", err=True)
+
+
+@cli.command()
+@options.directory
+@click.option("-o", "--out", required=True, help="The copy's directory; empty or not there.")
+@click.option(
+    "--codec",
+    type=click.Choice(["npy", "blosc-zstd", "blosc-lz4"]),
+    required=True,
+    help="Of the members of the copy; see docs/data-format.md.",
+)
+@options.workers
+@options.executor
+@options.scheduler
+@options.as_json
+def recode(
+    directory: str,
+    out: str,
+    codec: CodecName,
+    workers: int | None,
+    executor: str | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
+    """Copy DIRECTORY with its members in another codec.
+
+    Samples, values, splits and statistics stay, and DIRECTORY too.
+    """
+    from mmearth.catalog.codec import Codec
+    from mmearth.catalog.executor import Workers
+    from mmearth.packaging.recode import recode as run
+
+    with shown() as progress:
+        how = Workers.of(workers, executor, scheduler)
+        dataset_hash = run(Path(directory), Path(out), Codec(codec), how, progress)
+    if as_json:
+        options.echo_json({"dataset_hash": dataset_hash})
+    click.echo(f"dataset hash {dataset_hash}", err=True)
 
 
 @cli.command("import-h5")

@@ -60,6 +60,7 @@ EXTRAS: dict[str, Extra] = {
     "h5": Extra("read and write the published HDF5 files", {"h5py": "h5py"}),
     "dask": Extra("collect on many machines", {"distributed": "distributed"}),
     "cloud": Extra("read datasets over the network", {"obstore": "obstore"}),
+    "hub": Extra("push datasets to Hugging Face", {"huggingface_hub": "huggingface_hub"}),
     "torch": Extra("stream batches into PyTorch", _TORCH),
     "benchmark": Extra("train and adapt models", _BENCHMARK),
     "encoders": Extra("run pretrained encoders", _ENCODERS),

@@ -18,6 +18,7 @@ _UNITS = {
     "package": "sample",
     "verify shards": "sample",
     "verify files": "file",
+    "send files": "file",
 }
 """What the larger steps are counted in."""
 _EVERY_S = 30.0

@@ -227,7 +227,8 @@ def open_dataset(place: str | Path, cache: Cache | str | Path | None = None) -> 
     """Open a dataset: read its dataset.json and nothing else.
 
     Args:
-        place: A directory, or a URL that begins with `http://`, `https://`, `s3://` or `gs://`.
+        place: A directory, or a URL that begins with `http://`, `https://`, `s3://`, `gs://` or
+            `hf://`.
         cache: Where to keep what is fetched: a directory or a `Cache`; None for MMEARTH_CACHE,
             else the user's cache directory.
 

@@ -82,6 +82,32 @@ def recode(
     click.echo(f"dataset hash {dataset_hash}", err=True)
 
 
+@cli.command()
+@options.directory
+@click.argument("place")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@options.as_json
+def push(directory: str, place: str, private: bool, as_json: bool) -> None:
+    """Copy DIRECTORY, a complete dataset, to PLACE and prove every byte there.
+
+    PLACE is hf://datasets/ORGANISATION/NAME, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. After an
+    interruption the same command goes on.
+
+    mmearth packaging push data/demo hf://datasets/me/demo
+    """
+    from mmearth.packaging.push import push as run
+
+    with shown() as progress:
+        pushed = run(Path(directory), place, private, progress)
+    if as_json:
+        options.echo_json(pushed.to_json())
+        return
+    click.echo(
+        f"{pushed.n_files} files at {pushed.place}, {pushed.n_sent} of them new "
+        f"({pushed.bytes_sent / 1e6:.1f} MB); dataset hash {pushed.dataset_hash}"
+    )
+
+
 @cli.command("import-h5")
 @click.argument("source", type=click.Path(exists=True))
 @click.option("-o", "--out", required=True, help="The dataset's directory; empty or not there.")

@@ -40,14 +40,20 @@ class NotAnsweredError(Exception):
 class Http:
     """One server, for several threads."""
 
-    def __init__(self, url: str, timeout_s: float, n_connections: int) -> None:
+    def __init__(
+        self, url: str, timeout_s: float, n_connections: int, token: str | None = None
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             url: Below which all files are.
             timeout_s: Of one request, from its beginning to its last byte.
             n_connections: Kept open.
+            token: Told to this server, and to no other that it sends us on to.
         """
+        first = urlsplit(url)
+        self._home = first.scheme, first.netloc
+        self._secret = f"Authorization: Bearer {token}\r\n" if token else ""
         self._url, self._timeout_s, self._most = url.rstrip("/"), timeout_s, n_connections
         self._free: dict[tuple[str, str], list[Wire]] = {}
 
@@ -66,7 +72,8 @@ class Http:
                 parts = urlsplit(url)
                 wire = self._wire(parts)
                 try:
-                    head = wire.ask(parts, headers, deadline)
+                    is_home = (parts.scheme, parts.netloc) == self._home
+                    head = wire.ask(parts, headers + self._secret * is_home, deadline)
                     if head.status not in _MOVED:
                         size = _checked(head, begin)
                         return wire.body(head, min(end, size) - begin, deadline), size

@@ -24,6 +24,7 @@ from mmearth.catalog.errors import (
     UnavailableError,
 )
 from mmearth.catalog.extras import needing
+from mmearth.catalog.hub_url import token_for
 from mmearth.loaders.fetch.root import relative
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class RemoteRoot:
         if urlsplit(self.url).scheme.lower() in {"http", "https"}:
             from mmearth.loaders.fetch.http import Http
 
-            return Http(self.url, self.patience.timeout_s, _CONNECTIONS)
+            return Http(self.url, self.patience.timeout_s, _CONNECTIONS, token_for(self.url))
         from obstore.exceptions import BaseError
         from obstore.store import from_url
 

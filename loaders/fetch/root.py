@@ -12,11 +12,12 @@ from typing import Protocol
 
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, StorageError
 from mmearth.catalog.files import open_regular, read_regular
+from mmearth.catalog.hub_url import SCHEME, resolved
 
 DATASET = "dataset.json"
 """What makes a dataset complete, as catalog/checksums.py says; that file's tables and cards would
 make every worker process start half a second later."""
-REMOTE = ("http", "https", "s3", "gs")
+REMOTE = ("http", "https", "s3", "gs", "hf")
 """Schemes of the URLs that can be read."""
 _LONGEST = 1000  # characters of a file's name; ours have a tenth of it
 
@@ -115,8 +116,8 @@ def open_root(place: str | Path) -> Root:
     """Return where a dataset lies; nothing is read yet.
 
     Args:
-        place: A directory, or a URL that begins with `http://`, `https://`, `s3://`, `gs://` or
-            `file://`. Credentials come from the environment and never from a URL.
+        place: A directory, or a URL that begins with `http://`, `https://`, `s3://`, `gs://`,
+            `hf://` or `file://`. Credentials come from the environment and never from a URL.
 
     Raises:
         ConfigError: It is neither, or the extra `cloud` is not installed.
@@ -137,7 +138,7 @@ def open_root(place: str | Path) -> Root:
         )
     from mmearth.loaders.fetch.remote import RemoteRoot
 
-    return RemoteRoot(text)
+    return RemoteRoot(resolved(text) if scheme == SCHEME else text)
 
 
 def relative(name: str) -> str:

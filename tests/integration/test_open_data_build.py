@@ -1,0 +1,185 @@
+"""Whole builds from the loopback open world: faults, kills and budgets change no byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import yaml
+from rasterio.transform import Affine
+
+from mmearth.build import Summary, build
+from mmearth.catalog.errors import QuotaError
+from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.store import read_observation
+from mmearth.catalog.tile import Tile
+from mmearth.curate.visits import Options
+from mmearth.source_check import against_source
+from mmearth.tests.open_data.world import Scene, World, truth, world
+from mmearth.tests.range_server import Fault
+
+SCENES = (
+    Scene("S2A_33_a", "2020-07-01", layout="pc"),
+    Scene("S2A_33_b", "2020-07-11", cloud=0.5),
+    Scene("S2A_33_c", "2020-07-21", left=512_000),
+)
+PLACES = [(500_900 + 1_500 * i, 5_002_000 - 1_500 * j) for i in range(3) for j in range(2)]
+PLACES += [(512_900 + 1_500 * i, 5_002_000) for i in range(2)]
+
+
+@pytest.fixture(scope="module")
+def planet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Three scenes, a seam of two elevation files, and land cover of two years."""
+    with world(tmp_path_factory.mktemp("planet")) as running:
+        for scene in SCENES:
+            running.add(scene)
+        for west in (14, 15):
+            path = _degrees(running.root, f"pc/dem/{west}.tif", west, "float32", 100.0 + west)
+            running.add_raster("pc", "cop-dem-glo-30", f"DEM_{west}", path, "data")
+        for year, code in ((2020, 10), (2021, 40)):
+            path = _degrees(running.root, f"pc/wc/{year}.tif", 15, "uint8", code)
+            name = f"ESA_WorldCover_10m_{year}"
+            when = {"datetime": None, "start_datetime": f"{year}-01-01T00:00:00Z"}
+            running.add_raster("pc", "esa-worldcover", name, path, "map", **when)
+        yield running
+
+
+def _degrees(root: Path, name: str, west: int, dtype: str, value: float) -> str:
+    """Write a square degree from 45° N on, 1/1200° a pixel, of one value."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    how = {"driver": "GTiff", "compress": "deflate", "tiled": True, "crs": "EPSG:4326", "count": 1}
+    transform = Affine(1 / 1200, 0, west, 0, -1 / 1200, 46.0)
+    with rasterio.open(
+        path, "w", width=1200, height=1200, dtype=dtype, transform=transform, **how
+    ) as dataset:
+        dataset.write(np.full((1, 1200, 1200), value, dtype))
+    return name
+
+
+@pytest.fixture
+def config(planet: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MMEARTH_HTTP_PAUSE_S", "0.01")
+    monkeypatch.setenv("MMEARTH_HTTP_LONGEST_PAUSE_S", "0.2")
+    rows = [Tile(32633, left, top) for left, top in PLACES]
+    text = "".join(f"{i},{tile.lon},{tile.lat},{i}\n" for i, tile in enumerate(rows))
+    (tmp_path / "places.csv").write_text("id,lon,lat,value\n" + text)
+    document = {
+        "name": "open",
+        "title": "Open data",
+        "source": {"kind": "stac", "catalogs": planet.catalogs},
+        "modalities": ["sentinel2", "aster_gdem", "esa_worldcover", "geolocation", "month"],
+        "tasks": {"own": {"points": {"path": "places.csv", "value": "value", "id": "id"}}},
+    }
+    path = tmp_path / "open.yaml"
+    path.write_text(yaml.safe_dump(document))
+    yield path
+    planet.server.forget()
+    planet.life_s = 3600.0
+
+
+def _build(config: Path, out: Path, **how: Any) -> Summary:
+    usual = {"workers": None, "executor": None, "scheduler": None, "fresh": False}
+    return build(config, out, Options(**usual | how), lambda *_: None)
+
+
+def _tiles(out: Path) -> list[Tile]:
+    names = sorted(set(pq.read_table(out / "tiles.parquet")["tile"].to_pylist()))
+    return [Tile.parse(name, DEFAULT_GRID) for name in names]
+
+
+def test_a_build_is_the_scenes_and_a_second_one_asks_nothing(
+    planet: World, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    summary = _build(config, out)
+    assert (summary.exit_code, summary.failures, summary.problems) == (0, 0, ())
+    layers = MMEARTH_BENCH.layers
+    for tile in _tiles(out):
+        array = read_observation(out, tile, layers["sentinel2"])[0].array
+        scene = SCENES[2] if tile.left >= 512_000 else SCENES[0]
+        off = np.abs(array.astype(int) - truth(tile, scene).astype(int))
+        assert off.max() <= 1 and np.mean(off > 0) < 1e-3  # halves of 60 m pixels
+        height, slope = read_observation(out, tile, layers["aster_gdem"])[0].array
+        assert set(np.unique(height)) <= {115.0}
+        assert slope[slope != -9999].max() == 0.0
+        assert (read_observation(out, tile, layers["esa_worldcover"])[0].array == 0).all()
+    observed = pq.read_table(out / "observations.parquet").to_pylist()
+    why = {row["modality"]: row["stand_in"] for row in observed}
+    assert "Copernicus DEM" in why["aster_gdem"] and why["sentinel2"] is None
+    assert "Copernicus DEM GLO-30" in (out / "README.md").read_text()
+    assert not any(b"secret" in path.read_bytes() for path in out.rglob("*") if path.is_file())
+    planet.server.forget()
+    assert _build(config, out).unchanged and planet.server.n_requests == 0
+    assert against_source(out, config, 3, seed=1) == []
+    paths = {path.split("/")[1] for path, _ in planet.server.asked}
+    assert paths <= {"api", "sas"}  # all blocks are here
+
+
+def test_faults_tokens_and_processes_change_no_byte(
+    planet: World, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = _build(config, tmp_path / "plain").dataset_hash
+    planet.server.forget()
+    planet.life_s = 0.3
+    every = iter(range(10**9))
+    kinds = ("truncate", "reset", "status", "status", "status")
+
+    def fault(path: str) -> Fault | None:
+        i = next(every)
+        if i % 5:
+            return None
+        kind, status = kinds[i // 5 % 5], (0, 0, 503, 429, 500)[i // 5 % 5]
+        return Fault(kind, status=status, retry_after_s=0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(planet.server, "take_fault", fault)
+    monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "other"))
+    found = _build(config, tmp_path / "disturbed")
+    assert (found.dataset_hash, found.failures) == (plain, 0)
+    monkeypatch.undo()
+    monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "third"))
+    assert _build(config, tmp_path / "two", workers=2, executor="processes").dataset_hash == plain
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(
+    planet: World, config: Path, tmp_path: Path
+) -> None:
+    plain = _build(config, tmp_path / "plain").dataset_hash
+    planet.server.latency_s = 0.05
+    environment = os.environ | {"MMEARTH_CACHE": str(tmp_path / "other")}
+    command = [sys.executable, "-m", "mmearth", "curate", "build", str(config), "-o"]
+    out = tmp_path / "killed"
+    for n_requests in (20, 25):
+        planet.server.forget()
+        begun = subprocess.Popen(
+            [*command, str(out)], env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path
+        )
+        while planet.server.n_requests < n_requests and begun.poll() is None:
+            time.sleep(0.01)
+        begun.send_signal(signal.SIGKILL)
+        begun.wait()
+    planet.server.latency_s = 0.0
+    done = subprocess.run(
+        [*command, str(out), "--json"], env=environment, capture_output=True, check=False
+    )
+    assert json.loads(done.stdout)["dataset_hash"] == plain, done.stderr
+
+
+def test_the_budget_stops_the_build_and_a_new_one_goes_on(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(QuotaError, match="budget of bytes is spent"):
+        _build(config, out, budget_bytes=400_000)
+    assert _build(config, out).exit_code == 0

@@ -37,9 +37,18 @@ def cli() -> None:
     metavar="DIR",
     help="Draw a window of each raster entry there, as it would be stored.",
 )
+@click.option(
+    "--mbit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=100.0,
+    show_default=True,
+    help="Megabits a second that your network takes from hosts of rasters.",
+)
 @click.option("--strict", is_flag=True, help="End with 2 where anything is suspicious.")
 @options.as_json
-def plan(config: str, calibrate: int, look: str | None, strict: bool, as_json: bool) -> int:
+def plan(
+    config: str, calibrate: int, look: str | None, mbit: float, strict: bool, as_json: bool
+) -> int:
     """Show what CONFIG would collect and read.
 
     No dataset is written. Tiles by task and split; labels, rasters and polygons with a window of
@@ -54,7 +63,7 @@ def plan(config: str, calibrate: int, look: str | None, strict: bool, as_json: b
         options.echo_json({**found.to_json(), "pictures": pictures})
     else:
         options.echo_table(*table(found))
-        for line in ["", *notes(found), *seen(found), *costs(found), *map(str, pictures)]:
+        for line in ["", *notes(found), *seen(found), *costs(found, mbit), *map(str, pictures)]:
             click.echo(line)
     for problem in found.problems:
         click.echo(wrapped(f"cannot be used: {problem}"), err=True)

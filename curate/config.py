@@ -63,6 +63,17 @@ class StacOutput(Strict):
     where the largest task has a thousand samples at most."""
 
 
+SourceConfig = Annotated[
+    Annotated[SyntheticConfig, Tag("synthetic")]
+    | Annotated[FilesConfig, Tag("files")]
+    | Annotated[EarthEngineConfig, Tag("earthengine")]
+    | Annotated[StacConfig, Tag("stac")]
+    | Annotated[ForeignConfig, Tag(FOREIGN)],
+    Discriminator(_source_tag),
+]
+"""Any source."""
+
+
 class BuildConfig(Strict):
     """All that decides a dataset."""
 
@@ -100,15 +111,10 @@ class BuildConfig(Strict):
     """A shard is closed when it has grown beyond this."""
     stac: StacOutput = StacOutput()
     """What the STAC catalogue is made of."""
-    source: Annotated[
-        Annotated[SyntheticConfig, Tag("synthetic")]
-        | Annotated[FilesConfig, Tag("files")]
-        | Annotated[EarthEngineConfig, Tag("earthengine")]
-        | Annotated[StacConfig, Tag("stac")]
-        | Annotated[ForeignConfig, Tag(FOREIGN)],
-        Discriminator(_source_tag),
-    ]
+    source: SourceConfig
     """Where observations come from."""
+    sources: dict[str, SourceConfig] = Field(default_factory=dict)
+    """Where those of some layers come from instead, by layer."""
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     """By name: a published task, or one of the user's own."""
 
@@ -219,11 +225,16 @@ class BuildConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _files_are_of_layers(self) -> BuildConfig:
-        if isinstance(self.source, FilesConfig):
-            check_files(self.source, self.known)
-        if isinstance(self.source, StacConfig):
-            check_stac(self.source, self.known)
+    def _sources_are_of_layers(self) -> BuildConfig:
+        unknown = [name for name in self.sources if name not in self.modalities]
+        if unknown:
+            near = nearest(unknown[0], self.modalities)
+            raise ValueError(f"sources: {unknown[0]!r} is none of the modalities{near}")
+        for source in (self.source, *self.sources.values()):
+            if isinstance(source, FilesConfig):
+                check_files(source, self.known)
+            if isinstance(source, StacConfig):
+                check_stac(source, self.known)
         for name, task in self.tasks.items():
             target = self.known.tasks[name].target
             if not target.is_pixel and (task.raster is not None or task.polygons is not None):
@@ -253,12 +264,30 @@ class BuildConfig(Strict):
         for name, layer in self.layers.items():
             if layer.earthengine is not None:
                 check_layer(self.known.layers[name], layer.earthengine)
-            elif name in self.modalities and isinstance(self.source, EarthEngineConfig):
+            elif name in self.modalities and isinstance(self.source_of(name), EarthEngineConfig):
                 raise ValueError(
                     f"layers.{name} has no earthengine:, and Earth Engine is the source; say where "
                     "it is, or leave the layer out of modalities:"
                 )
         return self
+
+    def source_of(self, name: str) -> SourceConfig:
+        """Return where a layer comes from."""
+        return self.sources.get(name, self.source)
+
+    @property
+    def layers_of_sources(self) -> list[tuple[SourceConfig, tuple[str, ...]]]:
+        """The sources of `sources:`, those that say the same as one, each with its layers."""
+        found: list[tuple[SourceConfig, tuple[str, ...]]] = []
+        for name in self.modalities:
+            if name in self.sources:
+                said = self.sources[name]
+                known = next((i for i, (each, _) in enumerate(found) if each == said), None)
+                if known is None:
+                    found.append((said, (name,)))
+                else:
+                    found[known] = said, (*found[known][1], name)
+        return found
 
     @property
     def own_earthengine(self) -> dict[str, EarthEngineLayer]:
@@ -286,15 +315,16 @@ class BuildConfig(Strict):
     @property
     def quirks(self) -> Quirks:
         """The recipe's, with those that the source switches."""
-        source = self.source
-        changes = source.quirks if isinstance(source, EarthEngineConfig) else {}
+        said = (self.source, *self.sources.values())
+        changes = next((each.quirks for each in said if isinstance(each, EarthEngineConfig)), {})
         return quirks_of(self.recipe, changes)
 
     @property
     def sha256(self) -> str:
         """Hash of all keys with their defaults: equal when two files mean the same."""
-        # No date is as if there were no such key.
-        document = self.model_dump(mode="json", exclude={"date"} if self.date is None else None)
+        # No date is as if there were no such key, and so are no sources.
+        absent = {name for name in ("date", "sources") if not getattr(self, name)}
+        document = self.model_dump(mode="json", exclude=absent)
         return sha256_bytes(json.dumps(document, sort_keys=True).encode())
 
 

@@ -16,8 +16,10 @@ from mmearth.curate.jobs import Wanted, wanted
 from mmearth.curate.look import Looks, look
 from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import TaskPlan, make_plan
-from mmearth.curate.source import Source, Visit, is_metered
+from mmearth.curate.source import Metered, Source, Visit, is_metered
 from mmearth.curate.sources import make_source
+from mmearth.curate.sources.mixed import asked_of, parts_of
+from mmearth.curate.sources.stac.source import Stac
 from mmearth.curate.visits import spread
 
 _TRIED = 4
@@ -46,6 +48,10 @@ class Estimate:
     """That a metered service would be sent; None where there is none."""
     eecu_hours: float | None
     """That Earth Engine would charge; None where no tile was tried or it does not say."""
+    network_bytes: int | None
+    """That hosts of rasters would send, the cache being empty; None where none is asked."""
+    sources: dict[str, str]
+    """Layer → the source that it comes from."""
     looks: Looks
     """What the files are like that it would read."""
     catalogue: Catalogue
@@ -75,6 +81,7 @@ class _Cost:
     n_tried: int
     requests: int | None = None
     eecu_hours: float | None = None
+    network_bytes: int | None = None
 
 
 def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
@@ -110,6 +117,8 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
         n_tried=cost.n_tried,
         requests=cost.requests,
         eecu_hours=cost.eecu_hours,
+        network_bytes=cost.network_bytes,
+        sources={name: config.source_of(name).kind for name in config.modalities},
         looks=looks,
         catalogue=config.catalogue,
         problems=looks.problems,
@@ -141,9 +150,40 @@ def _tried(source: Source, visits: Sequence[Visit]) -> _Cost:
 def _metered(
     source: Source, visits: Sequence[Visit], catalogue: Catalogue, n_tried: int
 ) -> _Cost | None:
-    """Return what a metered service is asked for; None for a source that is not metered."""
-    if not is_metered(source):
+    """Return what services are asked for; None for a source that asks none."""
+    found: list[_Cost] = []
+    for part in parts_of(source):
+        if not is_metered(part.source):
+            continue
+        asked = asked_of(source, part, visits)
+        if isinstance(part.source, Stac):
+            found.append(_of_network(part.source, asked, catalogue))
+        else:
+            found.append(_of_engine(part.source, asked, catalogue, n_tried))
+    if not found:
         return None
+    charged = [each.eecu_hours for each in found if each.eecu_hours is not None]
+    sent = [each.network_bytes for each in found if each.network_bytes is not None]
+    return _Cost(
+        max(each.bytes_per_tile for each in found),
+        max(each.seconds for each in found),
+        max(each.n_tried for each in found),
+        sum(each.requests or 0 for each in found),
+        sum(charged) if charged else None,
+        sum(sent) if sent else None,
+    )
+
+
+def _of_network(source: Stac, visits: Sequence[Visit], catalogue: Catalogue) -> _Cost:
+    whole = sum(layer.nbytes for layer in catalogue.layers.values())
+    found = source.cost(visits)
+    at_best = found.requests / source.per_second
+    return _Cost(whole, at_best, 0, found.requests, network_bytes=found.n_bytes)
+
+
+def _of_engine(
+    source: Metered, visits: Sequence[Visit], catalogue: Catalogue, n_tried: int
+) -> _Cost:
     # The scalars of several tiles go together; the pixels of each go alone.
     requests = -(-len(visits) // source.ahead) + len(visits)
     at_best = requests / source.per_second
@@ -153,9 +193,8 @@ def _metered(
     from mmearth.curate.sources.earthengine.cost import calibrate
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
-    service = getattr(source, "inner", source)
-    assert isinstance(service, EarthEngine)  # the only metered one
-    found = calibrate(service, spread(visits, n_tried), source.ahead)
+    assert isinstance(source, EarthEngine)  # the only one that charges
+    found = calibrate(source, spread(visits, n_tried), source.ahead)
     share = len(visits) / max(found.n_tiles, 1)
     charged = found.eecu_s * share / 3600.0 if found.eecu_s else None
     nbytes = found.bytes / max(found.n_tiles, 1)

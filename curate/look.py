@@ -19,6 +19,7 @@ from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig, Rasters
 from mmearth.curate.sources.files.inspect import Inspection, inspect_raster
 from mmearth.curate.sources.files.inspect_polygons import PolygonFacts, inspect_polygons
+from mmearth.curate.sources.mixed import Mixed
 
 _IMAGES = ("sentinel2", "sentinel1")
 _FAR_DAYS = 183
@@ -75,24 +76,29 @@ def look(config: BuildConfig, source: Source, plan: Plan, tiles: Sequence[Tile])
         plan: Its tiles' dates and labels.
         tiles: Of the plan, each once.
     """
-    if not isinstance(source, Files) or not isinstance(config.source, FilesConfig):
+    pairs = _files_of(config, source)
+    if not pairs:
         return NOTHING
-    outlines, used = _outlines(tiles), {*config.modalities, *config.tasks}
+    outlines = _outlines(tiles)
     rasters = [
         seen
-        for name, entries in config.source.rasters.items()
+        for files, said, used in pairs
+        for name, entries in said.rasters.items()
         if name in used
-        for seen in _look_at(source, name, entries, tiles, outlines)
+        for seen in _look_at(files, name, entries, tiles, outlines)
     ]
     polygons = [
-        inspect_polygons(source, name, entry, tiles)
-        for name, entry in config.source.polygons.items()
+        inspect_polygons(files, name, entry, tiles)
+        for files, said, used in pairs
+        for name, entry in said.polygons.items()
         if name in used
     ]
     entries: list[Inspection | PolygonFacts] = [look.inspection for look in rasters]
     entries += polygons
-    named = {*config.source.rasters, *config.source.polygons}
-    unnamed = tuple(n for n in config.modalities if n not in named and n not in _OF_THE_TILE)
+    used = set().union(*(names for _, _, names in pairs))
+    named = {name for _, said, _ in pairs for name in (*said.rasters, *said.polygons)}
+    of_files = [name for name in config.modalities if name in used and name not in _OF_THE_TILE]
+    unnamed = tuple(name for name in of_files if name not in named)
     problems = [f"{x.name}: {text}" for x in entries for text in x.problems]
     problems += [
         f"{name}: it is required, and source: names no file for it; no tile will make a sample"
@@ -109,6 +115,21 @@ def look(config: BuildConfig, source: Source, plan: Plan, tiles: Sequence[Tile])
     return Looks(
         len(tiles), tuple(rasters), tuple(polygons), unnamed, tuple(problems), tuple(warnings)
     )
+
+
+def _files_of(config: BuildConfig, source: Source) -> list[tuple[Files, FilesConfig, set[str]]]:
+    """Return the sources that read files, with what each is named for."""
+    if not isinstance(source, Mixed):
+        names = {*config.modalities, *config.tasks}
+        is_files = isinstance(source, Files) and isinstance(config.source, FilesConfig)
+        return [(source, config.source, names)] if is_files else []  # type: ignore[list-item]
+    others = {*config.modalities, *config.tasks} - set(config.sources)
+    said = [(config.source, others), *((s, set(n)) for s, n in config.layers_of_sources)]
+    return [
+        (part.source, kind, names)
+        for part, (kind, names) in zip(source.parts, said, strict=True)
+        if isinstance(part.source, Files) and isinstance(kind, FilesConfig)
+    ]
 
 
 def _look_at(

@@ -7,6 +7,7 @@ import textwrap
 from mmearth.catalog.anchor import anchor_date
 from mmearth.curate.estimate import Estimate
 from mmearth.curate.look_text import blocks
+from mmearth.curate.outage import as_text
 from mmearth.curate.plan import TaskPlan
 
 WIDTH = 100
@@ -49,20 +50,40 @@ def seen(found: Estimate) -> list[str]:
     return lines
 
 
-def costs(found: Estimate) -> list[str]:
-    """Return what a build would take."""
+def costs(found: Estimate, mbit: float) -> list[str]:
+    """Return what a build would take.
+
+    Args:
+        found: What was found out.
+        mbit: Megabits a second that hosts of rasters are read with.
+    """
     lines = [
-        f"{found.n_tiles} tiles × {len(found.modalities)} modalities",
+        f"{found.n_tiles} tiles × {len(found.modalities)} modalities{_origins(found)}",
         f"about {found.bytes / 1e9:.2f} GB, store and shards together",
     ]
     if found.requests is None:
         work = f"about {found.seconds:.0f} s of one core's work"
         return [*lines, f"{work}, tried on {found.n_tried} tiles"]
+    if found.network_bytes is not None:
+        seconds = max(found.seconds, found.network_bytes * 8e-6 / mbit)
+        gigabytes = f"about {found.requests} requests and {found.network_bytes / 1e9:.1f} GB"
+        lines.append(f"{gigabytes} from the network, {as_text(seconds)} at {mbit:g} Mbit/s")
+        if set(found.sources.values()) <= {"stac", "files"}:
+            return lines
     charged = "unknown (see --calibrate)"
     if found.eecu_hours is not None:
         charged = f"about {found.eecu_hours:.2f}, tried on {found.n_tried} tiles"
     lines.append(f"about {found.requests} requests, {found.seconds:.0f} s at best")
     return [*lines, f"EECU-hours: {charged}"]
+
+
+def _origins(found: Estimate) -> str:
+    """Return which layers come from where; nothing where all come from one source."""
+    kinds = dict.fromkeys(found.sources.values())
+    if len(kinds) < 2:
+        return ""
+    names = {kind: [n for n, k in found.sources.items() if k == kind] for kind in kinds}
+    return "; " + "; ".join(f"{kind}: {', '.join(some)}" for kind, some in names.items())
 
 
 def wrapped(line: str, indent: str = "") -> str:

@@ -20,6 +20,7 @@ from mmearth.curate.meter import Meter
 from mmearth.curate.outage import WAIT_S, Patience
 from mmearth.curate.shared_limit import address_towards, serve_limit
 from mmearth.curate.source import Farsighted, Source, is_metered
+from mmearth.curate.sources.mixed import asked_of, parts_of
 
 CALIBRATED = 4
 """Tiles, spread over the plan, that tell the price before the build begins to follow it."""
@@ -148,13 +149,16 @@ def _budgets(
     from mmearth.curate.sources.earthengine.cost import calibrate, prices_for_budget
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
-    service = getattr(source, "inner", source)
-    if not isinstance(service, EarthEngine):
+    part = next((p for p in parts_of(source) if isinstance(p.source, EarthEngine)), None)
+    if part is None:
         raise ConfigError(f"{source.name} charges nothing; leave --budget-eecu out")
+    service = part.source
+    assert isinstance(service, EarthEngine)
     tried = [job.visit for job in spread(jobs, CALIBRATED, n_jobs)]
+    tried = asked_of(source, part, tried)
     patience = Patience(*source.pauses_s, how.wait_s)
     limit = LocalLimit(source.in_flight, source.per_second, None, patience, purse=purse)
-    found = calibrate(service.limited(limit), tried, source.ahead)
+    found = calibrate(service.limited(limit), tried, service.ahead)
     prices = prices_for_budget(found)
     return purse, Meter(how.budget_eecu * 3600.0 - found.eecu_s, prices)
 

@@ -9,28 +9,25 @@ from typing import TYPE_CHECKING, Any
 from mmearth.catalog.errors import ConfigError
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.source import Source
-from mmearth.curate.sources.stac.config import StacConfig
 
 if TYPE_CHECKING:
     from mmearth.curate.config import BuildConfig
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
 
-def _synthetic(config: BuildConfig, base: Path) -> Source:
+def _synthetic(kind: Any, config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.synthetic import Synthetic
 
-    kind: Any = config.source
     return Synthetic(kind.seed, kind.shifts, config.catalogue)
 
 
-def _files(config: BuildConfig, base: Path) -> Source:
+def _files(kind: Any, config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.files import Files
 
-    kind: Any = config.source
     return Files(kind, base, config.catalogue)
 
 
-def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
+def _earthengine(kind: Any, config: BuildConfig, base: Path) -> EarthEngine:
     try:
         from mmearth.curate.sources.earthengine.access import access_of_environment
         from mmearth.curate.sources.earthengine.source import EarthEngine, workload_tag
@@ -38,7 +35,6 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
         raise ConfigError(
             f"source: earthengine needs {exc.name}: pip install 'mmearth[earthengine]'"
         ) from exc
-    kind: Any = config.source
     access = access_of_environment()
     limit = LocalLimit(access.in_flight, access.per_second)
     tag = workload_tag(config.name, config.sha256)
@@ -46,24 +42,22 @@ def _earthengine(config: BuildConfig, base: Path) -> EarthEngine:
     return EarthEngine(config.catalogue, *how, tag=tag)
 
 
-def _stac(config: BuildConfig, base: Path) -> Source:
+def _stac(kind: Any, config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.remote.access import remote_access
     from mmearth.curate.sources.stac.source import Stac
 
-    access, kind = remote_access(), config.source
-    assert isinstance(kind, StacConfig)
+    access = remote_access()
     limit = LocalLimit(access.in_flight, access.per_second)
     return Stac(kind, config.catalogue, config.quirks, access, limit)
 
 
-def _foreign(config: BuildConfig, base: Path) -> Source:
+def _foreign(kind: Any, config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.foreign import Foreign
 
-    kind: Any = config.source
     return Foreign(kind.place, kind.model_extra or {}, base.resolve(), config.catalogue)
 
 
-SOURCES: dict[str, Callable[[BuildConfig, Path], Source]] = {
+SOURCES: dict[str, Callable[[Any, BuildConfig, Path], Source]] = {
     "synthetic": _synthetic,
     "files": _files,
     "earthengine": _earthengine,
@@ -82,4 +76,16 @@ def make_source(config: BuildConfig, base: Path) -> Source:
     Raises:
         ConfigError: What it needs is missing or contradicts itself.
     """
-    return SOURCES.get(config.source.kind, _foreign)(config, base)
+    first = _made(config.source, config, base)
+    if not config.sources:
+        return first
+    from mmearth.curate.sources.mixed import Part, mixed
+
+    parts = [Part(first, config.source.kind, ())]
+    for kind, names in config.layers_of_sources:
+        parts.append(Part(_made(kind, config, base), f"{kind.kind} {len(parts)}", names))
+    return mixed(parts)
+
+
+def _made(kind: Any, config: BuildConfig, base: Path) -> Source:
+    return SOURCES.get(kind.kind, _foreign)(kind, config, base)

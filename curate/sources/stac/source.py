@@ -28,6 +28,7 @@ from mmearth.curate.remote.client import Client
 from mmearth.curate.remote.mirror import Mirror
 from mmearth.curate.source import Label, Outcome, Visit
 from mmearth.curate.sources.stac.config import StacConfig
+from mmearth.curate.sources.stac.cost import NetworkCost, cost
 from mmearth.curate.sources.stac.round import ANCHOR, Round
 from mmearth.curate.sources.stac.searches import Searches
 from mmearth.curate.sources.stac.shelf import Shelf
@@ -97,6 +98,10 @@ class Stac:
     def visitors(self, n_cores: int) -> int:
         """See `Metered`: some read while others wait for hosts, each for many blocks at once."""
         return 2 * n_cores
+
+    def cost(self, visits: Sequence[Visit]) -> NetworkCost:
+        """Return about what visits cost; see `cost.cost`."""
+        return cost(self.config, visits)
 
     def limited(self, limit: Limit) -> Stac:
         """See `Metered`."""

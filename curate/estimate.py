@@ -18,6 +18,7 @@ from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import TaskPlan, make_plan
 from mmearth.curate.source import Metered, Source, Visit, is_metered
 from mmearth.curate.sources import make_source
+from mmearth.curate.sources.files.remote import RemoteFiles
 from mmearth.curate.sources.mixed import asked_of, parts_of
 from mmearth.curate.sources.stac.source import Stac
 from mmearth.curate.visits import spread
@@ -156,7 +157,7 @@ def _metered(
         if not is_metered(part.source):
             continue
         asked = asked_of(source, part, visits)
-        if isinstance(part.source, Stac):
+        if isinstance(part.source, Stac | RemoteFiles):
             found.append(_of_network(part.source, asked, catalogue))
         else:
             found.append(_of_engine(part.source, asked, catalogue, n_tried))
@@ -174,7 +175,7 @@ def _metered(
     )
 
 
-def _of_network(source: Stac, visits: Sequence[Visit], catalogue: Catalogue) -> _Cost:
+def _of_network(source: Stac | RemoteFiles, visits: Sequence[Visit], catalogue: Catalogue) -> _Cost:
     whole = sum(layer.nbytes for layer in catalogue.layers.values())
     found = source.cost(visits)
     at_best = found.requests / source.per_second

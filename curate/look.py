@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.tile import Tile, Tiles, lonlat_bounds
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.plan import Plan
+from mmearth.curate.remote.address import is_remote
 from mmearth.curate.seasons import days_off
 from mmearth.curate.source import Source
 from mmearth.curate.sources.files import Files
@@ -141,7 +142,7 @@ def _look_at(
 ) -> Iterator[RasterLook]:
     """Look at the entries of one modality, each at tiles that no earlier one reaches, if any."""
     taken = np.zeros(len(tiles), dtype=np.bool_)
-    for entry in entries:
+    for entry in (each for each in entries if not is_remote(each.path)):
         reached = np.zeros(len(tiles), dtype=np.bool_)
         for product in source.index(name).products:
             if product.entry is entry and len(tiles):

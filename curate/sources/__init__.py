@@ -22,8 +22,13 @@ def _synthetic(kind: Any, config: BuildConfig, base: Path) -> Source:
 
 
 def _files(kind: Any, config: BuildConfig, base: Path) -> Source:
+    from mmearth.curate.remote.access import remote_access
+    from mmearth.curate.remote.address import is_remote
     from mmearth.curate.sources.files import Files
+    from mmearth.curate.sources.files.remote import RemoteFiles
 
+    if any(is_remote(entry.path) for entries in kind.rasters.values() for entry in entries):
+        return RemoteFiles(kind, base, config.catalogue, remote_access())
     return Files(kind, base, config.catalogue)
 
 

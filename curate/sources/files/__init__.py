@@ -24,8 +24,9 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
+from mmearth.curate.remote.address import is_remote
 from mmearth.curate.source import Label, Outcome
-from mmearth.curate.sources.files.config import FilesConfig, Polygons
+from mmearth.curate.sources.files.config import FilesConfig, Polygons, Rasters
 from mmearth.curate.sources.files.dates import told
 from mmearth.curate.sources.files.index import Index, build_index, content_key
 from mmearth.curate.sources.files.observation import observation
@@ -54,7 +55,9 @@ class Files:
         if not self._root.is_dir():
             raise ConfigError(f"source.root: {base / config.root} is no directory; correct root:")
         self._indices = {
-            name: build_index(self.layer(name), entries, self._root)
+            name: build_index(
+                self.layer(name), [e for e in entries if not is_remote(e.path)], self._root
+            )
             for name, entries in config.rasters.items()
             if name in catalogue.layers or name in catalogue.tasks
         }
@@ -77,6 +80,10 @@ class Files:
     def index(self, name: str) -> Index:
         """Return the files of a modality, or of a pixel-level target."""
         return self._indices[name]
+
+    def entries(self, name: str) -> list[Rasters]:
+        """Return what the configuration says of a modality's files, in its order."""
+        return self._config.rasters.get(name, [])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,6 +142,9 @@ class Files:
             return self._class(self._polygons[name], self.layer(name), tile)
         if name not in self._indices:
             raise NoDataError(f"the configuration names no file for {name}")
+        return self._seen(name, tile, date)
+
+    def _seen(self, name: str, tile: Tile, date: str | None) -> Observation:
         return observation(self.layer(name), self._indices[name], tile, date, self.name)
 
     def _class(self, entry: Polygons, layer: Layer, tile: Tile) -> Observation:

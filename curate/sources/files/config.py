@@ -14,8 +14,11 @@ from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.classes import product_codes
 from mmearth.catalog.layer import Layer, Resampling
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.curate.remote.address import is_remote
 from mmearth.curate.sources.files.times import Stamps
 
+TEMPLATE = r"\{(lat|lon)([1-9]\d?)\}"
+"""What stands in an address for the south-western corner of a square of so many degrees."""
 _OWN = "own"
 _COMPUTED = ("geolocation", "month")  # they follow from the tile and the date
 _CLIMATE = ("precipitation", "temperature")
@@ -58,7 +61,9 @@ class Rasters(_Strict):
     """Rasters that hold one modality, or a pixel-level target."""
 
     path: str
-    """Path or pattern, relative to `root`; with `files`, a pattern of directories."""
+    """Path or pattern, relative to `root`; with `files`, a pattern of directories. Or an address,
+    `https://…` or `s3://bucket/…`, in which `{lat3}` and `{lon3}` may stand for the corner of a
+    square of so many degrees (remote.py)."""
     product: str = _OWN
     """What it is: the modality's own product, or another one with `stand_in`. Of a layer or task of
     the user's own it may be left out."""
@@ -108,10 +113,12 @@ class Rasters(_Strict):
     @field_validator("path")
     @classmethod
     def _path(cls, path: str) -> str:
-        return _relative(path)
+        return _address(path) if is_remote(path) else _relative(path)
 
     @model_validator(mode="after")
     def _consistent(self) -> Rasters:
+        if is_remote(self.path):
+            _check_remote(self)
         for key in ("scale", "offset"):
             if isinstance(number := getattr(self, key), float) and not math.isfinite(number):
                 raise ValueError(f"{key}: {number} is no number to reckon with; correct it")
@@ -272,6 +279,26 @@ def _relative(path: str) -> str:
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise ValueError(f"{path!r} leaves root:; give it relative to root:, or change root:")
     return path
+
+
+def _address(path: str) -> str:
+    """Refuse an address with a pattern in it: a server tells nobody which files it has."""
+    rest = re.sub(TEMPLATE, "", path)
+    if any(sign in rest for sign in "{}*[]"):
+        raise ValueError(
+            f"{path!r} is an address with a pattern; expected one file, or {{lat3}} and {{lon3}} "
+            "for the corner of a square of 3 degrees"
+        )
+    return path
+
+
+def _check_remote(entry: Rasters) -> None:
+    """Refuse what only a file that is here as a whole can have."""
+    where = entry.date
+    if where is not None and where.value is None and where.name is None:
+        raise ValueError("date: of a file on a server is value:, or name: of its address")
+    if entry.variable is not None:
+        raise ValueError("variable: is of NetCDF, and of a server GeoTIFFs alone are read in parts")
 
 
 def _check_pattern(pattern: str) -> None:

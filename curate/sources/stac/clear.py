@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.tile import Tile
+from mmearth.curate.sources.files.shelf import Regions
+from mmearth.curate.sources.stac.assets import Assets, asset_url
 from mmearth.curate.sources.stac.choose import Candidate
 from mmearth.curate.sources.stac.config import CloudConfig, CollectionEntry
-from mmearth.curate.sources.stac.shelf import Regions, Shelf, asset_url
 
 CLOUDY = (3, 8, 9, 10)
 """Scene classes of cloud shadow, clouds of medium and high probability, and cirrus
@@ -39,7 +40,7 @@ class Verdict:
 
 
 def verdicts(
-    shelf: Shelf,
+    shelf: Assets,
     asked: Sequence[tuple[Tile, Candidate]],
     entry: CollectionEntry,
     rule: CloudConfig,
@@ -72,7 +73,7 @@ def _urls(candidate: Candidate, entry: CollectionEntry, by: str) -> list[str]:
 
 
 def _verdict(
-    shelf: Shelf,
+    shelf: Assets,
     urls: Sequence[str],
     regions: Regions,
     errors: dict[str, MMEarthError | None],

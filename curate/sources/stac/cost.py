@@ -7,9 +7,9 @@ are what a build waits for, and tiles that share blocks share them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mmearth.catalog.tile import Tile
+from mmearth.curate.remote.cost import NetworkCost
 from mmearth.curate.source import Visit
 from mmearth.curate.sources.stac.config import StacConfig
 
@@ -18,16 +18,6 @@ _BLOCK_M, _GRANULE_M = 10_240, 109_800
 _HEADER_BYTES = 16_384
 _LOOKS = 1.5
 """Scenes that are looked at for clouds until one is clear: measured where three a season were."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkCost:
-    """What is asked of hosts."""
-
-    requests: int
-    """How many."""
-    n_bytes: int
-    """Of the answers."""
 
 
 def cost(config: StacConfig, visits: Sequence[Visit]) -> NetworkCost:

@@ -15,10 +15,10 @@ from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files.choose import of_timing
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.observe import read, stored
+from mmearth.curate.sources.stac.assets import Assets, asset_urls
 from mmearth.curate.sources.stac.choose import Candidate
 from mmearth.curate.sources.stac.config import CollectionEntry
 from mmearth.curate.sources.stac.item import source_ids
-from mmearth.curate.sources.stac.shelf import Shelf, asset_urls
 
 Parts = Sequence[tuple[CollectionEntry, Candidate]]
 """What is laid together: entries of other bands, each with its items."""
@@ -36,7 +36,7 @@ class Pick:
     """The anchor date."""
 
 
-def read_all(shelf: Shelf, layer: Layer, picks: Sequence[Pick], source: str) -> list[Outcome]:
+def read_all(shelf: Assets, layer: Layer, picks: Sequence[Pick], source: str) -> list[Outcome]:
     """Return what picks come to, in their order.
 
     Args:
@@ -78,13 +78,13 @@ def _urls(pick: Pick) -> list[str]:
 
 
 def _error(
-    shelf: Shelf, url: str, errors: Mapping[str, MMEarthError | None]
+    shelf: Assets, url: str, errors: Mapping[str, MMEarthError | None]
 ) -> MMEarthError | None:
     header = shelf.headers[url]
     return header if isinstance(header, MMEarthError) else errors.get(url)
 
 
-def _outcome(shelf: Shelf, layer: Layer, pick: Pick, source: str) -> Outcome:
+def _outcome(shelf: Assets, layer: Layer, pick: Pick, source: str) -> Outcome:
     try:
         return _observation(shelf, layer, pick, source)
     except (RefusedError, StorageError):
@@ -93,7 +93,7 @@ def _outcome(shelf: Shelf, layer: Layer, pick: Pick, source: str) -> Outcome:
         return shelf.told(exc, _urls(pick))
 
 
-def _observation(shelf: Shelf, layer: Layer, pick: Pick, source: str) -> Observation:
+def _observation(shelf: Assets, layer: Layer, pick: Pick, source: str) -> Observation:
     """Read one layer of one tile, whose assets are open."""
     shown: list[Product] = []
     ids: list[str] = []

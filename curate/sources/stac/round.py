@@ -15,12 +15,12 @@ from mmearth.catalog.sample import Observation
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.seasons import around, season
 from mmearth.curate.source import Outcome, Visit
+from mmearth.curate.sources.stac.assets import Assets
 from mmearth.curate.sources.stac.choose import Candidate, images, scenes, usable
 from mmearth.curate.sources.stac.clear import Verdict, verdicts
 from mmearth.curate.sources.stac.config import CollectionEntry, StacConfig
 from mmearth.curate.sources.stac.reads import Parts, Pick, read_all
 from mmearth.curate.sources.stac.searches import Place, Searches, Times
-from mmearth.curate.sources.stac.shelf import Shelf
 
 ANCHOR = "sentinel2"
 _MOST_DAYS = 6
@@ -42,7 +42,7 @@ class Round:
     """Of the source, for provenance."""
     searches: Searches
     """Of this round."""
-    shelf: Shelf
+    shelf: Assets
     """Gets the assets."""
     outcomes: Outcomes = field(default_factory=dict)
     """What is found out."""

@@ -10,11 +10,11 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.remote.client import Client
 from mmearth.curate.remote.sign import container
 from mmearth.curate.remote.threads import at_once
+from mmearth.curate.sources.stac.assets import asset_urls
 from mmearth.curate.sources.stac.choose import Interval
 from mmearth.curate.sources.stac.config import CatalogConfig, CollectionEntry
 from mmearth.curate.sources.stac.item import Item
 from mmearth.curate.sources.stac.search import MOST_TILES, merged, search
-from mmearth.curate.sources.stac.shelf import asset_urls
 
 Times = tuple[Interval, ...]
 """When items may be of; none for any time."""

@@ -25,13 +25,14 @@ from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.client import Client
+from mmearth.curate.remote.cost import NetworkCost
 from mmearth.curate.remote.mirror import Mirror
 from mmearth.curate.source import Label, Outcome, Visit
+from mmearth.curate.sources.stac.assets import Assets
 from mmearth.curate.sources.stac.config import StacConfig
-from mmearth.curate.sources.stac.cost import NetworkCost, cost
+from mmearth.curate.sources.stac.cost import cost
 from mmearth.curate.sources.stac.round import ANCHOR, Round
 from mmearth.curate.sources.stac.searches import Searches
-from mmearth.curate.sources.stac.shelf import Shelf
 
 VERSION = 1
 """Goes up when the same items would give other bytes."""
@@ -142,7 +143,7 @@ class Stac:
         searches = Searches(mirror.client, self.sas)
         about = self.config, self.catalogue, self.quirks, self.name, searches
         try:
-            outcomes = Round(*about, Shelf(mirror)).answer(visits)
+            outcomes = Round(*about, Assets(mirror)).answer(visits)
         except (RefusedError, StorageError):
             raise
         except MMEarthError as exc:

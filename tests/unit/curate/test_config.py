@@ -58,7 +58,7 @@ def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"colour": 1}, "colour: unknown key, allowed here: name, title, .*source, sources, tasks"),
-        ({"sources": 1}, r"sources: unknown key \(did you mean 'source'\?\), allowed here: name, "),
+        ({"sourse": 1}, r"sourse: unknown key \(did you mean 'source'\?\), allowed here: name, "),
         ({"tile_size": 256}, "tile_size: unknown key: say grid: { pixels: 128, resolution_m: 10 }"),
         ({"schema_version": 3.0}, "schema_version: unknown key: mmearth writes it"),
         ({"name": "Tiny Data"}, "name: expected small letters, digits and dashes.*'Tiny Data'"),

@@ -1,0 +1,102 @@
+"""Rasters on servers as files: mirrored as far as is needed, held while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mmearth.catalog.errors import MMEarthError
+from mmearth.catalog.tile import Tile
+from mmearth.curate.remote.address import public
+from mmearth.curate.remote.mirror import Mirror
+from mmearth.curate.remote.tiff import Region
+from mmearth.curate.sources.files.config import Rasters
+from mmearth.curate.sources.files.header import Header, read_header
+from mmearth.curate.sources.files.raster import kept_open, windows
+
+AS_IT_SAYS = Rasters(path="any")
+"""An entry that says nothing: a raster's own words count."""
+Regions = dict[str, list[Region]]
+"""Address → the pixels that are read."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Rasters of one round of visits."""
+
+    mirror: Mirror
+    """Where they come from."""
+    headers: dict[str, Header | MMEarthError] = field(default_factory=dict)
+    """By address: what each says of itself."""
+
+    def look_at(self, urls: Iterable[str], entry: Rasters = AS_IT_SAYS) -> None:
+        """Read the headers of rasters, all that are not read yet at once, as an entry says."""
+        new = [url for url in dict.fromkeys(urls) if url not in self.headers]
+        for url, error in self.mirror.headers(new).items():
+            self.headers[url] = self._header(url, entry) if error is None else error
+
+    def header(self, url: str) -> Header:
+        """Return what a raster says of itself.
+
+        Raises:
+            MMEarthError: It cannot be had.
+        """
+        found = self.headers[url]
+        if isinstance(found, MMEarthError):
+            raise found
+        return found
+
+    def regions(self, urls: Iterable[str], tile: Tile) -> Regions:
+        """Return the pixels of rasters that are read for a tile, of those that are to be had."""
+        found: Regions = {}
+        for url in urls:
+            header = self.headers[url]
+            if isinstance(header, Header):
+                found[url] = [
+                    Region(window.col_off, window.row_off, window.width, window.height)
+                    for window in windows(header.grid, tile)
+                ]
+        return found
+
+    def fetch(self, wanted: Iterable[Regions]) -> dict[str, MMEarthError | None]:
+        """Fetch what several tiles need, each block once; see `Mirror.blocks`."""
+        return self.mirror.blocks(_joined(wanted))
+
+    @contextmanager
+    def opened(self, wanted: Iterable[Regions]) -> Iterator[Mapping[str, object]]:
+        """Hold rasters, whose blocks under some tiles are here, and keep open what is opened.
+
+        Raises:
+            MMEarthError: See `Mirror.opened`.
+        """
+        with self.mirror.opened(_joined(wanted)) as paths, kept_open():
+            yield paths
+
+    def told(self, exc: MMEarthError, urls: Iterable[str]) -> MMEarthError:
+        """Return an error whose sentence names addresses: what is published is no local path."""
+        return self._named(exc, {url: self.mirror.copy(url).data for url in urls})
+
+    def _header(self, url: str, entry: Rasters) -> Header | MMEarthError:
+        try:
+            with self.mirror.opened({url: []}) as paths:
+                try:
+                    return read_header(paths[url], entry)
+                except MMEarthError as exc:
+                    return self._named(exc, paths)
+        except MMEarthError as exc:
+            return exc
+
+    def _named(self, exc: MMEarthError, paths: Mapping[str, object]) -> MMEarthError:
+        text = str(exc)
+        for url, path in paths.items():
+            text = text.replace(str(path), public(url))
+        return type(exc)(text)
+
+
+def _joined(wanted: Iterable[Regions]) -> Regions:
+    joined: Regions = {}
+    for regions in wanted:
+        for url, some in regions.items():
+            joined.setdefault(url, []).extend(some)
+    return joined

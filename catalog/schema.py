@@ -23,6 +23,10 @@ VERSION_KEY = b"mmearth:schema_version"
 _ANY_ROWS = 100_000  # of any small table; in larger ones each row has a number of its own
 ROW_GROUP_ROWS = 122_880
 """DuckDB's own row group; a smaller one costs pruning, a larger one costs parallelism."""
+PAGE_ROWS = 1024
+"""Of each column's pages, which an index lists: who wants one row over HTTP fetches so many."""
+_FEW_VALUES = frozenset({"task", "split", "shard", "modality", "state", "source"})
+"""Columns with a dictionary; one of many values would have to be fetched whole for one row."""
 BATCH_ROWS = 8192
 """Rows that are held at once where a table is read bit by bit: some 30 MB of a manifest."""
 
@@ -170,11 +174,20 @@ def write_parts(parts: Iterable[pa.Table], path: Path, schema: pa.Schema) -> Non
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(
-            temporary, stamped, compression="zstd", write_statistics=filtered
+            temporary,
+            stamped,
+            compression="zstd",
+            write_statistics=filtered,
+            use_dictionary=[name for name in schema.names if name in _FEW_VALUES],
+            write_page_index=True,
+            write_batch_size=PAGE_ROWS,
+            data_page_size=1,  # a batch is more: each is a page
         ) as writer,
     ):
         for part in parts:
-            writer.write_table(part.select(schema.names).cast(stamped), ROW_GROUP_ROWS)
+            # Of one chunk: a page ends where a chunk does, and equal tables have equal bytes.
+            whole = part.select(schema.names).cast(stamped).combine_chunks()
+            writer.write_table(whole, ROW_GROUP_ROWS)
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -37,6 +37,22 @@ def test_parts_make_the_bytes_of_the_whole(n: int, tmp_path: Path) -> None:
     assert all(found.equals(part) for found, part in zip(back, parts, strict=True))
 
 
+def test_pages_are_listed_and_do_not_follow_the_chunks(tmp_path: Path) -> None:
+    table = _table(3000)
+    chunked = pa.concat_tables([table.slice(0, 10), table.slice(10, 1500), table.slice(1510)])
+    for name, each in (("whole", table), ("chunked", chunked)):
+        write_table(each, tmp_path / f"{name}.parquet", _SCHEMA)
+    assert (tmp_path / "whole.parquet").read_bytes() == (tmp_path / "chunked.parquet").read_bytes()
+    group = pq.read_metadata(tmp_path / "whole.parquet").row_group(0)
+    assert all(group.column(i).has_offset_index for i in range(3))
+    assert not any(group.column(i).has_dictionary_page for i in range(3))
+    # A header of 20 bytes or so a page, and 3 pages: far from one a row, and more than one.
+    nbytes = [group.column(i).total_compressed_size for i in range(3)]
+    pq.write_table(table, tmp_path / "one.parquet", compression="zstd", use_dictionary=False)
+    one = pq.read_metadata(tmp_path / "one.parquet").row_group(0)
+    assert 20 < nbytes[1] - one.column(1).total_compressed_size < 1000
+
+
 def test_parts_that_break_off_leave_no_file(tmp_path: Path) -> None:
     def parts() -> object:
         yield _table(5)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import catalogue_bytes, read_catalogue, write_catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.executor import Workers
-from mmearth.catalog.files import TEMPORARY, remove_temporaries, sha256_bytes
+from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.observed_sql import LEDGER
+from mmearth.catalog.own_store import adopt
 from mmearth.catalog.progress import Progress
 from mmearth.catalog.schema import (
     OBSERVATIONS,
@@ -30,20 +31,21 @@ from mmearth.catalog.schema import (
     write_table,
 )
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.store import STORE
+from mmearth.catalog.store import BEFORE, PACKS
 from mmearth.catalog.untouched import is_untouched, note_proved
 from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
 from mmearth.curate.jobs import Pending, Wanted, pending, wanted
 from mmearth.curate.ledger import Ledger, Record
 from mmearth.curate.lock import only_build
+from mmearth.curate.packs import Packs
 from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import Plan, make_plan
 from mmearth.curate.source import Source, is_metered
 from mmearth.curate.sources import make_source
 from mmearth.curate.visits import Options, patient, visit_all
 from mmearth.packaging import build as packaging
-from mmearth.packaging.inputs import count_reasons, read_inputs
+from mmearth.packaging.inputs import read_inputs
 from mmearth.packaging.verify import verify
 
 _FAILURES, _PROBLEMS = 3, 4
@@ -92,8 +94,8 @@ class Summary:
 class _Published:
     """What came of packing, sealing and verifying."""
 
-    dropped: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Task → tile → why it makes no sample; none where nothing was packaged."""
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Task → why tiles make no sample → how many; none where nothing was packaged."""
     unsealed: str | None = None
     """Why it is not sealed; None where it is."""
     problems: tuple[str, ...] = ()
@@ -130,28 +132,54 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
         finished = _is_finished(config, plan, everything, ledger, out)
         if finished and _is_whole(out, how, progress):
             catalogue = config.catalogue
+            adopt(out, catalogue)
             dropped = {
                 name: read_inputs(out, catalogue, task, config.require).dropped
                 for name, task in catalogue.tasks.items()
             }
             return _summary(out, plan, states, _Published(dropped), unchanged=True)
+        if finished:
+            _forget_lost(ledger)
         checksums.unseal(out)
         write_catalogue(out, config.catalogue)
         write_table(plan.table, out / "tiles.parquet", plan.table.schema)
-        _collect(
-            pending(everything, config.require, ledger, out),
-            source,
-            ledger,
-            out,
-            how,
-            progress,
-        )
-        _sweep(out, ledger)
-        write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
-        states = _states(ledger)
-        unasked = None if how.seal_incomplete else _unasked(ledger)
-        published = unasked or _publish(config, source, out, how, progress)
-    return _summary(out, plan, states, published)
+        finish = partial(_finish, config, everything, source, ledger, out, how, progress)
+        try:
+            published = finish()
+        except FormatError:
+            if not _forget_lost(ledger):
+                raise
+            published = finish()
+        return _summary(out, plan, _states(ledger), published)
+
+
+def _finish(
+    config: BuildConfig,
+    everything: Wanted,
+    source: Source,
+    ledger: Ledger,
+    out: Path,
+    how: Options,
+    progress: Progress,
+) -> _Published:
+    """Collect what is left, and publish all of it."""
+    jobs = pending(everything, config.require, ledger, out)
+    packs = Packs(out.resolve(), config.catalogue, how.scheduler is not None)
+    _collect(jobs, source, ledger, packs, how, progress)
+    _sweep(out, ledger)
+    write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
+    unasked = None if how.seal_incomplete else _unasked(ledger)
+    return unasked or _publish(config, source, out, how, progress)
+
+
+def _forget_lost(ledger: Ledger) -> int:
+    """Forget observations whose bytes are damaged or lost, to collect them again; return how many.
+
+    What a file's size tells is forgotten whenever a build begins. This reads all of it.
+    """
+    if n_lost := ledger.drop_lost():
+        _LOG.warning("%s observations were lost or damaged; they are collected again", n_lost)
+    return n_lost
 
 
 def _unasked(ledger: Ledger) -> _Published | None:
@@ -170,12 +198,11 @@ def _publish(
 ) -> _Published:
     """Package, catalogue, seal and verify what was collected."""
     about = _card(config, source)
-    built = packaging.build(out, about, how.cores, progress)
+    workers = Workers(how.cores, how.executor or "processes", how.scheduler)
+    built = packaging.build(out, about, workers, progress)
     if not any(built.n_samples.values()):
         why = "It has no sample; mend what the lines above name, and build again"
         return _Published(built.dropped, why)
-    if not config.keep_store:
-        shutil.rmtree(out / STORE, ignore_errors=True)
     progress("catalogue", 1)
     card.write_readme(out, about)
     stac.build(out, about)
@@ -183,6 +210,8 @@ def _publish(
     progress("seal", 1)
     checksums.seal(out, about, built.sums)
     problems = _prove(out, how, progress)
+    if not problems:
+        adopt(out, config.catalogue)
     return _Published(built.dropped, problems=problems)
 
 
@@ -214,7 +243,7 @@ def _summary(
         tiles={report.task: report.splits for report in plan.tasks},
         samples={task: sum(counts.values()) for task, counts in splits.items()},
         splits=splits,
-        dropped={task: count_reasons(why) for task, why in published.dropped.items()},
+        dropped=published.dropped,
         notes=tuple(note for report in plan.tasks for note in report.notes),
         states=states,
         failures=sum(count.get("failed", 0) for count in states.values()),
@@ -234,12 +263,11 @@ def _is_finished(
     config: BuildConfig, plan: Plan, everything: Wanted, ledger: Ledger, out: Path
 ) -> bool:
     """Return whether a directory is sealed and holds what would be made again."""
-    store = out if config.keep_store else None
     try:
         return (
             checksums.read_dataset(out)["config_sha256"] == config.sha256
             and read_catalogue(out) == config.catalogue
-            and not pending(everything, config.require, ledger, store)
+            and not pending(everything, config.require, ledger, out)
             and read_table(out / "tiles.parquet").equals(plan.table)
             and _equal(read_parts(out / "observations.parquet"), ledger.export())
         )
@@ -254,15 +282,11 @@ def _equal(found: Iterator[pa.Table], expected: Iterator[pa.Table]) -> bool:
 
 def _sweep(out: Path, ledger: Ledger) -> None:
     """Delete what a crash or an earlier plan left: unfinished files, and what no row knows."""
-    for path in out.glob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
-    for name in ("manifests", "shards", "statistics"):
-        remove_temporaries(out / name)
-    for folder, _, names in os.walk(out / STORE):
-        known = ledger.paths(Path(folder).name) if names else set()
-        for path in (Path(folder, name) for name in names):
-            if path.relative_to(out).as_posix() not in known:
-                path.unlink(missing_ok=True)
+    checksums.remove_unfinished(out)
+    known = ledger.paths()
+    for path in (out / PACKS).glob("*"):
+        if path.relative_to(out).as_posix() not in known:
+            path.unlink()
 
 
 def _ledger(out: Path, fresh: bool) -> Ledger:
@@ -271,6 +295,8 @@ def _ledger(out: Path, fresh: bool) -> Ledger:
         checksums.clear(out)
         for path in (out / LEDGER).parent.glob(f"{Path(LEDGER).name}*"):  # with -wal and -shm
             path.unlink()
+        for name in (PACKS, BEFORE):
+            shutil.rmtree(out / name, ignore_errors=True)
     return Ledger(out)
 
 
@@ -305,12 +331,12 @@ def _collect(
     jobs: Pending,
     source: Source,
     ledger: Ledger,
-    out: Path,
+    packs: Packs,
     how: Options,
     progress: Progress,
 ) -> None:
     progress("collect", len(jobs))
-    with Checkpoint(out, ledger) as checkpoint:
+    with Checkpoint(packs.root, ledger) as checkpoint:
 
         def keep(records: list[Record]) -> None:
             checkpoint.keep(records)
@@ -320,7 +346,7 @@ def _collect(
         if jobs:
             # Who asks for many tiles at once is given neighbours.
             jobs = jobs.by_cell() if is_metered(source) else jobs
-            visit_all(jobs, len(jobs), source, out.resolve(), how, keep)
+            visit_all(jobs, len(jobs), source, packs, how, keep)
 
 
 def _states(ledger: Ledger) -> dict[str, dict[str, int]]:

@@ -32,8 +32,12 @@ _GROUPS = {
     "loaders": "Manifests in, batches out.",
     "benchmark": "Batches in, results out.",
 }
-_ABOVE = {"curate": ("mmearth.build_command",), "packaging": ("mmearth.verify_command",)}
-"""Commands that cross the folders: from places to a sealed dataset, and from it to its source."""
+_ABOVE = {
+    "curate": ("mmearth.build_command", "mmearth.export_command"),
+    "packaging": ("mmearth.verify_command",),
+}
+"""Commands that cross the folders: from places to a sealed dataset, from it to its source, and to
+pictures of what SQL chooses."""
 _DOCTOR = "What is installed, and what Earth Engine would be asked with."
 _COMPLETE = "_MMEARTH_COMPLETE"
 """The environment variable by which a shell asks what may follow (docs/commands.md)."""

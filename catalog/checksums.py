@@ -23,6 +23,7 @@ from mmearth.catalog.files import (
     check_inside,
     is_sha256,
     read_regular,
+    remove_temporaries,
     sha256_bytes,
     sha256_file,
     sync,
@@ -122,6 +123,14 @@ def clear(root: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_unfinished(root: Path) -> None:
+    """Delete what an interrupted writer of published files left."""
+    for leftover in root.glob(f".*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+    for name in DATA:
+        remove_temporaries(root / name)
 
 
 def unseal(root: Path) -> None:

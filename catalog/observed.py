@@ -7,6 +7,7 @@ Only `curate.ledger` writes to a dataset's ledger.
 
 from __future__ import annotations
 
+import builtins
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +36,9 @@ from mmearth.catalog.observed_sql import (
 )
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, STATES, check_columns, manifest_path, member_column
-from mmearth.catalog.store import Location, StoreReader
+from mmearth.catalog.store import BEFORE, Location, StoreReader
 
+_MOST_HEADER = 4096  # bytes of a member beyond its values
 _AT_ONCE = 2_048  # rows of a table that are Python objects at one time
 
 
@@ -82,6 +84,11 @@ class Observed:
         return f"{self.modality} of tile {self.tile}"
 
     @property
+    def is_here(self) -> bool:
+        """Whether it was observed and is in the dataset's directory: its file may be lost."""
+        return self.state == "done" and (self.path is not None or self.values is not None)
+
+    @property
     def location(self) -> Location:
         """Where its pixels are; only of what is done and has pixels.
 
@@ -123,12 +130,27 @@ class Observed:
         """
         layer = catalogue.observed(self.modality)
         if layer.is_pixel:
-            data = reader.read(self.location, self.what)
-            shape = catalogue.member_shape(self.modality)
-            array = catalogue.codec.decode(data, self.what, layer.dtype, shape)
-            array = array.reshape(layer.shape)
-        else:
-            array = self.array(layer)
+            return decoded(self, self.member(reader, layer), catalogue)
+        return self.observation(layer, self.array(layer))
+
+    def member(self, reader: StoreReader, layer: Layer) -> builtins.bytes:
+        """Return the bytes that its array with pixels is written as.
+
+        Raises:
+            FormatError: They are missing, or far more than the layer can have.
+            IntegrityError: They are not what was collected.
+            StorageError: A file may not be read.
+        """
+        at, most = self.location, 2 * layer.nbytes + _MOST_HEADER
+        if at.nbytes > most:
+            raise FormatError(
+                f"{self.what} is said to have {at.nbytes} bytes, expected {most} at most; run the "
+                "build again"
+            )
+        return reader.read(at, self.what)
+
+    def observation(self, layer: Layer, array: np.ndarray[Any, np.dtype[Any]]) -> Observation:
+        """Return the observation of a row that is done, given its array."""
         return Observation(
             layer,
             array,
@@ -140,9 +162,20 @@ class Observed:
         )
 
 
+def decoded(seen: Observed, data: bytes, catalogue: Catalogue) -> Observation:
+    """Return the observation of a row that has pixels, given its member.
+
+    Raises:
+        FormatError: The member is of another layer.
+    """
+    layer, shape = catalogue.observed(seen.modality), catalogue.member_shape(seen.modality)
+    array = catalogue.codec.decode(data, seen.what, layer.dtype, shape)
+    return seen.observation(layer, array.reshape(layer.shape))
+
+
 _COLUMNS = tuple(field.name for field in fields(Observed))
 _HERE = """state = 'done' AND (path IS NOT NULL OR "values" IS NOT NULL)"""
-_KEPT = [name for name in OBSERVATIONS.names if name in _COLUMNS and name != "path"]
+_KEPT = [name for name in OBSERVATIONS.names if name in _COLUMNS]
 _KEEP = (
     f"INSERT OR REPLACE INTO observations ({quoted(_KEPT)}, permanent, tries, checksum) "
     f"VALUES ({', '.join(f':{name}' for name in _KEPT)}, 1, 1, 0)"
@@ -217,18 +250,22 @@ class Observations:
     def fill(self, root: Path, catalogue: Catalogue, tiles: Sequence[str] | None) -> None:
         """Make the table of what a sealed dataset publishes: its observations and manifests."""
         known = None if tiles is None else pa.array(tiles, pa.string())
+        aside = root / BEFORE  # where the manifests are while the dataset is packed anew
+        manifests = aside if (aside / "manifests").exists() else root
         with sqlite_errors(self._path):
             self._db.executescript(TABLE)
             self._db.execute("BEGIN")
             for part in _parts(root, "observations.parquet", OBSERVATIONS.names, known):
-                rows = ({**row, "source_ids": json.dumps(row["source_ids"])} for row in part)
+                rows = ({**row, "source_ids": json.dumps(row["source_ids"] or [])} for row in part)
                 self._db.executemany(_KEEP, rows)
             for task in catalogue.tasks.values():
                 structs = {member_column(layer): layer.name for layer in catalogue.layers.values()}
                 if task.is_pixel:
                     structs[task.column] = task.name
                 names = ["tile", "shard", *structs]
-                for part in _parts(root, manifest_path(task.name), names, known):
+                if not (manifests / manifest_path(task.name)).exists():
+                    continue  # it is not packed yet
+                for part in _parts(manifests, manifest_path(task.name), names, known):
                     self._db.executemany(_PLACE, _places(part, structs))
 
     def _rows(self, condition: str, *values: str) -> Iterator[Observed]:
@@ -236,6 +273,16 @@ class Observations:
         with sqlite_errors(self._path):
             for *row, is_damaged in self._db.execute(query, values):
                 yield _observed(self._path, row, bool(is_damaged))
+
+
+def check_begun(root: Path) -> None:
+    """Refuse a directory in which nothing was built, before any file of it is asked for.
+
+    Raises:
+        ConfigError: There is neither a ledger nor a table of observations.
+    """
+    if not any((root / name).exists() for name in (LEDGER, "observations.parquet")):
+        raise ConfigError(f"{root} holds no build; make one with `mmearth curate build`")
 
 
 @contextmanager
@@ -256,7 +303,8 @@ def open_observed(
         FormatError: The ledger or a table is not what it must be.
     """
     path, published = root / LEDGER, root / "observations.parquet"
-    if path.exists() or not published.exists():
+    check_begun(root)
+    if path.exists():
         with Observations(connect_reading(root), path, has_checksums=True) as ledger:
             yield ledger
         return

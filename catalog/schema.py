@@ -54,9 +54,8 @@ OBSERVATIONS = pa.schema(
         ("modality", pa.string()),  # a layer, or the name of a task with pixel-level targets
         ("state", pa.string()),  # one of STATES
         ("reason", pa.string()),  # why missing or failed; null when done
-        ("path", pa.string()),  # in the store, relative to the dataset's root; null unless done
-        ("bytes", pa.int64()),
-        ("sha256", pa.string()),
+        ("bytes", pa.int64()),  # of its member in shards; null without pixels, and unless done
+        ("sha256", pa.string()),  # likewise
         ("acquired", pa.string()),
         ("valid_fraction", pa.float64()),
         ("source", pa.string()),

@@ -1,4 +1,4 @@
-"""What visits found goes to the disk in steps: files first, then the rows that name them."""
+"""What visits found goes to the disk in steps: packs first, then the rows that name them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EVERY_S = 1.0
 
 
 class Checkpoint:
-    """Keeps the records of finished visits; the ledger never names a file that is not on the disk.
+    """Keeps the records of finished visits; the ledger never names bytes that are not on the disk.
 
-    Syncing file by file would make every visit wait for the disk. Once a second costs a few
-    per cent of a build (docs/reliability.md).
+    Syncing after every visit would make each wait for the disk. Once a second costs a few per cent
+    of a build (docs/reliability.md).
     """
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
@@ -54,7 +54,7 @@ class Checkpoint:
 
     def _write(self) -> None:
         if self._waiting:
-            sync_files(self._root, [r.path for r in self._waiting if r.path is not None])
+            sync_files(self._root, sorted({r.path for r in self._waiting if r.path is not None}))
             self._ledger.record(self._waiting)
             self._waiting.clear()
         self._last = time.monotonic()

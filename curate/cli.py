@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmearth.catalog import options
+from mmearth.catalog.errors import ConfigError
 
 if TYPE_CHECKING:
     from mmearth.curate.look import Looks
@@ -162,7 +163,7 @@ def failures(directory: str, as_json: bool) -> None:
 @click.option(
     "-o", "--out", type=click.Path(dir_okay=False), help="PNG, JPEG, WebP or PDF; TILE.png if not."
 )
-@click.option("--geotiff", type=click.Path(file_okay=False), help="Copy its GeoTIFFs there too.")
+@click.option("--geotiff", type=click.Path(file_okay=False), help="Write its GeoTIFFs there too.")
 @options.as_json
 def view(
     directory: str, tile: str | None, out: str | None, geotiff: str | None, as_json: bool
@@ -175,22 +176,34 @@ def view(
     mmearth curate view data/demo -o tile.png
     """
     from mmearth.catalog.catalogue import read_catalogue
+    from mmearth.catalog.observed import check_begun, open_observed
     from mmearth.catalog.sample import tile_of
-    from mmearth.curate.ledger import Ledger
+    from mmearth.curate.geotiff import write_geotiffs
     from mmearth.curate.sheet import check_format, save
-    from mmearth.curate.view import contact_sheet, export_geotiffs
+    from mmearth.curate.view import contact_sheet
 
     root = Path(directory)
     if out is not None:
         check_format(Path(out))
-    with Ledger.reading(root) as ledger:
-        chosen = tile_of(tile or ledger.first_tile(), read_catalogue(root).grid)
-        reasons, digests = ledger.reasons(chosen.id), ledger.digests(chosen.id)
+    check_begun(root)
+    catalogue = read_catalogue(root)
+    asked = None if tile is None else tile_of(tile, catalogue.grid)
+    with open_observed(root, catalogue, None if asked is None else [asked.id]) as observed:
+        chosen = asked or tile_of(observed.first_tile(), catalogue.grid)
+        rows = observed.of_tile(chosen.id)
+    if not rows:
+        raise ConfigError(
+            f"tile {chosen.id} is not in this build; those that are: `mmearth loaders query {root} "
+            '"SELECT tile FROM tiles"`'
+        )
     path = Path(out or f"{chosen.id}.png")
-    save(contact_sheet(root, chosen, reasons, digests), path)
-    copied = []
+    save(contact_sheet(root, chosen, rows), path)
+    copied: list[Path] = []
     if geotiff is not None:
-        copied = export_geotiffs(root, chosen, Path(geotiff), digests)
+        places = Path(geotiff)
+        copied += write_geotiffs(
+            root, catalogue, rows.values(), lambda tile, name: places / f"{tile.id}_{name}.tif"
+        )
     if as_json:
         options.echo_json({"tile": chosen.id, "picture": path, "geotiffs": copied})
         return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from mmearth.catalog.errors import (
     MMEarthError,
@@ -12,11 +13,10 @@ from mmearth.catalog.errors import (
     StorageError,
     UnavailableError,
 )
-from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.ledger import Record
+from mmearth.curate.packs import Packs
 from mmearth.curate.source import Outcome, Source, Visit
 
 
@@ -43,7 +43,7 @@ class Job:
         return Visit(self.tile, self.wanted, self.date, self.anchor, self.settled)
 
 
-def collect(job: Job, source: Source, root: Path) -> list[Record]:
+def collect(job: Job, source: Source, packs: Packs) -> list[Record]:
     """Visit a tile and keep what is there.
 
     Nothing is asked for again here: a source that asks a service knows best what may pass, and
@@ -54,7 +54,7 @@ def collect(job: Job, source: Source, root: Path) -> list[Record]:
     Args:
         job: The visit.
         source: Where observations come from.
-        root: The dataset's directory.
+        packs: Where pixels are kept.
 
     Returns:
         One record for each of `job.wanted`, in that order.
@@ -68,7 +68,7 @@ def collect(job: Job, source: Source, root: Path) -> list[Record]:
         outcome = outcomes[name]
         if isinstance(outcome, MMEarthError):
             return [_without(job, name, outcome, other, outcomes[other]) for other in job.wanted]
-    return [_keep(job, name, outcomes[name], root) for name in job.wanted]
+    return [_keep(job, name, outcomes[name], packs) for name in job.wanted]
 
 
 def _observe(job: Job, source: Source) -> dict[str, Outcome]:
@@ -81,29 +81,41 @@ def _observe(job: Job, source: Source) -> dict[str, Outcome]:
         return dict.fromkeys(job.wanted, exc)
 
 
-def _keep(job: Job, name: str, outcome: Outcome, root: Path) -> Record:
-    if isinstance(outcome, Observation):
-        try:
-            data = write_observation(root, job.tile, outcome)
-        except (RefusedError, StorageError):
-            raise
-        except MMEarthError as exc:
-            return _failed(job, name, exc)
-        return Record(
-            tile=job.tile.id,
-            modality=name,
-            state="done",
-            path=observation_path(job.tile, outcome.layer),
-            bytes=len(data),
-            sha256=sha256_bytes(data),
-            acquired=outcome.acquired,
-            valid_fraction=outcome.valid_fraction,
-            source=outcome.source,
-            source_ids=tuple(sorted(outcome.source_ids)),
-            stand_in=outcome.stand_in,
-            expression=outcome.expression,
-        )
-    return _failed(job, name, outcome)
+def _keep(job: Job, name: str, outcome: Outcome, packs: Packs) -> Record:
+    if not isinstance(outcome, Observation):
+        return _failed(job, name, outcome)
+    try:
+        outcome.check()
+        kept = _kept(outcome, packs)
+    except (RefusedError, StorageError):
+        raise
+    except MMEarthError as exc:
+        return _failed(job, name, exc)
+    return Record(
+        tile=job.tile.id,
+        modality=name,
+        state="done",
+        **kept,
+        acquired=outcome.acquired,
+        valid_fraction=outcome.valid_fraction,
+        source=outcome.source,
+        source_ids=tuple(sorted(outcome.source_ids)),
+        stand_in=outcome.stand_in,
+        expression=outcome.expression,
+    )
+
+
+def _kept(observation: Observation, packs: Packs) -> dict[str, Any]:
+    """Keep an observation: pixels in a pack, a few values in the ledger's row itself."""
+    if not observation.layer.is_pixel:
+        return {"values": json.dumps(observation.array.tolist())}
+    at = packs.keep(observation)
+    return {
+        "path": at.path,
+        "byte_offset": at.byte_offset,
+        "bytes": at.nbytes,
+        "sha256": at.sha256,
+    }
 
 
 def _failed(job: Job, name: str, error: MMEarthError) -> Record:

@@ -103,8 +103,6 @@ class BuildConfig(Strict):
     date: str | None = None
     """What is asked for where a label has no date: as `Label.date`. None lets the source choose a
     scene of the published season, and where there is none its middle day stands (`anchor_date`)."""
-    keep_store: bool = True
-    """Whether the GeoTIFFs stay beside the shards."""
     members: MembersConfig = MembersConfig()
     """How arrays are written into shards."""
     shard_bytes: int = Field(default=SHARD_BYTES, ge=1024)

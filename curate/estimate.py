@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
@@ -24,7 +25,6 @@ from mmearth.curate.sources.stac.source import Stac
 from mmearth.curate.visits import spread
 
 _TRIED = 4
-_STORED_SHARE = 0.55  # of a raw array, in a GeoTIFF; measured on the demo
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Estimate:
     n_tiles: int
     """Different tiles of all tasks."""
     bytes: int
-    """Store and shards, about."""
+    """Of all shards, about."""
     seconds: float
     """For collecting, about: of one core, or at the pace that the service allows."""
     n_tried: int
@@ -106,14 +106,13 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     looks = look(config, source, plan, [visit.tile for visit in visits])
     cost = _metered(source, visits, config.catalogue, calibrate)
     if cost is None:
-        cost = _tried(source, visits)
-    stored = _STORED_SHARE * len(visits) if config.keep_store else 0.0
+        cost = _tried(source, visits, config.catalogue.codec)
     return Estimate(
         tasks=plan.tasks,
         modalities=tuple(config.catalogue.layers),
         require=config.require,
         n_tiles=len(visits),
-        bytes=round(cost.bytes_per_tile * (plan.table.num_rows + stored)),
+        bytes=round(cost.bytes_per_tile * plan.table.num_rows),
         seconds=cost.seconds,
         n_tried=cost.n_tried,
         requests=cost.requests,
@@ -137,13 +136,14 @@ def _visits(everything: Wanted) -> Iterator[Visit]:
         yield Visit(tile, wanted_there, date, everything.anchor(tile, date))
 
 
-def _tried(source: Source, visits: Sequence[Visit]) -> _Cost:
+def _tried(source: Source, visits: Sequence[Visit], codec: Codec) -> _Cost:
     """Return what a few tiles took, for all of them."""
     tried = spread(visits, _TRIED)
     nbytes, begin = 0, time.perf_counter()
     for visit in tried:
         outcomes = source.observe(visit.tile, visit.wanted, visit.date, visit.anchor)
-        nbytes += sum(o.array.nbytes for o in outcomes.values() if isinstance(o, Observation))
+        seen = [o for o in outcomes.values() if isinstance(o, Observation)]
+        nbytes += sum(len(codec.encode(o.array)) for o in seen if o.layer.is_pixel)
     seconds = (time.perf_counter() - begin) / max(len(tried), 1)
     return _Cost(nbytes / max(len(tried), 1), seconds * len(visits), len(tried))
 

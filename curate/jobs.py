@@ -1,4 +1,4 @@
-"""Which visits are left: the plan less what the ledger has settled and the store still holds.
+"""Which visits are left: the plan less what the ledger has settled and the disk still holds.
 
 All of it is columns, a few dozen bytes a tile: a plan of millions of tiles fits in any driver.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.grid import Grid
+from mmearth.catalog.store import BEFORE
 from mmearth.catalog.tile import Tile, Tiles, cells_at, centres
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
-from mmearth.curate.ledger import Known, Ledger
+from mmearth.curate.ledger import Ledger
 from mmearth.curate.plan import Plan
 
 _AT_ONCE = 8_192  # tiles that are Python objects at one time
@@ -125,18 +126,17 @@ def wanted(config: BuildConfig, plan: Plan) -> Wanted:
     return Wanted(tiles.append_column("date", dates), names, choice, config.catalogue.grid)
 
 
-def pending(
-    everything: Wanted, require: tuple[str, ...], ledger: Ledger, store: Path | None
-) -> Pending:
+def pending(everything: Wanted, require: tuple[str, ...], ledger: Ledger, root: Path) -> Pending:
     """Return the visits that are left.
 
     Args:
         everything: What is wanted at every tile.
         require: Modalities without which a tile makes no sample.
         ledger: Knows what is settled.
-        store: The dataset's directory: a file that was deleted or cut short there is collected
-            again. None asks the ledger only.
+        root: The dataset's directory: what was in a file that was deleted or cut short there is
+            collected again.
     """
+    size_of = cache(partial(_size, root))
     bits = {name: 1 << i for i, name in enumerate(everything.names)}
     rest = everything.choice.copy()
     anchors: dict[int, str] = {}
@@ -150,7 +150,7 @@ def pending(
                 continue
             if known.modality == "sentinel2" and known.path and known.acquired:
                 anchors[i] = same.setdefault(known.acquired, known.acquired)
-            if known.permanent and _is_whole(known, store):
+            if known.permanent and (known.path is None or size_of(known.path) >= (known.end or 0)):
                 rest[i] &= ~bits.get(known.modality, 0)
     rows = np.flatnonzero(rest)
     left = tuple(map(anchors.get, rows.tolist()))
@@ -167,11 +167,7 @@ def _chooser(names: tuple[str, ...]) -> Callable[[int], tuple[str, ...]]:
     return chosen
 
 
-def _is_whole(known: Known, store: Path | None) -> bool:
-    """Return whether the file is there at its full length; also where there should be none."""
-    if store is None or known.path is None:
-        return True
-    try:
-        return Path(store, known.path).stat().st_size == known.bytes
-    except OSError:
-        return False
+def _size(root: Path, path: str) -> int:
+    """Return the bytes of a pack or shard, wherever it is read from; -1 where there is none."""
+    places = Path(root, path), Path(root, BEFORE, path)
+    return max((place.stat().st_size for place in places if place.is_file()), default=-1)

@@ -1,6 +1,6 @@
 """The ledger: what is known about every tile and modality, in one SQLite file.
 
-A row is written after its file was renamed into place and synced, all rows of a tile in one
+A row is written after the pack that has its bytes was synced, all rows of a tile in one
 transaction. A crash in between costs the tile one more visit, which makes the same bytes. Every row
 has a checksum: SQLite does not notice a changed byte inside a value.
 """
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from mmearth.catalog.errors import ConfigError, storage_errors
+from mmearth.catalog.errors import FormatError, storage_errors
 from mmearth.catalog.observed_sql import (
     DAMAGED,
     INSERT,
@@ -29,8 +29,8 @@ from mmearth.catalog.observed_sql import (
     sqlite_errors,
 )
 from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
-from mmearth.catalog.store import Location
-from mmearth.curate.ledger_sql import DROP_ASKED, DROP_STALE, MOVE, PLANNED, RETRY, SCHEMA
+from mmearth.catalog.store import Location, StoreReader
+from mmearth.curate.ledger_sql import DROP_ASKED, DROP_STALE, PLANNED, RETRY, SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ class Known(NamedTuple):
     permanent: int
     """0 where another run may succeed."""
     path: str | None
-    """Of its file, relative to the dataset's root; None where there is none."""
-    bytes: int | None
-    """Length of the file."""
+    """Of the pack or shard that has it, relative to the dataset's root; None where none has."""
+    end: int | None
+    """Where its bytes end in that file; likewise."""
     acquired: str | None
     """See `Observation.acquired`."""
 
@@ -150,29 +150,6 @@ class Ledger:
         with self._transaction():
             self._db.executemany(INSERT, rows)
 
-    def move(self, places: Iterable[tuple[str, str, Location]]) -> None:
-        """Say where observations are now, in one transaction.
-
-        Args:
-            places: Tile, modality, and where the same bytes are.
-
-        Raises:
-            StorageError: The disk is full.
-        """
-        rows = (
-            {
-                "tile": tile,
-                "modality": modality,
-                "path": at.path,
-                "byte_offset": at.byte_offset,
-                "bytes": at.nbytes,
-                "sha256": at.sha256,
-            }
-            for tile, modality, at in places
-        )
-        with self._transaction():
-            self._db.executemany(MOVE, rows)
-
     def drop_damaged(self) -> int:
         """Forget the rows that are not what was written; return how many.
 
@@ -187,6 +164,26 @@ class Ledger:
                 if self.n_damaged():  # rows out of order: SQLite does not find them by their key
                     raise sqlite3.DatabaseError("rows cannot be deleted")
         return n_damaged
+
+    def drop_lost(self) -> int:
+        """Forget what cannot be read back from its pack or shard; return how many rows.
+
+        All of it is read. What is forgotten is collected again.
+
+        Raises:
+            StorageError: A file may not be read.
+        """
+        rows = self._rows(
+            "SELECT tile, modality, path, byte_offset, bytes, sha256 FROM observations "
+            "WHERE path IS NOT NULL ORDER BY path, byte_offset"
+        )
+        with StoreReader(self._path.parent.parent) as reader:
+            lost = [
+                (tile, name) for tile, name, *at in rows if not _is_there(reader, Location(*at))
+            ]
+        with self._transaction():
+            self._db.executemany("DELETE FROM observations WHERE tile = ? AND modality = ?", lost)
+        return len(lost)
 
     def n_damaged(self) -> int:
         """Return how many rows are not what was written."""
@@ -203,16 +200,16 @@ class Ledger:
         A plan is gone through in stretches, so that neither side is in memory as a whole.
         """
         rows = self._rows(
-            "SELECT tile, modality, permanent, path, bytes, acquired FROM observations "
-            "WHERE tile BETWEEN ? AND ? ORDER BY tile, modality",
+            "SELECT tile, modality, permanent, path, byte_offset + bytes, acquired "
+            "FROM observations WHERE tile BETWEEN ? AND ? ORDER BY tile, modality",
             first,
             last,
         )
         return (Known(*row) for row in rows)
 
-    def paths(self, tile: str) -> set[str]:
-        """Return the files of a tile, relative to the dataset's root."""
-        rows = self._rows("SELECT path FROM observations WHERE tile = ? AND path IS NOT NULL", tile)
+    def paths(self) -> set[str]:
+        """Return every file that has anything of what was collected, relative to the root."""
+        rows = self._rows("SELECT DISTINCT path FROM observations WHERE path IS NOT NULL")
         return {path for (path,) in rows}
 
     def counts(self) -> list[tuple[str, str, bool, int]]:
@@ -245,40 +242,6 @@ class Ledger:
             "SELECT count(DISTINCT tile) FROM observations WHERE state = 'failed' AND permanent = 0"
         ).fetchone()
         return int(row[0])
-
-    def first_tile(self) -> str:
-        """Return the id of the first tile that has anything on disk.
-
-        Raises:
-            ConfigError: Nothing has been collected yet.
-        """
-        ((tile,),) = self._rows("SELECT min(tile) FROM observations WHERE state = 'done'")
-        if tile is None:
-            raise ConfigError("nothing has been collected yet; run `mmearth curate build`")
-        return str(tile)
-
-    def reasons(self, tile: str) -> dict[str, str]:
-        """Return modality → why it is not on disk, for one tile.
-
-        Raises:
-            ConfigError: The tile was never visited.
-        """
-        rows = list(
-            self._rows("SELECT modality, state, reason FROM observations WHERE tile = ?", tile)
-        )
-        if not rows:
-            raise ConfigError(
-                f"tile {tile} is not in this build; those that are: `mmearth loaders query "
-                f'{self._path.parent.parent} "SELECT tile FROM tiles"`'
-            )
-        return {name: reason or state for name, state, reason in rows if state != "done"}
-
-    def digests(self, tile: str) -> dict[str, str]:
-        """Return modality → the SHA-256 of its file, for what is on disk of one tile."""
-        rows = self._rows(
-            "SELECT modality, sha256 FROM observations WHERE tile = ? AND state = 'done'", tile
-        )
-        return {str(name): str(digest) for name, digest in rows}
 
     def retry(self, permanent: bool | None) -> int:
         """Make failures pending again; return how many.
@@ -346,3 +309,11 @@ class Ledger:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _is_there(reader: StoreReader, at: Location) -> bool:
+    try:
+        reader.read(at, "it")
+    except FormatError:
+        return False
+    return True

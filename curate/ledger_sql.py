@@ -22,12 +22,6 @@ RETRY = (
     "WHERE state = 'failed'"
 )
 """Make failures pending again."""
-_MOVED = {name: f":{name}" for name in ("path", "byte_offset", "bytes", "sha256")}
-MOVE = (
-    f"UPDATE observations SET {', '.join(f'{name} = {new}' for name, new in _MOVED.items())}, "
-    f"checksum = {_checksum_with(**_MOVED)} WHERE tile = :tile AND modality = :modality"
-)
-"""Say where the bytes of an observation are now."""
 
 PLANNED = """
 CREATE TEMP TABLE planned (tile TEXT PRIMARY KEY, names TEXT NOT NULL, date TEXT) WITHOUT ROWID

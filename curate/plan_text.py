@@ -59,7 +59,7 @@ def costs(found: Estimate, mbit: float) -> list[str]:
     """
     lines = [
         f"{found.n_tiles} tiles × {len(found.modalities)} modalities{_origins(found)}",
-        f"about {found.bytes / 1e9:.2f} GB, store and shards together",
+        f"about {found.bytes / 1e9:.2f} GB of shards, and while they are packed as much again",
     ]
     if found.requests is None:
         work = f"about {found.seconds:.0f} s of one core's work"

@@ -1,20 +1,19 @@
-"""A tile to look at: all that a dataset has of it on one contact sheet, and as GeoTIFFs."""
+"""A tile to look at: all that a dataset has of it on one contact sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
-from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.files import write_atomic
 from mmearth.catalog.layer import Layer
+from mmearth.catalog.observed import Observed
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import read_table, tiles_schema
-from mmearth.catalog.store import STORE, read_observation, read_stored
+from mmearth.catalog.store import StoreReader
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.panels import pictures, value_lines
@@ -23,32 +22,26 @@ from mmearth.curate.sheet import Panel, compose, missing, texts, wrap
 _TILES = "tiles.parquet"
 
 
-def contact_sheet(
-    root: Path, tile: Tile, reasons: dict[str, str], digests: dict[str, str]
-) -> Image.Image:
+def contact_sheet(root: Path, tile: Tile, rows: Mapping[str, Observed]) -> Image.Image:
     """Return all that a dataset has of a tile as one picture, what is missing with the reason.
 
     Args:
-        root: The dataset's directory, with its store.
+        root: The dataset's directory: it may be unfinished, sealed or downloaded.
         tile: Which.
-        reasons: Modality, or task with pixels → why it is not in the store.
-        digests: Likewise → the SHA-256 of its file, which is compared before it is drawn.
+        rows: Modality, or task with pixels → what is known about it.
 
     Raises:
-        ConfigError: The store was not kept.
-        FormatError: A file of the store is damaged, or not the one that was collected.
+        FormatError: An observation is missing or damaged, or not what was collected.
         DataError: Its values break their contract.
     """
-    if not (root / STORE).is_dir():
-        raise ConfigError(
-            f"{root} has no store to draw from; build with keep_store: true, or read its shards"
-        )
     catalogue, found = read_catalogue(root), {}
     targets = [task.target for task in catalogue.tasks.values() if task.is_pixel]
-    for layer in (*catalogue.layers.values(), *targets):
-        if layer.name in digests:
-            found[layer.name] = read_observation(root, tile, layer, digests[layer.name])[0]
-            found[layer.name].check()
+    reasons = {name: _why_none(row) for name, row in rows.items() if not row.is_here}
+    with StoreReader(root) as reader:
+        for layer in (*catalogue.layers.values(), *targets):
+            if layer.name in rows and layer.name not in reasons:
+                found[layer.name] = rows[layer.name].read(reader, catalogue)
+                found[layer.name].check()
     panels: list[Panel] = []
     for layer in (*catalogue.pixel_layers, *targets):
         name = f"{layer.name} (target)" if layer.name in catalogue.tasks else layer.name
@@ -72,24 +65,9 @@ def window_sheet(tile: Tile, seen: Observation, origin: str) -> Image.Image:
     return compose(panels, f"{_title(tile)}   {origin}")
 
 
-def export_geotiffs(root: Path, tile: Tile, out: Path, names: Iterable[str]) -> list[Path]:
-    """Copy a tile's GeoTIFFs to a directory; return their paths.
-
-    Args:
-        root: The dataset's directory, with its store.
-        tile: Which.
-        out: The directory; made when it is not there.
-        names: Of what is in the store, and was looked at.
-
-    Raises:
-        StorageError: The disk is full.
-    """
-    copied, catalogue = [], read_catalogue(root)
-    for layer in map(catalogue.observed, names):
-        if layer.is_pixel:
-            copied.append(out / f"{tile.id}_{layer.name}.tif")
-            write_atomic(copied[-1], read_stored(root, tile, layer))
-    return copied
+def _why_none(row: Observed) -> str:
+    """Return why something is not in the dataset's directory."""
+    return row.reason or ("it made no sample" if row.state == "done" else row.state)
 
 
 def _title(tile: Tile) -> str:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 from mmearth.catalog.errors import ConfigError
@@ -18,6 +17,7 @@ from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit, Purse
 from mmearth.curate.meter import Meter
 from mmearth.curate.outage import WAIT_S, Patience
+from mmearth.curate.packs import Packs
 from mmearth.curate.shared_limit import address_towards, serve_limit
 from mmearth.curate.source import Farsighted, Source, is_metered
 from mmearth.curate.sources.mixed import asked_of, parts_of
@@ -66,7 +66,7 @@ def visit_all(
     jobs: Iterable[Job],
     n_jobs: int,
     source: Source,
-    root: Path,
+    packs: Packs,
     how: Options,
     keep: Callable[[list[Record]], None],
 ) -> None:
@@ -76,7 +76,7 @@ def visit_all(
         jobs: The visits, drawn as they are needed.
         n_jobs: How many there are.
         source: What is asked.
-        root: The dataset's directory.
+        packs: Where pixels are kept.
         how: Workers, executor, budget.
         keep: Called in this thread with the records of each finished visit.
 
@@ -95,7 +95,7 @@ def visit_all(
         _limited(source, executor, n_workers, how, purse, meter) as (ready, give_up),
         open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
     ):
-        work = partial(_visit, source=ready, root=root)
+        work = partial(_visit, source=ready, packs=packs)
         run(_together(jobs, ahead), work, pool, n_at_once, keep, give_up)
 
 
@@ -107,11 +107,13 @@ def patient(source: Source, wait_s: float) -> Source:
     return source.limited(LocalLimit(source.in_flight, source.per_second, patience=patience))
 
 
-def _visit(jobs: Jobs, source: Source, root: Path) -> list[Record]:
+def _visit(jobs: Jobs, source: Source, packs: Packs) -> list[Record]:
     """Carry out a few visits, one after the other."""
     if isinstance(source, Farsighted) and len(jobs) > 1:
         source.look_ahead([job.visit for job in jobs])
-    return [record for job in jobs for record in collect(job, source, root)]
+    records = [record for job in jobs for record in collect(job, source, packs)]
+    packs.end_visit()
+    return records
 
 
 def _together(jobs: Iterable[Job], size: int) -> Iterator[Jobs]:

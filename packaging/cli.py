@@ -22,24 +22,32 @@ def cli() -> None:
 @cli.command()
 @options.directory
 @options.workers
+@options.executor
+@options.scheduler
 @options.as_json
-def build(directory: str, workers: int | None, as_json: bool) -> None:
-    """Pack DIRECTORY again from its store.
+def build(
+    directory: str,
+    workers: int | None,
+    executor: str | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
+    """Pack DIRECTORY again from what it holds.
 
     Shards, manifests, statistics, catalogue and checksums are made anew, the same
-    from the same store. The dataset must have been built with `keep_store`.
+    from the same observations. It needs room for the shards once more.
     """
-    import os
-
+    from mmearth.catalog.executor import Workers
     from mmearth.packaging.rebuild import rebuild
 
     with shown() as progress:
-        built, dataset_hash = rebuild(Path(directory), workers or os.cpu_count() or 1, progress)
+        how = Workers.of(workers, executor, scheduler)
+        built, dataset_hash = rebuild(Path(directory), how, progress)
     facts = {"dataset_hash": dataset_hash, "samples": built.n_samples, "bytes": built.nbytes}
     if as_json:
         options.echo_json(facts)
         return
-    rows = [[task, n, len(built.dropped[task])] for task, n in built.n_samples.items()]
+    rows = [[task, n, sum(built.dropped[task].values())] for task, n in built.n_samples.items()]
     options.echo_table(["task", "samples", "tiles that make none"], rows)
     click.echo(f"{built.nbytes / 1e6:.1f} MB of shards; dataset hash {dataset_hash}", err=True)
 

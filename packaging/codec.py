@@ -23,22 +23,30 @@ Members = dict[str, bytes]
 """Member suffix (`json`, `sentinel2.npy`) → bytes, in the order of the tar."""
 
 
-def encode(sample: Sample, missing: Mapping[str, str], catalogue: Catalogue) -> Members:
+def encode(
+    sample: Sample,
+    missing: Mapping[str, str],
+    catalogue: Catalogue,
+    stored: Mapping[str, bytes] | None = None,
+) -> Members:
     """Return a sample's members.
 
     Args:
         sample: Checked by the caller.
         missing: Modality → why it is not there.
         catalogue: Of the dataset.
+        stored: By name of its layer, members that are there already; others are encoded.
     """
-    codec = catalogue.codec
     members: Members = {"json": _json(sample, missing, catalogue)}
-    if sample.task.is_pixel and sample.target is not None:
-        members[codec.member(sample.task.name)] = codec.encode(sample.target)
-    for layer in catalogue.pixel_layers:
-        if layer.name in sample.observations:
-            array = sample.observations[layer.name].array
-            members[codec.member(layer.name)] = codec.encode(array)
+    arrays = {name: seen.array for name, seen in sample.observations.items()}
+    if sample.target is not None:
+        arrays[sample.task.name] = sample.target
+    for layer in catalogue.members(sample.task):
+        if layer.name in arrays:
+            data = (stored or {}).get(layer.name)
+            members[catalogue.codec.member(layer.name)] = (
+                catalogue.codec.encode(arrays[layer.name]) if data is None else data
+            )
     return members
 
 

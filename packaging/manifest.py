@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,38 @@ import shapely
 
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.codec import Codec
+from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample
-from mmearth.catalog.schema import manifest_path, manifest_schema, member_column, write_table
+from mmearth.catalog.schema import (
+    ROW_GROUP_ROWS,
+    manifest_path,
+    manifest_schema,
+    member_column,
+    write_parts,
+)
 from mmearth.catalog.task import Task
-from mmearth.packaging.inputs import Planned
+from mmearth.packaging.jobs import Planned, Row
 from mmearth.packaging.shard import MemberRange
 
-Row = dict[str, Any]
-"""A row of a manifest."""
+Share = tuple[float, list[float] | None]
+"""Of an observation's values those that are valid, 0 to 1; the same of each band with pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """What a column of geometries says of itself, as GeoParquet has it."""
+
+    kinds: frozenset[str] = frozenset()
+    """Types of the geometries."""
+    bounds: tuple[float, float, float, float] = (math.inf, math.inf, -math.inf, -math.inf)
+    """West, south, east, north, in degrees; turned inside out where there is none."""
+
+    def plus(self, other: Outlines) -> Outlines:
+        """Return what both say together."""
+        a, b = self.bounds, other.bounds
+        bounds = min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+        return Outlines(self.kinds | other.kinds, bounds)
 
 
 def manifest_row(
@@ -29,6 +54,7 @@ def manifest_row(
     sample: Sample,
     shard: str,
     ranges: dict[str, MemberRange],
+    shares: dict[str, Share],
     catalogue: Catalogue,
 ) -> Row:
     """Return one sample's row.
@@ -38,26 +64,18 @@ def manifest_row(
         sample: The sample itself.
         shard: Its shard, relative to the dataset's root.
         ranges: Of its members, by suffix.
+        shares: What is valid, by modality.
         catalogue: Of the dataset.
     """
-    tile = sample.tile
+    same = ("train_5", "train_50", "hilbert", "epsg", "left", "top", "lon", "lat", "cell")
     row: Row = {
+        **{name: planned.tile[name] for name in (*same, "label_id")},
         "key": sample.key,
         "task": sample.task.name,
         "split": sample.split,
-        "train_5": planned.tile["train_5"],
-        "train_50": planned.tile["train_50"],
-        "hilbert": planned.hilbert,
-        "tile": tile.id,
-        "epsg": tile.epsg,
-        "left": tile.left,
-        "top": tile.top,
-        "lon": planned.tile["lon"],
-        "lat": planned.tile["lat"],
-        "cell": planned.tile["cell"],
-        "geometry": shapely.to_wkb(tile.geometry, byte_order=1),
+        "tile": sample.tile.id,
+        "geometry": shapely.to_wkb(sample.tile.geometry, byte_order=1),
         "date": datetime.date.fromisoformat(sample.date),
-        "label_id": planned.tile["label_id"],
         "shard": shard,
         sample.task.column: _target(planned, sample, ranges, catalogue.codec),
     }
@@ -65,48 +83,101 @@ def manifest_row(
         here = sample.observations.get(layer.name)
         if layer.has_code_column:
             row[layer.name] = None if here is None else int(here.array[0])
-        row[member_column(layer)] = _member(layer, here, ranges, catalogue.codec)
+        at = ranges.get(catalogue.codec.member(layer.name) if layer.is_pixel else "json")
+        row[member_column(layer)] = _member(layer, here, at, shares.get(layer.name))
     return row
 
 
-def write_manifest(root: Path, task: Task, rows: Sequence[Row], catalogue: Catalogue) -> Path:
-    """Write `manifests/<task>.parquet` from rows in the order of the shards.
+def part_of(rows: list[Row], catalogue: Catalogue, task: Task) -> pa.Table:
+    """Return rows of a manifest as a table."""
+    return pa.Table.from_pylist(rows, manifest_schema(task, catalogue.layers.values()))
+
+
+def write_part(folder: Path, shard: str, rows: pa.Table) -> Outlines:
+    """Keep the rows of one shard, to be joined by `write_manifest`; return where they are.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    path = _part(folder, shard)
+    with storage_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+            writer.write_table(rows)
+    shapes = shapely.from_wkb(rows["geometry"].to_numpy())
+    west, south, east, north = shapely.total_bounds(shapes).tolist()
+    kinds = frozenset(str(shape.geom_type) for shape in shapes)
+    return Outlines(kinds, (west, south, east, north))
+
+
+def write_manifest(
+    root: Path,
+    task: Task,
+    catalogue: Catalogue,
+    folder: Path,
+    shards: Iterable[str],
+    outlines: Outlines,
+) -> None:
+    """Write `manifests/<task>.parquet` from its parts; memory holds one row group.
+
+    Args:
+        root: The dataset's directory.
+        task: Whose.
+        catalogue: Of the dataset.
+        folder: Of the parts.
+        shards: Their names, in order.
+        outlines: Of all of them.
 
     Raises:
         StorageError: The disk is full.
     """
     schema = manifest_schema(task, catalogue.layers.values())
-    table = pa.Table.from_pylist(list(rows), schema=schema)
-    shapes = shapely.from_wkb(table["geometry"].to_numpy())
+    box = [round(value, 7) for value in outlines.bounds] if outlines.kinds else []
     geo = {
         "version": "1.1.0",
         "primary_column": "geometry",
         "columns": {
             "geometry": {
                 "encoding": "WKB",
-                "geometry_types": sorted({str(shape.geom_type) for shape in shapes}),
+                "geometry_types": sorted(outlines.kinds),
                 # No CRS means OGC:CRS84, longitude then latitude, which is what these are.
-                "bbox": [round(float(v), 7) for v in shapely.total_bounds(shapes)] if rows else [],
+                "bbox": box,
             }
         },
     }
-    path = root / manifest_path(task.name)
-    write_table(table, path, schema.with_metadata({b"geo": json.dumps(geo).encode()}))
-    return path
+    described = schema.with_metadata({b"geo": json.dumps(geo).encode()})
+    groups = _row_groups(schema, (_part(folder, shard) for shard in shards))
+    write_parts(groups, root / manifest_path(task.name), described)
+
+
+def _row_groups(schema: pa.Schema, paths: Iterable[Path]) -> Iterator[pa.Table]:
+    """Yield the rows of all parts in tables of ROW_GROUP_ROWS, the last of as many as are left."""
+    held, n_rows = [schema.empty_table()], 0
+    for path in paths:
+        with pa.memory_map(str(path)) as file:
+            held.append(pa.ipc.open_file(file).read_all())
+        n_rows += held[-1].num_rows
+        while n_rows > ROW_GROUP_ROWS:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            held, n_rows = [whole.slice(ROW_GROUP_ROWS)], n_rows - ROW_GROUP_ROWS
+    yield pa.concat_tables(held).combine_chunks()
+
+
+def _part(folder: Path, shard: str) -> Path:
+    return folder / f"{shard}.arrow"
 
 
 def _member(
-    layer: Layer, here: Observation | None, ranges: dict[str, MemberRange], codec: Codec
+    layer: Layer, here: Observation | None, at: MemberRange | None, share: Share | None
 ) -> Row:
     """Return the struct of one modality; a tile-level one is in the sample's JSON."""
-    if here is None:
+    if here is None or at is None or share is None:
         return {"present": False, "valid_fraction": 0.0, "source_ids": []}
-    is_pixel = layer.is_pixel
-    at = ranges[codec.member(layer.name) if is_pixel else "json"]
     return {
         "present": True,
-        "valid_fraction": here.valid_fraction,
-        "band_valid_fraction": list(here.band_valid_fraction) if is_pixel else None,
+        "valid_fraction": share[0],
+        "band_valid_fraction": share[1],
         "byte_offset": at.offset,
         "byte_length": at.length,
         "sha256": at.sha256,
@@ -114,7 +185,7 @@ def _member(
         "acquired": here.acquired,
         "stand_in": here.stand_in,
         "expression": here.expression,
-        "values": None if is_pixel else here.array.tolist(),
+        "values": None if layer.is_pixel else here.array.tolist(),
     }
 
 
@@ -133,5 +204,5 @@ def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange], co
         "byte_offset": at.offset,
         "byte_length": at.length,
         "sha256": at.sha256,
-        "source_ids": planned.observations[task.name]["source_ids"],
+        "source_ids": list(planned.observed[task.name].source_ids),
     }

@@ -10,46 +10,43 @@ from mmearth.catalog import checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.documents import read_json
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.executor import Workers
 from mmearth.catalog.files import write_atomic
+from mmearth.catalog.own_store import adopt
 from mmearth.catalog.progress import Progress, silent
-from mmearth.catalog.store import STORE
 from mmearth.packaging.build import Built, build
 
 _CARD = Path(".curate") / "card.json"
 """The card while there is no dataset.json; working state, not published."""
 
 
-def rebuild(root: Path, workers: int = 1, progress: Progress = silent) -> tuple[Built, str]:
-    """Make shards, manifests, statistics, catalogue and checksums from the store.
+def rebuild(
+    root: Path, workers: Workers | None = None, progress: Progress = silent
+) -> tuple[Built, str]:
+    """Make shards, manifests, statistics, catalogue and checksums from what the dataset holds.
 
-    The same store gives the same bytes, so this also repairs a dataset whose shards were damaged.
-    It may be interrupted and run again.
+    Of one that was collected here those are its packs and shards, of one that was downloaded its
+    shards. The same observations give the same bytes. It may be interrupted and run again.
 
     Args:
         root: The dataset's directory.
-        workers: Processes.
+        workers: Who writes shards; None for one.
         progress: Told about every step.
 
     Returns:
         What packaging made, and the dataset's hash.
 
     Raises:
-        ConfigError: The directory holds no dataset, or one without its store.
+        ConfigError: The directory holds no dataset.
         FormatError: It has no catalogue.json, or one that is not of its dataset.json.
-        IntegrityError: A file of the store is not the one that was collected.
+        IntegrityError: A member is not the one that was collected.
         StorageError: The disk is full.
     """
     card = _read_card(root)
-    card.check(read_catalogue(root))
+    catalogue = read_catalogue(root)
+    card.check(catalogue)
     checksums.refuse_outside(root)
-    if not (root / STORE).is_dir():
-        raise ConfigError(
-            f"{root} has no {STORE}/ to pack from: it was built with `keep_store: false`; build it "
-            "again with `mmearth curate build`"
-        )
-    write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode())
-    checksums.unseal(root)
+    write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode(), durable=True)
     built = build(root, card, workers, progress)
     progress("catalogue", 1)
     cards.write_readme(root, card)
@@ -57,6 +54,7 @@ def rebuild(root: Path, workers: int = 1, progress: Progress = silent) -> tuple[
     croissant.build(root, card, built.sums)
     progress("seal", 1)
     dataset_hash = checksums.seal(root, card, built.sums)
+    adopt(root, catalogue)
     (root / _CARD).unlink(missing_ok=True)
     return built, dataset_hash
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.files import TEMPORARY, sha256_bytes
+from mmearth.catalog.splits import SPLITS
 from mmearth.packaging.codec import Members
 
 TAR_BLOCK = 512
@@ -53,6 +54,11 @@ def shard_name(task: str, split: str, number: int) -> str:
     return f"shards/{task}/{split}-{number:06d}.tar"
 
 
+def shard_rank(name: str) -> tuple[int, str]:
+    """Return where a shard stands among those of its task: by split, then by number."""
+    return SPLITS.index(Path(name).stem.rpartition("-")[0]), name
+
+
 class ShardWriter:
     """Writes one shard; the file appears under its name when `close` has returned."""
 
@@ -79,31 +85,33 @@ class ShardWriter:
             format=tarfile.USTAR_FORMAT,
             copybufsize=_LARGEST_MEMBER,
         )
-        self._beside = ThreadPoolExecutor(1)
 
     @property
     def nbytes(self) -> int:
         """Bytes written so far."""
         return self._tar.offset
 
-    def write(self, key: str, members: Members) -> dict[str, MemberRange]:
+    def write(
+        self, key: str, members: Members, known: Mapping[str, str] | None = None
+    ) -> dict[str, MemberRange]:
         """Add one sample; return the range of each member by its suffix.
+
+        Args:
+            key: Of the sample.
+            members: Its members, in their order.
+            known: SHA-256 by suffix of members that were hashed before.
 
         Raises:
             StorageError: The disk is full.
         """
+        ranges = {}
         with storage_errors(f"write {self._path}"):
-            # Hashing releases the interpreter: the members' digests are made beside the writing.
-            digests = self._beside.map(sha256_bytes, members.values())
-            offsets = []
             for suffix, data in members.items():
-                offsets.append(self._tar.offset + TAR_BLOCK)
+                digest = (known or {}).get(suffix) or sha256_bytes(data)
+                ranges[suffix] = MemberRange(self._tar.offset + TAR_BLOCK, len(data), digest)
                 self._tar.addfile(_entry(f"{key}.{suffix}", len(data)), io.BytesIO(data))
         self._n_samples += 1
-        return {
-            suffix: MemberRange(offset, len(members[suffix]), digest)
-            for suffix, offset, digest in zip(members, offsets, digests, strict=True)
-        }
+        return ranges
 
     def close(self) -> Shard:
         """Finish the tar and rename it into place.
@@ -119,13 +127,11 @@ class ShardWriter:
         except BaseException:
             self.abandon()
             raise
-        self._beside.shutdown()
         digest = self._stream.sha256.hexdigest()
         return Shard(self._name, self._n_samples, self._stream.position, digest)
 
     def abandon(self) -> None:
         """Drop the shard after an error."""
-        self._beside.shutdown()
         with suppress(OSError):  # the disk may have no room for the rest of the buffer
             self._stream.close()
         self._temporary.unlink(missing_ok=True)

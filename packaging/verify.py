@@ -36,6 +36,7 @@ from mmearth.catalog.files import read_regular, sha256_file
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import (
     OBSERVATIONS,
+    check_version,
     manifest_path,
     manifest_schema,
     read_batches,
@@ -240,7 +241,8 @@ def _read_observed(
     root: Path, catalogue: Catalogue, planned: pa.Table | None, tables: _Tables
 ) -> Observed | None:
     """Return what was collected of the planned tiles; None where a table cannot be used."""
-    if _load(root, NAME, OBSERVATIONS, tables, ()) is None:
+    path = [pa.field("path", pa.string())] if _has_store(root) else []
+    if _load(root, NAME, pa.schema([*OBSERVATIONS, *path]), tables, ()) is None:
         return None
     tiles = pa.array([], pa.string()) if planned is None else pc.unique(planned["tile"])
     found = Observed(root, tiles, tuple(catalogue.layers))
@@ -297,12 +299,22 @@ def _check_shards(
 
 
 def _check_store(root: Path, digests: dict[str, str]) -> Iterator[Finding]:
-    """Files that observations.parquet names: datasets of before packs had a store of them."""
+    """Compare the files that observations.parquet names."""
+    if not _has_store(root):
+        return
     for part in read_batches(root / NAME, ["path", "sha256"], root):
         for name, expected in zip(*(column.to_pylist() for column in part.columns), strict=True):
             if (found := digests.get(name, expected)) != expected:
                 said = f"its sha256 is {found[:12]}…, {NAME} says {expected!s:.12}…"
                 yield Finding(name, "checksum", said)
+
+
+def _has_store(root: Path) -> bool:
+    """Say whether a dataset names GeoTIFFs: those of before packs had a store of them."""
+    try:
+        return "path" in check_version(root / NAME, root).names
+    except MMEarthError:
+        return False
 
 
 def _check_names(tables: _Tables, files: set[str]) -> Iterator[Finding]:

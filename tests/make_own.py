@@ -13,18 +13,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.catalogue import Catalogue, write_catalogue
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.checksums import seal
-from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Band, ClassCode, Layer
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import OBSERVATIONS, tiles_schema, write_table
+from mmearth.catalog.schema import tiles_schema, write_table
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.store import observation_path, write_observation
 from mmearth.catalog.task import METRICS, Task, TaskKind
 from mmearth.catalog.tile import Tile
+from mmearth.curate.source import Outcome
 from mmearth.packaging.build import build
+from mmearth.tests.collected import keep_collected
 
 N_TILES = 8
 
@@ -130,18 +131,13 @@ def make_own(root: Path, pixels: int) -> Path:
     own = catalogue(pixels)
     tiles = [Tile.at(10.0 + i, 45.0, own.grid) for i in range(N_TILES)]
     planned = [_planned(each, tiles[i], i) for each in own.tasks.values() for i in range(N_TILES)]
-    observed = [
-        _observed(root, tiles[i], each, i)
-        for each in (*own.layers.values(), *(t.target for t in own.tasks.values() if t.is_pixel))
-        for i in range(N_TILES)
-    ]
+    targets = [each.target for each in own.tasks.values() if each.is_pixel]
+    wanted = [*own.layers.values(), *targets]
     planned.sort(key=lambda row: (row["task"], row["tile"]))
-    observed.sort(key=lambda row: (row["tile"], row["modality"]))
     schema = tiles_schema(own.tasks.values())
     write_table(pa.Table.from_pylist(planned, schema), root / "tiles.parquet", schema)
-    table = pa.Table.from_pylist(observed, OBSERVATIONS)
-    write_table(table, root / "observations.parquet", OBSERVATIONS)
-    write_catalogue(root, own)
+    seen = [(tile, {of.name: _observed(of, i) for of in wanted}) for i, tile in enumerate(tiles)]
+    keep_collected(root, own, seen)
     card = DatasetCard(
         **{"name": "own", "title": "Own", "description": "Made up.", "version": "1.0.0"},
         **{"licence": "CC0-1.0", "recipe": "default", "seed": 1, "config_sha256": "0" * 64},
@@ -162,17 +158,10 @@ def _planned(of: Task, tile: Tile, i: int) -> dict[str, Any]:
     }
 
 
-def _observed(root: Path, tile: Tile, of: Layer, i: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"tile": tile.id, "modality": of.name, "source_ids": []}
+def _observed(of: Layer, i: int) -> Outcome:
     if is_missing(of.name, i):
-        return {**row, "state": "missing", "reason": f"no {of.name} here"}
-    observation = Observation(of, values(of, i), None, "formula 1")
-    data = write_observation(root, tile, observation)
-    return {
-        **{**row, "state": "done", "path": observation_path(tile, of), "bytes": len(data)},
-        **{"sha256": sha256_bytes(data), "valid_fraction": observation.valid_fraction},
-        **{"source": "formula 1"},
-    }
+        return NoDataError(f"no {of.name} here")
+    return Observation(of, values(of, i), None, "formula 1")
 
 
 def is_missing(name: str, i: int) -> bool:

@@ -18,18 +18,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.catalogue import Catalogue, write_catalogue
+from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.checksums import seal
-from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.errors import NoDataError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.layer import Band, ClassCode, Layer
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.schema import OBSERVATIONS, tiles_schema, write_table
-from mmearth.catalog.store import observation_path, write_observation
+from mmearth.catalog.schema import tiles_schema, write_table
 from mmearth.catalog.task import METRICS, Task, TaskKind
 from mmearth.catalog.tile import Tile
+from mmearth.curate.source import Outcome
 from mmearth.packaging.build import build
+from mmearth.tests.collected import keep_collected
 
 N_TILES = 24
 TASKS_OF_TILE = (("biomass", "soil_pH"), ("soil_pH",), ("species",))
@@ -110,10 +111,10 @@ OWN = Catalogue(
 
 
 def make_tiny(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOGUE) -> DatasetCard:
-    """Write catalogue.json, two tables and the store; return the card."""
+    """Write catalogue.json, two tables, packs and the ledger; return the card."""
     generator = np.random.default_rng(0)
     tiles: list[dict[str, Any]] = []
-    observations: list[dict[str, Any]] = []
+    seen: list[tuple[Tile, dict[str, Outcome]]] = []
     for i in range(n_tiles):
         tile = Tile.at(-170.0 + 14.3 * i % 340, 50.0 - 4.1 * i % 100, catalogue.grid)
         names = TASKS_OF_TILE[i % len(TASKS_OF_TILE)] if catalogue is CATALOGUE else catalogue.tasks
@@ -121,14 +122,11 @@ def make_tiny(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOG
         tiles += [_planned(task, tile, i) for task in tasks]
         targets = [task.target for task in tasks if task.is_pixel]
         wanted = [*catalogue.layers.values(), *targets]
-        observations += [_observed(root, tile, layer, i, generator) for layer in wanted]
+        seen.append((tile, {layer.name: _observed(layer, i, generator) for layer in wanted}))
     tiles.sort(key=lambda row: (row["task"], row["tile"]))
-    observations.sort(key=lambda row: (row["tile"], row["modality"]))
     schema = tiles_schema(catalogue.tasks.values())
     write_table(pa.Table.from_pylist(tiles, schema), root / "tiles.parquet", schema)
-    table = pa.Table.from_pylist(observations, OBSERVATIONS)
-    write_table(table, root / "observations.parquet", OBSERVATIONS)
-    write_catalogue(root, catalogue)
+    keep_collected(root, catalogue, seen)
     names = {"tasks": tuple(catalogue.tasks), "modalities": tuple(catalogue.layers)}
     return CARD if catalogue is CATALOGUE else replace(CARD, **names, require=())
 
@@ -168,29 +166,12 @@ def _planned(task: Task, tile: Tile, i: int) -> dict[str, Any]:
     }
 
 
-def _observed(
-    root: Path, tile: Tile, layer: Layer, i: int, generator: np.random.Generator
-) -> dict[str, Any]:
+def _observed(layer: Layer, i: int, generator: np.random.Generator) -> Outcome:
     name = layer.name
-    row: dict[str, Any] = {"tile": tile.id, "modality": name, "source_ids": []}
     if _is_missing(name, i):
-        return {**row, "state": "missing", "reason": f"no {name} here"}
+        return NoDataError(f"no {name} here")
     acquired = f"2020-{1 + i % 12:02d}-15" if name == "sentinel2" else None
-    observation = Observation(
-        layer, _array(layer, i, generator), acquired, "random 1", (f"{name}-{i}",)
-    )
-    data = write_observation(root, tile, observation)
-    return {
-        **row,
-        "state": "done",
-        "path": observation_path(tile, layer),
-        "bytes": len(data),
-        "sha256": sha256_bytes(data),
-        "acquired": acquired,
-        "valid_fraction": observation.valid_fraction,
-        "source": observation.source,
-        "source_ids": list(observation.source_ids),
-    }
+    return Observation(layer, _array(layer, i, generator), acquired, "random 1", (f"{name}-{i}",))
 
 
 def _is_missing(name: str, i: int) -> bool:

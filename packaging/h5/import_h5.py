@@ -22,13 +22,16 @@ from mmearth.catalog.errors import (
     StorageError,
     storage_errors,
 )
+from mmearth.catalog.executor import Pool, Workers
 from mmearth.catalog.files import sha256_bytes, sha256_file
 from mmearth.catalog.layer import Layer
-from mmearth.catalog.sample import Observation, Sample
+from mmearth.catalog.observed import open_observed
+from mmearth.catalog.sample import Sample
+from mmearth.catalog.store import StoreReader
 from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
-from mmearth.packaging.build import Built, Map, build_task, open_map
+from mmearth.packaging.build import Built, build_task
 from mmearth.packaging.h5.convert import ours
 from mmearth.packaging.h5.file import check, opened
 from mmearth.packaging.h5.layout import FORMAT, KEY_OF, TaskFiles, find_tasks, side_folder
@@ -38,7 +41,7 @@ from mmearth.packaging.h5.scratch import Pixels, write_tiles
 from mmearth.packaging.h5.side import write_side
 from mmearth.packaging.h5.survey import survey
 from mmearth.packaging.h5.tables import SOURCE, Row, Tables
-from mmearth.packaging.inputs import Planned
+from mmearth.packaging.jobs import Loaded, Planned
 
 _STATE = Path(".curate")
 _BEGUN = _STATE / "import-h5"  # there from the beginning of an import to its end
@@ -89,12 +92,12 @@ def _import(
     catalogue = FORMAT.only(card.modalities, card.tasks)
     write_catalogue(out, catalogue)
     tables, built = Tables(catalogue.tasks.values()), Built({}, {}, {}, 0)
-    with open_map(workers) as pack_all:
+    with Workers(workers).open() as pool:
         for files in tasks:
             progress(f"read {files.h5.name}", 1)
             pixels = _unpack(files, out, tables)
             progress(f"pack {files.task.name}", 1)
-            built = built.plus(_pack(out, card, catalogue, files, pixels, pack_all))
+            built = built.plus(_pack(out, card, catalogue, files, pixels, pool))
     progress("catalogue", 1)
     cards.write_readme(out, card)
     stac.build(out, card)
@@ -174,14 +177,15 @@ def _pack(
     catalogue: Catalogue,
     files: TaskFiles,
     pixels: dict[str, Pixels],
-    pack_all: Map,
+    pool: Pool,
 ) -> Built:
     name = files.task.name
     scratch = out / _ARRAYS / name
     load = partial(load_row, scratch, tuple(catalogue.layers.values()), files.task)
-    built = build_task(out, card, catalogue, files.task, load, pack_all)
-    for tile, reason in built.dropped[name].items():
-        raise FormatError(f"{files.h5}: tile {tile} makes no sample: {reason}; take its row out")
+    with open_observed(out, catalogue, list(_columns(scratch)["row"])) as observed:
+        built = build_task(out, card, catalogue, files.task, observed, load, pool)
+    for reason, n in built.dropped[name].items():
+        raise FormatError(f"{files.h5}: {n} rows make no sample: {reason}; take them out")
     for key, found in pixels.items():
         if not found.is_exact:
             os.replace(scratch / f"{key}.npy", out / side_folder(name) / f"{key}.npy")
@@ -189,15 +193,16 @@ def _pack(
     return built
 
 
-def load_row(scratch: Path, layers: Iterable[Layer], task: Task, planned: Planned) -> Sample:
+def load_row(
+    scratch: Path, layers: Iterable[Layer], task: Task, _: StoreReader, planned: Planned
+) -> Loaded:
     """Return the sample of one published row, from scratch.
 
     Raises:
         DataError: A value is outside its modality's or task's range.
         FormatError: What stands beside the file gives the row another date.
     """
-    path = scratch / _COLUMNS
-    columns = _columns(path, path.stat().st_mtime_ns)
+    columns = _columns(scratch)
     row = columns["row"][planned.tile["tile"]]
     if planned.date != columns["date"][row]:
         raise FormatError(
@@ -206,9 +211,9 @@ def load_row(scratch: Path, layers: Iterable[Layer], task: Task, planned: Planne
             "dataset again"
         )
     observations = {
-        layer.name: Observation(layer, _array(scratch, columns, layer, row), **_provenance(seen))
+        layer.name: seen.observation(layer, _array(scratch, columns, layer, row))
         for layer in layers
-        if (seen := planned.observations.get(layer.name, {})).get("state") == "done"
+        if (seen := planned.done.get(layer.name)) is not None
     }
     if task.is_pixel:
         target: NDArray[np.generic] | None = _array(scratch, columns, task.target, row)[0]
@@ -220,12 +225,7 @@ def load_row(scratch: Path, layers: Iterable[Layer], task: Task, planned: Planne
         sample.check()
     except DataError as exc:
         raise DataError(f"row {row} of {task.name}.h5: {exc}") from exc
-    return sample
-
-
-def _provenance(seen: Row) -> Row:
-    names = ("acquired", "source", "stand_in", "expression")
-    return {name: seen[name] for name in names} | {"source_ids": tuple(seen["source_ids"] or ())}
+    return Loaded(sample, {})
 
 
 def _array(scratch: Path, columns: Row, layer: Layer, row: int) -> NDArray[np.generic]:
@@ -237,9 +237,15 @@ def _array(scratch: Path, columns: Row, layer: Layer, row: int) -> NDArray[np.ge
     return ours(np.load(scratch / f"{key}.npy", mmap_mode="r")[row], layer).reshape(layer.shape)
 
 
+def _columns(scratch: Path) -> Row:
+    """Return the columns of a file, and which row a tile is."""
+    path = scratch / _COLUMNS
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
 @cache
-def _columns(path: Path, stamp: int) -> Row:
-    """Return the columns, and which row a tile is; `stamp` tells one scratch of the next."""
+def _loaded(path: Path, stamp: int) -> Row:
+    """Return the columns; `stamp` tells one scratch of the next."""
     with np.load(path) as arrays:
         found: Row = {key: arrays[key] for key in arrays.files}
     found["row"] = {tile: row for row, tile in enumerate(found["tile"].tolist())}

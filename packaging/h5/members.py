@@ -54,7 +54,6 @@ class MemberArrays:
     def box(self, layer: Layer, dtype: np.dtype[Any], box: Box) -> NDArray[Any]:
         """Return a box of a layer, rows first; no-data where a sample has none."""
         name, codec = layer.name, self._catalogue.codec
-        stored = layer.dtype, self._catalogue.member_shape(layer.name)
         out = np.full([side.stop - side.start for side in box], layer.nodata, dtype)
         for i, row in enumerate(range(box[0].start, box[0].stop)):
             begin, length, digest = self._at[name][row] if name in self._at else (0, 0, "")
@@ -64,7 +63,8 @@ class MemberArrays:
                 if (name, row) not in self._checked:
                     self._check(data, member, row, digest)
                     self._checked.add((name, row))
-                out[i] = codec.decode(data, member, *stored)[box[1:]]
+                shape = self._catalogue.member_shape(name)
+                out[i] = codec.decode(data, member, layer.dtype, shape)[box[1:]]
         return out
 
     def _check(self, data: memoryview, member: str, row: int, digest: str) -> None:

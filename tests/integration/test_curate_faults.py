@@ -16,6 +16,7 @@ from rasterio.transform import Affine
 
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import read_table
+from mmearth.catalog.store import PACKS
 
 # rasterio multiplies affine transforms in a way that affine has begun to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -141,7 +142,7 @@ def test_a_missing_root_or_file_is_said_before_anything_starts(config: Path, run
     code, _, stderr = _build(config, run_cli)
     assert code == 2
     assert "elsewhere is no directory; correct root:" in stderr
-    assert not (config.parent / "data" / "store").exists()
+    assert not (config.parent / "data" / PACKS).exists()
 
 
 def test_a_tile_without_its_required_modality_is_no_sample(config: Path, run_cli: Run) -> None:

@@ -20,7 +20,6 @@ _CONFIG = """
 name: small
 title: A small dataset
 source: { kind: synthetic, seed: 7 }
-shard_bytes: 2000000
 tasks:
   biomass: { labels: { count: 5 } }
   species: { labels: { count: 4 } }
@@ -117,18 +116,22 @@ def test_a_stopped_build_saves_what_it_has(
 def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(
     config: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    # A file may not grow beyond the limit: first the ledger fails, then the catalogue, the store,
-    # and the shards.
-    out = tmp_path / "data"
-    limits = (8_000, "ledger.sqlite"), (100_000, "catalogue.json"), (150_000, "store/")
-    for limit, failing in (*limits, (700_000, "shards/")):
+    # A file may not grow beyond the limit: first the ledger fails, then the catalogue, then a pack,
+    # of which each run has another, with three tiles at least; and when all are there, a shard.
+    out, said = tmp_path / "data", [""]
+    for limit in (8_000, 100_000, 4_500_000, 4_500_000, *[1_900_000] * 6):
         before = _LIMITED.format(limit)
         code, stdout, stderr = _build(config, out, "--executor", "threads", before=before)
         assert (code, stdout) == (3, ""), stderr
         assert "Traceback" not in stderr
-        assert failing in stderr.splitlines()[-1]
-        assert "no space is left on the disk" in stderr.splitlines()[-1]
+        said.append(stderr.splitlines()[-1])
+        assert "no space is left on the disk" in said[-1]
         assert not (out / "dataset.json").exists()
+        if "shards/" in said[-1]:
+            break
+    places = ("", "ledger.sqlite", "catalogue.json", ".curate/packs", ".curate/packs")
+    assert all(map(str.__contains__, said, places)), said
+    assert "shards/" in said[-1], said
     code, _, stderr = _build(config, out, "--executor", "threads")
     assert code == 0, stderr
     assert published(out) == undisturbed

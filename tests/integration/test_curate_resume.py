@@ -13,6 +13,7 @@ import yaml
 from mmearth.build import Options, Summary, build
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import read_table
+from mmearth.catalog.store import PACKS
 from mmearth.curate.lock import only_build
 
 Run = Callable[..., tuple[int, str, str]]
@@ -112,43 +113,88 @@ def test_what_was_touched_is_read(
         assert read == [out]
 
 
-def test_a_deleted_and_a_shortened_file_are_collected_again(config: Path, out: Path) -> None:
-    _build(config, out)
-    before, stamps = _sums(out), _stamps(out / "store")
-    gone, short = sorted((out / "store").rglob("*.tif"))[:2]
-    gone.unlink()
-    os.truncate(short, 100)
+def _collect(config: Path, out: Path) -> Path:
+    """Collect, with one worker, and be interrupted before anything is packed; return the pack."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("mmearth.packaging.build.build", _interrupt)
+        _build(config, out)
+    (pack,) = (out / PACKS).iterdir()
+    return pack
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_what_a_pack_lost_is_collected_again(left: int, config: Path, out: Path) -> None:
+    _build(config, out.parent / "whole")
+    pack = _collect(config, out)
+    size = pack.stat().st_size  # of the Sentinel-2 images of three tiles
+    if left:
+        os.truncate(pack, size * left // 3)
+    else:
+        pack.unlink()
     _, visits = _build(config, out)
-    assert visits == 2
-    assert _sums(out) == before
-    after = _stamps(out / "store")
-    assert {path for path in after if after[path] != stamps[path]} == {str(gone), str(short)}
+    assert visits == 3 - left
+    assert _sums(out) == _sums(out.parent / "whole")
+
+
+def test_a_changed_byte_of_a_pack_is_noticed_when_it_is_packed(config: Path, out: Path) -> None:
+    _build(config, out.parent / "whole")
+    _flip(_collect(config, out), 1000)
+    summary, visits = _build(config, out)
+    assert (visits, summary.exit_code) == (1, 0)
+    assert _sums(out) == _sums(out.parent / "whole")
+
+
+def _flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_after_the_seal_nothing_is_kept_twice(config: Path, out: Path) -> None:
+    _build(config, out)
+    kept = [path.name for path in (out / ".curate").rglob("*") if path.is_file()]
+    assert sorted(kept) == ["ledger.sqlite", "lock", "proved.json"]
+    assert not (out / "store").exists()
 
 
 def test_what_a_crash_left_is_not_published(config: Path, out: Path) -> None:
-    _build(config, out)
-    before = _sums(out)
-    (out / "dataset.json").unlink()
-    names = (".tiles.parquet", "store/.sentinel2.tif", "manifests/.m.parquet", "stac/.catalog.json")
+    pack = _collect(config, out)
+    names = (".tiles.parquet", "manifests/.m.parquet", "stac/.catalog.json", "shards/.a.tar")
     for name in names:
+        (out / name).parent.mkdir(exist_ok=True)
         (out / f"{name}.77.tmp").write_bytes(b"half")
-    (out / "store" / "32633").mkdir(exist_ok=True)
-    (out / "store" / "32633" / "stray.tif").write_bytes(b"whole")
-    _build(config, out)
-    assert _sums(out) == before
-    assert [path for path in out.rglob("*") if path.suffix == ".tmp"] == []
-    assert not (out / "store" / "32633" / "stray.tif").exists()
+    (pack.parent / "stray.pack").write_bytes(b"of a worker that was killed")
+    with pack.open("ab") as stream:
+        stream.write(b"half a member")
+    _, visits = _build(config, out)
+    assert visits == 0
+    _build(config, out.parent / "whole")
+    assert _sums(out) == _sums(out.parent / "whole")
+    assert [path for path in out.rglob("*") if path.suffix in (".tmp", ".pack")] == []
 
 
-def test_a_flipped_byte_in_a_shard_is_healed(config: Path, out: Path) -> None:
+# The first sample's JSON stands from byte 512, its Sentinel-2 image from 4096 or before.
+@pytest.mark.parametrize(("at", "lost"), [(600, 0), (50_000, 1)])
+def test_a_flipped_byte_in_a_shard_is_healed(at: int, lost: int, config: Path, out: Path) -> None:
     _build(config, out)
     before = _sums(out)
-    shard = next((out / "shards").rglob("*.tar"))
-    data = bytearray(shard.read_bytes())
-    data[5000] ^= 1
-    shard.write_bytes(data)
+    _flip(next((out / "shards").rglob("*.tar")), at)
     summary, visits = _build(config, out)
-    assert (summary.unchanged, visits, summary.problems) == (False, 0, ())
+    assert (summary.unchanged, visits, summary.problems) == (False, lost, ())
+    assert _sums(out) == before
+
+
+def test_a_deleted_shard_is_healed(config: Path, out: Path) -> None:
+    _build(config, out)
+    before = _sums(out)
+    (out / "shards" / "soil_pH" / "train-000000.tar").unlink()
+    n_train = read_table(out / "manifests" / "soil_pH.parquet", ["split"])["split"].to_pylist()
+    summary, visits = _build(config, out)
+    assert (visits, summary.problems) == (n_train.count("train"), ())
     assert _sums(out) == before
 
 
@@ -162,16 +208,6 @@ def test_new_changed_and_removed_places(config: Path, out: Path, tmp_path: Path)
     assert (visits, summary.samples) == (2, {"soil_pH": 3})
     _build(config, tmp_path / "anew")
     assert _sums(out) == _sums(tmp_path / "anew")
-
-
-def test_without_its_store_a_dataset_is_still_finished(config: Path, out: Path) -> None:
-    document = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump({**document, "keep_store": False}))
-    first, _ = _build(config, out)
-    assert not (out / "store").exists()
-    second, visits = _build(config, out)
-    assert (second.unchanged, visits, second.problems) == (True, 0, ())
-    assert second.dataset_hash == first.dataset_hash
 
 
 def test_another_configuration_needs_another_directory(config: Path, out: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ import pytest
 from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.executor import open_executor, run
-from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.observed_sql import LEDGER
+from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.store import Location, read_location
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job, collect
+from mmearth.curate.packs import Packs
 from mmearth.curate.shared_limit import SharedLimit, address_towards, serve_limit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.tests.clusters import three_processes
@@ -175,15 +178,19 @@ def test_workers_with_another_mmearth_are_refused(tmp_path: Path) -> None:
 def test_one_visit_made_many_times_at_once_is_one_visit(cluster: Any, tmp_path: Path) -> None:
     # As when the scheduler gives up a worker that only was slow, and its visit to another one.
     job = Job(Tile(32633, 500_000, 4_649_760), ("sentinel2", "month"), None, ("sentinel2",))
-    work = partial(collect, source=Synthetic(7), root=tmp_path)
+    work = partial(collect, source=Synthetic(7), packs=Packs(tmp_path, MMEARTH_BENCH, True))
     with open_executor("processes", 1, cluster.scheduler_address) as (executor, _):
         made = [executor.submit(work, job) for _ in range(24)]
-        records = made[0].result()
-        assert all(future.result() == records for future in made)
-    assert [record.state for record in records] == ["done", "done"]
-    assert set(_files(tmp_path)) == {record.path for record in records}  # and no temporary file
-    for record in records:
-        assert sha256_bytes((tmp_path / str(record.path)).read_bytes()) == record.sha256
+        visits = [future.result() for future in made]
+    for image, month in visits:
+        assert replace(image, path=None, byte_offset=None) == replace(
+            visits[0][0], path=None, byte_offset=None
+        )
+        assert month == visits[0][1]
+        at = Location(image.path, image.byte_offset, image.bytes, image.sha256)
+        read_location(tmp_path, at, "it")  # whichever of them the ledger names
+    assert [record.state for record in visits[0]] == ["done", "done"]
+    assert len({image.path for image, _ in visits}) == 3  # a pack for each process
 
 
 def test_the_whole_cluster_keeps_one_limit(cluster: Any) -> None:

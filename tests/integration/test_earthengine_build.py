@@ -17,7 +17,6 @@ from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import member_column
-from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import load_config
 from mmearth.curate.sources import make_source
@@ -25,6 +24,7 @@ from mmearth.curate.sources.earthengine import granules, session, sign_in
 from mmearth.curate.sources.earthengine.source import AHEAD
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.visits import Options
+from mmearth.tests.collected import kept
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.faults import PASSING, Faults
 from mmearth.tests.earthengine.planet import Planet
@@ -118,13 +118,14 @@ def _agrees_with_the_synthetic_source(out: Path) -> None:
     for row in rows:
         tile, date = Tile.parse(row["tile"], DEFAULT_GRID), row["date"].isoformat()
         truth = planet.observe(tile, [*MMEARTH_BENCH.layers, "biomass"], date)
-        [painted] = read_observation(out, tile, MMEARTH_BENCH.observed("biomass"))[0].array
+        found = kept(out, tile.id)
+        [painted] = found["biomass"].array
         np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[0][_NEAR])
         for name in MMEARTH_BENCH.layers:
             if not row[member_column(MMEARTH_BENCH.layers[name])]["present"]:
                 assert isinstance(truth[name], Exception), (tile.id, name)
                 continue
-            ours = read_observation(out, tile, MMEARTH_BENCH.layers[name])[0].array
+            ours = found[name].array
             theirs = truth[name].array
             if name in _CLIMATE:
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=_CLIMATE[name])

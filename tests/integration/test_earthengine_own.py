@@ -11,10 +11,10 @@ import pytest
 
 from mmearth.build import build
 from mmearth.catalog.catalogue import read_catalogue
-from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.visits import Options
+from mmearth.tests.collected import kept
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.server import TOKEN, Server
 from mmearth.tests.integration.ee_rules.scenes import (
@@ -97,7 +97,7 @@ def test_a_dataset_of_own_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [row] = pq.read_table(out / "manifests" / "yields.parquet").to_pylist()
     tile = Tile.parse(row["tile"], known.grid)
     assert tile.grid.pixels == 64
-    arrays = {name: read_observation(out, tile, known.layers[name])[0] for name in known.layers}
+    arrays = kept(out, tile.id)
     assert (arrays["sentinel2"].array == 4).all()
     assert arrays["embedding"].array.shape == (64, 64, 64)
     assert arrays["embedding"].array[:, 30, 40].tolist() == [i / 64 for i in range(64)]

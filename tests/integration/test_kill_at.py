@@ -34,16 +34,15 @@ _DRIVER = """
 import json, os, sys
 import mmearth.build
 from mmearth.cli import main
-config, errors = sys.argv[1:]
+errors = sys.argv[1]
 for line in sys.stdin:
     said = json.loads(line)
     child = os.fork()
     if child == 0:
-        os.environ.update(said)
+        os.environ.update(said["environment"])
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(2, 1)
-        sys.argv = ["mmearth", "curate", "build", config, "-o", said["END_UNDER"]]
-        sys.argv += ["--executor", "threads", "--workers", "1"]
+        sys.argv = ["mmearth", *said["command"], "--executor", "threads", "--workers", "1"]
         main()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
@@ -54,27 +53,33 @@ class Builds:
     """Runs the same build, as far as something happens."""
 
     def __init__(self, folder: Path) -> None:
-        self.errors, self._counts, config = (folder / name for name in ("errors", "counts", "yaml"))
-        config.write_text(_CONFIG)
+        self.errors, self._counts = folder / "errors", folder / "counts"
+        self._config, self.whole = folder / "few.yaml", folder / "undisturbed"
+        self._config.write_text(_CONFIG)
         self._driver = subprocess.Popen(
-            [sys.executable, "-c", _DRIVER, config, self.errors],
+            [sys.executable, "-c", _DRIVER, self.errors],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "LD_PRELOAD": str(preloaded("end_at", folder))},
         )
-        assert self.run(folder / "undisturbed", END_COUNTS=str(self._counts)) == 0
-        self.undisturbed = published(folder / "undisturbed")
-        lines = self._counts.read_text().splitlines()
-        self.counts = {kind: int(count) for kind, count in map(str.split, lines)}
+        self.counts = self.count(self.whole)
+        self.undisturbed = published(self.whole)
 
-    def run(self, out: Path, **environment: str) -> int:
-        """Build; return the exit code, or minus the signal."""
+    def run(self, out: Path, *command: str, **environment: str) -> int:
+        """Build, or do what is said; return the exit code, or minus the signal."""
         assert self._driver.stdin is not None
         assert self._driver.stdout is not None
-        said = json.dumps({"END_UNDER": str(out), **environment})
-        print(said, file=self._driver.stdin, flush=True)
+        command = command or ("curate", "build", str(self._config), "-o", str(out))
+        said = {"command": command, "environment": {"END_UNDER": str(out), **environment}}
+        print(json.dumps(said), file=self._driver.stdin, flush=True)
         return int(self._driver.stdout.readline())
+
+    def count(self, out: Path, *command: str) -> dict[str, int]:
+        """Do it undisturbed; return how many operations of each kind it took."""
+        assert self.run(out, *command, END_COUNTS=str(self._counts)) == 0, self.errors.read_text()
+        lines = self._counts.read_text().splitlines()
+        return {kind: int(count) for kind, count in map(str.split, lines)}
 
     def point(self, draw: random.Random, *kinds: str) -> str:
         """Return an operation of an undisturbed build."""
@@ -106,6 +111,29 @@ def test_kills_at_operations_on_files_change_no_byte(builds: Builds, tmp_path: P
             n_killed += code != 0
         assert published(out) == builds.undisturbed
         shutil.rmtree(out)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("is_downloaded", [False, True])
+def test_kills_while_a_dataset_is_packed_anew(
+    is_downloaded: bool, builds: Builds, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(builds.whole, tmp_path / "data"))
+    if is_downloaded:
+        shutil.rmtree(out / ".curate")
+    pack = "packaging", "build", str(out)
+    counts = builds.count(out, *pack)
+    assert published(out) == builds.undisturbed
+    draw, n_killed = random.Random(3), 0
+    while n_killed < 8 * TIMES:
+        kind = draw.choice(["rename", "unlink", "write"])
+        point = f"{kind}:{draw.randint(1, counts[kind])}"
+        code = builds.run(out, *pack, END_AT=point)
+        assert code in (0, -signal.SIGKILL), (point, builds.errors.read_text())
+        n_killed += code != 0
+    assert builds.run(out, *pack) == 0, builds.errors.read_text()
+    assert published(out) == builds.undisturbed
+    assert not (out / ".curate/before").exists()
 
 
 @pytest.mark.fuzz

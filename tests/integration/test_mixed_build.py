@@ -9,8 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmearth.build import build
-from mmearth.catalog.catalogue import read_catalogue
-from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.estimate import estimate
@@ -19,6 +17,7 @@ from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.source import AHEAD
 from mmearth.curate.visits import Options
+from mmearth.tests.collected import kept
 from mmearth.tests.earthengine.evaluate import Evaluate
 from mmearth.tests.earthengine.planet.places import planet_of, write_places
 from mmearth.tests.earthengine.server import TOKEN, Server
@@ -86,16 +85,16 @@ def test_each_layer_comes_from_its_source_at_one_date(config: Path, tmp_path: Pa
     }
     assert "earthengine 2, files" in (out / "dataset.json").read_text()
     # The climatology's month is that of the scene, which only Earth Engine knows.
-    loaded, layers = load_config(config), read_catalogue(out).layers
+    loaded = load_config(config)
     dates = {row["tile"]: row["acquired"] for row in rows if row["modality"] == "sentinel2"}
     files = make_source(
         loaded.model_copy(update={"source": loaded.sources["biome"], "sources": {}}), config.parent
     )
     for name, date in dates.items():
         tile = Tile.parse(name, loaded.catalogue.grid)
-        [kept] = [read_observation(out, tile, layers["temperature"])[0].array]
+        held = kept(out, tile.id)["temperature"].array
         alone = files.observe(tile, ["temperature"], None, date)["temperature"]
-        assert kept.tolist() == alone.array.tolist()  # type: ignore[union-attr]
+        assert held.tolist() == alone.array.tolist()  # type: ignore[union-attr]
 
 
 def test_a_plan_says_what_comes_from_where(config: Path) -> None:

@@ -22,11 +22,10 @@ from rasterio.transform import Affine
 from mmearth.build import Summary, build
 from mmearth.catalog.errors import QuotaError
 from mmearth.catalog.grid import DEFAULT_GRID
-from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.visits import Options
 from mmearth.source_check import against_source
+from mmearth.tests.collected import kept
 from mmearth.tests.open_data.world import Scene, World, truth, world
 from mmearth.tests.range_server import Fault
 
@@ -107,16 +106,16 @@ def test_a_build_is_the_scenes_and_a_second_one_asks_nothing(
     out = tmp_path / "out"
     summary = _build(config, out)
     assert (summary.exit_code, summary.failures, summary.problems) == (0, 0, ())
-    layers = MMEARTH_BENCH.layers
     for tile in _tiles(out):
-        array = read_observation(out, tile, layers["sentinel2"])[0].array
+        held = {name: seen.array for name, seen in kept(out, tile.id).items()}
+        array = held["sentinel2"]
         scene = SCENES[2] if tile.left >= 512_000 else SCENES[0]
         off = np.abs(array.astype(int) - truth(tile, scene).astype(int))
         assert off.max() <= 1 and np.mean(off > 0) < 1e-3  # halves of 60 m pixels
-        height, slope = read_observation(out, tile, layers["aster_gdem"])[0].array
+        height, slope = held["aster_gdem"]
         assert set(np.unique(height)) <= {115.0}
         assert slope[slope != -9999].max() == 0.0
-        assert (read_observation(out, tile, layers["esa_worldcover"])[0].array == 0).all()
+        assert (held["esa_worldcover"] == 0).all()
     observed = pq.read_table(out / "observations.parquet").to_pylist()
     why = {row["modality"]: row["stand_in"] for row in observed}
     assert "Copernicus DEM" in why["aster_gdem"] and why["sentinel2"] is None

@@ -23,9 +23,14 @@ import webdataset
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.checksums import seal
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
-from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.executor import Workers
+from mmearth.catalog.observed import open_observed
+from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.catalog.store import StoreReader
 from mmearth.packaging.build import build
+from mmearth.packaging.rebuild import rebuild
+from mmearth.packaging.verify import verify
 
 MAKE_TINY = Path(__file__).resolve().parent.parent / "make_tiny.py"
 
@@ -47,7 +52,10 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DatasetCa
 
 
 def a_copy(collected: tuple[Path, DatasetCard], path: Path) -> Path:
-    return Path(shutil.copytree(collected[0], path, copy_function=os.link))
+    shutil.copytree(collected[0], path, copy_function=os.link)
+    (path / LEDGER).unlink()  # it is written to
+    shutil.copyfile(collected[0] / LEDGER, path / LEDGER)
+    return path
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -71,10 +79,10 @@ def test_counts_and_what_makes_no_sample(
     collected: tuple[Path, DatasetCard], packed: Path, tmp_path: Path
 ) -> None:
     root, card = a_copy(collected, tmp_path / "dataset"), collected[1]
-    built = build(root, card, workers=2)
+    built = build(root, card, Workers(2))
     # Tile 7 has no Sentinel-2; it is a soil_pH tile (7 % 3 == 1) and of no other task.
     assert built.n_samples == {"biomass": 8, "soil_pH": 15, "species": 8}
-    assert list(built.dropped["soil_pH"].values()) == ["no sentinel2: no sentinel2 here"]
+    assert built.dropped["soil_pH"] == {"no sentinel2: no sentinel2 here": 1}
     assert built.dropped["biomass"] == built.dropped["species"] == {}
     assert digests(root) == digests(packed)  # two workers, the same bytes
     assert built.nbytes == sum(path.stat().st_size for path in root.rglob("*.tar"))
@@ -97,30 +105,28 @@ def test_packing_again_changes_nothing_and_clears_what_is_stale(
     assert (root / "mine.txt").read_text() == "not ours"
 
 
-def test_every_byte_range_is_the_array_of_the_store(
-    collected: tuple[Path, DatasetCard], packed: Path
-) -> None:
-    from mmearth.catalog.store import read_observation
-    from mmearth.catalog.tile import Tile
-
+def test_every_byte_range_is_what_was_collected(packed: Path) -> None:
     compared = 0
-    for row in pq.read_table(packed / "manifests/soil_pH.parquet").to_pylist():
-        data = (packed / row["shard"]).read_bytes()
-        tile = Tile.parse(row["tile"], DEFAULT_GRID)
-        for name, modality in MMEARTH_BENCH.layers.items():
-            struct = row[f"{name}_observation" if name in {"biome", "ecoregion"} else name]
-            if not struct["present"]:
-                assert struct["byte_offset"] is None
-                continue
-            member = data[struct["byte_offset"] :][: struct["byte_length"]]
-            assert hashlib.sha256(member).hexdigest() == struct["sha256"]
-            stored = read_observation(packed, tile, modality)[0].array
-            if modality.level == "pixel":
-                array = np.frombuffer(member, modality.dtype, offset=128).reshape(modality.shape)
-            else:
-                array = np.array(json.loads(member)["modalities"][name], dtype=modality.dtype)
-            np.testing.assert_array_equal(array, stored)
-            compared += 1
+    with open_observed(packed, MMEARTH_BENCH) as observed, StoreReader(packed) as reader:
+        for row in pq.read_table(packed / "manifests/soil_pH.parquet").to_pylist():
+            data = (packed / row["shard"]).read_bytes()
+            seen = observed.of_tile(row["tile"])
+            for name, modality in MMEARTH_BENCH.layers.items():
+                struct = row[f"{name}_observation" if name in {"biome", "ecoregion"} else name]
+                if not struct["present"]:
+                    assert struct["byte_offset"] is None
+                    continue
+                member = data[struct["byte_offset"] :][: struct["byte_length"]]
+                assert hashlib.sha256(member).hexdigest() == struct["sha256"]
+                stored = seen[name].read(reader, MMEARTH_BENCH).array
+                if modality.level == "pixel":
+                    assert str(seen[name].path).endswith(".pack")
+                    array = np.frombuffer(member, modality.dtype, offset=128)
+                    array = array.reshape(modality.shape)
+                else:
+                    array = np.array(json.loads(member)["modalities"][name], dtype=modality.dtype)
+                np.testing.assert_array_equal(array, stored)
+                compared += 1
     assert compared > 100
 
 
@@ -145,18 +151,17 @@ def test_manifest_is_geoparquet_and_sorted(packed: Path) -> None:
     assert rows == sorted(rows)
 
 
-def test_changed_file_of_the_store_is_named(
-    collected: tuple[Path, DatasetCard], tmp_path: Path
-) -> None:
+def test_a_damaged_pack_is_named(collected: tuple[Path, DatasetCard], tmp_path: Path) -> None:
     root, card = a_copy(collected, tmp_path / "dataset"), collected[1]
-    path = sorted((root / "store").rglob("geolocation.json"))[0]
-    data = path.read_bytes().replace(b"geolocation", b"geolocatiom")
-    path.unlink()
-    path.write_bytes(data)
-    with pytest.raises(IntegrityError, match=path.parent.name):
+    (pack,) = (root / ".curate/packs").iterdir()
+    data = bytearray(pack.read_bytes())
+    data[200] ^= 1  # of the first member, biomass of the first tile
+    pack.unlink()
+    pack.write_bytes(data)
+    with pytest.raises(IntegrityError, match=rf"of tile \S+ in {pack} is not what was collected"):
         build(root, card)
-    path.unlink()
-    with pytest.raises(FormatError, match=path.parent.name):
+    pack.unlink()
+    with pytest.raises(FormatError, match=rf"cannot be read back from {pack}: there is no such"):
         build(root, card)
 
 
@@ -228,26 +233,27 @@ def test_no_room_on_the_disk_is_one_sentence(
     assert digests(root) == digests(packed)
 
 
-def test_rebuild_repairs_a_sealed_dataset(
-    collected: tuple[Path, DatasetCard], packed: Path, tmp_path: Path
+@pytest.mark.parametrize("is_downloaded", [False, True])
+def test_a_sealed_dataset_is_its_own_store(
+    is_downloaded: bool, collected: tuple[Path, DatasetCard], packed: Path, tmp_path: Path
 ) -> None:
-    from mmearth.packaging.rebuild import rebuild
-    from mmearth.packaging.verify import verify
-
     root, card = a_copy(collected, tmp_path / "dataset"), collected[1]
     with pytest.raises(ConfigError, match="no complete dataset"):
         rebuild(root)
     build(root, card)
     seal(root, card)
-    (root / "shards/species/train-000000.tar").unlink()
+    if is_downloaded:
+        shutil.rmtree(root / ".curate")
     _, first = rebuild(root)
+    assert not (root / ".curate/before").exists()
+    if not is_downloaded:
+        # Tile 7 makes no sample: what it has with pixels is in the only pack, and nothing else.
+        (pack,) = (root / ".curate/packs").iterdir()
+        with open_observed(root, MMEARTH_BENCH) as observed:
+            kept = [row for row in observed.here() if str(row.path).endswith(".pack")]
+            (tile,) = {row.tile for row in kept}
+            assert observed.of_tile(tile)["sentinel2"].state == "missing"
+        assert pack.stat().st_size == sum(row.bytes or 0 for row in kept) > 0
+    assert rebuild(root, Workers(2))[1] == first
     assert verify(root) == []
-    _, second = rebuild(root)
-    assert first == second
-    assert {n: d for n, d in digests(root).items() if n.startswith("shards")} == {
-        n: d for n, d in digests(packed).items() if n.startswith("shards")
-    }
-    shutil.rmtree(root / "store")
-    with pytest.raises(ConfigError, match="keep_store"):
-        rebuild(root)
-    assert (root / "dataset.json").exists()
+    assert digests(root) == digests(packed)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401 - another user may not read where packages are
 
 import mmearth
 from mmearth.catalog.audit import audit_dataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,11 +78,10 @@ def member(dataset: Path, row: Row, name: str) -> NDArray[Any]:
     return found
 
 
-def tile_values(dataset: Path, row: Row, name: str) -> dict[str, float]:
-    """Return a tile-level modality from the store, by band."""
-    path = dataset / "store" / str(row["epsg"]) / row["tile"] / f"{name}.json"
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return dict(zip(document["bands"], document["values"], strict=True))
+def tile_values(row: Row, name: str) -> dict[str, float]:
+    """Return a tile-level modality, by band."""
+    values = row[name]["values"]
+    return dict(zip(MMEARTH_BENCH.layers[name].band_names, values, strict=True))
 
 
 def window(path: Path, row: Row) -> tuple[NDArray[Any], Window]:
@@ -193,8 +191,8 @@ def test_biome_and_ecoregion_equal_the_reference(
 def test_climate_equals_the_reference(
     dataset: Path, rows: dict[str, Row], points: dict[str, dict[str, str]], place: str
 ) -> None:
-    temperature = tile_values(dataset, rows[place], "temperature")
-    precipitation = tile_values(dataset, rows[place], "precipitation")
+    temperature = tile_values(rows[place], "temperature")
+    precipitation = tile_values(rows[place], "precipitation")
     by_degree = place in ("sao_tome", "GEDI_amazon")  # only the 1° means reach these
     kelvin = float(points[place]["era5_clim_t2m_degC"]) + 273.15
     metres = float(points[place]["era5_clim_tp_mm"]) / 1000.0

@@ -17,6 +17,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.collectors.collector import Place
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.packs import Packs
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.source import Visit
 from mmearth.curate.sources.earthengine import session, sign_in, template
@@ -52,7 +53,9 @@ def server(tiles: list[Tile]) -> Iterator[Server]:
 
 
 def _source(server: Server) -> EarthEngine:
-    source = EarthEngine(RECIPES["default"], 15, Access("demo", server.url), LocalLimit(40, 1000.0))
+    source = EarthEngine(
+        MMEARTH_BENCH, RECIPES["default"], 15, Access("demo", server.url), LocalLimit(40, 1000.0)
+    )
     source.service.sign_in()
     return source
 
@@ -63,7 +66,7 @@ def _build(server: Server, tiles: list[Tile], out: Path, hours: float | None) ->
     before = server.counters.eecu_s
     how = Options(None, None, None, fresh=False, budget_eecu=hours)
     try:
-        visit_all(jobs, len(jobs), _source(server), lambda it: it, out, how, lambda _: None)
+        visit_all(jobs, len(jobs), _source(server), Packs(out, MMEARTH_BENCH), how, lambda _: None)
     except QuotaError:
         assert hours is not None
     return server.counters.eecu_s - before

@@ -26,6 +26,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
+from mmearth.curate.packs import Packs
 from mmearth.curate.recipes import RECIPES
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.access import Access
@@ -71,7 +72,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         evaluate = Evaluate(planet_of(tiles))
         with Server(evaluate, replies=replies, hash=text_hash).running() as server:
             source = _source(server.url, 1000.0)
-            _collect(source, tiles, base / "store")
+            _collect(source, tiles, base / "out")
             _reference(source, tiles)
             assert server.crashes == []
         session.close()
@@ -81,7 +82,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 
 def _source(url: str, per_second: float, pixels_url: str | None = None) -> EarthEngine:
     access = Access("demo", url, pixels_url, per_second=per_second)
-    source = EarthEngine(RECIPES["default"], 15, access, LocalLimit(40, per_second))
+    source = EarthEngine(MMEARTH_BENCH, RECIPES["default"], 15, access, LocalLimit(40, per_second))
     source.service.sign_in()
     return source
 
@@ -92,7 +93,7 @@ def _collect(source: EarthEngine, tiles: list[Tile], out: Path) -> tuple[float, 
     records: list[Record] = []
     begin = time.perf_counter()
     how = Options(None, None, None, fresh=False)
-    visit_all(jobs, len(jobs), source, lambda it: it, out, how, records.extend)
+    visit_all(jobs, len(jobs), source, Packs(out, MMEARTH_BENCH), how, records.extend)
     return time.perf_counter() - begin, records
 
 
@@ -128,7 +129,7 @@ def _stats(urls: tuple[str, str]) -> dict[str, Any]:
 def test_against_the_published_way(recorded: Recorded, tmp_path: Path) -> None:
     with _both(recorded, tmp_path, _LATENCY_S) as (values, pixels):
         source = _source(values, _PER_SECOND, pixels)
-        seconds, records = _collect(source, recorded.tiles, tmp_path / "store")
+        seconds, records = _collect(source, recorded.tiles, tmp_path / "out")
         found = _stats((values, pixels))
         assert set(stats(values)["requests"]) == {"value:compute"}
         assert set(stats(pixels)["requests"]) == {"image:computePixels"}
@@ -151,7 +152,7 @@ def test_as_many_in_flight_as_the_service_allows(recorded: Recorded, tmp_path: P
     # What is in flight is requests a second times latency; the true service takes seconds.
     with _both(recorded, tmp_path, _TRUE_LATENCY_S) as (values, pixels):
         source = _source(values, _PER_SECOND, pixels)
-        seconds, records = _collect(source, recorded.tiles, tmp_path / "store")
+        seconds, records = _collect(source, recorded.tiles, tmp_path / "out")
         found = _stats((values, pixels))
     session.close()
     _report(seconds, found)

@@ -20,7 +20,7 @@ import pytest
 from mmearth.catalog.executor import open_executor, run
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, write_parts, write_table
-from mmearth.catalog.store import observation_path
+from mmearth.catalog.store import PACKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
@@ -65,11 +65,9 @@ def _visit(job: Job, source: Instant) -> list[Record]:
     records = []
     for name, seen in source.observe(job.tile, job.wanted, job.date).items():
         assert isinstance(seen, Observation)
-        path = observation_path(job.tile, name)
+        place = (f"{PACKS}/a.pack", 0, 1, "0" * 64, None)
         known = (seen.acquired, seen.valid_fraction, seen.source, seen.source_ids)
-        records.append(
-            Record(job.tile.id, name, "done", True, None, None, path, 1, "0" * 64, *known)
-        )
+        records.append(Record(job.tile.id, name, "done", True, None, None, *place, *known))
     return records
 
 
@@ -116,9 +114,11 @@ def _drive(n: int, out: Path) -> None:
     begin = _tell(f"plan of {n:,} places", begin)
     write_table(plan.table, out / "tiles.parquet", plan.table.schema)
     everything = wanted(config, plan)
+    (out / PACKS).mkdir(parents=True)
+    (out / PACKS / "a.pack").write_bytes(b"x")
     with Ledger(out) as ledger:
         ledger.keep_only(everything.planned())
-        jobs = pending(everything, config.require, ledger, None)
+        jobs = pending(everything, config.require, ledger, out)
         assert len(jobs) == n
         begin = _tell("what is left, none collected", begin)
         work = partial(_visit, source=source)
@@ -126,7 +126,7 @@ def _drive(n: int, out: Path) -> None:
             run(jobs, work, executor, n_at_once, ledger.record)
         begin = _tell("schedule and record, one thread", begin)
         ledger.keep_only(everything.planned())
-        assert not pending(everything, config.require, ledger, None)
+        assert not pending(everything, config.require, ledger, out)
         begin = _tell("what is left, all collected", begin)
         write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
         assert ledger.counts() == [("month", "done", True, n)]

@@ -1,4 +1,4 @@
-"""What it costs to have collected files on the disk before the ledger names them."""
+"""What it costs to have collected packs on the disk before the ledger names what is in them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from mmearth.catalog.files import sync_files, write_atomic
+from mmearth.catalog.files import sync_files
+from mmearth.catalog.store import PackWriter
 
 pytestmark = pytest.mark.performance
-_SIZES = (400_000, 65_536, 65_536, 32_768, 32_768, 32_768, *(600,) * 6)
-"""Bytes of a tile's twelve files, about."""
+_SIZES = (393_344, 524_416, 131_200, 131_200, 16_512, 16_512)
+"""Bytes of a tile's six members."""
 _TILES, _TOGETHER = 200, 20
 
 
 def _write(root: Path, synced: bool) -> float:
-    """Write files of many tiles; return milliseconds a tile."""
+    """Add members of many tiles; return milliseconds a tile."""
     begin = time.perf_counter()
-    waiting: list[str] = []
+    writer = PackWriter(root)
     for tile in range(_TILES):
-        for i, size in enumerate(_SIZES):
-            name = f"store/32633/{tile}/{i}.tif"
-            write_atomic(root / name, bytes(size))
-            waiting.append(name)
+        paths = {writer.add(bytes(size)).path for size in _SIZES}
         if synced and (tile + 1) % _TOGETHER == 0:
-            sync_files(root, waiting)
-            waiting.clear()
+            sync_files(root, paths)
     return (time.perf_counter() - begin) / _TILES * 1e3
 
 

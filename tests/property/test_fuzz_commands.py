@@ -21,8 +21,10 @@ import pytest
 
 import mmearth
 from mmearth.catalog.card import DatasetCard
+from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.errors import IntegrityError
+from mmearth.catalog.observed import open_observed
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.loaders.fetch.gather import IS_COMPILED, copy_one, gather, gather_and_look
 from mmearth.loaders.fetch.members import Members
@@ -67,20 +69,28 @@ def said(run: Run, *arguments: object) -> int:
     return code
 
 
-def test_rasters_of_the_store(copy: Path, run_cli: Run, tmp_path: Path) -> None:
+def test_shards_that_are_the_store(copy: Path, run_cli: Run, tmp_path: Path) -> None:
     draw, codes = random.Random(1), Counter[tuple[str, int]]()
-    rasters = sorted((copy / "store").rglob("*.tif"))
     hashed = read_dataset(copy)["dataset_hash"]
-    for _ in range(8 * TIMES):
-        path = draw.choice(rasters)
-        tile, data = path.parent.name, path.read_bytes()
-        path.write_bytes(damaged := damaged_bytes(draw, data))
-        drawn = said(run_cli, "curate", "view", copy, tile, "-o", tmp_path / "tile.png")
-        packed = said(run_cli, "packaging", "build", copy, "--workers", 1)
+    catalogue = read_catalogue(copy)
+    with open_observed(copy, catalogue) as observed:
+        rows = [row for row in observed.here() if row.path is not None]
+    for i in range(8 * TIMES):
+        row = draw.choice(rows)
+        broken = tmp_path / str(i)
+        shutil.copytree(copy, broken, copy_function=os.link)
+        path, at = broken / row.location.path, row.location
+        data = path.read_bytes()
+        member = data[at.byte_offset :][: at.nbytes]
+        damaged = damaged_bytes(draw, member)
+        path.unlink()
+        path.write_bytes(data[: at.byte_offset] + damaged + data[at.byte_offset + at.nbytes :])
+        drawn = said(run_cli, "curate", "view", broken, row.tile, "-o", tmp_path / "tile.png")
+        packed = said(run_cli, "packaging", "build", broken, "--workers", 1)
         codes["view", drawn] += 1
         codes["build", packed] += 1
-        assert damaged == data or (drawn != 0 and packed != 0), (path, drawn, packed)
-        path.write_bytes(data)
+        assert damaged == member or (drawn != 0 and packed != 0), (row, drawn, packed)
+        shutil.rmtree(broken)
     assert said(run_cli, "packaging", "build", copy, "--workers", 1) == 0
     assert read_dataset(copy)["dataset_hash"] == hashed
     assert len(codes) >= 2

@@ -18,7 +18,7 @@ ALLOWED = {
 }
 THIRD_PARTIES = {
     "catalog": {
-        *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "rasterio", "jsonschema"),
+        *("numpy", "pyarrow", "pyproj", "shapely", "pystac", "jsonschema"),
         *("referencing", "stac_geoparquet", "mlcroissant", "click", "pydantic", "yaml", "tqdm"),
         *("distributed", "numcodecs"),
     },

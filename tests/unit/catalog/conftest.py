@@ -41,7 +41,8 @@ CATALOGUE = MMEARTH_BENCH.only(
 )
 DIGEST = "ab" * 32
 KEPT = Tile.at(10.0, 50.0)
-"""The tile whose GeoTIFF is in the store."""
+"""The tile whose GeoTIFF is in the store, as in datasets of another time."""
+STORED = OBSERVATIONS.append(pa.field("path", pa.string()))
 
 
 def _member(offset: int, *source_ids: str, stand_in: str | None = None) -> Row:
@@ -97,7 +98,7 @@ def _observation(root: Path) -> Row:
     (root / path).parent.mkdir(parents=True)
     (root / path).write_bytes(b"tiff")
     digest = hashlib.sha256(b"tiff").hexdigest()
-    row: Row = dict.fromkeys(OBSERVATIONS.names)
+    row: Row = dict.fromkeys(STORED.names)
     fields = {"state": "done", "path": path, "bytes": 4, "sha256": digest}
     return row | {"tile": KEPT.id, "modality": "sentinel2"} | fields
 
@@ -137,8 +138,8 @@ def packed(tmp_path: Path) -> Path:
             shard.write_bytes(row["shard"].encode())
         (tmp_path / "statistics").mkdir(exist_ok=True)
         (tmp_path / "statistics" / f"{task}.json").write_text("{}")
-    observations = pa.Table.from_pylist([_observation(tmp_path)], schema=OBSERVATIONS)
-    write_table(observations, tmp_path / "observations.parquet", OBSERVATIONS)
+    observations = pa.Table.from_pylist([_observation(tmp_path)], schema=STORED)
+    write_table(observations, tmp_path / "observations.parquet", STORED)
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""Modalities, tasks, classes, the store and the tables: what they promise."""
+"""Modalities, tasks, classes and the tables: what they promise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import rasterio
 
 from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS, biome_id, ecoregion_id
 from mmearth.catalog.errors import ConfigError, DataError, FormatError
@@ -22,7 +21,6 @@ from mmearth.catalog.schema import (
     tiles_schema,
     write_table,
 )
-from mmearth.catalog.store import observation_path, read_observation, write_observation
 from mmearth.catalog.tile import Tile
 
 TILE = Tile(32633, 500_000, 4_649_760)
@@ -115,55 +113,6 @@ def test_arrays_that_break_the_contract_are_refused() -> None:
     with pytest.raises(ConfigError, match="has no band 'B10'"):
         MMEARTH_BENCH.layers["sentinel2"].index(("B4", "B10"))
     assert MMEARTH_BENCH.layers["sentinel2"].index(("B4", "B8A")) == [3, 8]
-
-
-def _observation(name: str) -> Observation:
-    modality = MMEARTH_BENCH.layers[name]
-    generator = np.random.default_rng(1)
-    low = max(-50, *(band.valid[0] for band in modality.bands))
-    high = min(modality.bands[0].valid[1], 80)
-    if name == "temperature":
-        low, high = 250, 300
-    array = generator.uniform(low, high, modality.shape).astype(modality.dtype)
-    return Observation(modality, array, "2020-07-04", "test 1", ("a", "b:c"), "because")
-
-
-@pytest.mark.parametrize("name", list(MMEARTH_BENCH.layers))
-def test_store_gives_back_what_it_got(name: str, tmp_path: Path) -> None:
-    observation = _observation(name)
-    data = write_observation(tmp_path, TILE, observation)
-    found, digest = read_observation(tmp_path, TILE, MMEARTH_BENCH.layers[name])
-    assert found.array.dtype == observation.array.dtype
-    np.testing.assert_array_equal(found.array, observation.array)
-    assert (found.acquired, found.source, found.source_ids, found.stand_in) == (
-        "2020-07-04",
-        "test 1",
-        ("a", "b:c"),
-        "because",
-    )
-    assert write_observation(tmp_path, TILE, observation) == data
-    assert len(digest) == 64
-
-
-def test_a_stored_geotiff_stands_in_its_place(tmp_path: Path) -> None:
-    write_observation(tmp_path, TILE, _observation("sentinel2"))
-    path = tmp_path / observation_path(TILE, MMEARTH_BENCH.layers["sentinel2"])
-    with rasterio.open(path) as dataset:
-        assert dataset.crs.to_epsg() == 32633
-        assert dataset.bounds == (500_000, 4_648_480, 501_280, 4_649_760)
-        assert dataset.descriptions[3] == "B4"
-        assert dataset.nodata == 65535
-
-
-def test_a_damaged_store_is_named(tmp_path: Path) -> None:
-    biome, height = MMEARTH_BENCH.layers["biome"], MMEARTH_BENCH.layers["eth_gch"]
-    with pytest.raises(FormatError, match="cannot be read back"):
-        read_observation(tmp_path, TILE, biome)
-    path = tmp_path / observation_path(TILE, height)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"II*\0 not a tiff")
-    with pytest.raises(FormatError, match="cannot be read back"):
-        read_observation(tmp_path, TILE, height)
 
 
 def test_tables_say_their_version(tmp_path: Path) -> None:

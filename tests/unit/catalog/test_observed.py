@@ -87,6 +87,20 @@ def test_a_place_that_is_none_is_refused() -> None:
             replace(row, **wrong).location  # noqa: B018
 
 
+def test_no_more_memory_is_taken_than_a_layer_can_have(tmp_path: Path) -> None:
+    pack = tmp_path / "a.pack"
+    with pack.open("wb") as stream:
+        stream.truncate(1 << 40)  # most of it was never written
+    row = Observed(TILES[0], "eth_gch", "done", None, "a.pack", 0, 1 << 40, "a" * 64)
+    with (
+        StoreReader(tmp_path) as reader,
+        pytest.raises(
+            FormatError, match=r"is said to have 1099511627776 bytes, expected \d{6} at most"
+        ),
+    ):
+        row.read(reader, CATALOGUE)
+
+
 def test_a_directory_without_a_build_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no build"), open_observed(tmp_path, CATALOGUE):
         pass

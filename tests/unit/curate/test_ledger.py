@@ -15,13 +15,15 @@ import pytest
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.schema import OBSERVATIONS
+from mmearth.catalog.store import PackWriter
 from mmearth.curate.ledger import Ledger, Record
 
 _DONE = Record(
     tile="32633_500000_4649760",
     modality="sentinel2",
     state="done",
-    path="store/32633/32633_500000_4649760/sentinel2.tif",
+    path=".curate/packs/a.pack",
+    byte_offset=100,
     bytes=12,
     sha256="ab" * 32,
     acquired="2020-06-01",
@@ -51,15 +53,12 @@ def test_it_keeps_what_it_was_told(tmp_path: Path) -> None:
         assert not ledger.is_empty()
         assert list(ledger.known(_DONE.tile, _BAD.tile)) == [
             (_DONE.tile, "eth_gch", 1, None, None, None),
-            (_DONE.tile, "sentinel2", 1, _DONE.path, 12, "2020-06-01"),
+            (_DONE.tile, "sentinel2", 1, _DONE.path, 112, "2020-06-01"),
             (_BAD.tile, "biome", 1, None, None, None),
             (_BAD.tile, "month", 0, None, None, None),
         ]
         assert {known.tile for known in ledger.known(_DONE.tile, _DONE.tile)} == {_DONE.tile}
-        assert ledger.paths(_DONE.tile) == {_DONE.path}
-        assert ledger.paths(_BAD.tile) == set()
-        assert ledger.first_tile() == _DONE.tile
-        assert ledger.reasons(_DONE.tile) == {"eth_gch": "sea"}
+        assert ledger.paths() == {_DONE.path}
         assert ledger.counts() == [
             ("biome", "failed", True, 1),
             ("eth_gch", "missing", True, 1),
@@ -89,8 +88,6 @@ def test_an_empty_ledger_exports_an_empty_table(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         assert ledger.is_empty()
         assert _exported(ledger).equals(OBSERVATIONS.empty_table())
-        with pytest.raises(ConfigError, match="nothing has been collected yet"):
-            ledger.first_tile()
 
 
 def test_tries_are_counted_and_failures_become_pending(tmp_path: Path) -> None:
@@ -154,6 +151,24 @@ def test_a_tile_whose_date_stays_is_kept(tmp_path: Path) -> None:
         assert not ledger.is_empty()
         ledger.keep_only([(_DONE.tile, ("sentinel2",), None)])
         assert ledger.is_empty()
+
+
+def test_what_cannot_be_read_back_is_forgotten(tmp_path: Path) -> None:
+    writer = PackWriter(tmp_path)
+    with Ledger(tmp_path) as ledger:
+        for i in range(4):
+            at = writer.add(bytes([i, i, i]))
+            place = (at.path, at.byte_offset, at.nbytes, at.sha256)
+            ledger.record([Record(f"tile{i}", "sentinel2", "done", True, None, None, *place)])
+        ledger.record([_GONE, Record("tile1", "month", "done", values="[1.0, 0.0]")])
+        assert ledger.drop_lost() == 0
+        pack = tmp_path / at.path
+        pack.write_bytes(b"\0\0\0\1X\1\2\2\2\3\3")  # one changed, one cut short
+        assert ledger.drop_lost() == 2
+        kept = [(known.tile, known.modality) for known in ledger.known("tile", "tile9")]
+        assert kept == [("tile0", "sentinel2"), ("tile1", "month"), ("tile2", "sentinel2")]
+        pack.unlink()
+        assert ledger.drop_lost() == 2
 
 
 def test_facts(tmp_path: Path) -> None:

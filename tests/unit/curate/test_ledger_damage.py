@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from mmearth.catalog.errors import FormatError, MMEarthError
+from mmearth.catalog.observed import Observed, open_observed
 from mmearth.catalog.observed_sql import LEDGER
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.ledger import Ledger, Record
 from mmearth.tests.damage import TIMES
 
@@ -20,7 +23,8 @@ _ROW = Record(
     tile="32633_500000_4649760",
     modality="sentinel2",
     state="done",
-    path="store/32633/32633_500000_4649760/sentinel2.tif",
+    path=".curate/packs/a.pack",
+    byte_offset=100,
     bytes=12,
     sha256="ab" * 32,
     acquired="2020-06-01",
@@ -48,6 +52,15 @@ def _rows(ledger: Ledger) -> list[dict[str, Any]]:
     return rows
 
 
+def _seen(root: Path) -> set[Observed]:
+    """Return what packaging reads, as long as no row of it is damaged."""
+    seen = set()
+    with open_observed(root, MMEARTH_BENCH) as observed, suppress(MMEarthError):
+        for row in observed.here():
+            seen.add(row)
+    return seen
+
+
 def _edit(path: Path, statement: str) -> None:
     with sqlite3.connect(path) as db:
         db.execute(statement)
@@ -64,6 +77,8 @@ def _edit(path: Path, statement: str) -> None:
         "permanent = 0",
         "reason = x'ff'",
         "path = NULL",
+        "byte_offset = 101",
+        "\"values\" = '[1]'",
         'source_ids = \'["b", "c"]\'',
     ],
 )
@@ -107,7 +122,8 @@ def test_rows_out_of_order_cannot_be_deleted(tmp_path: Path) -> None:
 def test_random_damage_never_becomes_a_wrong_row(tmp_path: Path) -> None:
     whole = _make(tmp_path / "whole").read_bytes()
     with Ledger.reading(tmp_path / "whole") as ledger:
-        expected = {repr(row) for row in _rows(ledger)}
+        expected, here = {repr(row) for row in _rows(ledger)}, _seen(tmp_path / "whole")
+    assert len(here) == 60
     draw, refused, kept = random.Random(3), 0, 0
     for i in range(_MUTATIONS):
         damaged = bytearray(whole)
@@ -118,7 +134,8 @@ def test_random_damage_never_becomes_a_wrong_row(tmp_path: Path) -> None:
         (root / LEDGER).write_bytes(damaged)
         try:
             with Ledger.reading(root) as ledger:
-                ledger.counts(), list(ledger.failures()), ledger.n_damaged(), ledger.first_tile()
+                ledger.counts(), list(ledger.failures()), ledger.n_damaged(), ledger.paths()
+            assert _seen(root) <= here
             with Ledger(root) as ledger:
                 ledger.drop_damaged()
                 found = [repr(row) for row in _rows(ledger)]

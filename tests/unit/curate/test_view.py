@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,19 @@ import rasterio
 from PIL import Image
 
 from mmearth.catalog.catalogue import read_catalogue, write_catalogue
-from mmearth.catalog.errors import ConfigError, IntegrityError
+from mmearth.catalog.errors import IntegrityError
 from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.layer import Band, ClassCode
+from mmearth.catalog.observed import Observed, open_observed
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, tile_of
-from mmearth.catalog.store import read_observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.panels import pictures, value_lines
 from mmearth.curate.sheet import EMPTY, Panel, _shortened, texts
 from mmearth.curate.view import _label_of, _labels, contact_sheet, window_sheet
+from mmearth.tests.collected import kept
 from mmearth.tests.make_own import classes, layer, make_own, numbers
+from mmearth.tests.make_tiny import make_sealed, make_tiny
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -42,25 +46,35 @@ def test_view_draws_and_copies(small_dataset: Path, tmp_path: Path, run_cli: Run
     copy = geotiffs / f"{tile.id}_sentinel2.tif"
     assert str(copy) in told["geotiffs"]
     with rasterio.open(copy) as dataset:
-        stored = read_observation(small_dataset, tile, MMEARTH_BENCH.layers["sentinel2"])[0].array
-        np.testing.assert_array_equal(dataset.read(), stored)
+        held = kept(small_dataset, tile.id)["sentinel2"].array
+        np.testing.assert_array_equal(dataset.read(), held)
 
 
-def _root(path: Path) -> Path:
-    """Return a directory that a build of the published catalogue has begun."""
-    (path / "store").mkdir()
-    write_catalogue(path, MMEARTH_BENCH)
-    return path
+def test_an_unfinished_build_and_a_downloaded_dataset_are_drawn_alike(
+    tmp_path: Path, run_cli: Run
+) -> None:
+    begun, sealed = tmp_path / "begun", make_sealed(tmp_path / "sealed", 3)
+    make_tiny(begun, 3)
+    shutil.rmtree(sealed / ".curate")
+    pictures = []
+    for root in (begun, sealed):
+        pictures.append(tmp_path / f"{root.name}.png")
+        assert run_cli("curate", "view", root, "-o", pictures[-1])[0] == 0
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def _missing(root: Path, reasons: dict[str, str]) -> Image.Image:
+    """Return the sheet of a tile that has nothing of some layers, for these reasons."""
+    write_catalogue(root, MMEARTH_BENCH)
+    tile = Tile(32633, 500_000, 4_649_760)
+    rows = {name: Observed(tile.id, name, "missing", why) for name, why in reasons.items()}
+    return contact_sheet(root, tile, rows)
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    _root(tmp_path)
-    tile = Tile(32633, 500_000, 4_649_760)
-    empty = contact_sheet(tmp_path, tile, {"sentinel2": "every scene is cloudy"}, {})
-    other = contact_sheet(tmp_path, tile, {"sentinel2": "no scene covers the place"}, {})
+    empty = _missing(tmp_path, {"sentinel2": "every scene is cloudy"})
+    other = _missing(tmp_path, {"sentinel2": "no scene covers the place"})
     assert empty.tobytes() != other.tobytes()
-    with pytest.raises(ConfigError, match="has no store to draw from"):
-        contact_sheet(tmp_path / "nowhere", tile, {}, {})
 
 
 def test_an_unknown_tile_is_one_sentence(small_dataset: Path, run_cli: Run) -> None:
@@ -149,27 +163,19 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_own(tmp_path_factory.mktemp("own"), 48)
 
 
-def _found(root: Path, tile: Tile) -> tuple[dict[str, str], dict[str, str]]:
-    """Return why what a tile lacks is missing, and the digests of what it has."""
-    rows = pq.read_table(root / "observations.parquet").to_pylist()
-    mine = [row for row in rows if row["tile"] == tile.id]
-    return (
-        {row["modality"]: row["reason"] for row in mine if row["state"] == "missing"},
-        {row["modality"]: row["sha256"] for row in mine if row["state"] == "done"},
-    )
-
-
 def test_all_that_a_dataset_has_is_drawn_and_nothing_else(own: Path) -> None:
-    tile = Tile.at(14.0, 45.0, read_catalogue(own).grid)
-    reasons, digests = _found(own, tile)
-    whole = contact_sheet(own, tile, reasons, digests)
+    catalogue = read_catalogue(own)
+    tile = Tile.at(14.0, 45.0, catalogue.grid)
+    with open_observed(own, catalogue) as observed:
+        rows = observed.of_tile(tile.id)
+    whole = contact_sheet(own, tile, rows)
     # optical 3, cover, soil, deep, heat, slope, parcels, height; values, place; labels 2: 14 of 15.
     assert (whole.width, whole.height) == (5 * 270 + 14, 3 * 360 + 56)
     assert whole.getpixel((14 + 4 * 270 + 128, 50 + 2 * 360 + 100)) == (250, 250, 248)
-    fewer = contact_sheet(own, tile, {}, {"slope": digests["slope"]})
+    fewer = contact_sheet(own, tile, {"slope": rows["slope"]})
     assert fewer.size == (4 * 270 + 14, 360 + 56)  # slope, place, labels 2
-    with pytest.raises(IntegrityError, match="is not the file that was collected"):
-        contact_sheet(own, tile, {}, {"slope": "0" * 64})
+    with pytest.raises(IntegrityError, match=f"slope of tile {tile.id} .* is not what was"):
+        contact_sheet(own, tile, {"slope": replace(rows["slope"], sha256="0" * 64)})
 
 
 def test_long_lists_say_how_much_is_left_out() -> None:
@@ -183,10 +189,8 @@ def test_blocks_share_a_panel_while_there_is_room() -> None:
 
 
 def test_what_the_dataset_does_not_have_takes_no_room(tmp_path: Path) -> None:
-    _root(tmp_path)
-    tile = Tile(32633, 500_000, 4_649_760)
-    two = contact_sheet(tmp_path, tile, {"biome": "off the map", "eth_gch": "no data"}, {})
-    all_twelve = contact_sheet(tmp_path, tile, dict.fromkeys(MMEARTH_BENCH.layers, "no data"), {})
+    two = _missing(tmp_path, {"biome": "off the map", "eth_gch": "no data"})
+    all_twelve = _missing(tmp_path, dict.fromkeys(MMEARTH_BENCH.layers, "no data"))
     assert two.height < all_twelve.height
     assert two.width < all_twelve.width
 

@@ -86,14 +86,3 @@ def test_a_card_that_is_none(text: bytes, dataset: tuple[Path, DatasetCard]) -> 
     with _restored(root, DATASET) as path:
         path.write_bytes(text)
         assert [finding.path for finding in verify(root)] == [DATASET]
-
-
-def test_the_store_is_compared_with_observations(dataset: tuple[Path, DatasetCard]) -> None:
-    root, card = dataset
-    name = next(n for n in published_files(root) if n.endswith("/month.json"))
-    with _restored(root, name) as path:
-        path.write_bytes(path.read_bytes() + b" ")
-        seal(root, card)
-        findings = [f for f in verify(root) if f.path == name]
-    assert len(findings) == 1
-    assert "observations.parquet says" in findings[0].sentence

@@ -28,6 +28,11 @@ _KINDS = {
 SMALL_FILE = 64 << 20
 """Bytes of the largest file that is read as a whole, such as a JSON document; ours are smaller."""
 _MOST_HOLES = 1 << 30  # bytes of a file that may never have been written; zeros of ours are fewer
+LINKS = "MMEARTH_LINK_DIRS"
+"""Environment variable of directories into which symlinks of any dataset may lead, with `:` between
+them: a cache of DVC's elsewhere, such as a shared one."""
+_STORES = (".dvc/cache", ".git/annex/objects")
+"""Where DVC and git-annex keep the files of a directory below, by their digests."""
 _SYNCING = 8  # threads: a journalling file system commits what they wait for together
 
 
@@ -116,7 +121,7 @@ def check_inside(path: Path, root: Path) -> None:
     if not _is_inside(target, root):
         raise FormatError(
             f"{path} leads to {target}, which is outside of {root}; expected it in the dataset: "
-            "copy it to its place"
+            f"copy it to its place, or name the directory that it leads into in {LINKS}"
         )
 
 
@@ -206,7 +211,11 @@ def _is_inside(target: Path, root: Path) -> bool:
     real = Path(os.path.realpath(root))
     # Hugging Face's cache: snapshots/<commit>/… are symlinks to blobs/<hash> of the repository.
     blobs = real.parent.parent / "blobs" if real.parent.name == "snapshots" else real
-    return target.is_relative_to(real) or target.parent == blobs
+    if target.is_relative_to(real) or target.parent == blobs:
+        return True
+    stores = [above / store for above in (real, *real.parents) for store in _STORES]
+    named = [Path(each) for each in os.environ.get(LINKS, "").split(os.pathsep) if each]
+    return any(target.is_relative_to(os.path.realpath(each)) for each in (*stores, *named))
 
 
 @contextmanager

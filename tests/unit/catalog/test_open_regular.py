@@ -77,6 +77,41 @@ def test_symlinks_within_the_dataset_and_of_hugging_faces_cache(tmp_path: Path) 
     assert read_regular(root / "out" / "other") == b"not mine"  # the user's own word
 
 
+@pytest.mark.parametrize("store", [".dvc/cache/files/md5/0a", ".git/annex/objects/Kx/3q/KEY"])
+def test_symlinks_into_the_store_of_a_directory_above(store: str, tmp_path: Path) -> None:
+    root, kept = tmp_path / "work" / "data" / "set", tmp_path / "work" / store
+    root.mkdir(parents=True)
+    kept.mkdir(parents=True)
+    (kept / "1234").write_bytes(b"kept")
+    (root / "a").symlink_to(kept / "1234")
+    assert read_regular(root / "a", root) == b"kept"
+    (tmp_path / "work" / ".git" / "config").parent.mkdir(exist_ok=True)
+    (tmp_path / "work" / ".git" / "config").write_bytes(b"not of the store")
+    (root / "b").symlink_to(tmp_path / "work" / ".git" / "config")
+    with pytest.raises(FormatError, match="which is outside of"):
+        read_regular(root / "b", root)
+    beside = tmp_path / "beside" / store  # of another directory
+    beside.mkdir(parents=True)
+    (beside / "1234").write_bytes(b"another's")
+    (root / "c").symlink_to(beside / "1234")
+    with pytest.raises(FormatError, match="which is outside of"):
+        read_regular(root / "c", root)
+
+
+def test_symlinks_into_a_directory_that_the_user_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = tmp_path / "set", tmp_path / "cache"
+    root.mkdir()
+    cache.mkdir()
+    (cache / "a").write_bytes(b"cached")
+    (root / "a").symlink_to(cache / "a")
+    with pytest.raises(FormatError, match="or name the directory that it leads into in MMEARTH_LI"):
+        read_regular(root / "a", root)
+    monkeypatch.setenv("MMEARTH_LINK_DIRS", f"{tmp_path / 'nothing'}:{cache}")
+    assert read_regular(root / "a", root) == b"cached"
+
+
 def test_absent_forbidden_and_too_large(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "none", tmp_path)

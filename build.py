@@ -222,7 +222,8 @@ def _is_whole(out: Path, how: Options, progress: Progress) -> bool:
 
 def _prove(out: Path, how: Options, progress: Progress) -> tuple[str, ...]:
     """Return what is wrong with a sealed dataset; where nothing is, note that it was proved."""
-    problems = tuple(map(str, verify(out, Workers(how.cores, "threads"), progress)))
+    workers = Workers(how.cores, how.executor or "threads", how.scheduler)
+    problems = tuple(map(str, verify(out, workers, progress)))
     if not problems:
         note_proved(out)
     return problems

@@ -17,6 +17,8 @@ _PROBLEMS = 4
 @click.command("verify")
 @options.directory
 @options.workers
+@options.executor
+@options.scheduler
 @click.option(
     "--against-source",
     type=click.IntRange(1),
@@ -33,6 +35,8 @@ _PROBLEMS = 4
 def command(
     directory: str,
     workers: int | None,
+    executor: str | None,
+    scheduler: str | None,
     against_source: int | None,
     config: str | None,
     seed: int,
@@ -45,8 +49,9 @@ def command(
     """
     from mmearth.packaging.verify import verify
 
+    how = Workers.of(workers, executor or "threads", scheduler)
     with shown() as progress:
-        findings = verify(Path(directory), Workers.of(workers, "threads", None), progress)
+        findings = verify(Path(directory), how, progress)
     if against_source is not None:
         from mmearth.source_check import against_source as compare
 

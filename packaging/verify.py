@@ -294,7 +294,7 @@ def _check_shards(
 
     all_jobs = (job for expected, counts in jobs for job in shard_jobs(root, expected, counts))
     with workers.open() as (pool, n_at_once):
-        run(all_jobs, partial(check_shard, root), pool, n_at_once, keep)
+        run(all_jobs, partial(check_shard, root.absolute()), pool, n_at_once, keep)
     return found
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from mmearth.build import Options, build
 from mmearth.catalog.errors import ConfigError, UnavailableError
-from mmearth.catalog.executor import open_executor, run
+from mmearth.catalog.executor import Workers, open_executor, run
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.store import Location, read_location
@@ -28,7 +28,10 @@ from mmearth.curate.collect import Job, collect
 from mmearth.curate.packs import Packs
 from mmearth.curate.shared_limit import SharedLimit, address_towards, serve_limit
 from mmearth.curate.sources.synthetic import Synthetic
+from mmearth.packaging.rebuild import rebuild
+from mmearth.packaging.verify import verify
 from mmearth.tests.clusters import three_processes
+from mmearth.tests.make_tiny import OWN, make_sealed
 
 _CONFIG = """
 name: cluster
@@ -76,6 +79,20 @@ def _files(out: Path) -> dict[str, bytes]:
         for path in sorted(out.rglob("*"))
         if path.is_file() and ".curate" not in path.parts
     }
+
+
+def test_a_cluster_proves_a_dataset(cluster: Any, tmp_path: Path) -> None:
+    root = make_sealed(tmp_path / "dataset", 5, OWN)
+    rebuild(root)
+    how = Workers(scheduler=cluster.scheduler_address)
+    assert verify(root, how) == []
+    shard = next(root.glob("shards/crop/*.tar"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1
+    shard.write_bytes(data)
+    found = verify(root, how)
+    assert found == verify(root) == verify(root, Workers(2)) != []
+    assert shard.relative_to(root).as_posix() in {finding.path for finding in found}
 
 
 def test_killed_workers_change_no_byte(

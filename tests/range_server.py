@@ -141,7 +141,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_HEAD(self) -> None:
-        self._send(200, b"", {})
+        ours, path = self.server.ranges, unquote(urlsplit(self.path).path)
+        with ours.lock:
+            ours.asked.append((path, None))
+        time.sleep(ours.latency_s)
+        file = ours.directory / path.lstrip("/")
+        self.send_response(200 if file.is_file() or path == "/" else 404)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(file.stat().st_size if file.is_file() else 0))
+        self.end_headers()
 
     def do_POST(self) -> None:
         self.do_GET()

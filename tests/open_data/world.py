@@ -42,11 +42,13 @@ CATALOG = {"l2a": "es", "c1": "es", "pc": "pc"}
 
 
 def digital_numbers(i: int, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return the harmonised digital numbers of the i-th band at places: 200 to 3199, no two alike
-    side by side."""
-    pixel = BANDS[i].native_m
-    assert pixel is not None
-    return np.asarray(200 + (x // pixel * 7 + y // pixel * 13 + i * 101) % 3000).astype(np.uint16)
+    """Return the harmonised digital numbers of the i-th band at places: 200 to 3199, with noise."""
+    pixel = int(BANDS[i].native_m or 0)
+    column, row = (x // pixel).astype(np.int64), (y // pixel).astype(np.int64)
+    noise = (column * 73_856_093 ^ row * 19_349_663 ^ (i + 1) * 83_492_791) >> 7
+    return np.asarray(200 + (column * 7 + row * 13 + i * 101 + noise % 512) % 3000).astype(
+        np.uint16
+    )
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class Scene:
     """Per cent; the true one unless given."""
     more: dict[str, Any] = field(default_factory=dict)
     """Properties beside the usual."""
+    side: int = SIDE
+    """Metres."""
+    block: int = 256
+    """Pixels of a block's side."""
 
 
 @dataclass
@@ -151,7 +157,8 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         transform = Affine(pixel, 0, scene.left, 0, -pixel, scene.top)
         is_pc = scene.layout == "pc"
-        how = {"compress": "deflate", "blockxsize": 256, "blockysize": 256, "tiled": True}
+        block = {"blockxsize": scene.block, "blockysize": scene.block, "tiled": True}
+        how = {"compress": "deflate", "predictor": 2, "zlevel": 1, **block}
         with rasterio.open(
             path,
             "w",
@@ -231,7 +238,7 @@ def world(root: Path) -> Iterator[World]:
 
 def scene_classes(scene: Scene) -> NDArray[np.uint8]:
     """Return a scene's classification, 20 m: vegetation, cloud (9) in the west, 0 in the east."""
-    size = SIDE // 20
+    size = scene.side // 20
     classes = np.full((size, size), 4, np.uint8)
     classes[:, : round(size * scene.cloud)] = 9
     classes[:, size - round(size * scene.absent) :] = 0
@@ -241,7 +248,7 @@ def scene_classes(scene: Scene) -> NDArray[np.uint8]:
 def _band(scene: Scene, i: int) -> NDArray[np.uint16]:
     """Return a band as its catalogue has it: 1000 too high from baseline 04.00, but in `l2a`."""
     pixel = int(BANDS[i].native_m or 0)
-    size = SIDE // pixel
+    size = scene.side // pixel
     x = scene.left + pixel * np.arange(size)
     y = scene.top - pixel * np.arange(1, size + 1)
     values = digital_numbers(i, *np.meshgrid(x, y))
@@ -279,7 +286,7 @@ def truth(tile: Tile, scene: Scene) -> NDArray[np.uint16]:
 
 
 def _item(scene: Scene, assets: dict[str, Any]) -> dict[str, Any]:
-    box = scene.left, scene.top - SIDE, scene.left + SIDE, scene.top
+    box = scene.left, scene.top - scene.side, scene.left + scene.side, scene.top
     outline = shapely.geometry.mapping(shapely.box(*box))
     geometry = transform_geom(f"EPSG:{scene.epsg}", "EPSG:4326", outline)
     cloud = 100 * scene.cloud if scene.said_cloud is None else scene.said_cloud

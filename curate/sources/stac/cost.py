@@ -15,7 +15,7 @@ from mmearth.curate.sources.stac.config import StacConfig
 
 _BLOCK_M, _GRANULE_M = 10_240, 109_800
 """Sides of a block of 1024 pixels, and of a granule, of Sentinel-2."""
-_HEADER_BYTES = 16_384
+_HEADER_BYTES = 8_192
 _LOOKS = 1.5
 """Scenes that are looked at for clouds until one is clear: measured where three a season were."""
 

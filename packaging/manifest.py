@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from mmearth.catalog.catalogue import Catalogue
@@ -206,3 +207,22 @@ def _target(planned: Planned, sample: Sample, ranges: dict[str, MemberRange], co
         "sha256": at.sha256,
         "source_ids": list(planned.observed[task.name].source_ids),
     }
+
+
+def name_members(observed: pa.Table, manifest: pa.Table, members: Iterable[Layer]) -> pa.Table:
+    """Return observations.parquet with length and SHA-256 of the members that samples have.
+
+    Args:
+        observed: Its rows.
+        manifest: `tile` of one task's samples, and a column for each of the members.
+        members: Layers with pixels, and the task's target where it has them.
+    """
+    for layer in members:
+        at = pc.index_in(observed["tile"], manifest["tile"].combine_chunks())
+        is_here = pc.and_(pc.equal(observed["modality"], layer.name), pc.is_valid(at))
+        for name, field in (("bytes", "byte_length"), ("sha256", "sha256")):
+            now = pc.struct_field(manifest[layer.name], field).take(at)
+            is_known = pc.and_(is_here, pc.is_valid(now))
+            values = pc.if_else(is_known, now, observed[name])
+            observed = observed.set_column(observed.column_names.index(name), name, values)
+    return observed

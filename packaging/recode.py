@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmearth.catalog import card as cards
 from mmearth.catalog import checksums, croissant, stac
@@ -24,7 +23,6 @@ from mmearth.catalog.codec import Codec
 from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError, storage_errors
 from mmearth.catalog.executor import Pool, Workers, run
 from mmearth.catalog.files import open_regular, sha256_bytes, sha256_file
-from mmearth.catalog.layer import Layer
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import (
     OBSERVATIONS,
@@ -35,6 +33,7 @@ from mmearth.catalog.schema import (
     write_table,
 )
 from mmearth.packaging.codec import Members
+from mmearth.packaging.manifest import name_members
 from mmearth.packaging.shard import MemberRange, Shard, ShardWriter
 
 _OBSERVED = "observations.parquet"
@@ -83,7 +82,7 @@ def recode(
     with (workers or Workers()).open() as pool:
         for name in card.tasks:
             made = _recode_task(source, out, before, after, name, pool, progress)
-            observed = _observed(observed, made.rows, after.members(after.task(name)))
+            observed = name_members(observed, made.rows, after.members(after.task(name)))
             sums |= made.sums
     write_table(observed, out / _OBSERVED, OBSERVATIONS)
     progress("catalogue", 1)
@@ -271,16 +270,3 @@ def _move(row: Row, ranges: dict[str, MemberRange], before: Catalogue, codec: Co
         if row[column] and row[column]["sha256"] is not None:
             at = ranges[suffix]
             row[column] |= {"byte_offset": at.offset, "byte_length": at.length, "sha256": at.sha256}
-
-
-def _observed(observed: pa.Table, manifest: pa.Table, members: list[Layer]) -> pa.Table:
-    """Return observations.parquet with bytes and SHA-256 of the members that samples have now."""
-    for layer in members:
-        at = pc.index_in(observed["tile"], manifest["tile"].combine_chunks())
-        is_here = pc.and_(pc.equal(observed["modality"], layer.name), pc.is_valid(at))
-        for name, field in (("bytes", "byte_length"), ("sha256", "sha256")):
-            now = pc.struct_field(manifest[layer.name], field).take(at)
-            is_changed = pc.and_(is_here, pc.is_valid(now))
-            values = pc.if_else(is_changed, now, observed[name])
-            observed = observed.set_column(observed.column_names.index(name), name, values)
-    return observed

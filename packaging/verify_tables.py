@@ -28,7 +28,7 @@ from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile, Tiles, lonlat_bounds
 from mmearth.packaging.findings import MOST, Finding, Problem
-from mmearth.packaging.verify_observed import PROVENANCE, Observed, marks
+from mmearth.packaging.verify_observed import Observed
 
 Row = dict[str, Any]
 _SPLITS = pa.array(SPLITS)
@@ -190,7 +190,7 @@ def _check_rows(
             continue
         pairs = [(column, row[column], plan[column]) for column in columns]
         yield from _different(name, row["key"], pairs, "tiles.parquet")
-        yield from _check_provenance(name, row, seen.get(row["tile"], {}), catalogue)
+        yield from _check_provenance(name, row, seen.get(row["tile"], {}), observed, catalogue)
 
 
 def check_schema(
@@ -328,17 +328,15 @@ def _unobserved(part: pa.Table, observed: Observed, catalogue: Catalogue) -> NDA
     wrong = np.zeros(len(part), bool)
     for modality, layer in catalogue.layers.items():
         struct = part[member_column(layer)].combine_chunks()
-        present = struct.field("present")
-        done, mark = observed.marks(modality, at)
-        found = marks([struct.field(column) for column in PROVENANCE])
+        present, done = struct.field("present"), observed.done(modality, at)
         wrong |= present.is_null().to_numpy(zero_copy_only=False)
         wrong |= pc.fill_null(present, False).to_numpy(zero_copy_only=False) != done
-        wrong |= done & (found != mark)
+        wrong |= done & ~observed.same(layer, at, struct)
     return wrong
 
 
 def _check_provenance(
-    name: str, row: Row, seen: dict[str, Row], catalogue: Catalogue
+    name: str, row: Row, seen: dict[str, Row], observed: Observed, catalogue: Catalogue
 ) -> Iterator[Finding]:
     for modality, layer in catalogue.layers.items():
         struct, observation = row[member_column(layer)], seen.get(modality)
@@ -351,7 +349,8 @@ def _check_provenance(
             )
             yield Finding(name, "table", sentence)
         elif done and observation is not None:
-            pairs = [(f"{modality}.{c}", struct[c], observation[c]) for c in PROVENANCE]
+            fields = observed.fields(layer).items()
+            pairs = [(f"{modality}.{field}", struct[field], observation[c]) for c, field in fields]
             yield from _different(name, row["key"], pairs, "observations.parquet")
 
 

@@ -27,6 +27,7 @@ from mmearth.catalog.files import sha256_bytes, sha256_file
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.observed import open_observed
 from mmearth.catalog.sample import Sample
+from mmearth.catalog.schema import OBSERVATIONS, manifest_path, read_table, write_table
 from mmearth.catalog.store import StoreReader
 from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
@@ -42,6 +43,7 @@ from mmearth.packaging.h5.side import write_side
 from mmearth.packaging.h5.survey import survey
 from mmearth.packaging.h5.tables import SOURCE, Row, Tables
 from mmearth.packaging.jobs import Loaded, Planned
+from mmearth.packaging.manifest import name_members
 
 _STATE = Path(".curate")
 _BEGUN = _STATE / "import-h5"  # there from the beginning of an import to its end
@@ -98,11 +100,22 @@ def _import(
             pixels = _unpack(files, out, tables)
             progress(f"pack {files.task.name}", 1)
             built = built.plus(_pack(out, card, catalogue, files, pixels, pool))
+    _name_members(out, catalogue)
     progress("catalogue", 1)
     cards.write_readme(out, card)
     stac.build(out, card)
     croissant.build(out, card, built.sums)
     return built, checksums.seal(out, card, built.sums)
+
+
+def _name_members(out: Path, catalogue: Catalogue) -> None:
+    """Write into observations.parquet which members the packed observations are."""
+    observed = read_table(out / "observations.parquet")
+    for name, task in catalogue.tasks.items():
+        members = catalogue.members(task)
+        columns = ["tile", *(layer.name for layer in members)]
+        observed = name_members(observed, read_table(out / manifest_path(name), columns), members)
+    write_table(observed, out / "observations.parquet", OBSERVATIONS)
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -183,6 +183,21 @@ def test_an_edited_member_sealed_again(root: Path, field: str, value: Any, expec
     assert expected in {finding.problem for finding in verify(root)}
 
 
+@pytest.mark.parametrize(("column", "value"), [("bytes", 7), ("sha256", "0" * 64)])
+def test_an_observation_of_other_bytes_sealed_again(root: Path, column: str, value: Any) -> None:
+    path = root / "observations.parquet"
+    table = pq.read_table(path)
+    tile = pq.read_table(root / "manifests/soil_pH.parquet")["tile"][0].as_py()
+    rows = table.to_pylist()
+    (row,) = (r for r in rows if (r["tile"], r["modality"]) == (tile, "sentinel2"))
+    row[column] = value
+    path.unlink()
+    write_table(pa.Table.from_pylist(rows, table.schema), path, table.schema)
+    reseal(root)
+    (found,) = [each for each in verify(root) if each.path == "manifests/soil_pH.parquet"]
+    assert found.sentence.endswith(f", observations.parquet says {value!r}")
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

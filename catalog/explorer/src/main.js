@@ -99,7 +99,7 @@ class Explorer {
   async #open() {
     const tasks = this.tasks;
     if (String(this.samples?.tasks) === String(tasks)) return;
-    this.samples = await Samples.open(this.base, tasks);
+    this.samples = await Samples.open(this.base, tasks, this.catalogue);
     this.statistics = null;
     this.place = null;
     this.tiles = {};
@@ -119,6 +119,7 @@ class Explorer {
     const dressing = dress(column, data);
     this.map.show(this.place, dressing, this.rows);
     this.#legend(column, dressing);
+    requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.painted = ''; })); // the frame is out
   }
 
   #legend(column, { legend, colours, low, high, unit, isDate, more }) {

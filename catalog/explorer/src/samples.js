@@ -1,4 +1,5 @@
 // The samples of one task or of all: columns on demand, single rows, the rows that a filter leaves.
+import { memberColumn } from './columns.js';
 
 let next = 0;
 const waiting = new Map();
@@ -22,16 +23,29 @@ function call(message) {
 /** Read columns of any Parquet file. */
 export const readNumbers = async (url, path) => (await call({ call: 'numbers', urls: [url], path })).values;
 
+const KEPT = 200; // rows
+
+/** Paths of columns that a tile does not need: each is a request more. */
+function notWanted(catalogue) {
+  const pixel = catalogue.layers.filter((layer) => layer.level === 'pixel').map(memberColumn);
+  const tile = catalogue.layers.filter((layer) => layer.level === 'tile').map(memberColumn);
+  return [
+    'geometry', 'hilbert', ...[...pixel, ...tile].map((name) => `${name}.band_valid_fraction`), ...pixel.map((name) => `${name}.values`),
+    // The values of a tile are all in its one JSON: where that is, the first says.
+    ...tile.slice(1).flatMap((name) => ['byte_offset', 'byte_length', 'sha256'].map((field) => `${name}.${field}`)),
+  ];
+}
+
 /** Samples of some tasks, in the order of their manifests. */
 export class Samples {
-  static async open(base, tasks) {
+  static async open(base, tasks, catalogue) {
     const urls = tasks.map((task) => new URL(`manifests/${task}.parquet`, base).href);
     const { sizes } = await call({ call: 'open', urls });
-    return new Samples(tasks, urls, sizes);
+    return new Samples(tasks, urls, sizes, notWanted(catalogue));
   }
 
-  constructor(tasks, urls, sizes) {
-    Object.assign(this, { tasks, urls, sizes });
+  constructor(tasks, urls, sizes, skip) {
+    Object.assign(this, { tasks, urls, sizes, skip, rows: new Map() });
     this.n = sizes.reduce((a, b) => a + b, 0);
     this.loaded = new Map();
   }
@@ -64,10 +78,16 @@ export class Samples {
     return { part, task: this.tasks[part], row: i };
   }
 
-  /** Return a whole row of a manifest. */
-  async row(i) {
-    const { part, row } = this.place(i);
-    return (await call({ call: 'row', urls: [this.urls[part]], index: row })).row;
+  /** Return a row of a manifest; the last ones are kept. */
+  row(i) {
+    if (!this.rows.has(i)) {
+      if (this.rows.size >= KEPT) this.rows.delete(this.rows.keys().next().value);
+      const { part, row } = this.place(i);
+      const reading = call({ call: 'row', urls: [this.urls[part]], index: row, skip: this.skip }).then((found) => found.row);
+      reading.catch(() => this.rows.delete(i));
+      this.rows.set(i, reading);
+    }
+    return this.rows.get(i);
   }
 
   /** Return the row of a key, -1 where there is none. */

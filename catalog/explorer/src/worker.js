@@ -1,6 +1,6 @@
 // Reads Parquet away from the page: columns as typed arrays, and single rows.
 import { decompress } from 'fzstd';
-import { parquetMetadataAsync, parquetRead, parquetReadObjects } from 'hyparquet';
+import { parquetMetadataAsync, parquetRead } from 'hyparquet';
 import { parquetFile } from './remote.js';
 
 const compressors = { ZSTD: (input, length) => decompress(input, new Uint8Array(length)) };
@@ -127,32 +127,84 @@ async function find(parts, key) {
   return found;
 }
 
-async function row(part, i) {
-  const { file, metadata } = part;
-  const rows = await parquetReadObjects({
-    file, metadata, compressors, parsers, geoparquet: false, useOffsetIndex: true, rowStart: i, rowEnd: i + 1,
+/** Return a row: of each column the one page that it is in, found by the page index. */
+async function row(part, i, skip) {
+  const { metadata } = part;
+  const file = inTurn(await withIndex(part, i));
+  const groups = metadata.row_groups.map((group) => ({ ...group, columns: group.columns.filter(({ meta_data: { path_in_schema: path } }) => !skip.includes(path.slice(0, 2).join('.'))) }));
+  const found = {};
+  await parquetRead({
+    file, metadata: { ...metadata, row_groups: groups }, compressors, parsers, geoparquet: false, useOffsetIndex: true, rowStart: i, rowEnd: i + 1,
+    onPage: ({ pathInSchema: path, columnData, rowStart, rowEnd }) => { if (rowStart <= i && i < rowEnd) put(found, path, columnData[i - rowStart]); },
   });
-  return plain(rows[0]);
+  return found;
+}
+
+/** Put the value of a leaf into a row of structs and lists. */
+function put(row, path, raw) {
+  const names = path.at(-2) === 'list' ? path.slice(0, -2) : path;
+  let place = row;
+  for (const name of names.slice(0, -1)) place = place[name] ??= {};
+  place[names.at(-1)] = plain(path.length > 1 ? unwrap(raw, path) : raw) ?? null;
+}
+
+/** The page index of the row group of a row, in one request, kept. */
+async function withIndex(part, i) {
+  let group = 0;
+  for (let end = 0; (end += Number(part.metadata.row_groups[group].num_rows)) <= i;) group++;
+  const { columns } = part.metadata.row_groups[group];
+  if (!columns.every((each) => each.offset_index_offset)) return part.file;
+  const begin = Math.min(...columns.map((each) => Number(each.offset_index_offset)));
+  const end = Math.max(...columns.map((each) => Number(each.offset_index_offset) + each.offset_index_length));
+  part.indexes ??= new Map();
+  if (!part.indexes.has(group)) part.indexes.set(group, part.file.slice(begin, end));
+  const index = await part.indexes.get(group);
+  const { byteLength } = part.file;
+  const slice = (from, to) => (from >= begin && to <= end ? index.slice(from - begin, to - begin) : part.file.slice(from, to));
+  return { byteLength, slice };
+}
+
+const GAP = 1 << 15; // bytes that are rather read than asked for apart
+
+/** A file whose slices that are asked for together are fetched together where they are near. */
+function inTurn({ byteLength, slice }) {
+  let asked = [];
+  const fetchAll = () => {
+    const sorted = asked.sort((a, b) => a.from - b.from);
+    asked = [];
+    while (sorted.length) {
+      const run = [sorted.shift()];
+      let end = run[0].to;
+      while (sorted.length && sorted[0].from <= end + GAP) { run.push(sorted.shift()); end = Math.max(end, run.at(-1).to); }
+      const begin = run[0].from;
+      const whole = Promise.resolve(slice(begin, end));
+      for (const { from, to, resolve, reject } of run) whole.then((bytes) => resolve(bytes.slice(from - begin, to - begin)), reject);
+    }
+  };
+  return {
+    byteLength,
+    slice: (from, to = byteLength) => new Promise((resolve, reject) => {
+      if (!asked.length) setTimeout(fetchAll);
+      asked.push({ from, to, resolve, reject });
+    }),
+  };
 }
 
 /** BigInts as numbers: offsets are far below 2^53. */
 function plain(value) {
   if (typeof value === 'bigint') return Number(value);
   if (Array.isArray(value)) return value.map(plain);
-  if (value && typeof value === 'object' && !ArrayBuffer.isView(value)) {
-    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each)]));
-  }
   return value;
 }
 
 const CALLS = { numbers, categories, labels, find };
 
-self.onmessage = async ({ data: { id, call, urls, path, index, key } }) => {
+self.onmessage = async ({ data: { id, call, urls, path, index, key, skip } }) => {
   try {
     const parts = await Promise.all(urls.map(table));
     let answer;
     if (call === 'open') answer = { sizes: parts.map((part) => part.n) };
-    else if (call === 'row') answer = { row: await row(parts[0], index) };
+    else if (call === 'row') answer = { row: await row(parts[0], index, skip) };
     else if (call === 'find') answer = { row: await find(parts, key) };
     else answer = await CALLS[call](parts, path, index);
     const { transfer = [], ...result } = answer;

@@ -254,13 +254,20 @@ def _download(seen: Seen, layer: str, label: str, folder: Path) -> Path:
     return path
 
 
-def test_a_missing_layer_says_why(browser: Any, owned: Path) -> None:
+def test_a_missing_layer_says_why_and_others_say_whence(browser: Any, owned: Path) -> None:
     table = pq.read_table(owned / "manifests/group.parquet")
     at = [round(lon - 10) for lon in table["lon"].to_pylist()].index(3)
     with explorer(browser, owned) as seen:
         seen.open(at)
         assert "no soil here" in seen.page.inner_text("[data-layer=soil]")
         assert "no zone here" in seen.page.inner_text("[data-value=zone]")
+        row = table.slice(at, 1).to_pylist()[0]
+        seen.page.get_by_text("Where it came from").click()
+        origin = seen.page.locator("#tile .origin")
+        expect(origin).to_contain_text(f"label_id {row['label_id']}")
+        optical = origin.locator("tr", has_text="optical")
+        for said in row["optical"]["source_ids"]:
+            expect(optical).to_contain_text(said)
 
 
 @pytest.mark.parametrize("task", [each.name for each in own.TASKS])

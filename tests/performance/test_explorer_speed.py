@@ -159,9 +159,9 @@ def test_many_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -
         assert complaints == []
     print(
         f"\n{n} rows, manifest {size:.1f} MB: first paint {painted:.2f} s, all {whole:.2f} s, "
-        f"{first[0] / 1e6:.2f} MB in {first[1]} requests; a tile {tile:.2f} s, {moved[0]:.2f} MB in "
-        f"{moved[1]}; frames {np.median(times):.1f} ms, 95 % {np.percentile(times, 95):.1f}, of it "
-        f"drawing {np.median(drawn):.1f}; heap {heap:.0f} MB; a layer's filter {chosen:.2f} s"
+        f"{first[0] / 1e6:.2f} MB in {first[1]} requests; a tile {tile:.2f} s, {moved[0]:.2f} MB "
+        f"in {moved[1]}; frames {np.median(times):.1f} ms, 95 % {np.percentile(times, 95):.1f}, "
+        f"of it drawing {np.median(drawn):.1f}; heap {heap:.0f} MB; a filter {chosen:.2f} s"
     )
 
 
@@ -173,9 +173,7 @@ def test_the_published_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: i
     grow(root, n)
     names = ["key", "split", "lon", "lat", "biome", "ecoregion", "target", "label_id"]
     table = pq.read_table(root / f"manifests/{TASK}.parquet", columns=names).to_pylist()
-    features = [
-        {"type": "Feature", "properties": row, "geometry": _point(row)} for row in table
-    ]
+    features = [{"type": "Feature", "properties": row, "geometry": _point(row)} for row in table]
     site = tmp_path / "explorer"
     shutil.copytree(root, site)
     document = json.dumps({"type": "FeatureCollection", "features": features})

@@ -80,8 +80,8 @@ async function conditions(samples, columns, where, rows, without = []) {
     .map(([id, filter]) => condition(columns.get(id), filter));
   if (filters.some(([id]) => id.startsWith('run.'))) {
     if (rows.length > MOST_KEYS) throw new Error(`${rows.length} samples are chosen by what a run says; at most ${MOST_KEYS} can be named by key: choose fewer`);
-    const keys = await Promise.all(Array.from(rows, async (i) => `'${(await samples.row(i)).key}'`));
-    parts.push(`key IN (${keys.join(', ')})`);
+    const keys = await samples.keys(rows);
+    parts.push(`key IN (${keys.map((key) => `'${key}'`).join(', ')})`);
   }
   return parts;
 }

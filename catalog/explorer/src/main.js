@@ -244,7 +244,7 @@ class Explorer {
     return new Panel($(name), {
       pictures: () => this.state.now.pictures, statistics: (layer) => this.#statistics(layer), change: (...picture) => this.#picture(...picture),
       close: () => this.state.set({ [name]: undefined, [rowName]: undefined }), actions,
-      run: (tile) => this.#said(tile),
+      run: (tile) => this.#said(tile), origin: (tile) => this.samples.origin(tile.i),
     });
   }
 

@@ -1,5 +1,6 @@
 // One sample: what it is, its target, its layers, where they came from.
 import { Card } from './card.js';
+import { memberColumn } from './columns.js';
 import { fill, h, shown, withUnit } from './dom.js';
 import { isoDay } from './filters.js';
 import { physical } from './picture.js';
@@ -7,8 +8,8 @@ import { degrees } from './utm.js';
 
 /** The panel of a tile; cards share one cursor. */
 export class Panel {
-  constructor(element, { pictures, statistics, change, close, actions, run }) {
-    Object.assign(this, { element, pictures, statistics, change, close, actions, run });
+  constructor(element, { pictures, statistics, change, close, actions, run, origin }) {
+    Object.assign(this, { element, pictures, statistics, change, close, actions, run, origin });
     this.cards = [];
   }
 
@@ -73,18 +74,29 @@ export class Panel {
   #numbers() {
     const parts = this.tile.parts.filter((part) => !part.isPixel);
     if (!parts.length) return null;
-    const rows = parts.flatMap((part) => (part.values ? part.layer.bands.map((band, i) => [part, band, say(part.layer, band, part.values[i])]) : [[part, null, `no data: ${part.reason}`]]));
+    const rows = parts.flatMap((part) => (part.values ? part.layer.bands.map((band, i) => [part, band, say(part.layer, band, part.values[i])]) : [[part, null, part.problem ?? `no data: ${part.reason}`]]));
     return h('details', { open: true }, h('summary', {}, 'Values of the whole tile'), h('table', { className: 'numbers' }, h('tbody', {}, rows.map(([part, band, value]) => h('tr', { 'data-value': band ? `${part.name}.${band.name}` : part.name }, h('th', { scope: 'row' }, part.layer.bands.length > 1 && band ? `${part.layer.title}: ${band.name}` : part.layer.title), h('td', {}, value))))));
   }
 
   #provenance() {
-    const { row, parts } = this.tile;
-    const cell = (value) => h('td', {}, value ?? '–');
-    const rows = parts.map(({ name, layer, member }) => h('tr', {}, h('th', { scope: 'row' }, name), cell(layer.product), cell(member?.acquired), cell((member?.source_ids ?? []).join(' ')), cell(member?.stand_in), cell(member?.expression?.slice(0, 12)), cell(layer.licence)));
-    const own = ['label_id', 'tile', 'epsg', 'left', 'top', 'cell', 'shard'].map((name) => `${name} ${row[name]}`).join(' · ');
-    const head = ['Layer', 'Product', 'Acquired', 'Scenes or files', 'Stand-in', 'Expression', 'Licence'];
-    return h('details', {}, h('summary', {}, 'Where it came from'), h('p', { className: 'hint' }, own), h('div', { className: 'wide' }, h('table', {}, h('thead', {}, h('tr', {}, head.map((name) => h('th', { scope: 'col' }, name)))), h('tbody', {}, rows))));
+    const { tile } = this;
+    const place = h('div', { className: 'wide' }, h('p', { className: 'hint' }, 'Reading …'));
+    const read = async (event) => {
+      if (!event.target.open) return;
+      try {
+        fill(place, ...origins(tile, await this.origin(tile)));
+      } catch (error) { fill(place, h('p', { className: 'problem', role: 'alert' }, error.message)); }
+    };
+    return h('details', { className: 'origin', ontoggle: read }, h('summary', {}, 'Where it came from'), place);
   }
+}
+
+function origins({ row, parts }, from) {
+  const cell = (value) => h('td', {}, value ?? '–');
+  const rows = parts.map(({ name, layer }) => [name, layer, from[memberColumn(layer)]]).map(([name, layer, seen]) => h('tr', {}, h('th', { scope: 'row' }, name), cell(layer.product), cell(seen?.acquired), cell((seen?.source_ids ?? []).join(' ')), cell(seen?.stand_in), cell(seen?.expression?.slice(0, 12)), cell(layer.licence)));
+  const own = ['label_id', 'tile', 'epsg', 'left', 'top', 'cell', 'shard'].map((name) => `${name} ${from[name] ?? row[name] ?? '–'}`).join(' · ');
+  const head = ['Layer', 'Product', 'Acquired', 'Scenes or files', 'Stand-in', 'Expression', 'Licence'];
+  return [h('p', { className: 'hint' }, own), h('table', {}, h('thead', {}, h('tr', {}, head.map((name) => h('th', { scope: 'col' }, name)))), h('tbody', {}, rows))];
 }
 
 function say(layer, band, stored) {
@@ -97,10 +109,10 @@ function say(layer, band, stored) {
 export function targetText({ row, task }) {
   const { bands, level } = task.target;
   const found = level === 'tile' && task.kind === 'regression' && bands.length === 1 ? row.target : row[task.name];
-  if (found === null || found === undefined) return 'none';
+  if (found === null || found === undefined || (level === 'pixel' && found.valid_fraction === null)) return 'none';
   if (level === 'pixel') return `${(100 * found.valid_fraction).toFixed(2)} % of the pixels labelled${found.mean === null || found.mean === undefined ? '' : `, mean ${withUnit(found.mean, bands[0].unit)}`}`;
   if (task.kind === 'multilabel') return found.length ? found.join(', ') : 'none of the labels is present';
   if (task.kind === 'classification') return found;
-  if (bands.length > 1) return bands.map((band) => `${band.name} ${withUnit(found[band.name], band.unit)}`).join(', ');
+  if (bands.length > 1) return Object.values(found).includes(null) ? 'none' : bands.map((band) => `${band.name} ${withUnit(found[band.name], band.unit)}`).join(', ');
   return `${shown(found, 6)}${bands[0].unit === '1' ? '' : ` ${bands[0].unit}`}`;
 }

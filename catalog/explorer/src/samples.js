@@ -24,28 +24,23 @@ function call(message) {
 export const readNumbers = async (url, path) => (await call({ call: 'numbers', urls: [url], path })).values;
 
 const KEPT = 200; // rows
-
-/** Paths of columns that a tile does not need: each is a request more. */
-function notWanted(catalogue) {
-  const pixel = catalogue.layers.filter((layer) => layer.level === 'pixel').map(memberColumn);
-  const tile = catalogue.layers.filter((layer) => layer.level === 'tile').map(memberColumn);
-  return [
-    'geometry', 'hilbert', ...[...pixel, ...tile].map((name) => `${name}.band_valid_fraction`), ...pixel.map((name) => `${name}.values`),
-    // The values of a tile are all in its one JSON: where that is, the first says.
-    ...tile.slice(1).flatMap((name) => ['byte_offset', 'byte_length', 'sha256'].map((field) => `${name}.${field}`)),
-  ];
-}
+const PLAIN = ['key', 'task', 'split', 'train_5', 'train_50', 'date', 'epsg', 'left', 'top', 'lon', 'lat', 'shard'];
+const PLACE = ['byte_offset', 'byte_length', 'sha256'];
+const ORIGIN = ['acquired', 'source_ids', 'stand_in', 'expression'];
+const fields = (layers, names) => layers.flatMap((layer) => names.map((name) => `${memberColumn(layer)}.${name}`));
 
 /** Samples of some tasks, in the order of their manifests. */
 export class Samples {
   static async open(base, tasks, catalogue) {
     const urls = tasks.map((task) => new URL(`manifests/${task}.parquet`, base).href);
     const { sizes } = await call({ call: 'open', urls });
-    return new Samples(tasks, urls, sizes, notWanted(catalogue));
+    return new Samples(tasks, urls, sizes, catalogue);
   }
 
-  constructor(tasks, urls, sizes, skip) {
-    Object.assign(this, { tasks, urls, sizes, skip, rows: new Map() });
+  constructor(tasks, urls, sizes, catalogue) {
+    Object.assign(this, { tasks, urls, sizes, catalogue, rows: new Map() });
+    this.tiled = catalogue.layers.filter((layer) => layer.level === 'tile');
+    this.usual = [...catalogue.layers.filter((layer) => layer.level === 'pixel'), ...this.tiled.slice(0, 1)];
     this.n = sizes.reduce((a, b) => a + b, 0);
     this.loaded = new Map();
   }
@@ -78,16 +73,40 @@ export class Samples {
     return { part, task: this.tasks[part], row: i };
   }
 
-  /** Return a row of a manifest; the last ones are kept. */
-  row(i) {
-    if (!this.rows.has(i)) {
+  /**
+   * Return what a row says of the sample, and where members of some layers are: of each column a page is fetched.
+   * Usually of those with pixels, and of one of the others, as all these are in one JSON.
+   */
+  row(i, layers = this.usual) {
+    const { target } = this.#task(i);
+    const own = target.level === 'pixel' ? [`${target.name}.valid_fraction`, `${target.name}.mean`, ...fields([target], PLACE)] : ['target', target.name];
+    return this.#get(i, [...PLAIN, ...own, ...fields(layers, PLACE)]);
+  }
+
+  /** Return what a row says of where its layers came from. */
+  origin(i) {
+    const { layers } = this.catalogue;
+    const { target } = this.#task(i);
+    return this.#get(i, ['tile', 'cell', 'label_id', `${target.name}.source_ids`, ...fields(layers, ORIGIN)]);
+  }
+
+  #task(i) { return this.catalogue.tasks.find((task) => task.name === this.place(i).task); }
+
+  #get(i, wanted) {
+    const id = `${i} ${wanted}`;
+    if (!this.rows.has(id)) {
       if (this.rows.size >= KEPT) this.rows.delete(this.rows.keys().next().value);
       const { part, row } = this.place(i);
-      const reading = call({ call: 'row', urls: [this.urls[part]], index: row, skip: this.skip }).then((found) => found.row);
-      reading.catch(() => this.rows.delete(i));
-      this.rows.set(i, reading);
+      const reading = call({ call: 'row', urls: [this.urls[part]], index: row, wanted }).then((found) => found.row);
+      reading.catch(() => this.rows.delete(id));
+      this.rows.set(id, reading);
     }
-    return this.rows.get(i);
+    return this.rows.get(id);
+  }
+
+  /** Return the keys of rows. */
+  async keys(rows) {
+    return (await call({ call: 'texts', urls: this.urls, path: ['key'], rows: [...rows] })).texts;
   }
 
   /** Return the row of a key, -1 where there is none. */

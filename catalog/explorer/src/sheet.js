@@ -75,7 +75,7 @@ export class Sheet {
 
   async #one(samples, item, layer, picture, ends) {
     try {
-      const { row, part } = await loadPart(this.base, this.catalogue, samples, item.row, layer.name);
+      const { row, part } = await loadPart(this.base, this.catalogue, samples, item.row, layer);
       item.text.textContent = row.key;
       if (part?.values) {
         this.loaded.arrays.push(part.values);

@@ -7,21 +7,27 @@ const BEFORE = 1 << 14; // bytes that are read before the first member where not
 
 /** Return a sample: { row, task, parts, missing, bytes }. A part that cannot be drawn says why. */
 export async function loadTile(base, catalogue, samples, i) {
+  const { tiled } = samples;
   const row = await samples.row(i);
   const task = catalogue.tasks.find((each) => each.name === row.task);
   const parts = partsOf(catalogue, task, row);
   const tile = { i, row, task, parts, catalogue, missing: {}, bytes: 0, url: new URL(row.shard, base).href };
-  await fill(tile, parts.filter((part) => part.isPixel && part.member?.byte_offset !== null && part.member?.byte_offset !== undefined));
+  // Values of the whole tile are in its one JSON, wherever a row says that one of them is.
+  let json = places(row, tiled)[0];
+  if (!json && tiled.length > 1) json = places(await samples.row(i, tiled), tiled)[0];
+  await fill(tile, parts.filter((part) => part.isPixel && isPlace(part.member)), json);
   for (const part of parts) if (!part.values && !part.problem) part.reason = reasonOf(part, tile);
   return tile;
 }
 
+const isPlace = (member) => typeof member?.byte_offset === 'number';
+const places = (row, layers) => layers.map((layer) => row[memberColumn(layer)]).filter(isPlace);
+
 /** Return one layer of a sample, and nothing else of it. */
-export async function loadPart(base, catalogue, samples, i, name) {
-  const row = await samples.row(i);
-  const task = catalogue.tasks.find((each) => each.name === row.task);
-  const part = partsOf(catalogue, task, row).find((each) => each.name === name || (name === 'target' && each.isTarget));
-  if (part?.member?.present === false || !part?.member) return { row, part };
+export async function loadPart(base, catalogue, samples, i, layer) {
+  const row = await samples.row(i, [layer]);
+  const part = { name: layer.name, layer, member: row[memberColumn(layer)] };
+  if (!isPlace(part.member)) return { row, part };
   const { byte_offset: begin, byte_length: length } = part.member;
   await prove(part, await range(new URL(row.shard, base).href, begin, begin + length), catalogue);
   return { row, part };
@@ -32,34 +38,43 @@ function partsOf(catalogue, task, row) {
     name: layer.name, layer, member: row[memberColumn(layer)], isPixel: layer.level === 'pixel',
   }));
   if (task.target.level === 'pixel') parts.unshift({ name: task.name, layer: task.target, member: row[task.name], isPixel: true, isTarget: true });
-  for (const part of parts) if (!part.isPixel && part.member?.present) part.values = part.member.values;
   return parts;
 }
 
-async function fill(tile, wanted) {
-  const json = tile.parts.find((part) => !part.isPixel && part.member?.byte_length);
-  const places = [...wanted.map((part) => part.member), ...(json ? [json.member] : [])];
-  if (!places.length) return;
-  const first = Math.min(...places.map((each) => each.byte_offset));
+async function fill(tile, wanted, json) {
+  const members = [...wanted.map((part) => part.member), ...(json ? [json] : [])];
+  if (!members.length) return;
+  const first = Math.min(...members.map((each) => each.byte_offset));
   const begin = json ? first : Math.max(0, first - BEFORE);
-  const end = Math.max(...places.map((each) => each.byte_offset + each.byte_length));
+  const end = Math.max(...members.map((each) => each.byte_offset + each.byte_length));
+  const numbers = tile.parts.filter((part) => !part.isPixel);
   let bytes;
   try {
     bytes = await range(tile.url, begin, end);
   } catch (error) {
-    for (const part of wanted) part.problem = error.message;
+    for (const part of [...wanted, ...numbers]) part.problem = error.message;
     return;
   }
   tile.bytes = bytes.length;
   const cut = ({ byte_offset: at, byte_length: length }) => bytes.subarray(at - begin, at - begin + length);
   await Promise.all(wanted.map((part) => prove(part, cut(part.member), tile.catalogue)));
-  const text = json ? cut(json.member) : inTar(bytes, `${tile.row.key}.json`, begin);
+  await read(tile, numbers, json ? cut(json) : inTar(bytes, `${tile.row.key}.json`, begin), json?.sha256);
+}
+
+/** Read the values of the whole tile, and why layers are missing, from its JSON. */
+async function read(tile, numbers, bytes, expected) {
+  const found = expected && await sha256(bytes);
   try {
-    tile.missing = JSON.parse(new TextDecoder().decode(text)).missing ?? {};
-  } catch {
-    tile.missing = {}; // its reasons are for people; the arrays have checksums of their own
+    if (found && found !== expected) throw new Error(damaged(found, expected));
+    const { modalities, missing } = JSON.parse(new TextDecoder().decode(bytes));
+    tile.missing = missing ?? {};
+    for (const part of numbers) part.values = modalities[part.name];
+  } catch (error) {
+    for (const part of numbers) part.problem = error instanceof SyntaxError ? 'the sample’s JSON cannot be read; fetch the shard again' : error.message;
   }
 }
+
+const damaged = (found, expected) => `damaged: the SHA-256 of its bytes is ${found.slice(0, 12)}…, the manifest says ${expected.slice(0, 12)}…; fetch the shard again`;
 
 /** Return a member of a piece of a tar, by its name. */
 function inTar(bytes, name, begin) {
@@ -76,7 +91,7 @@ async function prove(part, bytes, catalogue) {
   const found = await sha256(bytes);
   part.isProved = found === null ? null : found === expected;
   if (part.isProved === false) {
-    part.problem = `damaged: the SHA-256 of its bytes is ${found.slice(0, 12)}…, the manifest says ${expected.slice(0, 12)}…; fetch the shard again`;
+    part.problem = damaged(found, expected);
     return;
   }
   const { pixels } = catalogue.grid;

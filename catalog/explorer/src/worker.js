@@ -112,6 +112,19 @@ function code(known, value) {
   return found;
 }
 
+/** Values of some rows. */
+async function texts(parts, path, rows) {
+  const places = new Map(rows.map((row, i) => [row, i]));
+  const out = new Array(rows.length);
+  let begin = 0;
+  for (const part of parts) {
+    const at = begin;
+    await leaf(part, path, (data, start) => data.forEach((value, i) => { const place = places.get(at + start + i); if (place !== undefined) out[place] = value; }));
+    begin += part.n;
+  }
+  return out;
+}
+
 /** Row of a key, -1 where there is none. */
 async function find(parts, key) {
   let found = -1;
@@ -127,11 +140,12 @@ async function find(parts, key) {
   return found;
 }
 
-/** Return a row: of each column the one page that it is in, found by the page index. */
-async function row(part, i, skip) {
+/** Return some columns, or fields of structs, of a row: of each the page that it is in, found by the page index. */
+async function row(part, i, wanted) {
   const { metadata } = part;
   const file = inTurn(await withIndex(part, i));
-  const groups = metadata.row_groups.map((group) => ({ ...group, columns: group.columns.filter(({ meta_data: { path_in_schema: path } }) => !skip.includes(path.slice(0, 2).join('.'))) }));
+  const isWanted = ({ meta_data: { path_in_schema: path } }) => wanted.includes(path[0]) || wanted.includes(path.slice(0, 2).join('.'));
+  const groups = metadata.row_groups.map((group) => ({ ...group, columns: group.columns.filter(isWanted) }));
   const found = {};
   await parquetRead({
     file, metadata: { ...metadata, row_groups: groups }, compressors, parsers, geoparquet: false, useOffsetIndex: true, rowStart: i, rowEnd: i + 1,
@@ -199,12 +213,13 @@ function plain(value) {
 
 const CALLS = { numbers, categories, labels, find };
 
-self.onmessage = async ({ data: { id, call, urls, path, index, key, skip } }) => {
+self.onmessage = async ({ data: { id, call, urls, path, index, key, wanted, rows } }) => {
   try {
     const parts = await Promise.all(urls.map(table));
     let answer;
     if (call === 'open') answer = { sizes: parts.map((part) => part.n) };
-    else if (call === 'row') answer = { row: await row(parts[0], index, skip) };
+    else if (call === 'row') answer = { row: await row(parts[0], index, wanted) };
+    else if (call === 'texts') answer = { texts: await texts(parts, path, rows) };
     else if (call === 'find') answer = { row: await find(parts, key) };
     else answer = await CALLS[call](parts, path, index);
     const { transfer = [], ...result } = answer;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from mmearth.catalog.errors import ConfigError
 
@@ -30,7 +30,7 @@ def public(url: str) -> str:
     kept = [
         (key, value)
         for key, value in parse_qsl(parts.query, keep_blank_values=True)
-        if key.lower() not in _SECRETS and not key.lower().startswith(("x-amz-", "x-goog-"))
+        if not _is_secret(key)
     ]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, urlencode(kept, quote_via=quote), ""))
@@ -57,11 +57,28 @@ def reachable(url: str, s3_url: str | None) -> str:
     raise ConfigError(f"found the address {public(url)!r}; expected https://… or s3://bucket/key")
 
 
+def joined(base: str, address: str) -> str:
+    """Return an address that may be relative to another one, also of `s3://`."""
+    scheme, found, rest = base.partition("://")
+    if re.match(r"[a-z][a-z0-9+.-]*:", address, re.IGNORECASE) or not address:
+        return address
+    return urljoin(f"https://{rest}", address).replace("https://", f"{scheme}{found}", 1)
+
+
 def host_of(url: str) -> str:
     """Return the host of an address, with its port."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
+def is_signed(url: str) -> bool:
+    """Return whether an address has a signature in it."""
+    return any(map(_is_secret, dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))))
+
+
 def signed(url: str, token: str) -> str:
     """Return an address with a shared access signature behind it."""
     return f"{url}{'&' if '?' in url else '?'}{token.lstrip('?')}"
+
+
+def _is_secret(key: str) -> bool:
+    return key.lower() in _SECRETS or key.lower().startswith(("x-amz-", "x-goog-"))

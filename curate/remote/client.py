@@ -25,7 +25,7 @@ from mmearth.catalog.errors import (
 from mmearth.curate.limit import Limit
 from mmearth.curate.outage import OutOfReachError
 from mmearth.curate.remote.access import RemoteAccess
-from mmearth.curate.remote.address import host_of, public, reachable, signed
+from mmearth.curate.remote.address import host_of, is_signed, public, reachable, signed
 from mmearth.curate.remote.pool import REDIRECTS, pool, timeout
 from mmearth.curate.remote.sign import container, signatures
 
@@ -83,20 +83,24 @@ class Client:
         """Return bytes of a file, fewer where it ends before.
 
         Args:
-            url: Its address, unsigned.
+            url: Its address; where it is signed, and no service signs it anew, as it is.
             begin: First byte.
             end: After the last byte.
 
         Raises:
             MissingError: There is no such file.
             SourceError: It may not be read, or not in parts.
-            UnavailableError: Nobody answered, however often it was asked.
+            UnavailableError: Nobody answered, however often it was asked, or the address that was
+                found signed is good no more.
             QuotaError: The budget is spent.
             RefusedError: A person must act before it is signed.
         """
         where = reachable(url, self.access.s3_url)
         headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
         service = self._service(where)
+        was_signed = is_signed(where)
+        if service is not None and was_signed:  # by who told it; that may be long ago
+            where = public(where)
         token = None if service is None else self._token(service, where)
 
         def ask(used: str | None) -> Part:
@@ -106,7 +110,9 @@ class Client:
 
         try:
             return self._send(where, lambda: ask(token), end - begin)
-        except _DeniedError:
+        except _DeniedError as exc:
+            if service is None and was_signed:
+                raise UnavailableError(f"{exc}: its signature has ended") from None
             if service is None or token is None:
                 raise
             other = self._token(service, where, token)

@@ -83,7 +83,7 @@ class Mirror:
         theirs: list[Future[None]] = []
         for url, plan in plans.items():
             for span in [] if isinstance(plan, MMEarthError) else plan:
-                claimed = _CLAIMS.claim(url, span)
+                claimed = _CLAIMS.claim(public(url), span)
                 if claimed is None:
                     mine.append((url, span))
                 else:
@@ -93,7 +93,7 @@ class Mirror:
             errors |= self._kept(found)
         finally:
             for url, span in mine:
-                _CLAIMS.release(url, span)
+                _CLAIMS.release(public(url), span)
         for claim in theirs:
             claim.result()
         _stop(errors.values())
@@ -175,7 +175,7 @@ class Mirror:
         raise UnavailableError(f"{copy.url.partition('?')[0]} changes all the time")
 
     def _layouts_once(self, copy: Copy) -> tuple[tuple[Layout, ...], Have]:
-        with _CLAIMS.alone(copy.url):
+        with _CLAIMS.alone(public(copy.url)):
             have = copy.have() or copy.keep([self.client.part(copy.url, 0, HEADER_BYTES)])
             while True:
                 try:

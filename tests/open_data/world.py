@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import rasterio
@@ -78,6 +79,10 @@ class Scene:
     """Metres."""
     block: int = 256
     """Pixels of a block's side."""
+    file: dict[str, Any] = field(default_factory=dict)
+    """How its files are written, in place of the usual."""
+    overviews: bool = False
+    """Whether they have overviews behind the pixels."""
 
 
 @dataclass
@@ -89,6 +94,8 @@ class World:
     searches: list[dict[str, Any]] = field(default_factory=list)
     page: int | None = None
     """Items a page at most, whatever is asked for."""
+    paging: str = "merged"
+    """How the next page is asked for: by a body that is `merged`, or is `whole`, or by `get`."""
     reverse: bool = False
     """Answer in the other order."""
     tokens: int = 0
@@ -159,20 +166,21 @@ class World:
         is_pc = scene.layout == "pc"
         block = {"blockxsize": scene.block, "blockysize": scene.block, "tiled": True}
         how = {"compress": "deflate", "predictor": 2, "zlevel": 1, **block}
+        usual = {"driver": "GTiff", "nodata": None if is_pc else 0}
         with rasterio.open(
             path,
             "w",
-            driver="GTiff",
             count=1,
             dtype=values.dtype,
             height=values.shape[0],
             width=values.shape[1],
             crs=f"EPSG:{scene.epsg}",
             transform=transform,
-            nodata=None if is_pc else 0,
-            **how,
+            **usual | (scene.file or how),
         ) as dataset:
             dataset.write(values, 1)
+            if scene.overviews:
+                dataset.build_overviews([2, 4])
         about: dict[str, Any] = {
             "href": f"{self.server.url}/{folder}/{key}.tif",
             "proj:shape": list(values.shape),
@@ -189,7 +197,8 @@ class World:
         self.server.guard = self._guard
 
     def _search(self, path: str, query: str, body: bytes) -> Answer:
-        question = json.loads(body or b"{}")
+        words = dict(parse_qsl(query))
+        question = json.loads(body) if body else {k: json.loads(v) for k, v in words.items()}
         self.searches.append(question)
         status = self.spoil(question) if self.spoil else None
         if status:
@@ -199,20 +208,18 @@ class World:
             found.reverse()
         begin, limit = int(question.get("token", 0)), int(question.get("limit", 10))
         limit = min(limit, self.page or limit)
-        links = []
-        if begin + limit < len(found):
-            after = {"token": begin + limit}
-            links = [
-                {
-                    "rel": "next",
-                    "href": f"{self.server.url}{path}",
-                    "method": "POST",
-                    "body": after,
-                    "merge": True,
-                }
-            ]
+        links = [] if begin + limit >= len(found) else [self._next(path, question, begin + limit)]
         page = {"type": "FeatureCollection", "features": found[begin : begin + limit]}
         return 200, json.dumps(page | {"links": links}).encode(), {}
+
+    def _next(self, path: str, question: dict[str, Any], begin: int) -> dict[str, Any]:
+        if self.paging == "get":
+            words = {k: json.dumps(v) for k, v in (question | {"token": begin}).items()}
+            return {"rel": "next", "href": f"search?{urlencode(words)}"}
+        is_merged = self.paging == "merged"
+        body = {"token": begin} if is_merged else question | {"token": begin}
+        link = {"rel": "next", "href": path, "method": "POST", "body": body}
+        return link | ({"merge": True} if is_merged else {})
 
     def _sign(self, path: str, query: str, body: bytes) -> Answer:
         self.tokens += 1

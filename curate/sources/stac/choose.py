@@ -71,10 +71,10 @@ def scenes(items: Sequence[Item], tile: Tile, near: str | None) -> list[Candidat
         tile: Where.
         near: A day; None where any day of the season is as good.
     """
-    granules: dict[tuple[object, ...], list[Item]] = {}
+    granules: dict[tuple[str, object], list[Item]] = {}
     for item in items:
         if item.in_box(tile, wholly=True) and touches(item, tile):
-            granules.setdefault((item.day, *item.square), []).append(item)
+            granules.setdefault((item.day, item.granule), []).append(item)
     found = [together(sorted(some, key=lambda item: item.rank), tile) for some in granules.values()]
     whole = [Candidate(tuple(some)) for some in found if covered(some, tile)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from mmearth.catalog.errors import ConfigError, SourceError
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.utm import to_lonlat
-from mmearth.curate.remote.address import public
+from mmearth.curate.remote.address import joined, public
 from mmearth.curate.sources.files.baseline import offset_told
 from mmearth.curate.sources.stac.config import CollectionEntry
 
@@ -66,9 +67,12 @@ class Item:
         return -float(found[0]) if found else 0.0, self.id
 
     @property
-    def square(self) -> tuple[int | None, Box | None]:
-        """Where its pixels are: the same of all items of one granule."""
-        return self.epsg, self.box
+    def granule(self) -> object:
+        """What all items of one granule have: a square of the grid, or else a box or outline."""
+        code = self.properties.get("grid:code") or self.properties.get("s2:mgrs_tile")
+        if code:
+            return str(code).upper().removeprefix("MGRS-").lstrip("T0")
+        return self.epsg, str(self.footprint) if self.box is None else self.box
 
     def in_box(self, tile: Tile, wholly: bool) -> bool:
         """Return whether its pixels' box holds a tile, or touches it; True where none is said."""
@@ -95,8 +99,9 @@ class Item:
     def href(self, key: str, entry: CollectionEntry) -> str | None:
         """Return the address of an asset, None where the item has no such one."""
         found = self.assets.get(key, {}).get("href")
-        if not isinstance(found, str):
+        if not found:
             return None
+        found = str(found)
         if entry.s3 is not None:
             found = re.sub(r"^s3://[^/]+", entry.s3, found)
         return found
@@ -106,17 +111,16 @@ def item_of(document: Any, api: str) -> Item | None:
     """Return an item, None where a document is none that can be used."""
     try:
         said: Mapping[str, Any] = document["properties"]
-        when = said.get("datetime") or said["start_datetime"]
-        day = str(when)[:10]
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", day) is None:
-            return None
-        assets = {str(k): v for k, v in document["assets"].items() if isinstance(v, dict)}
+        collection, name = str(document["collection"]), str(document["id"])
+        base = _base(document, f"{api}/collections/{collection}/items/{name}")
+        some = {str(k): v for k, v in document["assets"].items() if isinstance(v, dict)}
+        assets = {k: {**v, "href": joined(base, str(v.get("href", "")))} for k, v in some.items()}
         epsg, box = _pixels(said, assets, document.get("bbox"))
         return Item(
             api=api,
-            collection=str(document["collection"]),
-            id=str(document["id"]),
-            day=day,
+            collection=collection,
+            id=name,
+            day=_day(str(said.get("datetime") or said["start_datetime"])),
             cloud_cover=_number(said.get("eo:cloud_cover"), 100.0),
             baseline=str(
                 said.get("s2:processing_baseline") or said.get("processing:version") or ""
@@ -218,18 +222,29 @@ def _pixels(
     said: Mapping[str, Any], assets: Mapping[str, Mapping[str, Any]], bbox: Any
 ) -> tuple[int | None, Box | None]:
     """Return the CRS and the box of an item's pixels, by its own words or those of an asset."""
-    for place in (said, *assets.values()):
-        code = place.get("proj:epsg") or said.get("proj:epsg")
-        named = re.fullmatch(r"EPSG:(\d+)", str(place.get("proj:code") or said.get("proj:code")))
-        epsg = int(code) if code else int(named[1]) if named else None
-        box = _box(place)
+    places = (said, *assets.values())
+    for place in places:
+        epsg, box = _epsg(place) or _epsg(said), _box(place)
         if epsg is not None and box is not None:
             return epsg, box
-    code = said.get("proj:epsg") or str(said.get("proj:code") or "").removeprefix("EPSG:")
-    epsg = int(code) if str(code).isdigit() else None
+    epsg = next((code for place in places if (code := _epsg(place)) is not None), None)
     if epsg == 4326 and isinstance(bbox, list) and len(bbox) == 4:
         return epsg, tuple(map(float, bbox))  # type: ignore[return-value]
     return epsg, None
+
+
+def _epsg(place: Mapping[str, Any]) -> int | None:
+    """Return the code of a CRS, by any of the words of the projection extension."""
+    code = place.get("proj:epsg") or place.get("proj:code")
+    if named := re.fullmatch(r"(?:EPSG:)?(\d+)", str(code), re.IGNORECASE):
+        return int(named[1])
+    for said in filter(None, (code, place.get("proj:wkt2"), place.get("proj:projjson"))):
+        try:
+            code = CRS.from_user_input(said).to_epsg()
+        except RasterioError:
+            continue
+        return None if code is None else int(code)
+    return None
 
 
 def _box(place: Mapping[str, Any]) -> Box | None:
@@ -244,6 +259,21 @@ def _box(place: Mapping[str, Any]) -> Box | None:
     if isinstance(box, list) and len(box) == 4:
         return tuple(map(float, box))  # type: ignore[return-value]
     return None
+
+
+def _base(document: Mapping[str, Any], address: str) -> str:
+    """Return what relative addresses of an item start from: where it says that it is."""
+    for link in document.get("links") or []:
+        if isinstance(link, dict) and link.get("rel") == "self" and link.get("href"):
+            return joined(address, str(link["href"]))
+    return address
+
+
+def _day(when: str) -> str:
+    """Return the day of a moment, UTC."""
+    moment = datetime.datetime.fromisoformat(when)
+    moment = moment if moment.tzinfo is None else moment.astimezone(datetime.UTC)
+    return moment.date().isoformat()
 
 
 def _footprint(geometry: Any) -> BaseGeometry | None:
@@ -273,6 +303,7 @@ def _beside(footprint: BaseGeometry, lon: float) -> BaseGeometry:
 
 def _number(value: Any, default: float) -> float:
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError):
         return default
+    return found if math.isfinite(found) else default

@@ -53,7 +53,8 @@ def search(
     for document in _in_time(client, f"{api}/search", body, interval):
         item = item_of(document, api)
         if item is not None and item.collection == collection:
-            found[item.id] = item
+            known = found.setdefault(item.id, item)
+            found[item.id] = min(known, item, key=lambda each: (each.rank, str(each.properties)))
     return [found[name] for name in sorted(found)]
 
 
@@ -128,7 +129,8 @@ def _outlines(tiles: Sequence[Tile]) -> BaseGeometry:
 
 def _text(interval: Interval) -> str:
     first, after = interval
-    return f"{first}T00:00:00Z/{_moved(after, -1)}T23:59:59Z"
+    # To the next midnight, since seconds may have fractions; what is of the next day is left out.
+    return f"{first}T00:00:00Z/{after}T00:00:00Z"
 
 
 def _halves(interval: Interval) -> tuple[Interval, Interval] | None:

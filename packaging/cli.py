@@ -12,6 +12,8 @@ from mmearth.catalog.progress import shown
 
 if TYPE_CHECKING:
     from mmearth.catalog.codec import CodecName
+_DIFFERENT = 4
+"""Exit code: two datasets differ (docs/exit-codes.md)."""
 
 
 @click.group("packaging")
@@ -114,6 +116,28 @@ def push(directory: str, place: str, private: bool, as_json: bool) -> None:
         f"{pushed.n_files} files at {pushed.place}, {pushed.n_sent} of them new "
         f"({pushed.bytes_sent / 1e6:.1f} MB); dataset hash {pushed.dataset_hash}"
     )
+@cli.command("diff")
+@click.argument("first", metavar="A", type=click.Path(exists=True, file_okay=False))
+@click.argument("second", metavar="B", type=click.Path(exists=True, file_okay=False))
+@options.as_json
+def compare(first: str, second: str, as_json: bool) -> int:
+    """Tell how dataset B differs from dataset A.
+
+    Samples and layers added, gone and changed, and why. Exits with 4 where they differ.
+    """
+    from dataclasses import asdict
+
+    from mmearth.packaging.diff import diff
+
+    found = diff(Path(first), Path(second))
+    if as_json:
+        options.echo_json({"equal": not found, "changes": [asdict(each) for each in found]})
+    elif found:
+        header = ["what", "name", "change", "why", "n", "first"]
+        options.echo_table(header, [[*asdict(each).values()] for each in found])
+    else:
+        click.echo(f"{first} and {second} are equal", err=True)
+    return _DIFFERENT if found else 0
 
 
 @cli.command("import-h5")

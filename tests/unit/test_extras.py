@@ -28,6 +28,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "packaging build": ["copy"],
     "packaging verify": ["copy"],
     "packaging push": ["DATA", "hf://datasets/me/data"],
+    "packaging diff": ["DATA", "DATA"],
     "packaging import-h5": ["h5", "-o", "imported"],
     "packaging export-h5": ["DATA", "-o", "exported"],
     "catalog modalities": [],

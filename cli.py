@@ -34,7 +34,7 @@ _GROUPS = {
 }
 _ABOVE = {
     "curate": ("mmearth.build_command", "mmearth.export_command"),
-    "packaging": ("mmearth.verify_command",),
+    "packaging": ("mmearth.verify_command", "mmearth.merge_command"),
 }
 """Commands that cross the folders: from places to a sealed dataset, from it to its source, and to
 pictures of what SQL chooses."""

@@ -116,7 +116,7 @@ def _of_samples(a: Path, b: Path, ours: Task, theirs: Task) -> Iterator[Change]:
     whys |= {"train_50": "another subset", "train_5": "another subset"}
     whys |= dict.fromkeys(target, "another target")
     for why in dict.fromkeys(whys.values()):
-        masks = [_differs(was[c], now[c]) for c, each in whys.items() if each == why]
+        masks = [differs(was[c], now[c]) for c, each in whys.items() if each == why]
         yield from _some("samples", ours.name, "changed", why, was["tile"].filter(_any(masks)))
 
 
@@ -137,7 +137,7 @@ def _of_layer(
     if layer.is_pixel:
         if catalogues[0].codec != catalogues[1].codec:
             return
-        other = _differs(was["sha256"], now["sha256"])
+        other = differs(was["sha256"], now["sha256"])
     else:
         other = pc.is_in(was["tile"], _other_values(a, b, catalogues, layer))
     changed = pc.and_(both, other)
@@ -150,8 +150,8 @@ def _with_reasons(name: str, was: pa.Table, now: pa.Table) -> Iterator[Change]:
         return
     names = [[str(s).rpartition(" ")[0] for s in each["source"].to_pylist()] for each in (was, now)]
     another = np.array(names[0]) != np.array(names[1])
-    masks = [another, _np(_differs(was["source"], now["source"]))]
-    masks += [_np(_differs(was[column], now[column])) for column in [*_REASONS][2:]]
+    masks = [another, _np(differs(was["source"], now["source"]))]
+    masks += [_np(differs(was[column], now[column])) for column in [*_REASONS][2:]]
     why = np.select(masks, [*_REASONS.values()], _OTHERWISE)
     for each in (*_REASONS.values(), _OTHERWISE):
         yield from _some(what, name, "changed", each, pa.array(tiles[why == each].tolist()))
@@ -168,7 +168,7 @@ def _other_values(
             path = manifest_path(task)
             was, now = (pq.read_table(root / path, columns=["tile", column]) for root in (a, b))
             was, now, _, _ = _aligned(was, now)
-            tiles.update(was["tile"].filter(_differs(was.column(1), now.column(1))).to_pylist())
+            tiles.update(was["tile"].filter(differs(was.column(1), now.column(1))).to_pylist())
     return pa.array(sorted(tiles), pa.string())
 
 
@@ -188,7 +188,7 @@ def _aligned(a: pa.Table, b: pa.Table) -> tuple[pa.Table, pa.Table, pa.Array, pa
     return ours, theirs, gone, added
 
 
-def _differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.Array:
+def differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.Array:
     """Return where two columns differ; null is a value of its own."""
     if a.type != b.type or pa.types.is_nested(a.type):
         pairs = zip(a.to_pylist(), b.to_pylist(), strict=True)

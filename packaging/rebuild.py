@@ -46,7 +46,7 @@ def rebuild(
     catalogue = read_catalogue(root)
     card.check(catalogue)
     checksums.refuse_outside(root)
-    write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode(), durable=True)
+    write_card(root, card)
     built = build(root, card, workers, progress)
     progress("catalogue", 1)
     cards.write_readme(root, card)
@@ -57,6 +57,15 @@ def rebuild(
     adopt(root, catalogue)
     (root / _CARD).unlink(missing_ok=True)
     return built, dataset_hash
+
+
+def write_card(root: Path, card: DatasetCard) -> None:
+    """Keep a dataset's card while there is no dataset.json.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    write_atomic(root / _CARD, (json.dumps(card.to_json()) + "\n").encode(), durable=True)
 
 
 def _read_card(root: Path) -> DatasetCard:

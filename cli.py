@@ -35,6 +35,7 @@ _GROUPS = {
 _ABOVE = {
     "curate": ("mmearth.build_command", "mmearth.export_command"),
     "packaging": ("mmearth.verify_command", "mmearth.merge_command"),
+    "benchmark": ("mmearth.predict_command",),
 }
 """Commands that cross the folders: from places to a sealed dataset, from it to its source, and to
 pictures of what SQL chooses."""

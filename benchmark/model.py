@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,10 @@ class Model(nn.Module):
 
     def forward(self, fed: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the task's prediction, and the reconstruction by modality, if any."""
-        features = self.encoder(fed)
+        return self.heads(self.encoder(fed))
+
+    def heads(self, features: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the same of an embedding."""
         head = self.reconstruction_head
         return self.head(features), {} if head is None else head(features)
 

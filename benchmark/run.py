@@ -23,6 +23,7 @@ from mmearth.benchmark.config import BenchmarkConfig
 from mmearth.benchmark.encoders import build_encoder, check_encoder
 from mmearth.benchmark.evaluation import all_scores, evaluate
 from mmearth.benchmark.job import Job, Outcome
+from mmearth.benchmark.kept import Kept, keep
 from mmearth.benchmark.matrix import Cell, cells, setting, shard_of
 from mmearth.benchmark.methods import method
 from mmearth.benchmark.predictions import Predictions, write_predictions
@@ -103,7 +104,7 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         DataError: A canary says that the numbers are surely wrong.
         StorageError: The disk is full.
     """
-    fabric = _fabric(config)
+    fabric = fabric_of(config)
     dataset, config = _open(config)
     todo = plan(config, out, shard)
     _try_encoders(config, todo, dataset.catalogue)
@@ -157,7 +158,7 @@ def _try_encoders(config: BenchmarkConfig, todo: Sequence[Cell], catalogue: Cata
         build_encoder(name, plain_statistics(catalogue), catalogue, "none", config.recipe)
 
 
-def _fabric(config: BenchmarkConfig) -> Fabric:
+def fabric_of(config: BenchmarkConfig) -> Fabric:
     """Return Fabric for this process, and for the others if `torchrun` started some."""
     # As published: bit for bit the same, where an operation can be (MMEarth-Bench §5.4).
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
@@ -192,6 +193,8 @@ def _one(
         start = run_folder(out, setting(config, dataset.hash, cell.jt))
         data = TaskData(dataset, dataset.catalogue.task(cell.task), cell.fraction)
         job = Job(config, cell, data, fabric, folder, start)
+        if fabric.is_global_zero:
+            keep(folder, Kept(config, cell, dataset.statistics(cell.task), start.name))
         loggers, outcome = job.loggers, method(cell.method)(job)
     if not fabric.is_global_zero:
         return outcome.steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -41,6 +42,8 @@ class TaskData:
     """Of the dataset."""
     fraction: int
     """Percent of the train split."""
+    trained_on: Mapping[str, Any] | None = None
+    """`statistics/<task>.json` of another dataset, whose train split it was; None: its own."""
 
     @cached_property
     def layers(self) -> Mapping[str, Layer]:
@@ -56,14 +59,18 @@ class TaskData:
     @cached_property
     def statistics(self) -> Normalisation:
         """The z-scores of the train subset in use, of all modalities."""
-        return self.dataset.normalisation(self.task.name, SUBSET_OF[self.fraction])
+        subset = SUBSET_OF[self.fraction]
+        if self.trained_on is None:
+            return self.dataset.normalisation(self.task.name, subset)
+        return Normalisation.from_statistics(self.trained_on, subset, self.layers.values())
 
     @cached_property
     def target_scale(self) -> TargetScale:
         """How a regression's target is standardised; RAW for labels and classes."""
         if self.task.kind != "regression":
             return RAW
-        bands = self.dataset.statistics(self.task.name)[SUBSET_OF[self.fraction]]["target"]
+        statistics = self.trained_on or self.dataset.statistics(self.task.name)
+        bands = statistics[SUBSET_OF[self.fraction]]["target"]
         found = [bands.get(name, {}) for name in self.task.outputs]
         if any(numbers.get("mean") is None for numbers in found):
             raise ConfigError(

@@ -11,7 +11,7 @@ from mmearth.catalog.plugins import load, place_of
 
 with needing("benchmark"):
     from mmearth.benchmark.job import Job, Outcome
-    from mmearth.benchmark.methods.adaptation import adapt_geographically, adapt_randomly
+    from mmearth.benchmark.methods.adaptation import adapt
     from mmearth.benchmark.methods.probe import probe
     from mmearth.benchmark.methods.supervised import fine_tune, train_jointly
 
@@ -19,8 +19,8 @@ METHODS: dict[str, Callable[[Job], Outcome]] = {
     "LP": probe,
     "FT": fine_tune,
     "JT": train_jointly,
-    "TTT-MMR": adapt_randomly,
-    "TTT-MMR-Geo": adapt_geographically,
+    "TTT-MMR": adapt,
+    "TTT-MMR-Geo": adapt,
 }
 """By name, in the order of the paper (MMEarth-Bench §5.4, §6)."""
 

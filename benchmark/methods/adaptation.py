@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mmearth.benchmark.encoder import Batch
 from mmearth.benchmark.evaluation import predictions_of
@@ -31,6 +30,8 @@ RANDOM = "shuffled_published"
 """The order whose batches are adapted to: none is smaller than the batch size, as published."""
 GEOGRAPHIC = {"default": "geographic", "mmearth-bench-2026": "geographic_published"}
 """Recipe → the same for batches of neighbours."""
+ORDERS = {"TTT-MMR": dict.fromkeys(GEOGRAPHIC, RANDOM), "TTT-MMR-Geo": GEOGRAPHIC}
+"""Method → recipe → order."""
 
 
 @dataclass(slots=True)
@@ -43,17 +44,9 @@ class _Seen:
     rows: list[Row]
 
 
-def adapt_randomly(job: Job) -> Outcome:
-    """Adapt to random batches (TTT-MMR)."""
-    return _adapt(job, RANDOM)
-
-
-def adapt_geographically(job: Job) -> Outcome:
-    """Adapt to batches of neighbours (TTT-MMR-Geo)."""
-    return _adapt(job, GEOGRAPHIC[job.config.recipe])
-
-
-def _adapt(job: Job, order: str) -> Outcome:
+def adapt(job: Job) -> Outcome:
+    """Adapt to random batches (TTT-MMR), or to batches of neighbours (TTT-MMR-Geo)."""
+    order = ORDERS[job.cell.method][job.config.recipe]
     model = job.model(reconstructs=True)
     load_best(model, job.start)
     how = job.config.adaptation
@@ -82,24 +75,12 @@ def _adapt(job: Job, order: str) -> Outcome:
 def _run(
     job: Job, model: Model, split: str, order: str, steps: int, held_back: tuple[str, ...] = ()
 ) -> _Seen:
-    how = job.config.adaptation
-    ttt = TTTMMR(
-        model.encoder,
-        model.reconstruction_head,  # type: ignore[arg-type]
-        losses_of_batch,
-        how.lr,
-        steps,
-        how.parameters,
-        how.products,
-        inputs=lambda batch: job.data.fed(batch, model.encoder),
-        held_back=held_back,
-        roll_back=how.roll_back,
-    )
+    how, ttt = job.config.adaptation, ttt_of(job, model, steps, held_back)
     seen = _Seen([], Reconstruction(), Reconstruction(), [])
     loader = job.data.for_reconstruction(split, how.batch_size, order, job.cell.seed)
     for batch in loader:
         begin = time.perf_counter()
-        adapted = ttt.adapt(job.fabric.to_device(batch), lambda features: _predict(model, features))
+        adapted = ttt.adapt(job.fabric.to_device(batch), model.heads)
         seconds = time.perf_counter() - begin
         prediction, outputs = adapted.prediction
         answer = in_unit(job.task, prediction, job.scale)
@@ -112,9 +93,21 @@ def _run(
     return seen
 
 
-def _predict(model: Model, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    assert model.reconstruction_head is not None
-    return model.head(features), model.reconstruction_head(features)
+def ttt_of(job: Job, model: Model, steps: int, held_back: tuple[str, ...] = ()) -> TTTMMR:
+    """Return what adapts a run's model to batches of `for_reconstruction`, as configured."""
+    how = job.config.adaptation
+    return TTTMMR(
+        model.encoder,
+        model.reconstruction_head,  # type: ignore[arg-type]
+        losses_of_batch,
+        how.lr,
+        steps,
+        how.parameters,
+        how.products,
+        inputs=lambda batch: job.data.fed(batch, model.encoder),
+        held_back=held_back,
+        roll_back=how.roll_back,
+    )
 
 
 def _row(job: Job, split: str, number: int, batch: Batch, adapted: Adapted, seconds: float) -> Row:

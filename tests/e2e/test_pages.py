@@ -110,6 +110,11 @@ def here(place: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "data" / "small").symlink_to(small_dataset)
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "benchmark-demo.yaml").write_text(_BENCHMARK)
+    predict = _BENCHMARK.replace("[LP]", "[JT, TTT-MMR-Geo]").replace("data/demo", "data/small")
+    (tmp_path / "examples" / "predict-benchmark.yaml").write_text(predict)
+    for name in ("predict-region.yaml", "predict-region.geojson"):
+        text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        (tmp_path / "examples" / name).write_text(text.replace("150000", "600000"))
     own = (ROOT / "examples" / "own.yaml").read_text(encoding="utf-8")
     (tmp_path / "examples" / "own.yaml").write_text(re.sub(r"count: \d\d", "count: 8", own))
     scripts = Path(sys.executable).parent

@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "benchmark check": ["convnextv2_tiny"],
     "benchmark run": ["benchmark.yaml", "-o", "runs", "--dry-run"],
     "benchmark report": ["reported"],
+    "benchmark predict": ["reported", "DATA", "-o", "predicted"],
     "benchmark power": ["reported"],
     "doctor": [],
 }
@@ -67,6 +68,7 @@ NEEDS = {
     "benchmark check": "benchmark",
     "benchmark run": "benchmark",
     "benchmark report": "benchmark",
+    "benchmark predict": "benchmark",
     "benchmark power": "benchmark",
 }
 """Command → the extra that it says to install; all others work without one."""

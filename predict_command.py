@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--places", help="Task of the dataset whose samples are meant; else the same one.")
 @click.option("--where", metavar="SQL", help="Only samples that this is true of.")
 def command(runs: str, dataset: str, out: str, **options: Any) -> None:
-    """Predict with the runs of RUNS, a folder of `benchmark run`, for the samples of a dataset.
+    """Predict for a dataset with the runs of `benchmark run`.
 
     Labelled or not, of the same grid and layers. All seeds predict: a row has their mean and their
     spread. Targets with pixels become GeoTIFFs, with a mosaic a zone. What was interrupted goes on.

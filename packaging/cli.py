@@ -98,7 +98,7 @@ def recode(
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @options.as_json
 def push(directory: str, place: str, private: bool, as_json: bool) -> None:
-    """Copy DIRECTORY, a complete dataset, to PLACE and prove every byte there.
+    """Copy a complete dataset to a hub or bucket, proved there.
 
     PLACE is hf://datasets/ORGANISATION/NAME, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. After an
     interruption the same command goes on.
@@ -116,6 +116,8 @@ def push(directory: str, place: str, private: bool, as_json: bool) -> None:
         f"{pushed.n_files} files at {pushed.place}, {pushed.n_sent} of them new "
         f"({pushed.bytes_sent / 1e6:.1f} MB); dataset hash {pushed.dataset_hash}"
     )
+
+
 @cli.command("diff")
 @click.argument("first", metavar="A", type=click.Path(exists=True, file_okay=False))
 @click.argument("second", metavar="B", type=click.Path(exists=True, file_okay=False))

@@ -16,7 +16,7 @@ from mmearth.catalog.layer import Layer
 from mmearth.catalog.targets import target_field
 from mmearth.catalog.task import Task
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """Of every table here. The first number changes when an old reader would misread the new table."""
 VERSION_KEY = b"mmearth:schema_version"
 """Where the version stands in the Parquet footer."""
@@ -108,15 +108,34 @@ def manifest_path(task: str) -> str:
     return f"manifests/{task}.parquet"
 
 
+BBOX = pa.struct([(name, pa.float32()) for name in ("xmin", "ymin", "xmax", "ymax")])
+"""Covers a geometry, in degrees: GeoParquet's column by which a reader finds those in a box."""
+
+
 def manifest_schema(task: Task, layers: Iterable[Layer]) -> pa.Schema:
-    """Return the schema of `manifests/<task>.parquet`: one row per sample.
+    """Return the columns that a manifest of `task` has at least: one row per sample.
 
     Sorted by split, then by `hilbert`: an integer whose high bits are the place's index on a
     Hilbert curve and whose low bits come from the key, so that both a box and a single key touch
     few row groups.
     """
+    return pa.schema(_manifest([task], layers))
+
+
+def written_manifest(tasks: Iterable[Task], layers: Iterable[Layer]) -> pa.Schema:
+    """Return the columns that every manifest of a dataset has, whatever its task.
+
+    Those of targets are null in manifests of other tasks; before schema 2.1 they were not there,
+    and there was no `bbox`.
+    """
+    fields = _manifest(tasks, layers)
+    after = [field.name for field in fields].index("geometry") + 1
+    return pa.schema([*fields[:after], pa.field("bbox", BBOX), *fields[after:]])
+
+
+def _manifest(tasks: Iterable[Task], layers: Iterable[Layer]) -> list[pa.Field]:
     layers = tuple(layers)
-    columns: list[tuple[str, pa.DataType] | pa.Field] = [
+    plain: list[tuple[str, pa.DataType]] = [
         ("key", pa.string()),
         ("task", pa.string()),
         ("split", pa.string()),
@@ -137,12 +156,11 @@ def manifest_schema(task: Task, layers: Iterable[Layer]) -> pa.Schema:
             for layer in layers
             if layer.has_code_column
         ],
-        target_field(task),
-        ("label_id", pa.string()),
-        ("shard", pa.string()),
     ]
+    targets = {task.column: target_field(task) for task in tasks}
     members = [(member_column(layer), MEMBER) for layer in layers]
-    return pa.schema([*columns, *members])
+    last = [("label_id", pa.string()), ("shard", pa.string()), *members]
+    return list(pa.schema([*plain, *targets.values(), *last]))
 
 
 def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
@@ -170,6 +188,7 @@ def write_parts(parts: Iterable[pa.Table], path: Path, schema: pa.Schema) -> Non
     )
     # Nobody filters by the least checksum; without it the footer is a third smaller.
     filtered = [field.name for field in schema if _is_plain(field.type)]
+    filtered += [f"{f.name}.{part.name}" for f in schema if f.type == BBOX for part in BBOX]
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(

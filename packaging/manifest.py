@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.codec import Codec
@@ -20,11 +22,12 @@ from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.schema import (
+    BBOX,
     ROW_GROUP_ROWS,
     manifest_path,
-    manifest_schema,
     member_column,
     write_parts,
+    written_manifest,
 )
 from mmearth.catalog.task import Task
 from mmearth.packaging.jobs import Planned, Row
@@ -76,6 +79,7 @@ def manifest_row(
         "split": sample.split,
         "tile": sample.tile.id,
         "geometry": shapely.to_wkb(sample.tile.geometry, byte_order=1),
+        "bbox": _covering(sample.tile.geometry),
         "date": datetime.date.fromisoformat(sample.date),
         "shard": shard,
         sample.task.column: _target(planned, sample, ranges, catalogue.codec),
@@ -89,9 +93,9 @@ def manifest_row(
     return row
 
 
-def part_of(rows: list[Row], catalogue: Catalogue, task: Task) -> pa.Table:
+def part_of(rows: list[Row], catalogue: Catalogue) -> pa.Table:
     """Return rows of a manifest as a table."""
-    return pa.Table.from_pylist(rows, manifest_schema(task, catalogue.layers.values()))
+    return pa.Table.from_pylist(rows, _schema(catalogue))
 
 
 def write_part(folder: Path, shard: str, rows: pa.Table) -> Outlines:
@@ -132,7 +136,7 @@ def write_manifest(
     Raises:
         StorageError: The disk is full.
     """
-    schema = manifest_schema(task, catalogue.layers.values())
+    schema = _schema(catalogue)
     box = [round(value, 7) for value in outlines.bounds] if outlines.kinds else []
     geo = {
         "version": "1.1.0",
@@ -143,6 +147,7 @@ def write_manifest(
                 "geometry_types": sorted(outlines.kinds),
                 # No CRS means OGC:CRS84, longitude then latitude, which is what these are.
                 "bbox": box,
+                "covering": {"bbox": {part.name: ["bbox", part.name] for part in BBOX}},
             }
         },
     }
@@ -163,6 +168,17 @@ def _row_groups(schema: pa.Schema, paths: Iterable[Path]) -> Iterator[pa.Table]:
             yield whole.slice(0, ROW_GROUP_ROWS).combine_chunks()
             held, n_rows = [whole.slice(ROW_GROUP_ROWS)], n_rows - ROW_GROUP_ROWS
     yield pa.concat_tables(held).combine_chunks()
+
+
+def _schema(catalogue: Catalogue) -> pa.Schema:
+    return written_manifest(catalogue.tasks.values(), catalogue.layers.values())
+
+
+def _covering(shape: BaseGeometry) -> dict[str, float]:
+    """Return a box around a geometry, its sides rounded outwards to single precision."""
+    sides = np.array(shape.bounds, np.float32)
+    outwards = np.array([-np.inf, -np.inf, np.inf, np.inf], np.float32)
+    return dict(zip(BBOX.names, np.nextafter(sides, outwards).tolist(), strict=True))
 
 
 def _part(folder: Path, shard: str) -> Path:

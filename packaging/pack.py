@@ -63,7 +63,7 @@ def pack(root: Path, parts: Path, expected: Expected, load: Load, job: Job) -> P
                 for planned in batch:
                     loaded = load(reader, planned)
                     made.append(_add(writer, job.name, expected, loaded, planned, statistics))
-                rows.append(part_of(made, expected.catalogue, expected.task))
+                rows.append(part_of(made, expected.catalogue))
         outlines = write_part(parts, job.name, pa.concat_tables(rows))
         return Packed(writer.close(), statistics, outlines)
     except BaseException:

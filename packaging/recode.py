@@ -27,7 +27,6 @@ from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import (
     OBSERVATIONS,
     manifest_path,
-    manifest_schema,
     member_column,
     read_table,
     write_table,
@@ -118,7 +117,7 @@ def _recode_task(
     jobs, made = list(_by_shard(manifest)), dict[str, _Written]()
     progress("recode", len(jobs))
     run(jobs, work, *pool, partial(_keep, made, progress))
-    schema = manifest_schema(after.task(name), after.layers.values())
+    schema = manifest.schema.remove_metadata()
     about = {b"geo": (manifest.schema.metadata or {}).get(b"geo", b"{}")}
     table = pa.concat_tables([schema.empty_table(), *(made[job.shard].rows for job in jobs)])
     write_table(table, out / manifest_path(name), schema.with_metadata(about))

@@ -41,8 +41,10 @@ from mmearth.catalog.schema import (
     manifest_schema,
     read_batches,
     tiles_schema,
+    written_manifest,
 )
 from mmearth.catalog.statistics import TaskStatistics
+from mmearth.catalog.task import Task
 from mmearth.packaging.findings import Finding, guarded, run_all, shorten
 from mmearth.packaging.verify_observed import NAME, Observed
 from mmearth.packaging.verify_shards import ShardReport, check_shard, shard_jobs
@@ -224,8 +226,9 @@ def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
         if mine is not None:
             in_splits = partial(check_splits, "tiles.parquet", task.name, mine)
             tables.findings += guarded("tiles.parquet", in_splits)
-        schema = manifest_schema(task, catalogue.layers.values())
-        optional = [task.column] if task.optional else ()
+        schema = _manifest_schema(root, catalogue, task)
+        # Targets of other tasks are null.
+        optional = [t.column for t in tasks if t.optional or t.column != task.column]
         kept = _load(root, name, schema, tables, KEPT, optional)
         if kept is None:
             continue
@@ -235,6 +238,18 @@ def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
             check = partial(check_manifest, root, catalogue, task, kept, mine, observed)
             tables.findings += guarded(name, check)
     return tables
+
+
+def _manifest_schema(root: Path, catalogue: Catalogue, task: Task) -> pa.Schema:
+    """Return what a manifest should have; before schema 2.1 it had no `bbox`, and one target."""
+    layers = catalogue.layers.values()
+    try:
+        names = check_version(root / manifest_path(task.name), root).names
+    except MMEarthError:  # which is a finding later
+        names = ["bbox"]
+    if "bbox" in names:
+        return written_manifest(catalogue.tasks.values(), layers)
+    return manifest_schema(task, layers)
 
 
 def _read_observed(

@@ -48,6 +48,7 @@ _NEVER_NULL = frozenset(
         "cell",
         "key",
         "geometry",
+        "bbox",
         "hilbert",
         "shard",
         "modality",
@@ -158,6 +159,7 @@ def check_manifest(
     others: list[Finding] = []
     for part in read_batches(root / name, root=root):
         places += _check_places(name, part, catalogue.grid)
+        places += _check_others(name, part, catalogue, task)
         plans = planned.take(pc.index_in(part["tile"], tiles))
         others += _check_rows(name, part, plans, observed, catalogue, task)
         if len(places) + len(others) > MOST:
@@ -291,13 +293,38 @@ def _misplaced(name: str, part: pa.Table, tiles: Tiles) -> Iterator[Finding]:
     boxes = lonlat_bounds(tiles)
     shapes = shapely.from_wkb(part["geometry"].to_numpy(), on_invalid="ignore")
     crosses = boxes[:, 2] > 180.0
-    fits = np.isclose(shapely.bounds(shapes), boxes, rtol=0, atol=_DEGREES).all(axis=1)
+    drawn = shapely.bounds(shapes)
+    fits = np.isclose(drawn, boxes, rtol=0, atol=_DEGREES).all(axis=1)
     other = ~crosses & ~fits
-    for i in np.flatnonzero(elsewhere | other).tolist():
+    uncovered = ~_covers(part, drawn)
+    for i in np.flatnonzero(elsewhere | other | uncovered).tolist():
         if elsewhere[i]:
             yield Finding(name, "table", f"sample {keys[i]}: hilbert is not that of its place")
         if other[i]:
             yield Finding(name, "table", f"sample {keys[i]}: geometry is not its tile's outline")
+        if uncovered[i]:
+            yield Finding(name, "table", f"sample {keys[i]}: bbox does not cover its geometry")
+
+
+def _covers(part: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether each bbox covers west, south, east, north, (n,); a table may have none."""
+    if "bbox" not in part.column_names:
+        return np.ones(len(part), bool)
+    west, south, east, north = (
+        side.to_numpy(zero_copy_only=False) for side in part["bbox"].combine_chunks().flatten()
+    )
+    is_less = (west <= bounds[:, 0]) & (south <= bounds[:, 1])
+    found: NDArray[np.bool_] = is_less & (east >= bounds[:, 2]) & (north >= bounds[:, 3])
+    return found
+
+
+def _check_others(name: str, part: pa.Table, catalogue: Catalogue, task: Task) -> Iterator[Finding]:
+    """Targets of other tasks are columns of every manifest, and null in it."""
+    for column in sorted({each.column for each in catalogue.tasks.values()} - {task.column}):
+        if column in part.column_names and part[column].null_count < len(part):
+            row = part.filter(part[column].is_valid()).slice(0, 1)
+            key = row["key"][0].as_py()
+            yield Finding(name, "table", f"sample {key}: {column} is of another task, and not null")
 
 
 def _check_geo(root: Path, name: str) -> Iterator[Finding]:

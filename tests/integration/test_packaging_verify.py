@@ -390,6 +390,29 @@ def test_a_manifest_without_a_column(root: Path) -> None:
     assert ("manifests/soil_pH.parquet", "table") in kinds(verify(root))
 
 
+@pytest.mark.parametrize("what", ["bbox", "species", "no bbox", "of 2.0"])
+def test_a_covering_box_and_targets_of_other_tasks(root: Path, what: str) -> None:
+    path = root / "manifests/soil_pH.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    if what == "bbox":
+        rows[1]["bbox"]["xmin"] = rows[1]["lon"]
+    if what == "species":
+        rows[1]["species"] = []
+    dropped = {"no bbox": ["bbox"], "of 2.0": ["bbox", "species", "biomass"]}.get(what, [])
+    path.unlink()
+    pq.write_table(pa.Table.from_pylist(rows, table.schema).drop_columns(dropped), path)
+    reseal(root)
+    expected = {
+        "bbox": [f"sample {rows[1]['key']}: bbox does not cover its geometry"],
+        "species": [f"sample {rows[1]['key']}: species is of another task, and not null"],
+        # As before schema 2.1, when a manifest had no box, and the target of its own task alone.
+        "no bbox": ["its column biomass, species is of nothing in catalogue.json"],
+    }
+    name = "manifests/soil_pH.parquet"
+    assert [f.sentence for f in verify(root) if f.path == name] == expected.get(what, [])
+
+
 def test_what_is_no_dataset(tmp_path: Path, run_cli: RunCli) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         code, out, err = run_cli("packaging", "verify", str(path))

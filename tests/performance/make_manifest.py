@@ -12,13 +12,13 @@ random numbers, not hashes of keys.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmearth.catalog.hilbert import KEY_BITS, hilbert_index
@@ -26,9 +26,8 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import (
     MEMBER,
     ROW_GROUP_ROWS,
-    SCHEMA_VERSION,
-    VERSION_KEY,
-    manifest_schema,
+    write_parts,
+    written_manifest,
 )
 from mmearth.catalog.splits import SPLITS
 
@@ -51,15 +50,14 @@ def make_manifest(path: Path, n_rows: int, is_sorted: bool) -> None:
         low = draw.integers(0, 1 << KEY_BITS, lon[part].size, dtype=np.uint64)
         hilbert[part] = (hilbert_index(lon[part], lat[part]) << np.uint64(KEY_BITS)) | low
     rows = np.lexsort((hilbert, split)) if is_sorted else draw.permutation(n_rows)
-    stamp = {VERSION_KEY: SCHEMA_VERSION.encode()}
-    task, layers = MMEARTH_BENCH.tasks["soil_pH"], MMEARTH_BENCH.layers.values()
-    schema = manifest_schema(task, layers).with_metadata(stamp)
-    plain = [f.name for f in schema if f.type != MEMBER and f.type != pa.binary()]  # as packaging
-    with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=plain) as writer:
+    schema = written_manifest(MMEARTH_BENCH.tasks.values(), MMEARTH_BENCH.layers.values())
+
+    def parts() -> Iterator[pa.Table]:
         for begin in range(0, n_rows, ROW_GROUP_ROWS):
             here = rows[begin : begin + ROW_GROUP_ROWS]
-            table = _table(lon[here], lat[here], split[here], hilbert[here], begin, schema)
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            yield _table(lon[here], lat[here], split[here], hilbert[here], begin, schema)
+
+    write_parts(parts(), path, schema)
 
 
 def _table(lon: Row, lat: Row, split: Row, hilbert: Row, begin: int, schema: pa.Schema) -> pa.Table:

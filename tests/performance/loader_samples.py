@@ -6,30 +6,27 @@ contender that is checked against them is checked against what was packed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.catalogue import write_catalogue
 from mmearth.catalog.checksums import seal
-from mmearth.catalog.files import write_atomic
 from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.hilbert import row_key
+from mmearth.catalog.own_store import adopt
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, Sample
-from mmearth.catalog.statistics import TaskStatistics
+from mmearth.catalog.schema import tiles_schema, write_table
 from mmearth.catalog.tile import Tile
 from mmearth.curate.sources.synthetic import Synthetic
-from mmearth.packaging.codec import encode
-from mmearth.packaging.inputs import Planned
-from mmearth.packaging.manifest import Row, manifest_row, write_manifest
-from mmearth.packaging.shard import ShardWriter, shard_name
+from mmearth.packaging.build import build
+from mmearth.tests.collected import keep_collected
 
 TASK = "soil_pH"
 """Its target is one number, so that all pixels are of the twelve modalities."""
@@ -38,6 +35,21 @@ TARGET = "target"
 SHARD_SAMPLES = 96
 """About 116 MB a shard: two workers of a reader that goes by shards have two each of 384."""
 CATALOGUE = MMEARTH_BENCH.only(MMEARTH_BENCH.layers, [TASK])
+CARD = DatasetCard(
+    name="contest",
+    title="Samples to read fast",
+    description="The synthetic Earth.",
+    version="1.0.0",
+    licence="CC0-1.0",
+    recipe="default",
+    seed=7,
+    config_sha256="0" * 64,
+    source="synthetic 1",
+    tasks=(TASK,),
+    modalities=tuple(MMEARTH_BENCH.layers),
+    require=tuple(MMEARTH_BENCH.layers),
+    shard_bytes=(SHARD_SAMPLES - 1) * 1_213_000,  # and the sample that passes it
+)
 _COPIES_M = 40 * DEFAULT_GRID.side_m  # between a tile and its next copy
 
 
@@ -152,69 +164,29 @@ def _moved(few: Samples, i: int) -> Iterator[Sample]:
     for row, key in enumerate(few.keys):
         epsg, left, top, day = key.split("_")
         tile = Tile(int(epsg), int(left) + i * _COPIES_M, int(top))
-        observations = {
-            name: Observation(layer, arrays[name][row]) for name, layer in CATALOGUE.layers.items()
-        }
         date = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+        observations = {
+            name: Observation(layer, arrays[name][row], date)
+            for name, layer in CATALOGUE.layers.items()
+        }
         target = arrays[TARGET][row]
         yield Sample(tile, date, CATALOGUE.tasks[TASK], SPLIT, target, observations)
 
 
 def _pack(root: Path, samples: list[Sample]) -> None:
-    """Write samples as a dataset: shards, manifest, statistics, checksums."""
-    rows: list[Row] = []
-    sums: dict[str, str] = {}
-    numbers = _numbers(samples, [sample.key for sample in samples])
-    for number, begin in enumerate(range(0, len(samples), SHARD_SAMPLES)):
-        writer = ShardWriter(root, shard_name(TASK, SPLIT, number))
-        inside = slice(begin, begin + SHARD_SAMPLES)
-        for sample, hilbert in zip(samples[inside], numbers[inside], strict=True):
-            ranges = writer.write(sample.key, encode(sample, {}, CATALOGUE))
-            planned = Planned(sample.key, sample.date, hilbert, _planned(sample), {})
-            name = shard_name(TASK, SPLIT, number)
-            rows.append(manifest_row(planned, sample, name, ranges, CATALOGUE))
-        shard = writer.close()
-        sums[shard.name] = shard.sha256
-    write_catalogue(root, CATALOGUE)
-    write_manifest(root, CATALOGUE.tasks[TASK], rows, CATALOGUE)
-    write_atomic(root / "statistics" / f"{TASK}.json", json.dumps(_statistics(samples)).encode())
-    seal(root, _card(), sums)
+    """Make a dataset of samples as a build does, from what was observed of them."""
+    schema = tiles_schema(CATALOGUE.tasks.values())
+    planned = pa.Table.from_pylist([_planned(sample) for sample in samples], schema)
+    write_table(planned.sort_by("tile"), root / "tiles.parquet", schema)
+    keep_collected(root, CATALOGUE, ((sample.tile, sample.observations) for sample in samples))
+    seal(root, CARD, build(root, CARD).sums)
+    adopt(root, CATALOGUE)
 
 
-def _planned(sample: Sample) -> Row:
+def _planned(sample: Sample) -> dict[str, Any]:
+    tile = sample.tile
     return {
-        "lon": sample.tile.lon,
-        "lat": sample.tile.lat,
-        "cell": sample.tile.cell,
-        "train_5": False,
-        "train_50": False,
-        "target": float(str(_target(sample)[0])),
-        "label_id": None,
+        **{"task": TASK, "tile": tile.id, "epsg": tile.epsg, "left": tile.left, "top": tile.top},
+        **{"lon": tile.lon, "lat": tile.lat, "cell": tile.cell, "split": sample.split},
+        **{"train_5": False, "train_50": False, "target": float(str(_target(sample)[0]))},
     }
-
-
-def _statistics(samples: list[Sample]) -> dict[str, Any]:
-    """Return the statistics of the first samples: no contender is given more."""
-    statistics = TaskStatistics(CATALOGUE.tasks[TASK], tuple(CATALOGUE.layers.values()))
-    for sample in samples[:SHARD_SAMPLES]:
-        arrays = {name: seen.array for name, seen in sample.observations.items()}
-        statistics.update((SPLIT,), arrays, sample.target)
-    return statistics.to_json()
-
-
-def _card() -> DatasetCard:
-    return DatasetCard(
-        name="contest",
-        title="Samples to read fast",
-        description="The synthetic Earth.",
-        version="1.0.0",
-        licence="CC0-1.0",
-        recipe="default",
-        seed=7,
-        config_sha256="0" * 64,
-        source="synthetic 1",
-        tasks=(TASK,),
-        modalities=tuple(MMEARTH_BENCH.layers),
-        require=tuple(MMEARTH_BENCH.layers),
-        shard_bytes=1 << 27,
-    )

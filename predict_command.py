@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmearth.benchmark.adapted import PREDICTING
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
 from mmearth.catalog.progress import shown
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", required=True, help="Folder of predictions.parquet and of maps.")
 @click.option(
     "--method",
-    type=click.Choice(["JT", "TTT-MMR", "TTT-MMR-Geo"]),
+    type=click.Choice(PREDICTING),
     default="JT",
     show_default=True,
     help="Not adapted, or adapted to each batch.",

@@ -16,14 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmearth.benchmark.adapted import ADAPTED, mode_of
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.results import Row
 from mmearth.catalog.task import Task
 
 BASELINE = "baseline"
 """Encoder of the rows that need none."""
-ADAPTED = ("TTT-MMR", "TTT-MMR-Geo")
-"""Methods that start from a JT run of the same setting."""
 RANKED = 100
 """Samples from which two rankings that differ are not expected to score alike."""
 COLLAPSED = 1e-6
@@ -207,9 +206,16 @@ def _bits(value: float) -> bytes | None:
 
 
 def _is_one_start(one: Row, other: Row) -> bool:
-    """Whether both are the same JT run, adapted by no step or not at all."""
-    same = all(one[name] == other[name] for name in ("encoder", "fraction", "seed"))
-    return same and all(
+    """Whether both are the same JT run: adapted by no step or not at all, or to the same batches.
+
+    Two choices of the iteration that answers may well choose alike.
+    """
+    if any(one[name] != other[name] for name in ("encoder", "fraction", "seed")):
+        return False
+    methods = one["method"], other["method"]
+    if all(method in ADAPTED for method in methods) and len({*map(mode_of, methods)}) == 1:
+        return True
+    return all(
         row["method"] == "JT" or (row["method"] in ADAPTED and row["steps"] == 0)
         for row in (one, other)
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mmearth.benchmark.adapted import ADAPTED, choice_of
 from mmearth.benchmark.metrics import check_metrics
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.configuration import read_config
@@ -17,7 +19,7 @@ from mmearth.catalog.plugins import place_of, plugins
 from mmearth.catalog.wording import nearest, one_of
 
 Recipe = Literal["default", "mmearth-bench-2026"]
-METHODS = ("LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo")
+METHODS = ("LP", "FT", "JT", *ADAPTED)
 """Names of the methods that are here, in the order of the paper."""
 Fraction = Literal[5, 50, 100]
 Tracker = Literal["csv", "tensorboard", "wandb", "mlflow"]
@@ -26,6 +28,16 @@ Baseline = Literal["mean", "neighbours", "boosting"]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Rates = float | tuple[float, ...]
+
+
+def _is_rate(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 class Training(_Strict):
@@ -50,23 +62,40 @@ class Training(_Strict):
 class Adaptation(_Strict):
     """How a batch is adapted to. Source of the defaults: MMEarth-Bench §6."""
 
-    lr: float = Field(default=0.01, gt=0)
-    """Of the plain gradient steps."""
+    lr: Rates | dict[str, Rates] = 0.01
+    """Of the plain gradient steps: a number, several of which validation chooses, or either for
+    each encoder by its name."""
     max_steps: int = Field(default=5, ge=1)
-    """The greatest K that validation may choose."""
+    """The greatest K that may be chosen."""
     batch_size: int = Field(default=8, ge=1)
     """Samples that are adapted to together."""
     zero: bool = False
     """Whether validation may choose not to adapt."""
     held_back: tuple[str, ...] = ()
-    """Modalities by whose reconstruction validation chooses K while the others are adapted to, so
-    that no label is looked at; none: K is chosen by the task's loss, as published."""
+    """Modalities by whose reconstruction TTT-MMR-held-back chooses, while it adapts to the others;
+    other methods adapt to all."""
     roll_back: bool = False
     """Whether a batch stops when its reconstruction gets worse."""
     parameters: str = "all"
     """Which of the encoder's are adapted: `all`, `norm` or `last:N`."""
     products: Literal["auto", "stream", "batched"] = "auto"
     """How the gradients are made; see docs/test-time-training.md."""
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _positive(cls, lr: Any) -> Any:
+        each = list(lr.values()) if isinstance(lr, dict) else [lr]
+        lists = [rates if isinstance(rates, list | tuple) else [rates] for rates in each]
+        if not lists or not all(rates and all(map(_is_rate, rates)) for rates in lists):
+            raise ValueError(
+                "expected a finite number above 0, a list of them, or one of both for each encoder"
+            )
+        return lr
+
+    def rates(self, encoder: str) -> tuple[float, ...]:
+        """Return the learning rates that an encoder is tried with, the first of equals wins."""
+        lr = self.lr[encoder] if isinstance(self.lr, dict) else self.lr
+        return lr if isinstance(lr, tuple) else (lr,)
 
     @field_validator("parameters")
     @classmethod
@@ -86,8 +115,8 @@ class BenchmarkConfig(_Strict):
     encoders: Annotated[tuple[str, ...], Field(min_length=1)]
     """Keys of ENCODERS, plug-ins, or `module:Class`."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("LP", "FT")
-    """Some of METHODS, plug-ins, or `module:function`. TTT-MMR starts from JT, which is then run
-    too."""
+    """Some of METHODS, plug-ins, or `module:function`. Those that adapt start from JT, which is
+    then run too."""
     fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (100,)
     """Percent of the train split; JT and TTT-MMR take the whole."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (41, 42, 43)
@@ -116,6 +145,23 @@ class BenchmarkConfig(_Strict):
                     f"{name!r} is no method{nearest(name, names)}, expected {expected}"
                 )
         return methods
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        lr = self.adaptation.lr
+        if isinstance(lr, dict) and set(lr) != set(self.encoders):
+            raise ValueError(
+                f"adaptation.lr has rates of {', '.join(lr)}; expected one for each encoder: "
+                f"{', '.join(self.encoders)}"
+            )
+        adapted = [name for name in self.methods if name in ADAPTED]
+        holding = [name for name in adapted if choice_of(name) == "held-back"]
+        if holding and not self.adaptation.held_back:
+            raise ValueError(
+                f"{holding[0]} chooses by modalities that are held back; name some in "
+                "adaptation.held_back"
+            )
+        return self
 
     def for_dataset(self, catalogue: Catalogue) -> BenchmarkConfig:
         """Return the same with the tasks that are meant; refuse names that a dataset has not.

@@ -29,7 +29,9 @@ class Outcome:
     predictions: dict[str, Predictions]
     """By test split."""
     steps: int | None = None
-    """Adaptation steps that validation chose; None where nothing is adapted."""
+    """Adaptation steps of all test batches; None where nothing is adapted, or they differ."""
+    lr: float | None = None
+    """Learning rate of those steps; None where nothing is adapted."""
 
 
 @dataclass(frozen=True)

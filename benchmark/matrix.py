@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from mmearth.benchmark.canaries import ADAPTED, BASELINE
+from mmearth.benchmark.adapted import ADAPTED
+from mmearth.benchmark.canaries import BASELINE
 from mmearth.benchmark.config import METHODS, BenchmarkConfig
 from mmearth.benchmark.encoders import source_digest
 from mmearth.benchmark.results import Setting, config_hash
@@ -67,7 +68,8 @@ def setting(config: BenchmarkConfig, dataset_hash: str, cell: Cell) -> Setting:
             "encoder_source": source_digest(cell.encoder),
         }
     if cell.method in ADAPTED:
-        decides["adaptation"] = config.adaptation.model_dump()
+        rates = {"lr": config.adaptation.rates(cell.encoder)}
+        decides["adaptation"] = config.adaptation.model_dump() | rates
     if cell.encoder != BASELINE and cell.method not in METHODS:
         decides["method_source"] = digest(GROUP, cell.method)
     return Setting(

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from mmearth.benchmark.canaries import ADAPTED
+from mmearth.benchmark.adapted import ADAPTED, ORACLES
 from mmearth.benchmark.paired import Spread
 from mmearth.benchmark.report.cells import SPLITS, Scores
 from mmearth.benchmark.significance import NOT_ADAPTED, Delta, deltas, was_adapted
@@ -92,7 +92,7 @@ def power_of(scores: Scores, reference: str = "JT") -> list[Power]:
             such runs left predictions.
         FormatError: Predictions are something else.
     """
-    others = [method for method in scores.methods if method != reference]
+    others = [method for method in scores.methods if method not in (reference, *ORACLES)]
     found = deltas(
         scores.table, scores.catalogue.tasks, [m for m in others if m in ADAPTED], reference
     )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmearth.benchmark.canaries import ADAPTED
+from mmearth.benchmark.adapted import ADAPTED, choice_of, mode_of
 from mmearth.benchmark.config import BenchmarkConfig
 from mmearth.benchmark.encoder import Batch
 from mmearth.benchmark.job import Job
@@ -25,6 +25,7 @@ from mmearth.benchmark.kept import read_kept
 from mmearth.benchmark.losses import auxiliary_loss, losses_of_batch
 from mmearth.benchmark.matrix import Cell
 from mmearth.benchmark.methods.adaptation import ORDERS, ttt_of
+from mmearth.benchmark.methods.choices import answering
 from mmearth.benchmark.model import Model, in_unit
 from mmearth.benchmark.results import RUNS, config_hash
 from mmearth.benchmark.run import fabric_of
@@ -37,8 +38,6 @@ from mmearth.catalog.wording import one_of
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.loader import Loader
 
-METHODS = ("JT", *ADAPTED)
-"""Whose weights can predict."""
 _PARTS = ".parts"
 Progress = Callable[[int, int], None]
 """(batches done, of how many)."""
@@ -100,7 +99,7 @@ def choose_runs(
         table: Rows of `results.parquet`.
         task: Whose; None where the results have one.
         encoder: Likewise.
-        method: One of METHODS.
+        method: One of PREDICTING.
 
     Raises:
         ConfigError: There are none, or several tasks, encoders or configurations.
@@ -211,6 +210,7 @@ class _Seed:
 
     job: Job
     model: Model
+    lr: float
     steps: int
     loader: Loader
     folder: Path
@@ -226,7 +226,10 @@ class _Seed:
         model = job.model(reconstructs=True)
         load_best(model, place)
         loader = _loader(asked, config, cell, data)
-        return cls(job, model, int(row["steps"] or 0), loader, folder / str(row["config_hash"]))
+        lr, steps = float(row["lr"] or 0), int(row["steps"] or 0)
+        if cell.method in ADAPTED and choice_of(cell.method) != "validation":
+            steps = config.adaptation.max_steps
+        return cls(job, model, lr, steps, loader, folder / str(row["config_hash"]))
 
     def make(self) -> Iterator[None]:
         """Predict every batch that is not on disk yet, and yield after each."""
@@ -240,8 +243,8 @@ class _Seed:
         real = (batch["weight"] > 0).cpu().numpy()
         model, task, scale = self.model, self.job.task, self.job.scale
         if self.job.cell.method in ADAPTED:
-            ttt = ttt_of(self.job, model, self.steps)
-            adapted = ttt.adapt(batch, model.heads)
+            ttt = ttt_of(self.job, model, self.lr, self.steps)
+            adapted = answering(self.job, ttt.adapt(batch, model.heads), batch["weight"] > 0)
             answer, losses = adapted.prediction[0], adapted.watched
             before, after, steps = losses[0], losses[adapted.chosen], adapted.chosen
         else:
@@ -265,7 +268,7 @@ def _loader(asked: Asked, config: BenchmarkConfig, cell: Cell, data: TaskData) -
     chosen = asked.dataset.select(asked.places, None, 100, layers, asked.where)
     size, order = config.training.batch_size, "sequential"
     if cell.method in ADAPTED:
-        size, order = config.adaptation.batch_size, ORDERS[cell.method][config.recipe]
+        size, order = config.adaptation.batch_size, ORDERS[mode_of(cell.method)][config.recipe]
     return chosen.loader(size, order, cell.seed, normalise=data.statistics)
 
 

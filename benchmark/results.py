@@ -45,7 +45,8 @@ RESULTS = pa.schema(
         ("device", pa.string()),
         ("seconds", pa.float64()),  # wall time of the whole run, the same on all its rows
         ("memory_bytes", pa.int64()),  # its peak: the accelerator's, or the process's on a CPU
-        ("steps", pa.int32()),  # adaptation steps K that validation chose; null without adaptation
+        ("steps", pa.int32()),  # adaptation steps K; null without, or where batches differ
+        ("lr", pa.float64()),  # of those steps; null without adaptation
     ]
 )
 """`results.parquet`: one row a run, split and metric, sorted by the columns from left to right."""
@@ -92,7 +93,9 @@ class Circumstances:
     memory_bytes: int
     """Peak memory: of the accelerator, or of the process on a CPU."""
     steps: int | None = None
-    """Adaptation steps chosen; None without adaptation."""
+    """Adaptation steps chosen; None without adaptation, or where batches differ."""
+    lr: float | None = None
+    """Learning rate of those steps; None without adaptation."""
 
 
 Row = dict[str, Any]

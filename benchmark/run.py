@@ -209,6 +209,7 @@ def _one(
         time.perf_counter() - begin,
         _peak_memory(),
         outcome.steps,
+        outcome.lr,
     )
     write_run(out, named, rows_of(named, scores, circumstances))
     with suppress(FileNotFoundError):

@@ -22,6 +22,8 @@ BATCHES = pa.schema(
         ("n", pa.int32()),  # samples, padding not counted
         ("steps", pa.int32()),  # adaptation steps taken
         ("best", pa.int32()),  # steps with the least task loss; on val only, elsewhere null
+        # Cosine between the direction of a step and the task's gradient; on val only.
+        ("cosine", pa.float64()),
         ("moved", pa.float64()),  # norm of the parameters' change, as a share of their own norm
         ("rolled_back", pa.bool_()),  # whether a guard gave the jointly trained weights back
         ("task_loss_before", pa.float64()),  # at step 0; NaN where nothing is labelled

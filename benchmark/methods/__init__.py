@@ -10,6 +10,7 @@ from mmearth.catalog.plugins import METHODS as GROUP
 from mmearth.catalog.plugins import load, place_of
 
 with needing("benchmark"):
+    from mmearth.benchmark.adapted import ADAPTED
     from mmearth.benchmark.job import Job, Outcome
     from mmearth.benchmark.methods.adaptation import adapt
     from mmearth.benchmark.methods.probe import probe
@@ -19,8 +20,7 @@ METHODS: dict[str, Callable[[Job], Outcome]] = {
     "LP": probe,
     "FT": fine_tune,
     "JT": train_jointly,
-    "TTT-MMR": adapt,
-    "TTT-MMR-Geo": adapt,
+    **dict.fromkeys(ADAPTED, adapt),
 }
 """By name, in the order of the paper (MMEarth-Bench §5.4, §6)."""
 

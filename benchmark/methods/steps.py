@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmearth.catalog.errors import ConfigError
 
+Rule = Literal["summed", "published"]
 
-def choose_steps(losses: ArrayLike, zero: bool = False) -> int:
-    """Return K: the mean over batches of the iteration that suits each best, rounded.
 
-    Published (MMEarth-Bench §6): of iterations 1 to 5, by the task's loss, with labels. The same
-    rule without labels takes the loss of modalities that were held back.
+def choose_steps(losses: ArrayLike, zero: bool = False, rule: Rule = "summed") -> int:
+    """Return K, the iteration that suits the batches of a validation run.
 
     Args:
-        losses: (batches, iterations 0 to K) of one validation run; NaN where a batch has no label.
-            Batches that have a NaN are left out.
+        losses: (batches, iterations 0 to K) of one validation run, by the task's loss or by that
+            of modalities that were held back; NaN where a batch has no label. Batches that have a
+            NaN are left out.
         zero: Whether not to adapt at all, iteration 0, is a candidate; it is not as published.
+        rule: `summed`: the iteration of the least sum over batches, the first of several.
+            `published` (MMEarth-Bench §6): the mean over batches of the iteration that suits each
+            best, rounded; it may suit none of them.
 
     Raises:
         ConfigError: There is no batch without NaN, or no iteration to choose.
@@ -30,5 +35,10 @@ def choose_steps(losses: ArrayLike, zero: bool = False) -> int:
         )
     table = table[~np.isnan(table).any(axis=1)]
     if not len(table):
-        raise ConfigError("no validation batch has a loss at all iterations; give steps yourself")
+        raise ConfigError(
+            "no validation batch has a loss at all iterations, so that none can be chosen by "
+            "labels; choose without them, as TTT-MMR-held-back, -pixels and -change do"
+        )
+    if rule == "summed":
+        return int(table.sum(axis=0)[first:].argmin()) + first
     return round(float((table[:, first:].argmin(axis=1) + first).mean()))

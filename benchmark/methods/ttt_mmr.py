@@ -101,6 +101,37 @@ class TTTMMR:
         with restored(modules, parameters) as start:
             return self._iterate(batch, predict, parameters, start).adapted(self.steps)
 
+    def agreement(self, batch: Any, loss: Callable[[Any], Tensor]) -> float:
+        """Return the cosine between the direction of a first step and another loss's gradient.
+
+        Above 0, a small step makes that loss less too. The encoder is the same afterwards.
+
+        Args:
+            batch: For `inputs` and `losses`.
+            loss: Embedding → a scalar, such as the task's loss where there are labels.
+
+        Returns:
+            -1 to 1; NaN where one of both has no length.
+        """
+        parameters = choose(self.encoder, self.parameters)
+        parts = (self.encoder, self.reconstruction_head, self.losses)
+        modules = [part for part in parts if isinstance(part, nn.Module)]
+        with restored(modules, parameters), torch.enable_grad():
+            embedding = self.encoder(self.inputs(batch))
+            found = self._cotangents(embedding, batch)
+            gradient = torch.autograd.grad(
+                loss(embedding),
+                parameters,
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            direction = self._direction(embedding, parameters, found)
+        pairs = zip(direction, gradient, strict=True)
+        product = sum(float((one.double() * other.double()).sum()) for one, other in pairs)
+        length = float(_norm(direction) * _norm(gradient))
+        return product / length if length > 0 else math.nan
+
     def _iterate(
         self,
         batch: Any,

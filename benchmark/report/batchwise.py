@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mmearth.benchmark.canaries import ADAPTED
+from mmearth.benchmark.adapted import ADAPTED
 from mmearth.benchmark.report import charts
-from mmearth.benchmark.report.adaptation import MODE_COLOURS, MODE_SHAPES
+from mmearth.benchmark.report.adaptation import BY_BATCH, MODE_COLOURS, MODE_SHAPES
 from mmearth.benchmark.report.cells import SPLITS, Run, Scores
 from mmearth.benchmark.report.charts import Panel, Point
 from mmearth.benchmark.report.content import ABSENT, Figure, Section, Table, number, signed, spread
+from mmearth.benchmark.report.seen import seen_by
 from mmearth.benchmark.report.svg import COLOURS, Style
 from mmearth.benchmark.significance import NOT_ADAPTED, mean_and_error
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, read_trace
@@ -55,10 +56,13 @@ def batches_section(scores: Scores) -> Section:
     return Section(title, (Figure(caption, charts.shares(bars, kinds, caption)), table, note))
 
 
-def steps_text(steps: Iterable[int]) -> str:
+def steps_text(steps: Iterable[int | None]) -> str:
     """Return the different K of runs or batches, and what it means where all are 0."""
-    found = sorted(set(steps))
-    return NOT_ADAPTED if found == [0] else ", ".join(map(str, found))
+    found = set(steps)
+    if found == {0}:
+        return NOT_ADAPTED
+    numbers = [str(k) for k in sorted(k for k in found if k is not None)]
+    return ", ".join([*numbers, BY_BATCH] if None in found else numbers)
 
 
 def _outcomes(rows: Sequence[dict[str, Any]]) -> list[float]:
@@ -95,7 +99,7 @@ def _has_losses(row: dict[str, Any]) -> bool:
 def reconstruction_section(scores: Scores) -> Section:
     """Return each modality's reconstruction before and after adaptation, on the test splits."""
     groups: dict[tuple[str, str, str], dict[str, list[dict[str, Any]]]] = {}
-    steps: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    steps: dict[tuple[str, str, str], set[int | None]] = defaultdict(set)
     for run, rows in _traces(scores, "reconstruction.parquet"):
         for row in rows:
             if row["split"] in SPLITS and row["after"] is not None:
@@ -148,7 +152,7 @@ def _points(names: Sequence[str], ends: Mapping[str, tuple[float, float]]) -> tu
 
 def steps_section(scores: Scores) -> Section:
     """Return the K that each run chose, and which K was best batch by batch on validation."""
-    runs = [run for run in scores.runs if run.row["steps"] is not None]
+    runs = [run for run in scores.runs if run.setting.method in ADAPTED]
     title = "Chosen number of adaptation steps"
     if not runs:
         return Section(title, ("Left out: no run adapted.",))
@@ -166,10 +170,24 @@ def steps_section(scores: Scores) -> Section:
     for group, of in chosen.items():
         total = sum(best[group].values())
         parts = [f"{100 * best[group][k] / total:.0f} %" if total else ABSENT for k in seen]
-        rows.append((*group, ", ".join(str(run.row["steps"]) for run in of), *parts))
-    header = ("task", "encoder", "method", "K by seed", *(f"{k} best" for k in seen))
-    caption = "K of each seed, and the share of validation batches of which each K was the best"
-    return Section(title, (Table(caption, header, tuple(rows), n_labels=3),))
+        steps = ", ".join(_steps_of(run) for run in of)
+        rates = ", ".join(f"{run.row['lr']:g}" for run in of)
+        rows.append((*group, seen_by(group[2]), steps, rates, *parts))
+    columns = ("seen", "K by seed", "rate by seed", *(f"{k} best" for k in seen))
+    header = ("task", "encoder", "method", *columns)
+    caption = (
+        "K and learning rate of each seed, and the share of validation batches of which each K was "
+        "the best; where each test batch has its own K, the median and the range"
+    )
+    return Section(title, (Table(caption, header, tuple(rows), n_labels=4),))
+
+
+def _steps_of(run: Run) -> str:
+    """Return a run's K; where batches have each their own, their median and range."""
+    if run.row["steps"] is not None:
+        return str(run.row["steps"])
+    steps = sorted(row["steps"] for row in _batches(run) if row["split"] in SPLITS)
+    return f"{steps[len(steps) // 2]} ({steps[0]}–{steps[-1]})" if steps else BY_BATCH
 
 
 def _batches(run: Run) -> list[dict[str, Any]]:

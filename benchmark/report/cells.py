@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmearth.benchmark.canaries import BASELINE
+from mmearth.benchmark.config import METHODS
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.paired import Paired, paired
 from mmearth.benchmark.predictions import Predictions, read_predictions
@@ -26,8 +27,6 @@ from mmearth.catalog.task import Task
 
 SPLITS = {"random_test": "random", "geographic_test": "geographic"}
 """The test splits and how the report calls them."""
-METHODS = ("LP", "FT", "JT", "TTT-MMR", "TTT-MMR-Geo")
-"""In the report's order; others follow by name."""
 WHOLE = 100
 """Percent of the train split of all sections but the label-efficiency curves."""
 
@@ -223,7 +222,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, Style]:
     for method in methods:
         if method in METHODS:
             i = METHODS.index(method)
-            styles[method] = Style(method, COLOURS[i], SHAPES[i % len(SHAPES)])
+            styles[method] = Style(method, COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)])
         else:
             styles[method] = styles_of([(BASELINE, m) for m in methods if m not in METHODS])[
                 BASELINE, method

@@ -21,6 +21,7 @@ from mmearth.benchmark.report.classes import classes_section
 from mmearth.benchmark.report.completeness import completeness_section
 from mmearth.benchmark.report.content import Document
 from mmearth.benchmark.report.cost import canaries_section, cost_section
+from mmearth.benchmark.report.helps import helps_section
 from mmearth.benchmark.report.html import to_html
 from mmearth.benchmark.report.markdown import to_markdown
 from mmearth.benchmark.report.outputs import outputs_section
@@ -30,6 +31,7 @@ from mmearth.catalog.files import write_atomic
 
 SECTIONS = (
     completeness_section,
+    helps_section,
     scores_section,
     outputs_section,
     ranks_section,

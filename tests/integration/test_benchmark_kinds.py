@@ -17,7 +17,7 @@ from mmearth.benchmark.config import BenchmarkConfig
 from mmearth.benchmark.predictions import read_predictions
 from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import Step, plan, run
-from mmearth.benchmark.traces import RECONSTRUCTION, predictions_path, read_trace
+from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path, read_trace
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
 from mmearth.cli import root
@@ -172,3 +172,33 @@ def test_a_task_without_a_test_split_is_refused_and_one_split_is_enough(tmp_path
     out = tmp_path / "out"
     run(_config(tmp_path / "4", methods=("LP",), baselines=("mean",)), out, _quiet)
     assert {row["split"] for row in _rows(out)} == {"random_test"}
+
+
+def test_each_batch_chooses_for_itself(dataset: Path, tmp_path: Path) -> None:
+    choices = ("held-back", "pixels", "change", "oracle")
+    methods = [f"TTT-MMR-{name}" for name in choices]
+    keys = {"methods": ["TTT-MMR", *methods], "tasks": ["texture"], "baselines": []}
+    rates = {"convnextv2_tiny_multimodal": [1e-7, 0.5]}
+    adaptation = {"max_steps": 2, "batch_size": 4, "held_back": ["climate", "zone"], "lr": rates}
+    run(_config(dataset, **keys, adaptation=adaptation), tmp_path, _quiet)
+    found, lr = {}, {}
+    for row in read_results(tmp_path / "results.parquet").to_pylist():
+        rows = read_trace(tmp_path / "runs" / row["config_hash"], "batches.parquet", BATCHES)
+        found[row["method"]], lr[row["method"]] = rows, row["lr"]
+        if rows:
+            chosen = {each["steps"] for each in rows if each["split"] != "val"}
+            assert row["steps"] == (chosen.pop() if len(chosen) == 1 else None)
+    assert found.pop("JT") == [] and lr.pop("JT") is None
+    assert set(found) == {"TTT-MMR", *methods} and set(lr.values()) <= {1e-7, 0.5}
+    for method, rows in found.items():
+        assert all((row["moved"] > 0) == (row["steps"] > 0) for row in rows)
+        cosines = [row["cosine"] for row in rows if row["split"] == "val"]
+        assert cosines and all(-1 <= each <= 1 for each in cosines)
+        assert all(row["cosine"] is None for row in rows if row["split"] != "val")
+        for row in rows:
+            if method.endswith(("held-back", "pixels")):
+                assert row["reconstruction_after"] <= row["reconstruction_before"]
+            if method.endswith("oracle"):
+                assert not row["task_loss_after"] > row["task_loss_before"]
+            if method.endswith("change"):
+                assert row["steps"] < 2

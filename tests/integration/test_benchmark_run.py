@@ -18,7 +18,6 @@ from mmearth.benchmark.config import BenchmarkConfig, load_config
 from mmearth.benchmark.matrix import Cell, cells, parse_shard, shard_of
 from mmearth.benchmark.results import COST, read_results
 from mmearth.benchmark.run import Step, plan, run
-from mmearth.benchmark.traces import BATCHES, read_trace
 from mmearth.benchmark.training import learning_rate
 from mmearth.catalog.errors import ConfigError
 from mmearth.cli import root
@@ -168,23 +167,6 @@ def test_progress_says_what_was_not_adapted(capsys: pytest.CaptureFixture[str]) 
         _tell(Step(2, 2, cell, 5.0, 0.0, steps))
     said = [line.partition(" took ")[2] for line in capsys.readouterr().err.splitlines()]
     assert said == ["5 s, K = 0: not adapted", "5 s, K = 3", "5 s"]
-
-
-def test_k_without_labels(dataset: Path, finished: Path, tmp_path: Path) -> None:
-    keys = {"methods": ["TTT-MMR"], "tasks": ["biomass"], "baselines": []}
-    adaptation = {"max_steps": 2, "batch_size": 2, "held_back": ["temperature", "biome"]}
-    run(BenchmarkConfig(**_config(dataset, **keys, adaptation=adaptation)), tmp_path, _quiet)
-    (folder,) = (path.parent for path in tmp_path.glob("runs/*/batches.parquet"))
-    rows = read_trace(folder, "batches.parquet", BATCHES)
-    chosen = [row["steps"] for row in rows if row["split"] == "val"]
-    assert all(0 <= each <= 2 for each in chosen)
-    assert all((0 < row["moved"] < 0.1) == (row["steps"] > 0) for row in rows)
-    (k,) = {row["steps"] for row in rows if row["split"] != "val"}
-    assert k in (1, 2)
-    adapted = [
-        row for row in read_results(tmp_path / "results.parquet").to_pylist() if row["steps"]
-    ]
-    assert {row["steps"] for row in adapted} == {k}
 
 
 def test_a_compiled_step_finds_what_a_plain_one_does(

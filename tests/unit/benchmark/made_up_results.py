@@ -96,6 +96,7 @@ def write_one(
         float(generator.uniform(50, 300)),
         int(generator.integers(1, 5) * 2**29),
         steps,
+        steps and 0.01,
     )
     write_run(out, which, rows_of(which, scores, around))
 
@@ -199,6 +200,7 @@ def batch(split: str, i: int, steps: int, generator: np.random.Generator) -> dic
         "n": 8,
         "steps": steps,
         "best": int(generator.integers(1, 6)) if split == "val" else None,
+        "cosine": float(generator.uniform(-0.5, 0.7)) if split == "val" else None,
         "moved": 0.001 * steps,
         "rolled_back": False,
         "task_loss_before": before,

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pytest
 
 from mmearth.benchmark.metrics import METRICS
+from mmearth.benchmark.power import power_of
 from mmearth.benchmark.predictions import (
     read_predictions,
     tile_predictions,
     write_predictions,
 )
-from mmearth.benchmark.report.cells import axis_of
+from mmearth.benchmark.report.cells import axis_of, scores_of
 from mmearth.benchmark.report.content import (
     Document,
     Section,
@@ -36,7 +37,13 @@ from mmearth.benchmark.report.performance import _ranks
 from mmearth.benchmark.report.svg import scale_of
 from mmearth.benchmark.report.writing import SECTIONS, report
 from mmearth.benchmark.results import RESULTS, read_results, run_folder
-from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path
+from mmearth.benchmark.traces import (
+    BATCHES,
+    RECONSTRUCTION,
+    predictions_path,
+    read_trace,
+    write_batches,
+)
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.task import Task
@@ -159,7 +166,9 @@ def test_deltas_and_tests_agree_with_the_table(matrix: Path) -> None:
     }
     gains = [chosen["TTT-MMR", seed] - chosen["JT", seed] for seed in (41, 42)]
     text = section((matrix / "report.md").read_text(), "Test-time training against joint training")
-    steps, seeds, difference, *ends = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
+    cells = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
+    seen, steps, seeds, difference, *ends = cells
+    assert seen == "train, validation labels, test inputs"
     assert (seeds, difference.split(" ± ")[0]) == ("2", signed(sum(gains) / 2, 4))
     assert all(re.fullmatch(r"−?\d\.\d{4} to −?\d\.\d{4}", interval) for interval in ends)
     assert steps == ", ".join(
@@ -191,10 +200,74 @@ def test_what_was_not_adapted_is_said(matrix: Path, tmp_path: Path) -> None:
     page = (tmp_path / "report.md").read_text()
     text = section(page, "Test-time training against joint training")
     found = row(text, "soil_pH", "convnext", "random", "TTT-MMR")
-    assert found == ["0, 0", "2", "K = 0: not adapted", "–", "–"]
-    assert row(text, "soil_pH", "terramind", "random", "TTT-MMR")[0].startswith("0, ")
+    assert found[1:] == ["0, 0", "2", "K = 0: not adapted", "–", "–"]
+    assert row(text, "soil_pH", "terramind", "random", "TTT-MMR")[1].startswith("0, ")
+    answers = section(page, "Should test-time training be used here?")
+    found = row(answers, "soil_pH", "convnext", "random", "TTT-MMR")
+    assert found[:3] == ["K = 0: not adapted", "–", "–"] and float(found[3]) > 0
+    assert re.search(r"Of 24 comparisons .*: 6 K = 0: not adapted", answers)
     tests = row(text, "soil_pH", "random", "TTT-MMR")
     assert tests[:2] == ["4", "3"] and tests[3] == "0.5000" and tests[5] == "1.0000"
+
+
+def test_the_answer_follows_from_the_interval(tmp_path: Path) -> None:
+    table = write_matrix(tmp_path, ("soil_pH",), ("convnext",), 3, n=60, resamples=5)
+    task = MMEARTH_BENCH.tasks["soil_pH"]
+    for seed in (41, 42, 43):
+        folders = {
+            method: run_folder(tmp_path, setting("soil_pH", "convnext", method, 100, seed))
+            for method in ("JT", "TTT-MMR", "TTT-MMR-Geo")
+        }
+        joint = read_predictions(predictions_path(folders["JT"], "random_test"), task)
+        for method, share in (("TTT-MMR", 0.5), ("TTT-MMR-Geo", 2.0)):  # of the error of JT
+            said = joint.target + share * (joint.prediction - joint.target)
+            path = predictions_path(folders[method], "random_test")
+            write_predictions(replace(joint, prediction=said.astype(np.float32)), path)
+    report(table, MMEARTH_BENCH, tmp_path / "runs", tmp_path)
+    text = section((tmp_path / "report.md").read_text(), "Should test-time training be used here?")
+    answers = {m: row(text, "soil_pH", "convnext", "random", m)[0] for m in list(folders)[1:]}
+    assert answers == {"TTT-MMR": "helps", "TTT-MMR-Geo": "harms"}
+
+
+def test_the_cosine_is_held_against_the_gains(tmp_path: Path) -> None:
+    write_matrix(tmp_path, ("soil_pH",), ("convnext",), 1, n=12, resamples=2)
+    folder = run_folder(tmp_path, setting("soil_pH", "convnext", "TTT-MMR", 100, 41))
+    rows = read_trace(folder, "batches.parquet", BATCHES)
+    for i, each in enumerate(r for r in rows if r["split"] == "val"):
+        each |= {"cosine": (i - 3) / 50, "task_loss_before": 1.0, "task_loss_after": 0.9 - i**3}
+    write_batches(folder, rows)
+    table = read_results(tmp_path / "results.parquet")
+    report(table, MMEARTH_BENCH, tmp_path / "runs", tmp_path)
+    text = section((tmp_path / "report.md").read_text(), "Should test-time training be used here?")
+    # Of 12 batches the cosines -0.06 to 0.16 rise with the gains; one run has no rank over seeds.
+    text = text.split("Agreement")[1]
+    assert row(text, "soil_pH", "convnext", "TTT-MMR") == ["12", "0.05", "0.67", "1.00", "–", "–"]
+
+
+def test_an_oracle_is_a_bound_and_no_result(tmp_path: Path) -> None:
+    encoders = ("convnext", "terramind")
+    table = write_matrix(tmp_path, ("soil_pH",), encoders, 2, n=20, resamples=5)
+    rows = table.to_pylist()
+    for r in rows:
+        if r["method"] == "TTT-MMR-Geo":  # as if it had been one, and the best by far
+            r |= {"method": "TTT-MMR-Geo-oracle", "value": 0.99, "steps": None}
+    oracle = pa.Table.from_pylist(rows, schema=RESULTS)
+    report(oracle, MMEARTH_BENCH, tmp_path / "runs", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    scores = section(page, "Scores")
+    cells = row(scores, "terramind", "TTT-MMR-Geo-oracle")
+    assert cells[0] == "train, validation labels, test inputs, test labels"
+    assert "0.990" in cells[2] and "**" not in "".join(cells)
+    encoder = [line.split(" | ")[0] for line in scores.splitlines() if line.startswith("| ")]
+    assert encoder[10:12] == ["| convnext", "| terramind"]  # after the eight others
+    assert "oracle" not in section(page, "Ranks")
+    differences = section(page, "Test-time training against joint training")
+    assert "TTT-MMR-Geo-oracle" in differences.split("Wilcoxon")[0]
+    assert "oracle" not in differences.split("Wilcoxon")[1]
+    answers = section(page, "Should test-time training be used here?")
+    assert "oracle" not in answers.split("Agreement")[0]
+    found = power_of(scores_of(oracle, MMEARTH_BENCH, tmp_path / "runs"))
+    assert {each.method for each in found} == {"TTT-MMR"}
 
 
 def test_html_is_whole_and_needs_nothing_else(matrix: Path) -> None:
@@ -233,7 +306,7 @@ def test_what_lacks_is_said(tmp_path: Path) -> None:
     kept = [r for r in table.to_pylist() if r["method"] == "FT" and r["fraction"] == 100]
     report(pa.Table.from_pylist(kept, schema=RESULTS), MMEARTH_BENCH, tmp_path / "absent", tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert page.count("Left out: ") == 7
+    assert page.count("Left out: ") == 8
     for title in ("Scores", "Cost", "Canaries"):
         assert "Left out" not in section(page, title)
     assert "0.000 ±" not in page  # one seed has no error

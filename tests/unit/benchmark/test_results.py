@@ -66,7 +66,7 @@ def write(
 
 def test_columns_are_those_that_others_rely_on() -> None:
     published = "task encoder method fraction seed split metric output value low high n"
-    about = "config_hash dataset_hash version device seconds memory_bytes steps"
+    about = "config_hash dataset_hash version device seconds memory_bytes steps lr"
     assert RESULTS.names == [*published.split(), *about.split()]
 
 
@@ -217,6 +217,10 @@ def test_no_step_of_adaptation_may_equal_its_joint_training() -> None:
     assert findings((joint, 0.5), (adapted, 0.5), around=replace(AROUND, steps=2)) == [
         ("identical", True)
     ]
+    same_batches = setting(41, "TTT-MMR-change")
+    assert findings((adapted, 0.5), (same_batches, 0.5)) == []  # both may choose alike
+    neighbours = setting(41, "TTT-MMR-Geo-change")
+    assert findings((adapted, 0.5), (neighbours, 0.5)) == [("identical", True)]
     other = setting(42, "TTT-MMR")
     assert findings((joint, 0.5), (other, 0.5), around=still) == [("identical", True)]
 

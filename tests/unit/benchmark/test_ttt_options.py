@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -221,6 +222,37 @@ def test_a_rising_loss_rolls_back() -> None:
     assert calm.chosen == 3 and calm.watched.diff().lt(0).all()
 
 
+def test_agreement_is_the_cosine_of_a_step_and_of_the_gradient() -> None:
+    method, given = make(steps=1, lr=1e-3), batch()
+
+    def task(embedding: Any) -> Tensor:
+        return answer(embedding).square().sum()
+
+    parameters = list(method.encoder.parameters())
+    before = [each.detach().clone() for each in parameters]
+    method.encoder.eval()
+    wanted = [each.requires_grad for each in parameters]
+    for each in parameters:
+        each.requires_grad_()
+    loss = task(method.encoder(given["x"]))
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    gradient = torch.cat([each.flatten() for each in found])
+    for each, was in zip(parameters, wanted, strict=True):
+        each.requires_grad_(was)
+    moved: list[Tensor] = []
+
+    def spy(embedding: Any) -> None:
+        now = zip(before, parameters, strict=True)
+        moved.append(torch.cat([(then - each).flatten() for then, each in now]))
+
+    method.adapt(given, spy)
+    expected = torch.dot(moved[1], gradient) / (moved[1].norm() * gradient.norm())
+    kept = _state(method)
+    assert method.agreement(given, task) == pytest.approx(float(expected), rel=1e-6)
+    _same(kept, _state(method))
+    assert math.isnan(method.agreement(given, lambda embedding: 0 * task(embedding)))
+
+
 def test_parameters_are_chosen() -> None:
     encoder = Shared()
     names = {id(each): name for name, each in encoder.named_parameters(remove_duplicate=False)}
@@ -293,10 +325,16 @@ def test_an_embedding_of_something_else_is_refused() -> None:
         method.adapt(batch(), answer)
 
 
-def test_k_is_the_mean_of_what_suits_each_batch() -> None:
+def test_published_k_is_the_mean_of_what_suits_each_batch() -> None:
     table = [[0, 3, 2, 1], [5, 1, 2, 3], [torch.nan, 1, 2, 3], [9, 3, 2, 1]]
-    assert choose_steps(table) == round((3 + 1 + 3) / 3)
-    assert choose_steps(table, zero=True) == round((0 + 1 + 3) / 3)
+    assert choose_steps(table, rule="published") == round((3 + 1 + 3) / 3)
+    assert choose_steps(table, zero=True, rule="published") == round((0 + 1 + 3) / 3)
+
+
+def test_k_is_the_best_of_all_batches_together() -> None:
+    table = [[0, 3, 2.9, 1], [5, 1, 2, 9], [torch.nan, 0, 0, 0], [9, 3, 2, 1]]
+    assert choose_steps(table) == 2  # sums 14, 7, 6.9, 11; the published 2 is best for no batch
+    assert choose_steps([[1.0, 5.0, 2.0], [4.0, 5.0, 9.0]], zero=True) == 0
     assert choose_steps([[0.0, 1.0], [0.0, 1.0]]) == 1  # 0 is no candidate as published
     for wrong in ([[torch.nan, 1.0]], [[1.0]], [1.0, 2.0]):
         with pytest.raises(ConfigError):

@@ -7,6 +7,7 @@ import { drawForm } from './form.js';
 import { count, draw } from './histogram.js';
 import { WorldMap, project } from './map.js';
 import { Panel } from './panel.js';
+import { Preview } from './preview.js';
 import { json } from './remote.js';
 import { loadRuns } from './results.js';
 import { Samples } from './samples.js';
@@ -79,16 +80,16 @@ class Explorer {
   async #update(has) {
     if (has('task')) await this.#open();
     if (has('task', 'run')) this.columns = columnsOf(this.catalogue, this.tasks, this.run);
-    if (has('task', 'run', 'where')) {
-      this.rows = await select(this.samples, this.columns, this.state.now.where);
-      this.say(`${this.rows.length} of ${this.samples.n} samples`);
-      $('status').dataset.count = this.rows.length;
-    }
-    if (has('task', 'run', 'where', 'colour')) await this.#points();
-    if (has('task', 'run', 'colour', 'view')) this.#choices();
+    if (has('task', 'run', 'where')) this.rows = await select(this.samples, this.columns, this.state.now.where);
     // Not waited for: a filter may change while a tile is on its way.
     if (has('task', 'tile', 'row')) this.#tile('tile', 'row');
     if (has('task', 'other', 'otherRow')) this.#tile('other', 'otherRow');
+    if (has('task', 'run', 'where', 'colour')) await this.#points();
+    if (has('task', 'run', 'where')) {
+      this.say(`${this.rows.length} of ${this.samples.n} samples`);
+      $('status').dataset.count = this.rows.length;
+    }
+    if (has('task', 'run', 'colour', 'view')) this.#choices();
     if (has('task', 'run', 'where', 'histogram')) await this.#histogram();
     if (has('task', 'run', 'where')) await this.#form();
     if (has('view', 'task', 'run', 'where', 'sort', 'layer', 'pictures')) this.#view();
@@ -114,11 +115,22 @@ class Explorer {
 
   async #points() {
     const column = this.columns.get(this.state.now.colour) ?? this.columns.get('split');
-    const [lon, lat, data] = await Promise.all(['lon', 'lat'].map((id) => this.samples.column(this.columns.get(id))).concat(this.samples.column(column)));
-    this.place ??= project(lon.values, lat.values);
+    const preview = new Preview(this.samples.n, (place, dressing, rows) => {
+      if (this.place || this.rows.length < this.samples.n) return;
+      this.say(`Reading … ${rows.length} of ${this.samples.n} samples`);
+      this.#paint(place, dressing, rows);
+    });
+    const place = (id) => this.samples.column(this.columns.get(id), (piece) => preview.take(id, piece));
+    const [lon, lat, data] = await Promise.all([place('lon'), place('lat'), this.samples.column(column)]);
+    this.place ??= preview.isWhole ? preview.place : project(lon.values, lat.values);
     const dressing = dress(column, data);
-    this.map.show(this.place, dressing, this.rows);
+    this.#paint(this.place, dressing, this.rows);
     this.#legend(column, dressing);
+  }
+
+  #paint(place, dressing, rows) {
+    this.map.show(place, dressing, rows);
+    this.#marks();
     requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.painted = ''; })); // the frame is out
   }
 

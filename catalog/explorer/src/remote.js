@@ -6,7 +6,8 @@ export class FetchError extends Error {}
 async function ask(url, headers) {
   let answer;
   try {
-    answer = await fetch(url, { headers });
+    // Ranges of one file that may be kept wait for one another in Chromium's cache.
+    answer = await fetch(url, headers ? { headers, cache: 'no-store' } : {});
   } catch {
     throw new FetchError(`${url} cannot be reached; is the server there, and does it allow this page (CORS)?`);
   }

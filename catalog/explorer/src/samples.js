@@ -3,20 +3,18 @@ import { memberColumn } from './columns.js';
 
 let next = 0;
 const waiting = new Map();
-let worker;
+const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' }); // comes while the page asks for the catalogue
+worker.onmessage = ({ data: { id, piece, result, error } }) => {
+  const { resolve, reject, tell } = waiting.get(id);
+  if (piece) { tell(piece); return; }
+  waiting.delete(id);
+  if (error === undefined) resolve(result); else reject(new Error(error));
+};
 
-function call(message) {
-  if (!worker) {
-    worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
-    worker.onmessage = ({ data: { id, result, error } }) => {
-      const { resolve, reject } = waiting.get(id);
-      waiting.delete(id);
-      if (error === undefined) resolve(result); else reject(new Error(error));
-    };
-  }
+function call(message, tell) {
   return new Promise((resolve, reject) => {
-    waiting.set(++next, { resolve, reject });
-    worker.postMessage({ id: next, ...message });
+    waiting.set(++next, { resolve, reject, tell });
+    worker.postMessage({ id: next, isTold: Boolean(tell), ...message });
   });
 }
 
@@ -45,21 +43,21 @@ export class Samples {
     this.loaded = new Map();
   }
 
-  /** Return the data of a column of columns.js; what was read once is kept. */
-  column(column) {
+  /** Return the data of a column of columns.js; what was read once is kept. `tell` hears of numbers as they come. */
+  column(column, tell) {
     if (!this.loaded.has(column.id)) {
-      const reading = this.#read(column);
+      const reading = this.#read(column, tell);
       reading.catch(() => this.loaded.delete(column.id));
       this.loaded.set(column.id, reading);
     }
     return this.loaded.get(column.id);
   }
 
-  async #read(column) {
+  async #read(column, tell) {
     if (column.data) return column.data(this);
     const { kind, path, index, nodata } = column;
     const reader = kind === 'labels' ? 'labels' : kind === 'category' || kind === 'boolean' ? 'categories' : 'numbers';
-    const found = await call({ call: reader, urls: this.urls, path, index });
+    const found = await call({ call: reader, urls: this.urls, path, index }, tell);
     if (nodata !== undefined && nodata !== null) {
       for (let i = 0; i < found.values.length; i++) if (found.values[i] === nodata) found.values[i] = NaN;
     }
@@ -82,6 +80,9 @@ export class Samples {
     const own = target.level === 'pixel' ? [`${target.name}.valid_fraction`, `${target.name}.mean`, ...fields([target], PLACE)] : ['target', target.name];
     return this.#get(i, [...PLAIN, ...own, ...fields(layers, PLACE)]);
   }
+
+  /** Return only where members of some layers are. */
+  places(i, layers) { return this.#get(i, fields(layers, PLACE)); }
 
   /** Return what a row says of where its layers came from. */
   origin(i) {

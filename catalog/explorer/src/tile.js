@@ -14,7 +14,7 @@ export async function loadTile(base, catalogue, samples, i) {
   const tile = { i, row, task, parts, catalogue, missing: {}, bytes: 0, url: new URL(row.shard, base).href };
   // Values of the whole tile are in its one JSON, wherever a row says that one of them is.
   let json = places(row, tiled)[0];
-  if (!json && tiled.length > 1) json = places(await samples.row(i, tiled), tiled)[0];
+  if (!json && tiled.length > 1) json = places(await samples.places(i, tiled.slice(1)), tiled)[0];
   await fill(tile, parts.filter((part) => part.isPixel && isPlace(part.member)), json);
   for (const part of parts) if (!part.values && !part.problem) part.reason = reasonOf(part, tile);
   return tile;

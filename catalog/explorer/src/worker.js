@@ -22,34 +22,37 @@ function table(url) {
   return tables.get(url);
 }
 
-/** Call `sink(data, rowStart)` with each piece of one leaf column; null where the file has none. */
-async function leaf({ file, metadata }, path, sink) {
+/** Call `sink(data, rowStart)` with each piece of one leaf column, `done(begin, end)` after each row group. */
+async function leaf({ file, metadata }, path, sink, done = () => {}) {
   const name = path.join('.');
-  const groups = metadata.row_groups.map((group) => ({
-    ...group,
-    columns: group.columns.filter((each) => each.meta_data.path_in_schema.join('.') === name),
+  let n = 0;
+  await Promise.all(metadata.row_groups.map(async (group) => {
+    const begin = n;
+    const end = n += Number(group.num_rows);
+    const columns = group.columns.filter((each) => each.meta_data.path_in_schema.join('.') === name);
+    if (!columns.length) return;
+    await parquetRead({
+      file, metadata: { ...metadata, row_groups: [{ ...group, columns }] }, columns: [path[0]], compressors, parsers, geoparquet: false,
+      onPage: ({ columnData, rowStart }) => sink(columnData, begin + rowStart),
+    });
+    done(begin, end);
   }));
-  if (!groups.every((group) => group.columns.length)) return;
-  const narrowed = { ...metadata, row_groups: groups };
-  await parquetRead({
-    file, metadata: narrowed, columns: [path[0]], compressors, parsers, geoparquet: false,
-    onPage: ({ columnData, rowStart }) => sink(columnData, rowStart),
-  });
 }
 
-/** Numbers, NaN where there is none. */
-async function numbers(parts, path, index) {
+/** Numbers, NaN where there is none; `tell` hears of each row group. */
+async function numbers(parts, path, index, tell) {
   const out = new Float64Array(parts.reduce((sum, part) => sum + part.n, 0)).fill(NaN);
   let begin = 0;
   for (const part of parts) {
     const at = begin;
-    await leaf(part, path, (data, start) => {
+    const sink = (data, start) => {
       for (let i = 0; i < data.length; i++) {
         const inner = path.length > 1 ? unwrap(data[i], path) : data[i];
         const value = index === undefined ? inner : inner?.[index];
         if (value !== null && value !== undefined) out[at + start + i] = Number(value);
       }
-    });
+    };
+    await leaf(part, path, sink, (from, to) => tell({ begin: at + from, values: out.slice(at + from, at + to) }));
     begin += part.n;
   }
   return { values: out, transfer: [out.buffer] };
@@ -213,7 +216,8 @@ function plain(value) {
 
 const CALLS = { numbers, categories, labels, find };
 
-self.onmessage = async ({ data: { id, call, urls, path, index, key, wanted, rows } }) => {
+self.onmessage = async ({ data: { id, call, urls, path, index, key, wanted, rows, isTold } }) => {
+  const tell = isTold ? (piece) => self.postMessage({ id, piece }) : () => {};
   try {
     const parts = await Promise.all(urls.map(table));
     let answer;
@@ -221,7 +225,7 @@ self.onmessage = async ({ data: { id, call, urls, path, index, key, wanted, rows
     else if (call === 'row') answer = { row: await row(parts[0], index, wanted) };
     else if (call === 'texts') answer = { texts: await texts(parts, path, rows) };
     else if (call === 'find') answer = { row: await find(parts, key) };
-    else answer = await CALLS[call](parts, path, index);
+    else answer = await CALLS[call](parts, path, index, tell);
     const { transfer = [], ...result } = answer;
     self.postMessage({ id, result }, transfer);
   } catch (error) {

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmearth.catalog import card, checksums, croissant, stac
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.catalogue import catalogue_bytes, read_catalogue, write_catalogue
+from mmearth.catalog.catalogue import read_catalogue, write_catalogue
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.executor import Workers
-from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.own_store import adopt
 from mmearth.catalog.progress import Progress
@@ -35,13 +35,14 @@ from mmearth.catalog.store import BEFORE, PACKS
 from mmearth.catalog.untouched import is_untouched, note_proved
 from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
-from mmearth.curate.jobs import Pending, Wanted, pending, wanted
-from mmearth.curate.ledger import Ledger, Record
+from mmearth.curate.identity import Identities
+from mmearth.curate.jobs import Difference, Pending, pending, wanted
+from mmearth.curate.ledger import METERED, Ledger, Record
 from mmearth.curate.lock import only_build
 from mmearth.curate.packs import Packs
 from mmearth.curate.painters import with_targets
-from mmearth.curate.plan import Plan, make_plan
-from mmearth.curate.source import Source, is_metered
+from mmearth.curate.plan import Plan, make_plan, moved
+from mmearth.curate.source import Price, Source, is_metered, price_of
 from mmearth.curate.sources import make_source
 from mmearth.curate.visits import Options, patient, visit_all
 from mmearth.packaging import build as packaging
@@ -78,6 +79,8 @@ class Summary:
     """What verification found."""
     unsealed: str | None
     """Why it is not sealed; None where it is."""
+    difference: dict[str, Any]
+    """What the configuration wanted and was not there; see `Difference.to_json`."""
     unchanged: bool
     """It was complete before: nothing was left to do."""
 
@@ -102,17 +105,33 @@ class _Published:
     """What verification found."""
 
 
-def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Summary:
-    """Build a dataset, or finish one that was interrupted.
+def _nothing(*_: object) -> None:
+    pass
+
+
+def build(
+    config_path: Path,
+    out: Path,
+    how: Options,
+    progress: Progress,
+    tell: Callable[[Difference, Price | None], None] = _nothing,
+) -> Summary:
+    """Build a dataset, finish one that was interrupted, or bring one up to its configuration.
+
+    Of a dataset that is there only what differs is collected, and its bytes are then those of a
+    new one.
 
     Args:
         config_path: The YAML configuration.
         out: The dataset's directory; made when it is not there.
         how: Workers and executor.
         progress: Told about every step.
+        tell: Told, before anything is asked for, how the configuration differs from what is there,
+            and what that costs of services; None where the source asks none.
 
     Raises:
-        ConfigError: The configuration is wrong, or the directory holds another dataset.
+        ConfigError: The configuration is wrong, the directory holds what no build has left, or
+            tiles would change their split.
         RefusedError: The source wants a person to act.
         StorageError: The disk is full or refused.
     """
@@ -122,14 +141,20 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
     with only_build(out), _ledger(out, how.fresh) as ledger:
         scratch = (out / LEDGER).parent / "gedi"
         source = patient(with_targets(config, config_path.parent, plain, scratch), how.wait_s)
-        _same_dataset(ledger, config, source, out)
         if n_damaged := ledger.drop_damaged():
             _LOG.warning("%s rows of the ledger were damaged; they are collected again", n_damaged)
         plan = make_plan(config, source, config_path.parent, progress)
+        if not (how.redeal or ledger.is_empty()):
+            _refuse_moves(out, plan)
+        if is_metered(source):
+            ledger.set_fact(METERED, "1")
         everything = wanted(config, plan)
-        ledger.keep_only(everything.planned())
+        identities = Identities(config.catalogue, source, config.require)
+        left = partial(pending, everything, identities, config.require, ledger, out, ledger.want)
+        jobs, difference = left()
+        tell(difference, price_of(source, [job.visit for job in jobs]))
         states = _states(ledger)
-        finished = _is_finished(config, plan, everything, ledger, out)
+        finished = not jobs and _is_finished(config, plan, ledger, out)
         if finished and _is_whole(out, how, progress):
             catalogue = config.catalogue
             adopt(out, catalogue)
@@ -137,25 +162,26 @@ def build(config_path: Path, out: Path, how: Options, progress: Progress) -> Sum
                 name: read_inputs(out, catalogue, task, config.require).dropped
                 for name, task in catalogue.tasks.items()
             }
-            return _summary(out, plan, states, _Published(dropped), unchanged=True)
+            told = plan, difference.to_json()
+            return _summary(out, told, states, _Published(dropped), unchanged=True)
         if finished:
             _forget_lost(ledger)
         checksums.unseal(out)
         write_catalogue(out, config.catalogue)
         write_table(plan.table, out / "tiles.parquet", plan.table.schema)
-        finish = partial(_finish, config, everything, source, ledger, out, how, progress)
+        finish = partial(_finish, config, left, source, ledger, out, how, progress)
         try:
             published = finish()
         except FormatError:
             if not _forget_lost(ledger):
                 raise
             published = finish()
-        return _summary(out, plan, _states(ledger), published)
+        return _summary(out, (plan, difference.to_json()), _states(ledger), published)
 
 
 def _finish(
     config: BuildConfig,
-    everything: Wanted,
+    left: Callable[[], tuple[Pending, Difference]],
     source: Source,
     ledger: Ledger,
     out: Path,
@@ -163,13 +189,26 @@ def _finish(
     progress: Progress,
 ) -> _Published:
     """Collect what is left, and publish all of it."""
-    jobs = pending(everything, config.require, ledger, out)
     packs = Packs(out.resolve(), config.catalogue, how.scheduler is not None)
+    jobs, _ = left()
     _collect(jobs, source, ledger, packs, how, progress)
+    jobs, difference = left()
+    if difference.n_followed:  # what was found decides about what had been settled
+        _collect(jobs, source, ledger, packs, how, progress)
     _sweep(out, ledger)
     write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
     unasked = None if how.seal_incomplete else _unasked(ledger)
     return unasked or _publish(config, source, out, how, progress)
+
+
+def _refuse_moves(out: Path, plan: Plan) -> None:
+    """Refuse to move tiles between train and tests without being told to."""
+    if n := moved(out / "tiles.parquet", plan.table):
+        raise ConfigError(
+            f"{n} tiles of {out} would change their split; expected none: the published rule deals "
+            "all tiles anew where one comes or goes (split: {rule: default} never does), and "
+            "another seed always; pass --redeal to go on"
+        )
 
 
 def _forget_lost(ledger: Ledger) -> int:
@@ -231,11 +270,12 @@ def _prove(out: Path, how: Options, progress: Progress) -> tuple[str, ...]:
 
 def _summary(
     out: Path,
-    plan: Plan,
+    told: tuple[Plan, dict[str, Any]],
     states: dict[str, dict[str, int]],
     published: _Published,
     unchanged: bool = False,
 ) -> Summary:
+    plan, difference = told
     splits = {task: _splits(out, task) for task in published.dropped}
     sealed = None if published.unsealed else checksums.read_dataset(out)
     return Summary(
@@ -250,6 +290,7 @@ def _summary(
         failures=sum(count.get("failed", 0) for count in states.values()),
         problems=published.problems,
         unsealed=published.unsealed,
+        difference=difference,
         unchanged=unchanged,
     )
 
@@ -260,15 +301,12 @@ def _splits(out: Path, task: str) -> dict[str, int]:
     return {split: pc.sum(pc.equal(found, split)).as_py() or 0 for split in SPLITS}
 
 
-def _is_finished(
-    config: BuildConfig, plan: Plan, everything: Wanted, ledger: Ledger, out: Path
-) -> bool:
+def _is_finished(config: BuildConfig, plan: Plan, ledger: Ledger, out: Path) -> bool:
     """Return whether a directory is sealed and holds what would be made again."""
     try:
         return (
             checksums.read_dataset(out)["config_sha256"] == config.sha256
             and read_catalogue(out) == config.catalogue
-            and not pending(everything, config.require, ledger, out)
             and read_table(out / "tiles.parquet").equals(plan.table)
             and _equal(read_parts(out / "observations.parquet"), ledger.export())
         )
@@ -310,22 +348,6 @@ def _refuse_foreign(out: Path) -> None:
         raise ConfigError(
             f"{out} holds {found.name}, which no build of ours has left; choose an empty directory"
         )
-
-
-def _same_dataset(ledger: Ledger, config: BuildConfig, source: Source, out: Path) -> None:
-    """Refuse to mix two datasets in one directory."""
-    for name, value, what in (
-        ("config_sha256", config.sha256, "another configuration"),
-        ("catalogue_sha256", sha256_bytes(catalogue_bytes(config.catalogue)), "other layers"),
-        ("source_fingerprint", source.fingerprint, "other source data"),
-    ):
-        known = ledger.fact(name)
-        if known is not None and known != value and not ledger.is_empty():
-            raise ConfigError(
-                f"{out} was begun with {what} ({known[:12]}…, now {value[:12]}…); choose another "
-                "directory, or pass --fresh to delete what was collected there"
-            )
-        ledger.set_fact(name, value)
 
 
 def _collect(

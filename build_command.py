@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ from mmearth.catalog.progress import shown
 
 if TYPE_CHECKING:
     from mmearth.build import Summary
+    from mmearth.curate.jobs import Difference
+    from mmearth.curate.source import Price
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -66,6 +70,8 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
     help="Read every byte of a complete dataset, where else sizes and times are compared.",
 )
 @click.option("--fresh", is_flag=True, help="Forget what was collected in the directory before.")
+@click.option("--yes", is_flag=True, help="With --fresh: also what cost requests.")
+@click.option("--redeal", is_flag=True, help="Go on though tiles change their split.")
 @options.as_json
 def command(
     config: str,
@@ -80,9 +86,14 @@ def command(
     seal_incomplete: bool,
     verify: bool,
     fresh: bool,
+    yes: bool,
+    redeal: bool,
     as_json: bool,
 ) -> int:
     """Build a dataset from CONFIG, or go on with one.
+
+    Of a dataset that is there already only what CONFIG changes is collected: see
+    `mmearth curate plan CONFIG -o DIR`.
 
     Exits with 3 when some observations failed (see `mmearth curate failures`) or a task has no
     sample, and with 4 when verification found problems; the dataset is made in both cases. Where
@@ -94,13 +105,46 @@ def command(
 
     n_bytes = None if budget_gb is None else int(budget_gb * 1e9)
     budgets = budget_requests, n_bytes, budget_eecu
-    how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, seal_incomplete, verify)
+    rest = seal_incomplete, verify, redeal
+    how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, *rest)
+    if fresh and not yes and sys.stdin.isatty():
+        _refuse_to_throw_away(Path(out))
     with storage_errors(f"build {out}"), shown() as progress:
-        summary = build(Path(config), Path(out), how, progress)
+        summary = build(Path(config), Path(out), how, progress, _tell_difference)
     if as_json:
         options.echo_json({**asdict(summary), "exit_code": summary.exit_code})
     _tell(summary)
     return summary.exit_code
+
+
+def _refuse_to_throw_away(out: Path) -> None:
+    """Refuse, in a terminal, to delete what cost requests without being told to."""
+    from mmearth.catalog.errors import ConfigError, FormatError
+    from mmearth.catalog.observed_sql import LEDGER
+    from mmearth.curate.ledger import Ledger
+
+    n_paid = 0
+    if (out / LEDGER).exists():
+        with suppress(FormatError), Ledger.reading(out) as ledger:
+            n_paid = ledger.n_paid()
+    if n_paid:
+        raise ConfigError(
+            f"--fresh would delete {n_paid} observations that cost requests; leave it out to "
+            "collect only what changed, or pass --yes as well"
+        )
+
+
+def _tell_difference(found: Difference, price: Price | None) -> None:
+    """Say on standard error what is collected, and why, where something is there already."""
+    from mmearth.curate.plan_text import differing
+
+    if not (found.tiles["kept"] or found.tiles["gone"]) or not (found.why or found.unwanted):
+        return
+    for line in differing(found):
+        click.echo(line, err=True)
+    if price is not None:
+        sent = "" if price.n_bytes is None else f" and {price.n_bytes / 1e9:.1f} GB"
+        click.echo(f"about {price.requests} requests{sent} of services", err=True)
 
 
 def _tell(summary: Summary) -> None:

@@ -174,7 +174,11 @@ def decoded(seen: Observed, data: bytes, catalogue: Catalogue) -> Observation:
 
 
 _COLUMNS = tuple(field.name for field in fields(Observed))
-_HERE = """state = 'done' AND (path IS NOT NULL OR "values" IS NOT NULL)"""
+_TEXTS = (
+    *("tile", "modality", "reason", "path", "sha256", "values", "acquired", "source"),
+    *("stand_in", "expression"),
+)
+_HERE = """state = 'done' AND wanted AND (path IS NOT NULL OR "values" IS NOT NULL)"""
 _KEPT = [name for name in OBSERVATIONS.names if name in _COLUMNS]
 _KEEP = (
     f"INSERT OR REPLACE INTO observations ({quoted(_KEPT)}, permanent, tries, checksum) "
@@ -223,7 +227,7 @@ class Observations:
         Raises:
             FormatError: As `of_tiles` says.
         """
-        return {row.modality: row for row in self._rows("tile = ?", tile)}
+        return {row.modality: row for row in self._rows("tile = ? AND wanted", tile)}
 
     def here(self) -> Iterator[Observed]:
         """Yield all that was observed and is in the directory, sorted by tile and modality.
@@ -326,7 +330,7 @@ def _observed(path: Path, row: list[Any], is_damaged: bool) -> Observed:
         found = Observed(**{**seen, "source_ids": tuple(map(str, json.loads(ids or "[]")))})
     except (ValueError, TypeError, RecursionError):
         is_damaged, found = True, Observed("", "", "")
-    texts = (seen[name] for name in ("tile", "modality", "reason", "acquired", "source"))
+    texts = (seen[name] for name in _TEXTS)
     if is_damaged or found.state not in STATES or not all(isinstance(t, str | None) for t in texts):
         raise FormatError(
             f"{path}: the row of {seen['modality']} of tile {seen['tile']} is not what was "

@@ -14,21 +14,27 @@ from mmearth.catalog.files import open_regular
 
 LEDGER = ".curate/ledger.sqlite"
 """Where the ledger is in a dataset's directory; it is not published."""
-TABLE = """
+VERSION = 2
+"""Of the ledger's tables; SQLite keeps it as `user_version`."""
+TABLE = f"""
 CREATE TABLE IF NOT EXISTS observations (
-    tile TEXT NOT NULL, modality TEXT NOT NULL, state TEXT NOT NULL, permanent INTEGER NOT NULL,
+    tile TEXT NOT NULL, modality TEXT NOT NULL, identity TEXT NOT NULL DEFAULT '',
+    wanted INTEGER NOT NULL DEFAULT 1, state TEXT NOT NULL, permanent INTEGER NOT NULL,
     tries INTEGER NOT NULL, kind TEXT, reason TEXT, path TEXT, byte_offset INTEGER, bytes INTEGER,
     sha256 TEXT, "values" TEXT, acquired TEXT, valid_fraction REAL, source TEXT, source_ids TEXT,
-    stand_in TEXT, expression TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (tile, modality)
+    stand_in TEXT, expression TEXT, checksum INTEGER NOT NULL,
+    PRIMARY KEY (tile, modality, identity)
 ) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
 """
-"""What was seen: a row for each tile and modality, which is what an observation is known by."""
+"""What was seen: a row for each tile, modality and identity (`curate.identity`), which is what an
+observation is known by. Of one tile and modality one row at most is `wanted`: the dataset's own."""
 CHECKED = (
-    *("tile", "modality", "state", "permanent", "kind", "reason", "path", "byte_offset", "bytes"),
-    *("sha256", "values", "acquired", "valid_fraction", "source", "source_ids", "stand_in"),
-    "expression",
+    *("tile", "modality", "identity", "state", "permanent", "kind", "reason", "path"),
+    *("byte_offset", "bytes", "sha256", "values", "acquired", "valid_fraction", "source"),
+    *("source_ids", "stand_in", "expression"),
 )
-"""Columns of `observations` that a row's checksum covers: all but `tries`."""
+"""Columns of `observations` that a row's checksum covers: all but `wanted` and `tries`."""
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -57,7 +63,7 @@ def row_checksum(*values: bytes | None) -> int:
 INSERT = (
     f"INSERT OR REPLACE INTO observations ({quoted(CHECKED)}, tries, checksum) "
     f"VALUES ({', '.join(f':{name}' for name in CHECKED)}, 1 + coalesce((SELECT tries "
-    "FROM observations WHERE tile = :tile AND modality = :modality), 0), "
+    "FROM observations WHERE tile = :tile AND modality = :modality AND identity = :identity), 0), "
     f"{checksum(*(f':{name}' for name in CHECKED))})"
 )
 """Keep a row, given its columns by name; how often it was tried is counted."""
@@ -125,7 +131,24 @@ def connect_reading(root: Path) -> sqlite3.Connection:
         db.execute("PRAGMA trusted_schema=OFF")
         query = "SELECT type, sql FROM sqlite_master WHERE name = 'observations'"
         kinds = db.execute(query).fetchall()
+        version = version_of(db)
     if [kind for kind, sql in kinds if sql.upper().startswith("CREATE TABLE")] != ["table"]:
         db.close()
         raise FormatError(f"{path} is no ledger: it has no table of observations; build again")
+    if version != VERSION:
+        db.close()
+        raise other_version(path, version)
     return db
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """Return which version of its tables a database has; 0 where it tells none."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def other_version(path: Path, version: int) -> FormatError:
+    """Return that a ledger is of another version than this one's."""
+    return FormatError(
+        f"{path} is a ledger of version {version}, expected {VERSION}: use the mmearth that began "
+        "it, or build with --fresh to collect everything again"
+    )

@@ -41,10 +41,17 @@ _MOVE = (
     f"{checksum(*(_MOVED.get(name, quoted([name])) for name in CHECKED))} "
     "WHERE tile = :tile AND modality = :modality AND sha256 = :sha256 AND bytes = :bytes"
 )
-_IN_PACKS = (
-    "SELECT tile, modality, path, byte_offset, bytes, sha256 FROM observations "
-    f"WHERE (tile, modality) > (?, ?) AND path >= '{PACKS}/' AND path < '{PACKS}0' "
-    f"ORDER BY tile, modality LIMIT {_AT_ONCE}"
+_BESIDE = {"path": f"'{BEFORE}/' || path"}
+_ASIDE = (
+    f"UPDATE observations SET path = {_BESIDE['path']}, checksum = "
+    f"{checksum(*(_BESIDE.get(name, quoted([name])) for name in CHECKED))} "
+    "WHERE path >= 'shards/' AND path < 'shards0'"
+)
+"""Say of what was in the shards before that it is aside, where what was not packed again stays."""
+_LEFT = (
+    "SELECT tile, modality, identity, path, byte_offset, bytes, sha256 FROM observations "
+    "WHERE (tile, modality, identity) > (?, ?, ?) AND path >= '.curate/' AND path < '.curate0' "
+    f"ORDER BY tile, modality, identity LIMIT {_AT_ONCE}"
 )
 
 
@@ -62,6 +69,7 @@ def set_aside(root: Path) -> None:
     if (root / LEDGER).exists():
         with _ledger(root) as db:
             if _is_adopted(db):
+                _compact(root, db)  # an adoption that was interrupted left some of it to do
                 if (root / "shards").exists():
                     _discard(root, BEFORE)
                     _move_aside(root, "shards")
@@ -91,6 +99,7 @@ def adopt(root: Path, catalogue: Catalogue) -> None:
         with _ledger(root) as db:
             if not _is_adopted(db):
                 with _transaction(db):
+                    db.execute(_ASIDE)
                     for task in catalogue.tasks:
                         db.executemany(_MOVE, _places(root, catalogue, task))
                     db.execute("INSERT OR REPLACE INTO facts VALUES (?, '')", (_ADOPTED,))
@@ -116,15 +125,29 @@ def _places(root: Path, catalogue: Catalogue, task: str) -> Iterator[dict[str, A
                         yield {"tile": row["tile"], "modality": name, **place, **known}
 
 
+def compact(root: Path) -> None:
+    """Free what packs hold that no row of the ledger names.
+
+    Raises:
+        FormatError: The ledger is damaged.
+        StorageError: The disk is full or the directory cannot be written.
+    """
+    with _ledger(root) as db:
+        _compact(root, db)
+
+
 def _compact(root: Path, db: sqlite3.Connection) -> None:
-    """Leave one pack, of what the rows still name there; large ones are several files."""
+    """Leave one pack, of what the rows name beside shards; large ones are several files."""
     packs = list((root / PACKS).glob("*"))
     held = sum(path.stat().st_size for path in packs)
-    if not packs or held == sum(at.nbytes for *_, at in _in_packs(db)):
+    wanted = {PACKS: 0, BEFORE: 0}
+    for *_, at in _left(db):
+        wanted[PACKS if at.path.startswith(f"{PACKS}/") else BEFORE] += at.nbytes
+    if held == wanted[PACKS] and not wanted[BEFORE]:
         return
     writer = PackWriter(root)
     with StoreReader(root) as reader, _transaction(db):
-        for tile, modality, at in _in_packs(db):
+        for tile, modality, at in _left(db):
             try:
                 found = writer.add(reader.read(at, f"{modality} of tile {tile}"))
             except (FormatError, IntegrityError):
@@ -138,13 +161,13 @@ def _compact(root: Path, db: sqlite3.Connection) -> None:
         path.unlink()
 
 
-def _in_packs(db: sqlite3.Connection) -> Iterator[tuple[str, str, Location]]:
-    """Yield (tile, modality, where) of what is in packs, sorted."""
-    last = ("", "")
-    while rows := db.execute(_IN_PACKS, last).fetchall():
-        for tile, modality, *at in rows:
+def _left(db: sqlite3.Connection) -> Iterator[tuple[str, str, Location]]:
+    """Yield (tile, modality, where) of what is in packs or aside, sorted."""
+    last = ("", "", "")
+    while rows := db.execute(_LEFT, last).fetchall():
+        for tile, modality, _, *at in rows:
             yield tile, modality, Location(*at)
-        last = rows[-1][:2]
+        last = rows[-1][:3]
 
 
 def _move_aside(root: Path, name: str) -> None:

@@ -32,7 +32,7 @@ class Observation:
     stand_in: str | None = None
     """Why another product stands in for the modality's own; None when it is its own."""
     expression: str | None = None
-    """SHA-256 of the request that gave it, where a service computed it; else None."""
+    """SHA-256 of the request that asks for it alone, where a service computed it; else None."""
 
     @property
     def valid_fraction(self) -> float:

@@ -1,4 +1,4 @@
-"""`mmearth curate plan | status | retry | failures | view` (`build` is above all folders)."""
+"""`mmearth curate plan | status | retry | failures | prune | view`; `build` is above folders."""
 
 from __future__ import annotations
 
@@ -46,9 +46,21 @@ def cli() -> None:
     help="Megabits a second that your network takes from hosts of rasters.",
 )
 @click.option("--strict", is_flag=True, help="End with 2 where anything is suspicious.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False),
+    help="A dataset that is there already: show what is left to collect, and why.",
+)
 @options.as_json
 def plan(
-    config: str, calibrate: int, look: str | None, mbit: float, strict: bool, as_json: bool
+    config: str,
+    calibrate: int,
+    look: str | None,
+    mbit: float,
+    strict: bool,
+    out: str | None,
+    as_json: bool,
 ) -> int:
     """Show what CONFIG would collect and read.
 
@@ -58,7 +70,7 @@ def plan(
     from mmearth.curate.estimate import estimate
     from mmearth.curate.plan_text import costs, notes, seen, table, wrapped
 
-    found = estimate(Path(config), calibrate)
+    found = estimate(Path(config), calibrate, None if out is None else Path(out))
     pictures = _draw(found.looks, Path(look)) if look is not None else []
     if as_json:
         options.echo_json({**found.to_json(), "pictures": pictures})
@@ -100,9 +112,11 @@ def status(directory: str, as_json: bool) -> None:
     from mmearth.curate.ledger import Ledger
 
     with Ledger.reading(Path(directory)) as ledger:
-        counts, n_damaged = ledger.counts(), ledger.n_damaged()
+        counts, n_damaged, (n_kept, _) = ledger.counts(), ledger.n_damaged(), ledger.unwanted()
     if n_damaged:
         click.echo(f"{n_damaged} rows are damaged; the next build collects them again", err=True)
+    if n_kept:
+        click.echo(f"{n_kept} observations more are kept: see `mmearth curate prune`", err=True)
     table: dict[str, dict[str, int]] = {}
     for modality, state, permanent, count in counts:
         name = "failed for now" if state == "failed" and not permanent else state
@@ -155,6 +169,34 @@ def failures(directory: str, as_json: bool) -> None:
         return
     names = ["tile", "modality", "tries", "kind", "reason"]
     options.echo_table(names, [[failure[name] for name in names] for failure in found])
+
+
+@cli.command()
+@options.directory
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@options.as_json
+def prune(directory: str, dry_run: bool, as_json: bool) -> None:
+    """Delete what DIRECTORY's last configuration did not want.
+
+    Observations of tiles, layers and files that a changed configuration no longer names are kept,
+    so that one that names them again has them.
+    """
+    from mmearth.catalog.own_store import compact
+    from mmearth.curate.ledger import Ledger
+    from mmearth.curate.lock import only_build
+
+    root = Path(directory)
+    with Ledger.reading(root) as ledger:
+        count, n_bytes = ledger.unwanted()
+    if count and not dry_run:
+        with only_build(root), Ledger(root) as ledger:
+            ledger.prune()
+        compact(root)
+    if as_json:
+        options.echo_json({"observations": count, "bytes": n_bytes, "deleted": not dry_run})
+        return
+    did = "would be" if dry_run else "are"
+    click.echo(f"{count} observations of {n_bytes / 1e6:.1f} MB {did} deleted")
 
 
 @cli.command()

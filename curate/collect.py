@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmearth.catalog.errors import (
@@ -15,7 +15,7 @@ from mmearth.catalog.errors import (
 )
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.ledger import Record
+from mmearth.curate.ledger import NOT_KEPT, Record
 from mmearth.curate.packs import Packs
 from mmearth.curate.source import Outcome, Source, Visit
 
@@ -36,6 +36,8 @@ class Job:
     """The anchor date, where an earlier visit settled it."""
     settled: tuple[str, ...] = ()
     """What earlier visits found out about the tile."""
+    identities: tuple[str, ...] = ()
+    """What the observation of each of `wanted` will be known by."""
 
     @property
     def visit(self) -> Visit:
@@ -63,7 +65,14 @@ def collect(job: Job, source: Source, packs: Packs) -> list[Record]:
         RefusedError: The source wants a person to act: the whole run stops.
         StorageError: The disk is full or refused: the whole run stops.
     """
-    outcomes = _observe(job, source)
+    records = _records(job, _observe(job, source), packs)
+    if not job.identities:
+        return records
+    known_by = zip(records, job.identities, strict=True)
+    return [replace(record, identity=identity) for record, identity in known_by]
+
+
+def _records(job: Job, outcomes: dict[str, Outcome], packs: Packs) -> list[Record]:
     for name in job.require:
         outcome = outcomes[name]
         if isinstance(outcome, MMEarthError):
@@ -135,5 +144,5 @@ def _without(job: Job, required: str, error: MMEarthError, name: str, outcome: O
     if name == required or isinstance(outcome, NoDataError):
         return _failed(job, name, outcome if isinstance(outcome, MMEarthError) else error)
     if isinstance(error, NoDataError):
-        return _failed(job, name, NoDataError(f"not kept: the tile has no {required}"))
-    return _failed(job, name, type(error)(f"not kept: {required} failed"))
+        return _failed(job, name, NoDataError(f"{NOT_KEPT}the tile has no {required}"))
+    return _failed(job, name, type(error)(f"{NOT_KEPT}{required} failed"))

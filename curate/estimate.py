@@ -10,18 +10,19 @@ from typing import Any
 
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.codec import Codec
+from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.config import load_config
-from mmearth.curate.jobs import Wanted, wanted
+from mmearth.curate.config import BuildConfig, load_config
+from mmearth.curate.identity import Identities
+from mmearth.curate.jobs import Difference, Wanted, pending, wanted
+from mmearth.curate.ledger import Ledger
 from mmearth.curate.look import Looks, look
 from mmearth.curate.painters import with_targets
-from mmearth.curate.plan import TaskPlan, make_plan
+from mmearth.curate.plan import TaskPlan, make_plan, moved
 from mmearth.curate.source import Metered, Source, Visit, is_metered
 from mmearth.curate.sources import make_source
-from mmearth.curate.sources.files.remote import RemoteFiles
 from mmearth.curate.sources.mixed import asked_of, parts_of
-from mmearth.curate.sources.stac.source import Stac
 from mmearth.curate.visits import spread
 
 _TRIED = 4
@@ -61,15 +62,24 @@ class Estimate:
     """What of the user's cannot be used."""
     warnings: tuple[str, ...]
     """What is suspicious, each with the key to look at."""
+    difference: Difference | None = None
+    """From what is there; None where no directory was named. Then bytes, seconds, requests and
+    EECU-hours are of what is left."""
+    n_left: int = 0
+    """Tiles of which something is left to collect."""
+    n_moved: int = 0
+    """Tiles that would change their split."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        names = [f.name for f in fields(self) if f.name not in ("looks", "catalogue")]
+        others = ("looks", "catalogue", "difference")
+        names = [f.name for f in fields(self) if f.name not in others]
         plain = {name: getattr(self, name) for name in names}
         return {
             **plain,
             "tasks": [asdict(task) for task in self.tasks],
             "files": self.looks.to_json(),
+            "difference": None if self.difference is None else self.difference.to_json(),
         }
 
 
@@ -85,13 +95,14 @@ class _Cost:
     network_bytes: int | None = None
 
 
-def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
+def estimate(config_path: Path, calibrate: int = 0, out: Path | None = None) -> Estimate:
     """Plan a build and find out what it would take.
 
     Args:
         config_path: The YAML configuration.
         calibrate: How many tiles are asked of a metered service, to learn what the rest cost; 0
             sends it nothing. Other sources are tried on a few tiles always.
+        out: The dataset's directory, which may lack, to be told what is left; None for all of it.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -99,20 +110,26 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
     """
     config = load_config(config_path)
     base = config_path.parent
-    source = with_targets(config, base, make_source(config, base), None)
+    is_there = out is not None and (out / LEDGER).exists()
+    scratch = (out / LEDGER).parent / "gedi" if out is not None and is_there else None
+    source = with_targets(config, base, make_source(config, base), scratch)
     plan = make_plan(config, source, config_path.parent)
     everything = wanted(config, plan)
     visits = list(_visits(everything))
     looks = look(config, source, plan, [visit.tile for visit in visits])
-    cost = _metered(source, visits, config.catalogue, calibrate)
+    n_samples, difference, left = plan.table.num_rows, None, visits
+    if out is not None and is_there:
+        left, difference = _left(out, config, source, everything)
+        n_samples = len(left)
+    cost = _metered(source, left, config.catalogue, calibrate)
     if cost is None:
-        cost = _tried(source, visits, config.catalogue.codec)
+        cost = _tried(source, left, config.catalogue.codec)
     return Estimate(
         tasks=plan.tasks,
         modalities=tuple(config.catalogue.layers),
         require=config.require,
         n_tiles=len(visits),
-        bytes=round(cost.bytes_per_tile * plan.table.num_rows),
+        bytes=round(cost.bytes_per_tile * n_samples),
         seconds=cost.seconds,
         n_tried=cost.n_tried,
         requests=cost.requests,
@@ -126,7 +143,20 @@ def estimate(config_path: Path, calibrate: int = 0) -> Estimate:
             *(f"{task.task}: {text}" for task in plan.tasks for text in task.facts.warnings),
             *looks.warnings,
         ),
+        difference=difference,
+        n_left=len(left),
+        n_moved=0 if out is None or not is_there else moved(out / "tiles.parquet", plan.table),
     )
+
+
+def _left(
+    out: Path, config: BuildConfig, source: Source, everything: Wanted
+) -> tuple[list[Visit], Difference]:
+    """Return the visits that are left of a directory's build, and what differs."""
+    identities = Identities(config.catalogue, source, config.require)
+    with Ledger.reading(out) as ledger:
+        jobs, difference = pending(everything, identities, config.require, ledger, out)
+        return [job.visit for job in jobs], difference
 
 
 def _visits(everything: Wanted) -> Iterator[Visit]:
@@ -141,7 +171,8 @@ def _tried(source: Source, visits: Sequence[Visit], codec: Codec) -> _Cost:
     tried = spread(visits, _TRIED)
     nbytes, begin = 0, time.perf_counter()
     for visit in tried:
-        outcomes = source.observe(visit.tile, visit.wanted, visit.date, visit.anchor)
+        rest = visit.date, visit.anchor, visit.settled
+        outcomes = source.observe(visit.tile, visit.wanted, *rest)
         seen = [o for o in outcomes.values() if isinstance(o, Observation)]
         nbytes += sum(len(codec.encode(o.array)) for o in seen if o.layer.is_pixel)
     seconds = (time.perf_counter() - begin) / max(len(tried), 1)
@@ -152,15 +183,11 @@ def _metered(
     source: Source, visits: Sequence[Visit], catalogue: Catalogue, n_tried: int
 ) -> _Cost | None:
     """Return what services are asked for; None for a source that asks none."""
-    found: list[_Cost] = []
-    for part in parts_of(source):
-        if not is_metered(part.source):
-            continue
-        asked = asked_of(source, part, visits)
-        if isinstance(part.source, Stac | RemoteFiles):
-            found.append(_of_network(part.source, asked, catalogue))
-        else:
-            found.append(_of_engine(part.source, asked, catalogue, n_tried))
+    found = [
+        _of_service(part.source, asked_of(source, part, visits), catalogue, n_tried)
+        for part in parts_of(source)
+        if is_metered(part.source)
+    ]
     if not found:
         return None
     charged = [each.eecu_hours for each in found if each.eecu_hours is not None]
@@ -175,22 +202,14 @@ def _metered(
     )
 
 
-def _of_network(source: Stac | RemoteFiles, visits: Sequence[Visit], catalogue: Catalogue) -> _Cost:
-    whole = sum(layer.nbytes for layer in catalogue.layers.values())
-    found = source.cost(visits)
-    at_best = found.requests / source.per_second
-    return _Cost(whole, at_best, 0, found.requests, network_bytes=found.n_bytes)
-
-
-def _of_engine(
+def _of_service(
     source: Metered, visits: Sequence[Visit], catalogue: Catalogue, n_tried: int
 ) -> _Cost:
-    # The scalars of several tiles go together; the pixels of each go alone.
-    requests = -(-len(visits) // source.ahead) + len(visits)
-    at_best = requests / source.per_second
-    if not n_tried:
+    price = source.price(visits)
+    at_best = price.requests / source.per_second
+    if price.n_bytes is not None or not n_tried or not visits:
         whole = sum(layer.nbytes for layer in catalogue.layers.values())
-        return _Cost(whole, at_best, 0, requests)
+        return _Cost(whole, at_best, 0, price.requests, network_bytes=price.n_bytes)
     from mmearth.curate.sources.earthengine.cost import calibrate
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
@@ -200,4 +219,4 @@ def _of_engine(
     charged = found.eecu_s * share / 3600.0 if found.eecu_s else None
     nbytes = found.bytes / max(found.n_tiles, 1)
     seconds = max(at_best, found.seconds * share / source.in_flight)
-    return _Cost(nbytes, seconds, found.n_tiles, requests, charged)
+    return _Cost(nbytes, seconds, found.n_tiles, price.requests, charged)

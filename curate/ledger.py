@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -23,14 +23,17 @@ from mmearth.catalog.observed_sql import (
     DAMAGED,
     INSERT,
     LEDGER,
+    VERSION,
     connect,
     connect_reading,
+    other_version,
     quoted,
     sqlite_errors,
+    version_of,
 )
 from mmearth.catalog.schema import OBSERVATIONS, ROW_GROUP_ROWS
 from mmearth.catalog.store import Location, StoreReader
-from mmearth.curate.ledger_sql import DROP_ASKED, DROP_STALE, PLANNED, RETRY, SCHEMA
+from mmearth.curate.ledger_sql import RETRY, SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,14 @@ class Record:
     """See `Observation.stand_in`."""
     expression: str | None = None
     """See `Observation.expression`."""
+    identity: str = ""
+    """What it is known by besides: see `curate.identity`."""
+
+
+METERED = "metered"
+"""Name of the fact that what was collected cost requests."""
+NOT_KEPT = "not kept: "
+"""Begins the reason why something is not there that was not kept for lack of something else."""
 
 
 class Known(NamedTuple):
@@ -80,8 +91,18 @@ class Known(NamedTuple):
     """Tile.id."""
     modality: str
     """A modality, or a task with pixel-level targets."""
+    identity: str
+    """What it is known by besides: see `curate.identity`."""
+    wanted: int
+    """1 where it is the dataset's own, 0 where it is only kept."""
+    state: str
+    """One of `schema.STATES`"""
     permanent: int
     """0 where another run may succeed."""
+    was_kept: int
+    """0 where it was not kept since a required modality is not there; see `collect`."""
+    nbytes: int
+    """Length of its member; 0 where it has none."""
     path: str | None
     """Of the pack or shard that has it, relative to the dataset's root; None where none has."""
     end: int | None
@@ -110,6 +131,10 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             # A commit is on the disk when it returns: what it says was paid for.
             self._db.execute("PRAGMA synchronous=FULL")
+            tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables and (version := version_of(self._db)) != VERSION:
+                self._db.close()
+                raise other_version(path, version)
             self._db.executescript(SCHEMA)
 
     @classmethod
@@ -175,14 +200,16 @@ class Ledger:
         """
         rows = self._rows(
             "SELECT tile, modality, path, byte_offset, bytes, sha256 FROM observations "
-            "WHERE path IS NOT NULL ORDER BY path, byte_offset"
+            "WHERE path IS NOT NULL AND wanted ORDER BY path, byte_offset"
         )
         with StoreReader(self._path.parent.parent) as reader:
             lost = [
                 (tile, name) for tile, name, *at in rows if not _is_there(reader, Location(*at))
             ]
         with self._transaction():
-            self._db.executemany("DELETE FROM observations WHERE tile = ? AND modality = ?", lost)
+            self._db.executemany(
+                "DELETE FROM observations WHERE tile = ? AND modality = ? AND wanted", lost
+            )
         return len(lost)
 
     def n_damaged(self) -> int:
@@ -190,22 +217,59 @@ class Ledger:
         rows = self._rows(f"SELECT count(*) FROM observations WHERE {DAMAGED}")
         return sum(n for (n,) in rows)
 
+    def n_paid(self) -> int:
+        """Return how many observations are there that cost requests."""
+        if self.fact(METERED) is None:
+            return 0
+        rows = self._rows("SELECT count(*) FROM observations WHERE state = 'done'")
+        return sum(n for (n,) in rows)
+
     def is_empty(self) -> bool:
         """Return whether nothing has been collected yet."""
         return not list(self._rows("SELECT 1 FROM observations LIMIT 1"))
 
-    def known(self, first: str, last: str) -> Iterator[Known]:
-        """Yield what is known about the tiles from `first` to `last`, sorted by tile and modality.
+    def known(self, after: str, last: str | None) -> Iterator[Known]:
+        """Yield what is known about the tiles behind `after`, sorted by tile and modality.
 
         A plan is gone through in stretches, so that neither side is in memory as a whole.
+
+        Args:
+            after: Id of the tile before the first one.
+            last: Id of the last one; None for all that are left.
         """
         rows = self._rows(
-            "SELECT tile, modality, permanent, path, byte_offset + bytes, acquired "
-            "FROM observations WHERE tile BETWEEN ? AND ? ORDER BY tile, modality",
-            first,
-            last,
+            "SELECT tile, modality, identity, wanted, state, permanent, reason IS NULL OR NOT "
+            f"reason LIKE '{NOT_KEPT}%', coalesce(bytes, 0), path, byte_offset + bytes, acquired "
+            f"FROM observations WHERE tile > ? {'' if last is None else 'AND tile <= ?'} "
+            "ORDER BY tile, modality, identity",
+            *([after] if last is None else [after, last]),
         )
         return (Known(*row) for row in rows)
+
+    def want(self, changes: Iterable[tuple[int, str, str, str]]) -> None:
+        """Say which observations are the dataset's own.
+
+        Args:
+            changes: (1 or 0, tile, modality, identity) of those of which it changes.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE observations SET wanted = ? "
+                "WHERE tile = ? AND modality = ? AND identity = ?",
+                changes,
+            )
+
+    def unwanted(self) -> tuple[int, int]:
+        """Return how many observations are kept that the dataset has not, and their bytes."""
+        rows = self._rows(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM observations WHERE NOT wanted"
+        )
+        return next((n, nbytes) for n, nbytes in rows)
+
+    def prune(self) -> None:
+        """Forget the observations that the dataset has not."""
+        with self._transaction():
+            self._db.execute("DELETE FROM observations WHERE NOT wanted")
 
     def paths(self) -> set[str]:
         """Return every file that has anything of what was collected, relative to the root."""
@@ -215,7 +279,7 @@ class Ledger:
     def counts(self) -> list[tuple[str, str, bool, int]]:
         """Return (modality, state, permanent, how many), sorted."""
         rows = self._rows(
-            "SELECT modality, state, permanent, count(*) FROM observations "
+            "SELECT modality, state, permanent, count(*) FROM observations WHERE wanted "
             "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         )
         return [(name, state, bool(permanent), n) for name, state, permanent, n in rows]
@@ -224,7 +288,7 @@ class Ledger:
         """Yield every failed modality of every tile, with how often it was tried."""
         rows = self._rows(
             "SELECT tile, modality, permanent, tries, kind, reason FROM observations "
-            "WHERE state = 'failed' ORDER BY tile, modality"
+            "WHERE state = 'failed' AND wanted ORDER BY tile, modality"
         )
         for tile, modality, permanent, tries, kind, reason in rows:
             yield {
@@ -239,7 +303,8 @@ class Ledger:
     def n_unasked(self) -> int:
         """Return how many tiles have something that failed and that another run may collect."""
         row = self._db.execute(
-            "SELECT count(DISTINCT tile) FROM observations WHERE state = 'failed' AND permanent = 0"
+            "SELECT count(DISTINCT tile) FROM observations "
+            "WHERE wanted AND state = 'failed' AND permanent = 0"
         ).fetchone()
         return int(row[0])
 
@@ -254,33 +319,15 @@ class Ledger:
             found = self._db.execute(f"{RETRY}{condition}")
         return found.rowcount
 
-    def keep_only(self, planned: Iterable[tuple[str, Sequence[str], str | None]]) -> None:
-        """Drop the rows that a changed plan no longer wants.
-
-        Args:
-            planned: Each tile once, with the modalities and pixel-level targets that are planned
-                there and the date that its label asks for. Where that date has changed, all rows
-                of the tile are dropped.
-        """
-        rows = ((tile, f" {' '.join(names)} ", date) for tile, names, date in planned)
-        with self._transaction():
-            self._db.execute("DROP TABLE IF EXISTS temp.planned")
-            self._db.execute(PLANNED)
-            self._db.executemany("INSERT INTO planned VALUES (?, ?, ?)", rows)
-            self._db.execute(DROP_STALE)
-            self._db.execute(DROP_ASKED)
-            self._db.execute(
-                "INSERT OR IGNORE INTO asked SELECT tile, date FROM planned WHERE date NOT NULL"
-            )
-            self._db.execute("DROP TABLE temp.planned")
-
     def export(self) -> Iterator[pa.Table]:
         """Yield `observations.parquet` a row group at a time, at least one, sorted.
 
         No tries, no times, nothing of how it came about.
         """
         names = OBSERVATIONS.names
-        rows = self._rows(f"SELECT {quoted(names)} FROM observations ORDER BY tile, modality")
+        rows = self._rows(
+            f"SELECT {quoted(names)} FROM observations WHERE wanted ORDER BY tile, modality"
+        )
         ids = names.index("source_ids")
         part = list(islice(rows, ROW_GROUP_ROWS))
         if not part:

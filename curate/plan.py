@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.progress import Progress, silent
-from mmearth.catalog.schema import tiles_schema
+from mmearth.catalog.schema import read_table, tiles_schema
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment, given
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tiles, cells_at, centres, lonlat_bounds, tiles_at
@@ -91,6 +91,21 @@ def make_plan(config: BuildConfig, source: Source, base: Path, progress: Progres
     schema = tiles_schema(config.catalogue.tasks.values())
     table = pa.concat_tables(parts, promote_options="default").select(schema.names)
     return Plan(table.sort_by([("task", "ascending"), ("tile", "ascending")]), tuple(reports))
+
+
+def moved(before: Path, table: pa.Table) -> int:
+    """Return how many tiles that a directory has planned already would change their split.
+
+    Args:
+        before: Its `tiles.parquet`, which may lack.
+        table: Of a plan.
+    """
+    if not before.exists():
+        return 0
+    keys = ["task", "tile"]
+    old = read_table(before, [*keys, "split"]).rename_columns([*keys, "before"])
+    both = table.select([*keys, "split"]).join(old, keys, join_type="inner")
+    return int(pc.sum(pc.not_equal(both["split"], both["before"])).as_py() or 0)
 
 
 def _plan_task(

@@ -6,6 +6,7 @@ import textwrap
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.curate.estimate import Estimate
+from mmearth.curate.jobs import Difference
 from mmearth.curate.look_text import blocks
 from mmearth.curate.outage import as_text
 from mmearth.curate.plan import TaskPlan
@@ -61,6 +62,10 @@ def costs(found: Estimate, mbit: float) -> list[str]:
         f"{found.n_tiles} tiles × {len(found.modalities)} modalities{_origins(found)}",
         f"about {found.bytes / 1e9:.2f} GB of shards, and while they are packed as much again",
     ]
+    if found.difference is not None:
+        lines = [*differing(found.difference), f"about {found.bytes / 1e9:.2f} GB"]
+        if found.n_moved:
+            lines.insert(0, f"{found.n_moved} tiles would change their split: see --redeal")
     if found.requests is None:
         work = f"about {found.seconds:.0f} s of one core's work"
         return [*lines, f"{work}, tried on {found.n_tried} tiles"]
@@ -84,6 +89,24 @@ def _origins(found: Estimate) -> str:
         return ""
     names = {kind: [n for n, k in found.sources.items() if k == kind] for kind in kinds}
     return "; " + "; ".join(f"{kind}: {', '.join(some)}" for kind, some in names.items())
+
+
+def differing(found: Difference) -> list[str]:
+    """Return how a plan differs from what is there: tiles, then layers, those alike together."""
+    tiles = ", ".join(f"{found.tiles[name]} {name}" for name in ("new", "kept", "gone"))
+    lines = [f"tiles: {tiles}"]
+    alike: dict[str, list[str]] = {}
+    for name, why in found.why.items():
+        said = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()))
+        alike.setdefault(said, []).append(name)
+    lines += [wrapped(f"collect {', '.join(names)}: {why}") for why, names in alike.items()]
+    if found.unwanted:
+        size = f"{found.unwanted_bytes / 1e6:.1f} MB"
+        lines.append(
+            f"{found.unwanted} observations ({size}) are not wanted any more; they are kept until "
+            "`mmearth curate prune`"
+        )
+    return lines
 
 
 def wrapped(line: str, indent: str = "") -> str:

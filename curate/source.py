@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from mmearth.catalog.errors import MMEarthError
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
@@ -83,9 +84,13 @@ class Source(Protocol):
     def name(self) -> str:
         """Name and version, as it stands in provenance: `synthetic 2`."""
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of all that decides what it answers; another one makes collected work stale."""
+    def fingerprint(self, name: str) -> str:
+        """Return a hash of all that decides what it answers for a layer or pixel-level target.
+
+        What is the tile's own, its date, the layer's definition and the Sentinel-2 image that
+        fixes the date are told apart from it; see `Particular`. Observations that were collected
+        under another one are collected again.
+        """
 
     def observe(
         self,
@@ -125,6 +130,39 @@ class Source(Protocol):
         """
 
 
+@runtime_checkable
+class Particular(Protocol):
+    """A source that knows more closely than `fingerprint` tells when an observation is another."""
+
+    def dating(self, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:
+        """Return a hash of all that decides which image fixes the date that a layer follows.
+
+        Args:
+            layer: The layer, or the pixel-level target.
+            wanted: All that is wanted at the tile.
+            is_required: Whether a tile without that image makes no sample.
+
+        Returns:
+            An empty text where it follows none.
+        """
+
+    def under(self, tile: Tile, name: str) -> str:
+        """Return a hash of what of the source may cover a tile; empty where that is unknown."""
+
+    def otherwise(self, name: str) -> str:
+        """Return a hash of what only tells why something is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What visits cost of services, about."""
+
+    requests: int
+    """How many are sent."""
+    n_bytes: int | None
+    """Of the answers, where hosts of rasters send them and the cache is empty; else None."""
+
+
 class Metered(Source, Protocol):
     """A source that asks a service, whose limits all workers share."""
 
@@ -147,6 +185,9 @@ class Metered(Source, Protocol):
     def visitors(self, n_cores: int) -> int:
         """Return how many threads are to visit, each that many tiles at once."""
 
+    def price(self, visits: Sequence[Visit]) -> Price:
+        """Return what visits cost, about, by arithmetic: nothing is sent."""
+
     def limited(self, limit: Limit) -> Source:
         """Return the same source under another limit, one that reaches other processes."""
 
@@ -159,6 +200,11 @@ def is_metered(source: Source) -> TypeGuard[Metered]:
     """
     inner = getattr(source, "inner", source)  # of `WithTargets`
     return hasattr(type(inner), "limited")
+
+
+def price_of(source: Source, visits: Sequence[Visit]) -> Price | None:
+    """Return what visits cost, about; None of a source that asks no service."""
+    return source.price(visits) if is_metered(source) else None
 
 
 @runtime_checkable

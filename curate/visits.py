@@ -54,6 +54,8 @@ class Options:
     """Seal the dataset though tiles could not be asked for."""
     verify: bool = False
     """Read every byte of a dataset that is complete and was proved before."""
+    redeal: bool = False
+    """Go on though tiles change their split."""
 
     @property
     def cores(self) -> int:

@@ -24,7 +24,10 @@ class Seen:
 
     outcomes: Mapping[str, Outcome]
     name: str = "seen 1"
-    fingerprint: str = "seen"
+
+    def fingerprint(self, name: str) -> str:
+        """Return the same for every layer."""
+        return f"seen {name}"
 
     def observe(self, tile: Tile, wanted: Sequence[str], *_: object) -> dict[str, Outcome]:
         """Return what it was given."""

@@ -109,4 +109,4 @@ def _read(seen: Seen) -> Observation:
     return of_pixels(seen, str(YEAR), ids)
 
 
-COLLECTOR = Collector(_ask, _draw, _read)
+COLLECTOR = Collector(_ask, _draw, _read, ("leaf_days_late", "labels_in_circle"))

@@ -123,6 +123,8 @@ class Collector:
     the facts say that there is nothing to draw."""
     read: Callable[[Seen], Observation]
     """What was answered → the observation; NoDataError when there is none."""
+    quirks: tuple[str, ...] = ()
+    """Names of the published rules (`recipes.Quirks`) that touch it."""
 
 
 def of_pixels(seen: Seen, acquired: str | None, source_ids: tuple[str, ...]) -> Observation:

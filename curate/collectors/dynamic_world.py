@@ -47,4 +47,4 @@ def _read(seen: Seen) -> Observation:
     return of_pixels(seen, year, image_ids(SCENES, seen.facts))
 
 
-COLLECTOR = Collector(_ask, _draw, _read)
+COLLECTOR = Collector(_ask, _draw, _read, ("ends_excluded",))

@@ -20,4 +20,4 @@ def _read(seen: Seen) -> Observation:
     return read_values(seen, "precipitation", _ORDER)
 
 
-COLLECTOR = Collector(_ask, None, _read)
+COLLECTOR = Collector(_ask, None, _read, ("january_looks_ahead",))

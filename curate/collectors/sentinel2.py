@@ -157,4 +157,5 @@ def _read(seen: Seen) -> Observation:
     return of_pixels(seen, seen.date, (image_id(SCENES, seen.facts),))
 
 
-COLLECTOR = Collector(_ask, _draw, _read)
+_QUIRKS = ("clouds_on_circle", "ends_excluded", "least_no_data", "any_zone")
+COLLECTOR = Collector(_ask, _draw, _read, _QUIRKS)

@@ -53,6 +53,14 @@ class Burnt:
         """The task's target."""
         return self.task.target
 
+    is_dated = False
+    """Polygons have no date."""
+
+    def under(self, tile: Tile) -> str:
+        """Return nothing: `key` is of all polygons."""
+        del tile
+        return ""
+
     @cached_property
     def key(self) -> str:
         """SHA-256 of the polygons' files and of how they are burnt.

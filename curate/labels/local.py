@@ -7,12 +7,22 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from mmearth.catalog.errors import MMEarthError
-from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.layer import Layer
+from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
+from mmearth.curate.identity import SCENE, scene_of
 from mmearth.curate.limit import Limit
-from mmearth.curate.source import Farsighted, Label, Metered, Outcome, Source, Visit
+from mmearth.curate.source import (
+    Farsighted,
+    Label,
+    Metered,
+    Outcome,
+    Particular,
+    Price,
+    Source,
+    Visit,
+)
 
 
 class Painter(Protocol):
@@ -25,6 +35,13 @@ class Painter(Protocol):
     @property
     def key(self) -> str:
         """Of all that decides what it makes."""
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the anchor date decides something."""
+
+    def under(self, tile: Tile) -> str:
+        """Return what of it may cover a tile, as `Particular.under` does."""
 
     def paint(self, tile: Tile, date: str | None) -> Outcome:
         """Return the target of a tile; `date` is the anchor date, where it is known."""
@@ -44,11 +61,36 @@ class WithTargets:
         """Of the other source; a painted observation names its product itself."""
         return self.inner.name
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the other source's, and of what decides what is painted."""
-        keys = " ".join(painter.key for painter in self.painters)
-        return sha256_bytes(f"{self.inner.fingerprint} {keys}".encode())
+    def fingerprint(self, name: str) -> str:
+        """Return what decides what is painted; of all else, what the other source says."""
+        painter = self._painter(name)
+        return self.inner.fingerprint(name) if painter is None else painter.key
+
+    def dating(self, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:
+        """Return what fixes the date that a layer follows; see `Particular`."""
+        painter = self._painter(layer.name)
+        if painter is not None:
+            if not painter.is_dated:
+                return ""
+            layer = replace(layer, timing="anchor")
+        others = [name for name in wanted if self._painter(name) is None]
+        if isinstance(self.inner, Particular):
+            return self.inner.dating(layer, others, is_required)
+        return scene_of(self.inner, layer, others)
+
+    def under(self, tile: Tile, name: str) -> str:
+        """Return what may cover a tile; see `Particular`."""
+        painter = self._painter(name)
+        if painter is not None:
+            return painter.under(tile)
+        return self.inner.under(tile, name) if isinstance(self.inner, Particular) else ""
+
+    def otherwise(self, name: str) -> str:
+        """Return what tells why something is not there; see `Particular`."""
+        painter = self._painter(name)
+        if painter is not None or not isinstance(self.inner, Particular):
+            return ""
+        return self.inner.otherwise(name)
 
     def observe(
         self,
@@ -64,9 +106,11 @@ class WithTargets:
         if visit.wanted:
             rest = visit.anchor, visit.settled
             outcomes = self.inner.observe(tile, visit.wanted, visit.date, *rest)
+        scene = outcomes.get(SCENE)
+        day = scene.acquired if isinstance(scene, Observation) else anchor
         for painter in self.painters:
             if painter.layer.name in wanted:
-                outcomes[painter.layer.name] = _painted(painter, tile, anchor)
+                outcomes[painter.layer.name] = _painted(painter, tile, day)
         return outcomes
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
@@ -77,6 +121,10 @@ class WithTargets:
         """Tell the other source what it will be asked for; see `Farsighted`."""
         if isinstance(self.inner, Farsighted):
             self.inner.look_ahead([self._others(visit) for visit in visits])
+
+    def price(self, visits: Sequence[Visit]) -> Price:
+        """See `Metered`."""
+        return self._metered.price([self._others(visit) for visit in visits])
 
     def limited(self, limit: Limit) -> WithTargets:
         """See `Metered`; only where the other source is."""
@@ -105,6 +153,9 @@ class WithTargets:
     def visitors(self, n_cores: int) -> int:
         """See `Metered`."""
         return self._metered.visitors(n_cores)
+
+    def _painter(self, name: str) -> Painter | None:
+        return next((each for each in self.painters if each.layer.name == name), None)
 
     @property
     def _metered(self) -> Metered:

@@ -27,8 +27,18 @@ class RasterTarget:
 
     @property
     def key(self) -> str:
-        """Of the raster and of how it is read."""
-        return self.files.fingerprint
+        """Of the source that reads it; of its files, see `under`."""
+        return self.files.fingerprint(self.layer.name)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its files have dates, of which one is chosen."""
+        return self.files.is_dated(self.layer.name)
+
+    def under(self, tile: Tile) -> str:
+        """Return what of it may cover a tile."""
+        name = self.layer.name
+        return f"{self.files.under(tile, name)} {self.files.otherwise(name)}"
 
     @property
     def boxes(self) -> list[Box]:

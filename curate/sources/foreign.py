@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,10 +108,10 @@ class Foreign:
         """Name and version, as it says; see `Source.name`."""
         return str(self._asked("name", lambda: self._made.name))
 
-    @property
-    def fingerprint(self) -> str:
-        """Of all that decides what it answers, as it says; see `Source.fingerprint`."""
-        return str(self._asked("fingerprint", lambda: self._made.fingerprint))
+    def fingerprint(self, name: str) -> str:
+        """Return what decides its answers for a layer, as it says; see `Source.fingerprint`."""
+        said = str(self._asked("fingerprint", lambda: self._made.fingerprint(name)))
+        return f"{said} {json.dumps(self.keys, sort_keys=True, default=str)}"
 
     def observe(
         self,

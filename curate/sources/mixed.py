@@ -8,15 +8,23 @@ from dataclasses import dataclass, field, replace
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.errors import MMEarthError, NoDataError
-from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
+from mmearth.curate.identity import SCENE, scene_of
 from mmearth.curate.limit import Limit
-from mmearth.curate.source import Farsighted, Label, Metered, Outcome, Source, Visit, is_metered
-
-ANCHOR = "sentinel2"
-"""The layer whose scene fixes the date of a tile."""
+from mmearth.curate.source import (
+    Farsighted,
+    Label,
+    Metered,
+    Outcome,
+    Particular,
+    Price,
+    Source,
+    Visit,
+    is_metered,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +55,30 @@ class Mixed:
         """Those of all of them; an observation names its own."""
         return ", ".join(dict.fromkeys(part.source.name for part in self.parts))
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of those of all of them, with what comes from each."""
-        lines = [f"{part.source.fingerprint} {part.names}" for part in self.parts]
-        return sha256_bytes("\n".join(lines).encode())
+    def fingerprint(self, name: str) -> str:
+        """Return what the source of a layer says; see `Source.fingerprint`."""
+        return self._of(name).source.fingerprint(name)
+
+    def dating(self, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:
+        """Return what decides the image that a layer follows; see `Particular`."""
+        part, dated = self._of(layer.name), self._of(SCENE)
+        if part is not dated:
+            # No image of its own decides whether it is asked for anything.
+            if not _dating(part.source, layer, wanted, is_required=True):
+                return ""
+            layer = replace(layer, timing="anchor")
+        mine = [name for name in wanted if self._of(name) is dated]
+        return _dating(dated.source, layer, mine, is_required)
+
+    def under(self, tile: Tile, name: str) -> str:
+        """Return what may cover a tile; see `Particular`."""
+        source = self._of(name).source
+        return source.under(tile, name) if isinstance(source, Particular) else ""
+
+    def otherwise(self, name: str) -> str:
+        """Return what tells why something is not there; see `Particular`."""
+        source = self._of(name).source
+        return source.otherwise(name) if isinstance(source, Particular) else ""
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield labels of the first; see `Source.labels`."""
@@ -85,11 +112,15 @@ class Mixed:
         asked = {v: replace(v, wanted=mine(v.wanted), settled=mine(v.settled)) for v in visits}
         return {visit: each for visit, each in asked.items() if each.wanted}
 
+    def _of(self, name: str) -> Part:
+        """Return the part that a layer comes from."""
+        return next((part for part in self.parts[1:] if name in part.names), self.parts[0])
+
     def _answers(self, visits: Sequence[Visit]) -> dict[Visit, dict[str, Outcome]]:
         """Return one outcome for all that visits want: first of whom the anchor date comes from."""
         found: dict[Visit, dict[str, Outcome]] = {visit: {} for visit in visits}
         dated = {visit: visit for visit in visits}
-        first = next((p for p in self.parts[1:] if ANCHOR in p.names), self.parts[0])
+        first = self._of(SCENE)
         for part in (first, *(part for part in self.parts if part is not first)):
             asked = self.visits_of(part, list(dated.values()))
             origins = {now: visit for visit, now in dated.items()}
@@ -98,7 +129,7 @@ class Mixed:
             if part is first:
                 dated = {visit: _dated(visit, found[visit]) for visit in visits}
         for visit in visits:
-            scene = found[visit].get(ANCHOR)
+            scene = found[visit].get(SCENE)
             if isinstance(scene, MMEarthError) and not isinstance(scene, NoDataError):
                 # Nobody knows the date that the others are to be of.
                 found[visit] = {
@@ -138,6 +169,16 @@ class MeteredMixed(Mixed):
         """See `Metered`."""
         return max(each.visitors(n_cores) for each in self._metered)
 
+    def price(self, visits: Sequence[Visit]) -> Price:
+        """See `Metered`."""
+        found = [
+            part.source.price(list(self.visits_of(part, visits).values()))
+            for part in self.parts
+            if is_metered(part.source)
+        ]
+        sent = [each.n_bytes for each in found if each.n_bytes is not None]
+        return Price(sum(each.requests for each in found), sum(sent) if sent else None)
+
     def limited(self, limit: Limit) -> MeteredMixed:
         """See `Metered`."""
         parts = []
@@ -173,6 +214,12 @@ def asked_of(source: Source, part: Part, visits: Sequence[Visit]) -> list[Visit]
     return list(inner.visits_of(part, visits).values()) if isinstance(inner, Mixed) else [*visits]
 
 
+def _dating(source: Source, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:
+    if isinstance(source, Particular):
+        return source.dating(layer, wanted, is_required)
+    return scene_of(source, layer, wanted)
+
+
 def _asked(source: Source, asked: Mapping[Visit, Visit]) -> dict[Visit, dict[str, Outcome]]:
     """Return what one source answers, asked for as many at once as suits it."""
     found: dict[Visit, dict[str, Outcome]] = {}
@@ -191,7 +238,7 @@ def _asked(source: Source, asked: Mapping[Visit, Visit]) -> dict[Visit, dict[str
 
 def _dated(visit: Visit, outcomes: Mapping[str, Outcome]) -> Visit:
     """Return a visit with the anchor date that its scene, or else its label, gives."""
-    scene = outcomes.get(ANCHOR)
+    scene = outcomes.get(SCENE)
     acquired = scene.acquired if isinstance(scene, Observation) else visit.anchor
     if acquired is None or re.fullmatch(r"\d{4}-\d\d-\d\d", acquired) is None:
         acquired = anchor_date(visit.date, visit.tile.lat)

@@ -14,12 +14,13 @@ from mmearth.build import Options, Summary, build
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import read_table
 from mmearth.catalog.store import PACKS
+from mmearth.curate.ledger import Ledger
 from mmearth.curate.lock import only_build
 
 Run = Callable[..., tuple[int, str, str]]
 
 
-def _build(config: Path, out: Path, fresh: bool = False) -> tuple[Summary, int]:
+def _build(config: Path, out: Path, fresh: bool = False, **how: bool) -> tuple[Summary, int]:
     """Build with one thread; return the summary and how many tiles were visited."""
     visits = 0
 
@@ -27,7 +28,7 @@ def _build(config: Path, out: Path, fresh: bool = False) -> tuple[Summary, int]:
         nonlocal visits
         visits += step == "collect" and total is None
 
-    return build(config, out, Options(1, "threads", None, fresh), progress), visits
+    return build(config, out, Options(1, "threads", None, fresh, **how), progress), visits
 
 
 def _stamps(out: Path) -> dict[str, int]:
@@ -204,20 +205,24 @@ def test_new_changed_and_removed_places(config: Path, out: Path, tmp_path: Path)
     (tmp_path / "soil.csv").write_text(
         "lon,lat,ph,day\n10.0,50.0,6.5,2020-08-05\n100.0,40.0,7.9,2020-07-01\n20.0,52.0,6.0,\n"
     )
-    summary, visits = _build(config, out)
+    summary, visits = _build(config, out, redeal=True)
     assert (visits, summary.samples) == (2, {"soil_pH": 3})
     _build(config, tmp_path / "anew")
     assert _sums(out) == _sums(tmp_path / "anew")
 
 
-def test_another_configuration_needs_another_directory(config: Path, out: Path) -> None:
+def test_another_source_is_asked_for_everything(config: Path, out: Path) -> None:
     _build(config, out)
     document = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump({**document, "seed": 43}))
-    with pytest.raises(ConfigError, match=r"another configuration .*--fresh"):
-        _build(config, out)
-    summary, visits = _build(config, out, fresh=True)
+    config.write_text(yaml.safe_dump({**document, "source": {"kind": "synthetic", "seed": 8}}))
+    summary, visits = _build(config, out)
     assert (summary.exit_code, visits) == (0, 3)
+    assert summary.difference["unwanted"]["observations"] == 12
+    _build(config, out.parent / "anew")
+    assert _sums(out) == _sums(out.parent / "anew")
+    assert _build(config, out, fresh=True)[1] == 3
+    with Ledger.reading(out) as ledger:
+        assert ledger.unwanted() == (0, 0)
 
 
 def test_a_configuration_may_be_corrected_before_anything_is_collected(

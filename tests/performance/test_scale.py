@@ -24,7 +24,8 @@ from mmearth.catalog.store import PACKS
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
-from mmearth.curate.jobs import pending, wanted
+from mmearth.curate.identity import Identities
+from mmearth.curate.jobs import Difference, Pending, pending, wanted
 from mmearth.curate.ledger import Ledger, Record
 from mmearth.curate.plan import make_plan
 from mmearth.curate.source import Label, Outcome
@@ -38,7 +39,9 @@ class Instant:
     """A source that answers at once: in June, everywhere."""
 
     name: str = "instant 1"
-    fingerprint: str = "0" * 64
+
+    def fingerprint(self, name: str) -> str:
+        return name
 
     def observe(
         self,
@@ -114,19 +117,22 @@ def _drive(n: int, out: Path) -> None:
     begin = _tell(f"plan of {n:,} places", begin)
     write_table(plan.table, out / "tiles.parquet", plan.table.schema)
     everything = wanted(config, plan)
+    identities = Identities(config.catalogue, source, config.require)
+
+    def left(ledger: Ledger) -> tuple[Pending, Difference]:
+        return pending(everything, identities, config.require, ledger, out, ledger.want)
+
     (out / PACKS).mkdir(parents=True)
     (out / PACKS / "a.pack").write_bytes(b"x")
     with Ledger(out) as ledger:
-        ledger.keep_only(everything.planned())
-        jobs = pending(everything, config.require, ledger, out)
+        jobs, _ = left(ledger)
         assert len(jobs) == n
         begin = _tell("what is left, none collected", begin)
         work = partial(_visit, source=source)
         with open_executor("threads", 1, None) as (executor, n_at_once):
             run(jobs, work, executor, n_at_once, ledger.record)
         begin = _tell("schedule and record, one thread", begin)
-        ledger.keep_only(everything.planned())
-        assert not pending(everything, config.require, ledger, out)
+        assert not left(ledger)[0]
         begin = _tell("what is left, all collected", begin)
         write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
         assert ledger.counts() == [("month", "done", True, n)]

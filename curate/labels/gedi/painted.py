@@ -39,6 +39,14 @@ class Painted:
         """
         return open_footprints(self.path)
 
+    is_dated = False
+    """Footprints of all dates are painted."""
+
+    def under(self, tile: Tile) -> str:
+        """Return nothing: `key` is of all footprints."""
+        del tile
+        return ""
+
     @property
     def key(self) -> str:
         """Of the granules and of how they are painted."""

@@ -16,15 +16,17 @@ from mmearth.catalog.errors import (
     SourceError,
 )
 from mmearth.catalog.files import sha256_bytes
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collectors import COLLECTORS, sentinel2
 from mmearth.curate.collectors.collector import Collector, Facts, Place, Seen
 from mmearth.curate.collectors.own import own_collector, sent_bytes
+from mmearth.curate.identity import SCENE
 from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.seasons import around, season
-from mmearth.curate.source import Label, Outcome, Visit
+from mmearth.curate.source import Label, Outcome, Price, Visit
 from mmearth.curate.sources.earthengine.absent import AbsentError, lacking_band
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.asked import Asked, together
@@ -102,12 +104,32 @@ class EarthEngine:
         """`earthengine 2`."""
         return f"earthengine {VERSION}"
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the version, of the rules and of the layers of the user's own."""
-        own = [f"{self.catalogue.layer(name)} {config}" for name, config in self.own.items()]
-        rules = f"{self.name} {self.quirks} days {self.days}"
-        return sha256_bytes(" ".join([rules, *own]).encode())
+    def fingerprint(self, name: str) -> str:
+        """Return the SHA-256 of the version, and of the rules that touch a layer."""
+        known = self._collectors(self._known([name]))
+        touched = {rule: getattr(self.quirks, rule) for c in known.values() for rule in c.quirks}
+        days = self.days if name == SCENE else None
+        return sha256_bytes(f"{self.name} {touched} {days} {self.own.get(name)}".encode())
+
+    def dating(self, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:
+        """Return what decides the anchor image; see `Particular`.
+
+        Where a tile has none nothing is asked for, so that unless it is required all follow it.
+        """
+        if SCENE not in wanted or (layer.timing == "static" and is_required):
+            return ""
+        leaves = self.quirks.leaf_days_late if "biomass" in wanted else None
+        return f"{self.fingerprint(SCENE)} {leaves}"
+
+    def under(self, tile: Tile, name: str) -> str:
+        """Return nothing: the service does not say when its images change."""
+        del tile, name
+        return ""
+
+    def otherwise(self, name: str) -> str:
+        """Return nothing: all that decides an answer is in `fingerprint`."""
+        del name
+        return ""
 
     @property
     def in_flight(self) -> int:
@@ -133,6 +155,16 @@ class EarthEngine:
         """See `Metered`: while some wait for the service, others decode and write."""
         return self.in_flight + 4 * n_cores
 
+    def price(self, visits: Sequence[Visit]) -> Price:
+        """See `Metered`: scalars of several tiles go together, the pixels of each alone."""
+        n_asked, n_drawn = 0, 0
+        for visit in visits:
+            collectors = self._collectors(self._known(visit.wanted)).values()
+            is_dated = visit.anchor is not None and SCENE not in visit.wanted
+            n_asked += not is_dated or any(each.ask is not None for each in collectors)
+            n_drawn += any(each.draw is not None for each in collectors)
+        return Price(-(-n_asked // AHEAD) + n_drawn, None)
+
     def limited(self, limit: Limit) -> EarthEngine:
         """See `Metered`."""
         return replace(self, limit=limit)
@@ -146,14 +178,15 @@ class EarthEngine:
         """Ask for the scalars of several tiles in one request; see `Farsighted`."""
         visits = [replace(visit, wanted=self._known(visit.wanted)) for visit in visits]
         try:
-            questions = [self._question(visit) for visit in visits]
-            all_of_them = together([question.scalars for question in questions])
-            answers = self.service.value(all_of_them, can_be_split=True)
+            questions = {visit: self._question(visit) for visit in visits}
+            asked = {v: each for v, each in questions.items() if each.answer is None}
+            all_of_them = together([each.scalars for each in asked.values()])
+            answers = self.service.value(all_of_them, can_be_split=True) if asked else []
         except RefusedError:
             raise
         except MMEarthError:
             return  # too much at once, perhaps: each tile is asked for by itself
-        for visit, question, answer in zip(visits, questions, answers, strict=True):
+        for (visit, question), answer in zip(asked.items(), answers, strict=True):
             self.answers[visit] = replace(question, answer=answer)
 
     def observe(
@@ -201,7 +234,10 @@ class EarthEngine:
         anchor = None if "sentinel2" in visit.wanted else visit.anchor
         self.service.sign_in()
         collectors = self._collectors(visit.wanted)
-        return Question(place, anchor, scalar_question(place, collectors, anchor))
+        answer: Any = None
+        if anchor is not None and all(each.ask is None for each in collectors.values()):
+            answer = {"scene": [{}]}  # there is nothing to ask for
+        return Question(place, anchor, scalar_question(place, collectors, anchor), answer)
 
     def _known(self, wanted: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in wanted if name in COLLECTORS or name in self.own)
@@ -256,15 +292,14 @@ class EarthEngine:
         collectors = self._collectors(visit.wanted)
         image, fields = pixel_question(place, day, facts, layers, collectors)
         reply = None if image is None else self.service.pixels(image, visit.tile)
-        hashes = (question.scalars.sha256, "" if image is None else image.sha256)
         outcomes: dict[str, Outcome] = {}
         for layer in layers:
             here = facts.get(layer.name, {}), pixels_of(layer, fields, reply), layer
-            seen, asked = Seen(place, day, *here), hashes[layer.name in fields]
-            outcomes[layer.name] = self._read(collectors[layer.name], seen, asked)
+            seen = Seen(place, day, *here)
+            outcomes[layer.name] = self._read(collectors[layer.name], seen)
         return outcomes
 
-    def _read(self, collector: Collector, seen: Seen, expression: str) -> Outcome:
+    def _read(self, collector: Collector, seen: Seen) -> Outcome:
         """Decode one modality; what needs no request keeps its own source."""
         try:
             observation = collector.read(seen)
@@ -272,7 +307,24 @@ class EarthEngine:
             return exc
         if observation.source:
             return observation
-        return replace(observation, source=self.name, expression=expression)
+        return replace(observation, source=self.name, expression=_alone(collector, seen))
+
+
+def _alone(collector: Collector, seen: Seen) -> str:
+    """Return the SHA-256 of the question that asks for one layer alone, given the date.
+
+    Layers are asked for together, and which ones is an accident of when the build went on.
+    """
+    name = seen.layer.name
+    place = replace(seen.place, near=None)
+    if name != "biomass":
+        place = replace(place, granules=None)
+    if seen.pixels is None:
+        return scalar_question(place, {name: collector}, seen.date).sha256
+    alone = {name: seen.facts}, [seen.layer], {name: collector}
+    question, _ = pixel_question(place, seen.date, *alone)
+    assert question is not None  # it was drawn
+    return question.sha256
 
 
 def workload_tag(name: str, config_sha256: str) -> str:

@@ -18,6 +18,7 @@ Fields = Mapping[str, tuple[str, ...]]
 """Names of the drawn bands by modality, in the modality's order."""
 
 _MARK = 32617, 123450, 7654320
+_MARK_ANCHOR = "1900-01-05"
 _MARK_NEAR, _MARK_INTERVALS = "1901-02-03", (("1904-05-06", "1907-08-09"),)
 _MOST_FORMS = 256
 """Kept at one time: some 50 kB each."""
@@ -40,23 +41,25 @@ def scalar_question(place: Place, collectors: Collectors, anchor: str | None) ->
     client takes 20 to 60 ms.
     """
     single = place.near is None or len(place.intervals) == 1
-    if anchor is not None or place.granules is not None or not single:
+    if place.granules is not None or not single:
         return asked(scalars(place, collectors, anchor))
+    settled = None if anchor is None else _MARK_ANCHOR
     key = (
         tuple(collectors.items()),
         place.tile.grid,
         place.quirks,
         None if place.near is not None else place.intervals,
+        settled,
     )
 
     def make() -> _Kind:
         marked = _marked(place)
-        marks = [*_constants(marked.tile), *_dates(marked)]
-        return _Kind(form(asked(scalars(marked, collectors, None)), marks), {})
+        marks = [*_constants(marked.tile), *_dates(marked), *_settled(settled)]
+        return _Kind(form(asked(scalars(marked, collectors, settled)), marks), {})
 
     kind = _kind(key, make)
     assert kind.form is not None
-    return kind.form.filled([*_constants(place.tile), *_dates(place)])
+    return kind.form.filled([*_constants(place.tile), *_dates(place), *_settled(anchor)])
 
 
 def pixel_question(
@@ -137,6 +140,11 @@ def _constants(tile: Tile) -> list[str]:
 def _dates(place: Place) -> list[str]:
     """Return the constants of a question that its label's date has made, likewise."""
     return [] if place.near is None else _texts(place.near, *place.intervals[0])
+
+
+def _settled(anchor: str | None) -> list[str]:
+    """Return the constant of a question that the anchor date has made, where it is settled."""
+    return [] if anchor is None else _texts(anchor)
 
 
 def _texts(*values: Any) -> list[str]:

@@ -9,10 +9,10 @@ silent gap.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.catalogue import Catalogue
@@ -24,6 +24,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
+from mmearth.curate.identity import SCENE, scene_of
 from mmearth.curate.remote.address import is_remote
 from mmearth.curate.source import Label, Outcome
 from mmearth.curate.sources.files.config import FilesConfig, Polygons, Rasters
@@ -85,20 +86,56 @@ class Files:
         """Return what the configuration says of a modality's files, in its order."""
         return self._config.rasters.get(name, [])
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the configuration, of the layers and of what the files are."""
-        lines = [json.dumps(self._config.model_dump(mode="json"), sort_keys=True)]
-        for name, index in self._indices.items():
-            lines.append(str(self.layer(name)))
-            for product in index.products:
-                keys = [content_key(path) for path in product.rasters.values()]
-                lines.append(f"{product.name} {told(product)} {' '.join(keys)}")
-            lines.append(f"unusable {len(index.broken)}")
-        for name, polygons in self._polygons.items():
-            lines.append(str(self.layer(name)))
+    def fingerprint(self, name: str) -> str:
+        """Return the SHA-256 of polygons and addresses of a layer; of rasters, see `under`."""
+        lines = [self.name]
+        for i, entry in enumerate(self.entries(name)):
+            if is_remote(entry.path):
+                lines.append(f"{i} {entry.model_dump_json()}")
+        if (polygons := self._polygons.get(name)) is not None:
+            lines.append(polygons.model_dump_json())
             lines += [content_key(part) for part in parts(self._existing(polygons.path))]
         return sha256_bytes("\n".join(lines).encode())
+
+    def dating(self, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:
+        """Return what fixes the date that a layer follows; see `Particular`."""
+        del is_required
+        if SCENE in wanted and self.is_dated(layer.name):
+            return self.fingerprint(SCENE)
+        return scene_of(self, layer, wanted)
+
+    def is_dated(self, name: str) -> bool:
+        """Return whether the files of a layer have dates, of which one is chosen."""
+        return any(entry.date for entry in self.entries(name))
+
+    def under(self, tile: Tile, name: str) -> str:
+        """Return a hash of the files whose bounds touch a tile, and of how they are read."""
+        index = self._indices.get(name)
+        if index is None:
+            return ""
+        keys = self._keys[name]
+        near = (keys[product.name] for product in index.near(tile))
+        return " ".join(key for found in near for key in found)
+
+    def otherwise(self, name: str) -> str:
+        """Return which files cannot be used: where no other covers a tile, they are the reason."""
+        index = self._indices.get(name)
+        return "" if index is None else "; ".join(str(each.reason) for each in index.broken)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: each for name, each in vars(self).items() if name != "_keys"}
+
+    @cached_property
+    def _keys(self) -> dict[str, dict[str, list[str]]]:
+        """By layer and product: a hash of its files and of how they are read, for each entry."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for name, index in self._indices.items():
+            of_name = found.setdefault(name, {})
+            for product in index.products:
+                files = " ".join(content_key(path) for path in product.rasters.values())
+                said = f"{product.name} {told(product)} {files} {product.entry.model_dump_json()}"
+                of_name.setdefault(product.name, []).append(sha256_bytes(said.encode()))
+        return found
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Refuse: places for files come from points or a grid; see `Source.labels`."""

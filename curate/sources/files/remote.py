@@ -17,9 +17,8 @@ from mmearth.curate.limit import Limit, LocalLimit
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.address import is_remote, public
 from mmearth.curate.remote.client import Client, MissingError
-from mmearth.curate.remote.cost import NetworkCost
 from mmearth.curate.remote.mirror import Mirror
-from mmearth.curate.source import Visit
+from mmearth.curate.source import Price, Visit
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import TEMPLATE, FilesConfig, Rasters
 from mmearth.curate.sources.files.index import Index, Product
@@ -86,15 +85,15 @@ class RemoteFiles(Files):
         found.limit = limit
         return found
 
-    def cost(self, visits: Sequence[Visit]) -> NetworkCost:
-        """Return about what visits cost where nothing is in the cache."""
+    def price(self, visits: Sequence[Visit]) -> Price:
+        """See `Metered`."""
         n_files = sum(
             len(rasters)
             for visit in visits
             for entry in self._remote(visit.wanted)
             for rasters in addresses(entry, visit.tile)
         )
-        return NetworkCost(_REQUESTS * n_files, _BYTES * n_files)
+        return Price(_REQUESTS * n_files, _BYTES * n_files)
 
     def look_ahead(self, visits: Sequence[Visit]) -> None:
         """Fetch what several tiles need; see `Farsighted`."""

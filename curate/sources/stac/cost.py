@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmearth.catalog.tile import Tile
-from mmearth.curate.remote.cost import NetworkCost
-from mmearth.curate.source import Visit
+from mmearth.curate.source import Price, Visit
 from mmearth.curate.sources.stac.config import StacConfig
 
 _BLOCK_M, _GRANULE_M = 10_240, 109_800
@@ -20,7 +19,7 @@ _LOOKS = 1.5
 """Scenes that are looked at for clouds until one is clear: measured where three a season were."""
 
 
-def cost(config: StacConfig, visits: Sequence[Visit]) -> NetworkCost:
+def cost(config: StacConfig, visits: Sequence[Visit]) -> Price:
     """Return about what visits cost where nothing is in the cache.
 
     Args:
@@ -40,7 +39,7 @@ def cost(config: StacConfig, visits: Sequence[Visit]) -> NetworkCost:
         if entry.scl is not None:
             requests += _LOOKS * (n_granules + n_blocks)
             n_bytes += _LOOKS * (n_granules + n_blocks) * _HEADER_BYTES
-    return NetworkCost(round(requests), round(n_bytes))
+    return Price(round(requests), round(n_bytes))
 
 
 def _squares(tile: Tile, side: int) -> set[tuple[int, int, int]]:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mmearth.catalog.anchor import anchor_date
 from mmearth.catalog.catalogue import Catalogue
@@ -25,9 +26,8 @@ from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.client import Client
-from mmearth.curate.remote.cost import NetworkCost
 from mmearth.curate.remote.mirror import Mirror
-from mmearth.curate.source import Label, Outcome, Visit
+from mmearth.curate.source import Label, Outcome, Price, Visit
 from mmearth.curate.sources.stac.assets import Assets
 from mmearth.curate.sources.stac.config import StacConfig
 from mmearth.curate.sources.stac.cost import cost
@@ -69,12 +69,18 @@ class Stac:
         """`stac 1`."""
         return f"stac {VERSION}"
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the version, the rules, the collections and the layers."""
-        layers = [str(self.catalogue.layers.get(name)) for name in self.config.layers]
-        said = json.dumps(self.config.model_dump(mode="json"), sort_keys=True)
-        return sha256_bytes("\n".join([self.name, str(self.quirks), said, *layers]).encode())
+    def fingerprint(self, name: str) -> str:
+        """Return the SHA-256 of the version, and of the collections and rules of a layer."""
+        catalogs = [
+            {"url": c.url, "entries": [each.model_dump(mode="json") for each in entries]}
+            for c in self.config.catalogs
+            if (entries := c.collections.get(name))
+        ]
+        rules: list[Any] = [self.name, catalogs]
+        if name == ANCHOR:
+            cloud = self.config.cloud.model_dump(mode="json")
+            rules += [cloud, self.config.days, self.quirks.ends_excluded]
+        return sha256_bytes(json.dumps(rules, sort_keys=True).encode())
 
     @property
     def in_flight(self) -> int:
@@ -100,8 +106,8 @@ class Stac:
         """See `Metered`: some read while others wait for hosts, each for many blocks at once."""
         return 2 * n_cores
 
-    def cost(self, visits: Sequence[Visit]) -> NetworkCost:
-        """Return about what visits cost; see `cost.cost`."""
+    def price(self, visits: Sequence[Visit]) -> Price:
+        """See `Metered`."""
         return cost(self.config, visits)
 
     def limited(self, limit: Limit) -> Stac:

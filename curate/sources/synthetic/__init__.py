@@ -73,9 +73,9 @@ class Synthetic:
     def __post_init__(self) -> None:
         check_declared(self.catalogue)
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the version, the shifts and the seed."""
+    def fingerprint(self, name: str) -> str:
+        """Return the SHA-256 of the version, the shifts and the seed, for every layer alike."""
+        del name
         return sha256_bytes(f"{self.name} seed {self.seed}".encode())
 
     def observe(

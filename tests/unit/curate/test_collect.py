@@ -47,8 +47,10 @@ class Told:
 
     answers: dict[str, list[Outcome]]
     name: str = "told 1"
-    fingerprint: str = "f"
     asked: list[tuple[tuple[str, ...], str | None]] = field(default_factory=list)
+
+    def fingerprint(self, name: str) -> str:
+        return f"f {name}"
 
     def observe(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.schema import OBSERVATIONS
-from mmearth.catalog.store import PackWriter
 from mmearth.curate.ledger import Ledger, Record
 
 _DONE = Record(
@@ -38,7 +36,7 @@ _BUSY = replace(_BAD, modality="month", permanent=False, kind="UnavailableError"
 
 
 def _settled(ledger: Ledger) -> set[tuple[str, str]]:
-    return {(known.tile, known.modality) for known in ledger.known("", "~") if known.permanent}
+    return {(known.tile, known.modality) for known in ledger.known("", None) if known.permanent}
 
 
 def _exported(ledger: Ledger) -> pa.Table:
@@ -51,13 +49,14 @@ def test_it_keeps_what_it_was_told(tmp_path: Path) -> None:
         ledger.record([_BAD, _BUSY])
     with Ledger.reading(tmp_path) as ledger:
         assert not ledger.is_empty()
-        assert list(ledger.known(_DONE.tile, _BAD.tile)) == [
-            (_DONE.tile, "eth_gch", 1, None, None, None),
-            (_DONE.tile, "sentinel2", 1, _DONE.path, 112, "2020-06-01"),
-            (_BAD.tile, "biome", 1, None, None, None),
-            (_BAD.tile, "month", 0, None, None, None),
+        assert list(ledger.known("", _BAD.tile)) == [
+            (_DONE.tile, "eth_gch", "", 1, "missing", 1, 1, 0, None, None, None),
+            (_DONE.tile, "sentinel2", "", 1, "done", 1, 1, 12, _DONE.path, 112, "2020-06-01"),
+            (_BAD.tile, "biome", "", 1, "failed", 1, 1, 0, None, None, None),
+            (_BAD.tile, "month", "", 1, "failed", 0, 1, 0, None, None, None),
         ]
-        assert {known.tile for known in ledger.known(_DONE.tile, _DONE.tile)} == {_DONE.tile}
+        assert {known.tile for known in ledger.known(_DONE.tile, None)} == {_BAD.tile}
+        assert {known.tile for known in ledger.known("", _DONE.tile)} == {_DONE.tile}
         assert ledger.paths() == {_DONE.path}
         assert ledger.counts() == [
             ("biome", "failed", True, 1),
@@ -107,68 +106,29 @@ def test_tries_are_counted_and_failures_become_pending(tmp_path: Path) -> None:
         assert ledger.retry(permanent=None) == 2
 
 
-def test_a_changed_plan_forgets_what_it_no_longer_wants(tmp_path: Path) -> None:
+def test_what_is_not_wanted_is_kept_until_it_is_pruned(tmp_path: Path) -> None:
+    old, new = replace(_DONE, identity="old"), replace(_DONE, identity="new", bytes=7)
     with Ledger(tmp_path) as ledger:
-        ledger.record([_DONE, _GONE, _BAD])
-        bad = (_BAD.tile, ("biome",), None)
-        ledger.keep_only([(_DONE.tile, ("sentinel2", "eth_gch"), None), bad])
-        assert len(_settled(ledger)) == 3
-        ledger.keep_only([(_DONE.tile, ("sentinel2",), None), bad])
-        assert _settled(ledger) == {(_DONE.tile, "sentinel2"), (_BAD.tile, "biome")}
-        ledger.keep_only([(_DONE.tile, ("sentinel2",), None)])
-        assert _settled(ledger) == {(_DONE.tile, "sentinel2")}
-        ledger.keep_only([(_DONE.tile, ("sentinel2",), "2020-07-01")])
-        assert ledger.is_empty()
+        ledger.record([old, _GONE])
+        ledger.want([(0, old.tile, old.modality, "old")])
+        ledger.record([new])
+        assert ledger.unwanted() == (1, 12)
+        assert [row["bytes"] for row in _exported(ledger).to_pylist()] == [None, 7]
+        assert [found[-1] for found in ledger.counts()] == [1, 1]
+        ledger.want([(1, old.tile, old.modality, "old"), (0, old.tile, old.modality, "new")])
+        assert ledger.unwanted() == (1, 7)
+        ledger.prune()
+        assert ledger.unwanted() == (0, 0)
+        assert [row["bytes"] for row in _exported(ledger).to_pylist()] == [None, 12]
 
 
-def test_a_name_is_not_taken_for_one_that_it_is_a_part_of(tmp_path: Path) -> None:
-    with Ledger(tmp_path) as ledger:
-        ledger.record([replace(_DONE, modality="sentinel")])
-        ledger.keep_only([(_DONE.tile, ("month", "sentinel2"), None)])
-        assert ledger.is_empty()
-
-
-def test_a_plan_that_breaks_off_changes_nothing(tmp_path: Path) -> None:
-    def planned() -> Iterator[tuple[str, tuple[str, ...], None]]:
-        yield _BAD.tile, ("biome",), None
-        raise KeyboardInterrupt
-
+def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([_DONE])
-        with pytest.raises(KeyboardInterrupt):
-            ledger.keep_only(planned())
-        assert _settled(ledger) == {(_DONE.tile, "sentinel2")}
-        ledger.keep_only([])
-        assert ledger.is_empty()
-
-
-def test_a_tile_whose_date_stays_is_kept(tmp_path: Path) -> None:
-    with Ledger(tmp_path) as ledger:
-        plan = [(_DONE.tile, ("sentinel2",), "2020-06-01")]
-        ledger.keep_only(plan)
-        ledger.record([_DONE])
-        ledger.keep_only([*plan, (_BAD.tile, ("biome",), "2020-06-02")])
-        assert not ledger.is_empty()
-        ledger.keep_only([(_DONE.tile, ("sentinel2",), None)])
-        assert ledger.is_empty()
-
-
-def test_what_cannot_be_read_back_is_forgotten(tmp_path: Path) -> None:
-    writer = PackWriter(tmp_path)
-    with Ledger(tmp_path) as ledger:
-        for i in range(4):
-            at = writer.add(bytes([i, i, i]))
-            place = (at.path, at.byte_offset, at.nbytes, at.sha256)
-            ledger.record([Record(f"tile{i}", "sentinel2", "done", True, None, None, *place)])
-        ledger.record([_GONE, Record("tile1", "month", "done", values="[1.0, 0.0]")])
-        assert ledger.drop_lost() == 0
-        pack = tmp_path / at.path
-        pack.write_bytes(b"\0\0\0\1X\1\2\2\2\3\3")  # one changed, one cut short
-        assert ledger.drop_lost() == 2
-        kept = [(known.tile, known.modality) for known in ledger.known("tile", "tile9")]
-        assert kept == [("tile0", "sentinel2"), ("tile1", "month"), ("tile2", "sentinel2")]
-        pack.unlink()
-        assert ledger.drop_lost() == 2
+        ledger._db.execute("PRAGMA user_version = 1")
+    for opened in (Ledger, Ledger.reading):
+        with pytest.raises(FormatError, match=r"of version 1, expected 2: use the mmearth that"):
+            opened(tmp_path)
 
 
 def test_facts(tmp_path: Path) -> None:

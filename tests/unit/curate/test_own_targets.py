@@ -37,7 +37,10 @@ class Service:
     limit: Any = None
     asked: list[Any] = field(default_factory=list)
     name = "service 1"
-    fingerprint = "0" * 64
+
+    def fingerprint(self, name: str) -> str:
+        return "0" * 64
+
     in_flight, per_second, pauses_s = 7, 3.5, (1.0, 60.0)
 
     def observe(
@@ -102,13 +105,14 @@ def test_a_metered_source_is_metered_beneath(tmp_path: Path) -> None:
 
 
 def test_what_is_painted_is_in_the_fingerprint(tmp_path: Path) -> None:
-    first = _over(Synthetic(1), tmp_path).fingerprint
-    assert _over(Synthetic(1), tmp_path).fingerprint == first
-    assert _over(Synthetic(2), tmp_path).fingerprint != first
-    assert _over(Synthetic(1), tmp_path, all_touched=True).fingerprint != first
-    assert pickle.loads(pickle.dumps(_over(Synthetic(1), tmp_path))).fingerprint == first
+    first = _over(Synthetic(1), tmp_path).fingerprint("own")
+    assert _over(Synthetic(1), tmp_path).fingerprint("own") == first
+    assert _over(Synthetic(2), tmp_path).fingerprint("own") == first
+    assert _over(Synthetic(2), tmp_path).fingerprint("biome") == Synthetic(2).fingerprint("biome")
+    assert _over(Synthetic(1), tmp_path, all_touched=True).fingerprint("own") != first
+    assert pickle.loads(pickle.dumps(_over(Synthetic(1), tmp_path))).fingerprint("own") == first
     write_polygons(tmp_path / "a.geojson", [box(8, 50, 9, 51)], kind=["crop"])
-    assert _over(Synthetic(1), tmp_path).fingerprint != first
+    assert _over(Synthetic(1), tmp_path).fingerprint("own") != first
 
 
 def test_a_field_that_is_wrong_is_the_outcome_and_a_file_that_is_missing_stops(
@@ -120,7 +124,7 @@ def test_a_field_that_is_wrong_is_the_outcome_and_a_file_that_is_missing_stops(
     task = {"target": LAND, "polygons": {"path": "a.geojson", "field": "kind"}}
     config = config_of(tasks={"own": task})
     with pytest.raises(ConfigError, match=r"tasks\.own\.polygons: there is no .*a\.geojson"):
-        _ = with_targets(config, tmp_path, Synthetic(), None).fingerprint
+        _ = with_targets(config, tmp_path, Synthetic(), None).fingerprint("own")
 
 
 def test_places_are_where_polygons_are(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.curate.collectors import COLLECTORS
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.declared import LayerConfig, own_layer
 from mmearth.curate.limit import LocalLimit
-from mmearth.curate.recipes import Quirks
+from mmearth.curate.recipes import QUIRKS, Quirks
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.config import EarthEngineLayer
 from mmearth.curate.sources.earthengine.source import EarthEngine
@@ -114,5 +115,30 @@ def test_the_declaration_is_part_of_the_fingerprint() -> None:
         _source(Grid(), 1, where="b"),
         _source(Grid(), 1, dtype="int16"),
     ]
-    assert len({source.fingerprint for source in sources}) == 4
-    assert _source(Grid(), 1).fingerprint == sources[1].fingerprint
+    prints = [source.fingerprint("own") for source in sources]
+    assert len(set(prints[:3])) == 3
+    assert prints[3] == prints[1]  # what the layer is is told apart
+    assert _source(Grid(), 1).fingerprint("own") == prints[1]
+    assert len({source.fingerprint("biome") for source in sources}) == 1
+
+
+def test_a_quirk_is_in_the_fingerprint_of_what_it_touches() -> None:
+    def prints(**quirks: bool) -> dict[str, str]:
+        rest = 15, Access("demo", "x"), LocalLimit(1, 1.0)
+        source = EarthEngine(MMEARTH_BENCH, Quirks(**quirks), *rest)
+        return {name: source.fingerprint(name) for name in COLLECTORS}
+
+    plain = prints()
+    touched = {
+        name: {layer for layer, found in prints(**{name: True}).items() if found != plain[layer]}
+        for name in QUIRKS
+    }
+    assert touched == {
+        "clouds_on_circle": {"sentinel2"},
+        "ends_excluded": {"sentinel2", "dynamic_world"},
+        "leaf_days_late": {"biomass"},
+        "january_looks_ahead": {"precipitation", "temperature"},
+        "labels_in_circle": {"biomass"},
+        "least_no_data": {"sentinel2"},
+        "any_zone": {"sentinel2"},
+    }

@@ -63,6 +63,9 @@ def test_both_questions(lon: float, lat: float, near: str | None, recipe: str) -
     place = _place(lon, lat, near, recipe)
     for _ in range(2):  # the second time the form is there already
         assert scalar_question(place, _ALL, None) == asked(scalars(place, _ALL, None))
+        for settled in (_of(*list(_ALL)[1:]), _of("precipitation"), _of("biome")):
+            later = place, settled, "2020-06-01"
+            assert scalar_question(*later) == asked(scalars(*later))
         for n, radar in enumerate(_RADAR):
             facts = {
                 "sentinel2": {"index": f"2020_{n}_T{place.tile.epsg % 100}ABC"},

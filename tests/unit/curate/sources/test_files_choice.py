@@ -217,7 +217,8 @@ def test_the_fingerprint_sees_pixels_dates_and_attributes(tmp_path: Path, write:
     date = {"json_key": "day", "file": "a.json"}
 
     def fingerprint() -> str:
-        return source(tmp_path, "esa_worldcover", path="a.tif", date=date).fingerprint
+        files = source(tmp_path, "esa_worldcover", path="a.tif", date=date)
+        return files.under(TILE, "esa_worldcover")
 
     before = fingerprint()
     (tmp_path / "a.json").write_text('{"day": "2020-01-02"}')

@@ -20,6 +20,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.declared import LayerConfig, TargetConfig, own_layer, own_task
+from mmearth.curate.identity import Identities, why_other
 from mmearth.curate.labels.raster_target import raster_target
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files.config import RasterTargets
@@ -319,16 +320,20 @@ def test_a_build_whose_entries_cannot_be_meant(
         BuildConfig.model_validate(build)
 
 
-def test_what_the_layer_is_changes_the_fingerprint(tmp_path: Path) -> None:
+def test_what_the_layer_is_changes_the_identity(tmp_path: Path) -> None:
     write_tif(tmp_path / "a.tif", layers(0.5))
-    entries = {"own": [{"path": "a.tif"}]}
-    prints = {
-        files_of(tmp_path, catalogue(own=declared), rasters=entries).fingerprint
-        for declared in ({}, {"unit": "m"}, {"bands": [{"name": "own", "scale": 0.5}]})
-    }
-    assert len(prints) == 3
-    unused = files_of(tmp_path, catalogue(own={}, other={}), rasters=entries).fingerprint
-    assert unused in prints
+
+    def identity(**declared: dict[str, Any]) -> str:
+        known = catalogue(**declared)
+        source = files_of(tmp_path, known, rasters={"own": [{"path": "a.tif"}]})
+        (found,) = Identities(known, source, ()).all_of(TILE, ("own",), None, ("own",))
+        return found
+
+    plain = identity(own={})
+    others = [identity(own={"unit": "m"}), identity(own={"bands": [{"name": "own", "scale": 0.5}]})]
+    assert len({plain, *others}) == 3
+    assert {why_other(plain, other) for other in others} == {"layer changed"}
+    assert identity(own={}, other={}) == plain
 
 
 def test_a_task_has_a_raster_for_its_target(tmp_path: Path) -> None:

@@ -278,22 +278,28 @@ POLYGONS = {"biome": {"path": "world.gpkg", "field": "BIOME_NAME", "product": RE
 def test_the_fingerprint_follows_contents_and_configuration_only(
     mixed: Files, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    before, entry = mixed.fingerprint, {"path": "a.tif"}
+    def prints(files: Files) -> tuple[str, str]:
+        return files.under(TILE, "esa_worldcover"), files.fingerprint("biome")
+
+    before, entry = prints(mixed), {"path": "a.tif"}
     elsewhere = tmp_path_factory.mktemp("moved") / "data"
     shutil.copytree(tmp_path, elsewhere, copy_function=shutil.copyfile)  # other times, other place
-    assert source(elsewhere, POLYGONS, esa_worldcover=[entry]).fingerprint == before
-    changed = {**entry, "nodata": 0}
-    assert source(tmp_path, POLYGONS, esa_worldcover=[changed]).fingerprint != before
-    assert source(tmp_path, esa_worldcover=[entry]).fingerprint != before
+    assert prints(source(elsewhere, POLYGONS, esa_worldcover=[entry])) == before
+    changed = source(tmp_path, POLYGONS, esa_worldcover=[{**entry, "nodata": 0}])
+    assert changed.under(TILE, "esa_worldcover") != before[0]
+    assert changed.fingerprint("biome") == before[1]
+    assert source(tmp_path, esa_worldcover=[entry]).fingerprint("biome") != before[1]
     cover(elsewhere / "a.tif", 4)
-    assert source(elsewhere, POLYGONS, esa_worldcover=[entry]).fingerprint != before
+    replaced = source(elsewhere, POLYGONS, esa_worldcover=[entry])
+    assert replaced.under(TILE, "esa_worldcover") != before[0]
+    assert replaced.under(Tile.at(-60.0, -10.0), "esa_worldcover") == ""
 
 
 def test_a_pickled_source_answers_the_same(mixed: Files) -> None:
     first = mixed.observe(TILE, ["biome", "esa_worldcover"], None)
     again = pickle.loads(pickle.dumps(mixed))
     second = again.observe(TILE, ["biome", "esa_worldcover"], None)
-    assert again.fingerprint == mixed.fingerprint
+    assert again.under(TILE, "esa_worldcover") == mixed.under(TILE, "esa_worldcover")
     assert seen(first["biome"]).array.tolist() == seen(second["biome"]).array.tolist() == [9]
     assert np.all(seen(second["esa_worldcover"]).array == 3)
 
@@ -317,4 +323,4 @@ def test_nobody_reads_the_fingerprint_to_learn_that_files_are_not_metered(
     (tmp_path / "world.gpkg").unlink()
     assert not is_metered(mixed)
     with pytest.raises(ConfigError, match=r"world\.gpkg is not there"):
-        assert mixed.fingerprint
+        assert mixed.fingerprint("biome")

@@ -17,6 +17,8 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.source import Outcome, Visit, is_metered
+from mmearth.curate.sources.files import Files
+from mmearth.curate.sources.files.config import FilesConfig
 from mmearth.curate.sources.mixed import Part, mixed
 from mmearth.curate.sources.synthetic import Synthetic
 
@@ -30,7 +32,9 @@ class Asked:
     name: str = "asked 1"
     outcome: Outcome | None = None
     asked: list[Any] = field(default_factory=list)
-    fingerprint = "0" * 64
+
+    def fingerprint(self, name: str) -> str:
+        return f"{self.name} {name}"
 
     def observe(
         self,
@@ -121,7 +125,33 @@ def test_each_service_has_a_limit_of_its_own_and_as_many_visits_as_suit_it() -> 
     source.observe(visits[0].tile, visits[0].wanted, None)
     assert len(second.asked) == n_asked
     again = pickle.loads(pickle.dumps(source))
-    assert again.fingerprint == source.fingerprint
+    assert again.fingerprint("biome") == source.fingerprint("biome")
+
+
+def test_what_an_observation_depends_on_is_its_own_source_and_the_scene() -> None:
+    first, second = Asked("first 1"), Asked("second 1")
+    source = mixed([Part(first, "a", ()), Part(second, "b", ("sentinel2", "biome"))])
+    assert source.fingerprint("sentinel1") == "first 1 sentinel1"
+    assert source.fingerprint("biome") == "second 1 biome"
+    both = ("sentinel2", "sentinel1")
+    layers = MMEARTH_BENCH.layers
+    assert source.dating(layers["sentinel1"], both, False) == "second 1 sentinel2"
+    assert source.dating(layers["sentinel1"], ("sentinel1",), False) == ""
+    assert source.dating(layers["aster_gdem"], both, False) == ""
+    assert source.under(TILE, "biome") == source.otherwise("biome") == ""
+
+
+def test_a_layer_of_files_follows_the_scene_of_another_source_where_it_has_dates(
+    tmp_path: Path,
+) -> None:
+    layer, names = MMEARTH_BENCH.layers["aster_gdem"], ("sentinel2", "aster_gdem")
+    for date in ({"value": "2021-01-01"}, None):
+        entry = {"path": "https://a.example/2021/{lat1}{lon1}.tif", "date": date}
+        config = FilesConfig(kind="files", root=".", rasters={"aster_gdem": [entry]})
+        files = Files(config, tmp_path, MMEARTH_BENCH)
+        source = mixed([Part(Asked(), "a", ()), Part(files, "b", ("aster_gdem",))])
+        follows = source.dating(layer, names, True)
+        assert follows == ("asked 1 sentinel2" if date else "")
 
 
 SMALL = """

@@ -228,7 +228,7 @@ def test_the_configuration_tells_the_source_and_the_usual_changes_no_hash() -> N
 def test_provenance_says_what_was_shifted() -> None:
     source = Synthetic(7, Shifts(atmosphere=0.5, label_shift=0.0))
     assert source.name == "synthetic 2 atmosphere 0.5 label_shift 0.0"
-    assert source.fingerprint != Synthetic(7).fingerprint
+    assert source.fingerprint("biome") != Synthetic(7).fingerprint("biome")
     outcome = source.observe(CONGO, ["aster_gdem"], DAY)["aster_gdem"]
     assert isinstance(outcome, Observation)
     assert outcome.source == source.name

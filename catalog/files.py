@@ -7,6 +7,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -296,5 +297,8 @@ def sha256_file(path: Path, root: Path | None = None) -> str:
 
 def remove_temporaries(directory: Path) -> None:
     """Delete what an interrupted writer left below `directory`."""
-    for leftover in directory.rglob(f".*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+    for leftover in list(directory.rglob(f".*{TEMPORARY}")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)

@@ -42,8 +42,11 @@ def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
     leftover, kept = tmp_path / "a" / ".x.tar.123.tmp", tmp_path / "a" / "x.tar"
     leftover.touch()
     kept.touch()
+    folder = tmp_path / "a" / ".8.tmp"
+    folder.mkdir()
+    (folder / ".0.parquet.1.tmp").touch()
     remove_temporaries(tmp_path)
-    assert kept.exists()
+    assert list((tmp_path / "a").iterdir()) == [kept]
     assert not leftover.exists()
 
 

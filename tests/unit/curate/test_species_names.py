@@ -251,5 +251,5 @@ def test_the_published_recipe_takes_every_presence(
         "tasks": {"species": {kind: places}},
     }
     plan = make_plan(BuildConfig.model_validate(document), Synthetic(7), tmp_path)
-    present = {round(row["lon"] / 10) for row in plan.table.to_pylist() if row["labels"]}
+    present = {round(row["lon"] / 10) for row in plan.table.to_pylist() if row["species"]}
     assert len(present) == n

@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "curate plan": ["gedi.yaml"],
     "curate status": ["DATA"],
     "curate retry": ["copy"],
+    "curate prune": ["copy"],
     "curate failures": ["DATA"],
     "curate view": ["DATA", "-o", "tile.png"],
     "curate export": ["DATA", "--geotiff", "tiffs"],

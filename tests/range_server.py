@@ -194,7 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
         begin, end = 0, size
         if asked is not None and kind != "ignore_range":
             first, _, last = asked.removeprefix("bytes=").partition("-")
-            begin, end = int(first), min(int(last) + 1 if last else size, size)
+            begin, end = int(first or 0), min(int(last) + 1 if last else size, size)
+            if not first:  # the last so many bytes
+                begin, end = max(size - int(last), 0), size
             if begin >= size:
                 self._send(416, b"", {"Content-Range": f"bytes */{size}"})
                 return

@@ -65,7 +65,8 @@ def published_files(root: Path) -> list[str]:
     """Return every published file but dataset.json and SHA256SUMS, sorted, relative to the root."""
     found = [name for name in DATA if (root / name).is_file()]
     for name in DATA:
-        for folder, _, files in os.walk(root / name):
+        for folder, folders, files in os.walk(root / name):
+            folders[:] = [each for each in folders if not each.endswith(TEMPORARY)]
             inside = Path(folder).relative_to(root).as_posix()
             found += [f"{inside}/{file}" for file in files if not file.endswith(TEMPORARY)]
     return sorted(found)

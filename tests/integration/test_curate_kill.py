@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from mmearth.catalog.store import PACKS
 from mmearth.curate.ledger import Ledger
 from mmearth.tests.damage import TIMES
 from mmearth.tests.killing import published
 
+_CODECS = ("npy", "blosc-zstd")
 _CONFIG = """
 name: small
 title: A small dataset
@@ -30,19 +32,9 @@ _LIMITED = (
 )
 
 
-def _begin(config: Path, out: Path, *more: str, before: str = "") -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-c",
-        before + _COMMAND,
-        "curate",
-        "build",
-        str(config),
-        "-o",
-        str(out),
-    ]
+def _start(*command: str | Path, before: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, *more],
+        [sys.executable, "-c", before + _COMMAND, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,33 +42,58 @@ def _begin(config: Path, out: Path, *more: str, before: str = "") -> subprocess.
     )
 
 
+def _begin(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    return _start("curate", "build", config, "-o", out, *more)
+
+
 def _build(config: Path, out: Path, *more: str, before: str = "") -> tuple[int, str, str]:
-    process = _begin(config, out, *more, before=before)
+    return _run("curate", "build", config, "-o", out, *more, before=before)
+
+
+def _run(*command: str | Path, before: str = "") -> tuple[int, str, str]:
+    process = _start(*command, before=before)
     stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(_CONFIG)
-    return path
+def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The configuration by codec."""
+    paths = {name: tmp_path_factory.mktemp("config") / f"{name}.yaml" for name in _CODECS}
+    for name, path in paths.items():
+        path.write_text(f"{_CONFIG}members: {{ codec: {name} }}\n")
+    return paths
 
 
 @pytest.fixture(scope="module")
-def undisturbed(config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed") / "data"
-    code, _, stderr = _build(config, out, "--executor", "threads", "--workers", "2")
-    assert code == 0, stderr
-    return published(out)
+def config(configs: dict[str, Path]) -> Path:
+    return configs["npy"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    configs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, bytes]]:
+    """The files of a whole build by codec."""
+    found = {}
+    for name, path in configs.items():
+        out = tmp_path_factory.mktemp("undisturbed") / "data"
+        code, _, stderr = _build(path, out, "--executor", "threads", "--workers", "2")
+        assert code == 0, stderr
+        found[name] = published(out)
+    return found
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("build", range(3 * TIMES))
 def test_kills_at_random_moments_change_no_byte(
-    build: int, config: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    build: int,
+    configs: dict[str, Path],
+    undisturbed: dict[str, dict[str, bytes]],
+    tmp_path: Path,
 ) -> None:
-    out = tmp_path / "data"
+    codec, out = _CODECS[build % len(_CODECS)], tmp_path / "data"
+    config = configs[codec]
     draw = random.Random(20 + build)
     for how in draw.sample(["processes", "threads"], 2):
         process = _begin(config, out, "--executor", how, "--workers", "2")
@@ -90,7 +107,7 @@ def test_kills_at_random_moments_change_no_byte(
         process.communicate()
     code, _, stderr = _build(config, out, "--executor", "threads", "--workers", "2")
     assert code == 0, stderr
-    assert published(out) == undisturbed
+    assert published(out) == undisturbed[codec]
 
 
 @pytest.mark.parametrize("how", ["processes", "threads"])
@@ -114,24 +131,26 @@ def test_a_stopped_build_saves_what_it_has(
 
 
 def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(
-    config: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    config: Path, undisturbed: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
-    # A file may not grow beyond the limit: first the ledger fails, then the catalogue, then a pack,
-    # of which each run has another, with three tiles at least; and when all are there, a shard.
-    out, said = tmp_path / "data", [""]
-    for limit in (8_000, 100_000, 4_500_000, 4_500_000, *[1_900_000] * 6):
+    # A file may not grow beyond the limit: first the ledger fails, then the catalogue, then a pack
+    # in the middle of a tile; and when all is there and packed anew, a shard.
+    out, threads = tmp_path / "data", ("--executor", "threads")
+    for limit, place in ((8_000, "ledger.sqlite"), (100_000, "catalogue.json"), (900_000, PACKS)):
         before = _LIMITED.format(limit)
-        code, stdout, stderr = _build(config, out, "--executor", "threads", before=before)
-        assert (code, stdout) == (3, ""), stderr
-        assert "Traceback" not in stderr
-        said.append(stderr.splitlines()[-1])
-        assert "no space is left on the disk" in said[-1]
+        _is_full(place, *_build(config, out, *threads, before=before))
         assert not (out / "dataset.json").exists()
-        if "shards/" in said[-1]:
-            break
-    places = ("", "ledger.sqlite", "catalogue.json", ".curate/packs", ".curate/packs")
-    assert all(map(str.__contains__, said, places)), said
-    assert "shards/" in said[-1], said
-    code, _, stderr = _build(config, out, "--executor", "threads")
+    assert _build(config, out, *threads)[0] == 0
+    before = _LIMITED.format(1_900_000)
+    _is_full("shards/", *_run("packaging", "build", out, *threads, before=before))
+    assert not (out / "dataset.json").exists()
+    code, _, stderr = _build(config, out, *threads)
     assert code == 0, stderr
-    assert published(out) == undisturbed
+    assert published(out) == undisturbed["npy"]
+
+
+def _is_full(place: str, code: int, stdout: str, stderr: str) -> None:
+    assert (code, stdout) == (3, ""), stderr
+    assert "Traceback" not in stderr
+    said = stderr.splitlines()[-1]
+    assert place in said and "no space is left on the disk" in said

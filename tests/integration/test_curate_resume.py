@@ -7,15 +7,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
+import mmearth
 from mmearth.build import Options, Summary, build
+from mmearth.catalog.codec import Codec
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.schema import read_table
 from mmearth.catalog.store import PACKS
 from mmearth.curate.ledger import Ledger
 from mmearth.curate.lock import only_build
+from mmearth.packaging.recode import recode
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,8 +45,8 @@ def _sums(out: Path) -> str:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """Three places of the user's own, two of them far apart on one day."""
+def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Three places of the user's own, two of them far apart on one day; its parameter: a codec."""
     (tmp_path / "soil.csv").write_text(
         "lon,lat,ph,day\n10.0,50.0,6.5,2020-06-01\n-60.0,-10.0,5.1,\n100.0,40.0,7.9,2020-07-01\n"
     )
@@ -54,6 +59,7 @@ def config(tmp_path: Path) -> Path:
         "source": {"kind": "synthetic", "seed": 7},
         "modalities": ["sentinel2", "geolocation", "month", "biome"],
         "tasks": {"soil_pH": {"points": points}},
+        "members": {"codec": getattr(request, "param", "npy")},
     }
     path.write_text(yaml.safe_dump(document))
     return path
@@ -127,13 +133,18 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("left", [0, 1, 2])
+_BOTH = pytest.mark.parametrize("config", ["npy", "blosc-zstd"], indirect=True)
+
+
+@pytest.mark.parametrize(
+    ("left", "config"), [(0, "npy"), (1, "npy"), (2, "npy"), (2, "blosc-zstd")], indirect=["config"]
+)
 def test_what_a_pack_lost_is_collected_again(left: int, config: Path, out: Path) -> None:
     _build(config, out.parent / "whole")
     pack = _collect(config, out)
-    size = pack.stat().st_size  # of the Sentinel-2 images of three tiles
+    size = pack.stat().st_size  # of the Sentinel-2 images of three tiles; equal ones, if npy
     if left:
-        os.truncate(pack, size * left // 3)
+        os.truncate(pack, size - (2 - left) * size // 3 - 1)
     else:
         pack.unlink()
     _, visits = _build(config, out)
@@ -141,6 +152,7 @@ def test_what_a_pack_lost_is_collected_again(left: int, config: Path, out: Path)
     assert _sums(out) == _sums(out.parent / "whole")
 
 
+@_BOTH
 def test_a_changed_byte_of_a_pack_is_noticed_when_it_is_packed(config: Path, out: Path) -> None:
     _build(config, out.parent / "whole")
     _flip(_collect(config, out), 1000)
@@ -162,6 +174,7 @@ def test_after_the_seal_nothing_is_kept_twice(config: Path, out: Path) -> None:
     assert not (out / "store").exists()
 
 
+@_BOTH
 def test_what_a_crash_left_is_not_published(config: Path, out: Path) -> None:
     pack = _collect(config, out)
     names = (".tiles.parquet", "manifests/.m.parquet", "stac/.catalog.json", "shards/.a.tar")
@@ -179,6 +192,7 @@ def test_what_a_crash_left_is_not_published(config: Path, out: Path) -> None:
 
 
 # The first sample's JSON stands from byte 512, its Sentinel-2 image from 4096 or before.
+@_BOTH
 @pytest.mark.parametrize(("at", "lost"), [(600, 0), (50_000, 1)])
 def test_a_flipped_byte_in_a_shard_is_healed(at: int, lost: int, config: Path, out: Path) -> None:
     _build(config, out)
@@ -189,6 +203,7 @@ def test_a_flipped_byte_in_a_shard_is_healed(at: int, lost: int, config: Path, o
     assert _sums(out) == before
 
 
+@_BOTH
 def test_a_deleted_shard_is_healed(config: Path, out: Path) -> None:
     _build(config, out)
     before = _sums(out)
@@ -199,8 +214,17 @@ def test_a_deleted_shard_is_healed(config: Path, out: Path) -> None:
     assert _sums(out) == before
 
 
+def _images(root: Path) -> dict[str, NDArray[np.uint16]]:
+    """Return key → Sentinel-2 as a loader hands it out."""
+    loader = mmearth.open(root).select("soil_pH").loader(2, "shuffled")
+    pairs = (zip(b["key"], b["sentinel2"].numpy().copy(), strict=True) for b in loader)
+    return {key: image for pair in pairs for key, image in pair}
+
+
+@_BOTH
 def test_new_changed_and_removed_places(config: Path, out: Path, tmp_path: Path) -> None:
     _build(config, out)
+    before = _images(out)
     # The first place gets another date, the second goes, the third stays, a fourth comes.
     (tmp_path / "soil.csv").write_text(
         "lon,lat,ph,day\n10.0,50.0,6.5,2020-08-05\n100.0,40.0,7.9,2020-07-01\n20.0,52.0,6.0,\n"
@@ -209,6 +233,13 @@ def test_new_changed_and_removed_places(config: Path, out: Path, tmp_path: Path)
     assert (visits, summary.samples) == (2, {"soil_pH": 3})
     _build(config, tmp_path / "anew")
     assert _sums(out) == _sums(tmp_path / "anew")
+    grown, anew = _images(out), _images(tmp_path / "anew")
+    assert len(before.keys() & grown.keys()) == 1 and len(grown) == 3
+    for key, image in anew.items():
+        np.testing.assert_array_equal(grown[key], image)
+    recode(out, tmp_path / "other", Codec("blosc-lz4"))
+    for key, image in _images(tmp_path / "other").items():
+        np.testing.assert_array_equal(grown[key], image)
 
 
 def test_another_source_is_asked_for_everything(config: Path, out: Path) -> None:

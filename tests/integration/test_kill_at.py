@@ -52,10 +52,10 @@ _YEARS = 365 * 86400
 class Builds:
     """Runs the same build, as far as something happens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, codec: str) -> None:
         self.errors, self._counts = folder / "errors", folder / "counts"
         self._config, self.whole = folder / "few.yaml", folder / "undisturbed"
-        self._config.write_text(_CONFIG)
+        self._config.write_text(f"{_CONFIG}members: {{ codec: {codec} }}\n")
         self._driver = subprocess.Popen(
             [sys.executable, "-c", _DRIVER, self.errors],
             stdin=subprocess.PIPE,
@@ -91,9 +91,11 @@ class Builds:
             self._driver.kill()
 
 
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
-    builds = Builds(tmp_path_factory.mktemp("builds"))
+@pytest.fixture(scope="module", params=["npy", "blosc-zstd"])
+def builds(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Builds]:
+    builds = Builds(tmp_path_factory.mktemp("builds"), request.param)
     yield builds
     builds.close()
 
@@ -102,7 +104,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
 def test_kills_at_operations_on_files_change_no_byte(builds: Builds, tmp_path: Path) -> None:
     assert min(builds.counts.values()) > 20
     draw, n_killed, out = random.Random(1), 0, tmp_path / "data"
-    while n_killed < 5 * TIMES:
+    while n_killed < 3 * TIMES:
         code = None
         while code != 0:
             point = builds.point(draw, "rename", "unlink", "write")
@@ -125,7 +127,7 @@ def test_kills_while_a_dataset_is_packed_anew(
     counts = builds.count(out, *pack)
     assert published(out) == builds.undisturbed
     draw, n_killed = random.Random(3), 0
-    while n_killed < 8 * TIMES:
+    while n_killed < 4 * TIMES:
         kind = draw.choice(["rename", "unlink", "write"])
         point = f"{kind}:{draw.randint(1, counts[kind])}"
         code = builds.run(out, *pack, END_AT=point)
@@ -139,7 +141,7 @@ def test_kills_while_a_dataset_is_packed_anew(
 @pytest.mark.fuzz
 def test_what_a_disk_refuses_is_a_sentence(builds: Builds, tmp_path: Path) -> None:
     draw, n_refused, out = random.Random(2), 0, tmp_path / "data"
-    while n_refused < 3 * TIMES:
+    while n_refused < 2 * TIMES:
         code = None
         while code != 0:
             point = builds.point(draw, "rename", "write", "sync")

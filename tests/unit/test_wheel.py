@@ -77,3 +77,9 @@ def test_importing_mmearth_is_light() -> None:
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
     assert mmearth.__version__
+
+
+def test_building_packing_and_proving_import_no_torch() -> None:
+    # 470 MB in each worker, where it is installed.
+    code = "import sys, mmearth.build, mmearth.packaging.recode; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

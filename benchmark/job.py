@@ -59,7 +59,7 @@ class Job:
     @property
     def batch_size(self) -> int:
         """Samples of a step on one rank."""
-        return max(1, self.config.training.batch_size // self.fabric.world_size)
+        return self.config.training.batch_size // self.fabric.world_size
 
     @property
     def scale(self) -> TargetScale:

@@ -78,16 +78,20 @@ def setting(config: BenchmarkConfig, dataset_hash: str, cell: Cell) -> Setting:
 
 
 def _all(config: BenchmarkConfig) -> Iterator[Cell]:
-    for task, name in product(config.tasks, config.baselines):
-        yield from (Cell(task, BASELINE, name, 100, seed) for seed in config.seeds[:1])
+    asked = {f for method in config.methods for f in _fractions(config, method)}
+    for task, name, fraction in product(config.tasks, config.baselines, sorted(asked)):
+        yield from (Cell(task, BASELINE, name, fraction, seed) for seed in config.seeds[:1])
     for task, encoder, seed in product(config.tasks, config.encoders, config.seeds):
         for method in config.methods:
-            fractions = (100,) if method in (*ADAPTED, "JT") else config.fractions
-            for fraction in fractions:
+            for fraction in _fractions(config, method):
                 cell = Cell(task, encoder, method, fraction, seed)
                 if method in ADAPTED:
                     yield cell.jt
                 yield cell
+
+
+def _fractions(config: BenchmarkConfig, method: str) -> tuple[int, ...]:
+    return (100,) if method in (*ADAPTED, "JT") else config.fractions
 
 
 def parse_shard(text: str) -> tuple[int, int]:

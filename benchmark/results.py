@@ -161,8 +161,19 @@ def assemble(out: Path) -> pa.Table:
     """Write `results.parquet` from the files of all finished runs, and return it.
 
     Raises:
-        FormatError: A run's file is not what `write_run` wrote, or two runs claim one row.
+        FormatError: As `finished` says.
         StorageError: The disk is full.
+    """
+    table = finished(out)
+    write_table(table, out / RESULTS_FILE, RESULTS)
+    return table
+
+
+def finished(out: Path) -> pa.Table:
+    """Return the rows of all finished runs; nothing is written.
+
+    Raises:
+        FormatError: A run's file is not what `write_run` wrote, or two runs claim one row.
     """
     rows: list[Row] = []
     for path in sorted((out / RUNS).glob(f"*/{_FILE}")):
@@ -174,9 +185,7 @@ def assemble(out: Path) -> pa.Table:
                 f"{out / RUNS} holds two rows of {' '.join(map(str, _identity(one)))}; expected "
                 "one; a folder was copied under another name: delete the copy"
             )
-    table = pa.Table.from_pylist(rows, schema=RESULTS)
-    write_table(table, out / RESULTS_FILE, RESULTS)
-    return table
+    return pa.Table.from_pylist(rows, schema=RESULTS)
 
 
 def read_results(path: Path) -> pa.Table:

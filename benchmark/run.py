@@ -30,6 +30,7 @@ from mmearth.benchmark.predictions import Predictions, write_predictions
 from mmearth.benchmark.results import (
     Circumstances,
     assemble,
+    finished,
     keep_catalogue,
     missing,
     rows_of,
@@ -42,6 +43,7 @@ from mmearth.benchmark.tracking import finish
 from mmearth.benchmark.training import LAST
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError, DataError
+from mmearth.catalog.wording import one_of
 from mmearth.loaders.dataset import Dataset, open_dataset
 
 Shard = tuple[int, int]
@@ -83,7 +85,7 @@ def plan(config: BenchmarkConfig, out: Path, shard: Shard = (1, 1)) -> list[Cell
     dataset, config = _open(config)
     todo = shard_of(cells(config), *shard)
     settings = {setting(config, dataset.hash, cell): cell for cell in todo}
-    return [settings[each] for each in missing(settings, assemble(out))]
+    return [settings[each] for each in missing(settings, finished(out))]
 
 
 def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (1, 1)) -> list[str]:
@@ -99,12 +101,13 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
         shard: (number from 1, of how many): which part of the runs is made here.
 
     Raises:
-        ConfigError: The dataset or an encoder is not there, they do not fit, or `out` holds runs of
-            other tasks and modalities.
+        ConfigError: The dataset or an encoder is not there, they do not fit, `out` holds runs of
+            other tasks and modalities, or the ranks do not divide a batch.
         DataError: A canary says that the numbers are surely wrong.
         StorageError: The disk is full.
     """
     fabric = fabric_of(config)
+    _check_ranks(config, fabric.world_size)
     dataset, config = _open(config)
     todo = plan(config, out, shard)
     _try_encoders(config, todo, dataset.catalogue)
@@ -128,6 +131,17 @@ def run(config: BenchmarkConfig, out: Path, progress: Progress, shard: Shard = (
             progress(Step(i + 1, len(todo), cell, seconds, _left(todo[i + 1 :], spent), steps))
     found = canaries(assemble(out), dataset.catalogue.tasks)
     return [finding.sentence for finding in found if not finding.stops]
+
+
+def _check_ranks(config: BenchmarkConfig, n_ranks: int) -> None:
+    """Refuse a batch that ranks cannot share alike: the numbers would depend on their number."""
+    size = config.training.batch_size
+    if size % n_ranks:
+        fits = [n for n in range(1, size + 1) if size % n == 0]
+        raise ConfigError(
+            f"training.batch_size {size} cannot be dealt to {n_ranks} ranks alike; start "
+            f"{one_of(fits)} of them, or choose a multiple of {n_ranks}, which is another run"
+        )
 
 
 def _left(todo: Sequence[Cell], spent: dict[str, list[float]]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 
 from mmearth.benchmark.config import Training
 from mmearth.benchmark.tracking import track
-from mmearth.catalog.errors import storage_errors
-from mmearth.catalog.files import TEMPORARY
+from mmearth.catalog.errors import FormatError, StorageError
+from mmearth.catalog.files import atomic_path
 
 _LOG = logging.getLogger(__name__)
 BEST, LAST = "best.pt", "last.pt"
@@ -62,6 +61,7 @@ def fit(
 
     Raises:
         StorageError: The disk is full.
+        FormatError: What an earlier try left is damaged.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, training.lr, weight_decay=training.weight_decay)
@@ -84,12 +84,18 @@ def fit(
             mean_loss,
             found,
         )
-        if found > best or not (folder / BEST).exists():
+        if found > best or best == -math.inf:  # without any score the last epoch's stay
             best = max(found, best)
             _save(fabric, {"model": module.state_dict()}, folder / BEST)
         state = {"model": module.state_dict(), "optimiser": optimiser.state_dict()}
         state |= {"epoch": epoch + 1, "best": best}
         _save(fabric, state, folder / LAST)
+    if best == -math.inf:
+        _LOG.warning(
+            "%s: validation has no score, such as one sample or labels all alike, so no epoch is "
+            "known to be the best; the weights of the last one are tested",
+            folder.name,
+        )
     load_best(module, folder)
 
 
@@ -126,9 +132,7 @@ def learning_rate(step: int, per_epoch: int, training: Training) -> float:
 
 def load_best(module: nn.Module, folder: Path) -> None:
     """Give a module the best weights of a run, and put it into evaluation mode."""
-    device = next(module.parameters()).device
-    found = torch.load(folder / BEST, map_location=device, weights_only=True)
-    module.load_state_dict(found["model"])
+    _fill(folder / BEST, module)
     module.eval()
 
 
@@ -137,18 +141,37 @@ def _resume(folder: Path, module: nn.Module, optimiser: Any) -> tuple[int, float
     path = folder / LAST
     if not path.exists():
         return 0, -math.inf
-    device = next(module.parameters()).device
-    state = torch.load(path, map_location=device, weights_only=True)
-    module.load_state_dict(state["model"])
+    state = _fill(path, module)
     optimiser.load_state_dict(state["optimiser"])
     return int(state["epoch"]), float(state["best"])
 
 
+def _fill(path: Path, module: nn.Module) -> dict[str, Any]:
+    """Give a module the weights of a file, and return all that is in it.
+
+    Raises:
+        FormatError: The file is damaged.
+    """
+    device = next(module.parameters()).device
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        module.load_state_dict(state["model"])
+    except Exception as exc:  # torch names no errors: EOFError, struct.error, RuntimeError, ...
+        raise FormatError(
+            f"{path} is damaged ({type(exc).__name__}), such as by a power cut; delete it, and the "
+            "run is trained from its beginning"
+        ) from exc
+    return state
+
+
 def _save(fabric: Fabric, state: dict[str, Any], path: Path) -> None:
     if fabric.is_global_zero:
-        temporary = path.with_name(f".{path.name}{TEMPORARY}")
-        with storage_errors(f"write {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, temporary)
-            os.replace(temporary, path)
+        with atomic_path(path, durable=True) as temporary:
+            try:
+                torch.save(state, temporary)
+            except RuntimeError as exc:  # of torch's own writer, which names no cause
+                raise StorageError(
+                    f"cannot write {path}; the disk may be full or out of reach: look after it and "
+                    "run the same command again, it goes on after the last whole epoch"
+                ) from exc
     fabric.barrier()

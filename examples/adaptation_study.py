@@ -49,7 +49,6 @@ from mmearth.benchmark.task_data import TaskData
 from mmearth.benchmark.traces import predictions_path
 from mmearth.benchmark.training import load_best
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.sample import tile_of
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 from mmearth.curate.sources.synthetic.shifts import RADIOMETRY
@@ -190,7 +189,7 @@ def like(batch: Any, n: int, catalogue: Catalogue) -> dict[str, Any]:
 
 def undone(job: Job, batch: Any, source: SyntheticConfig) -> dict[str, Any]:
     """Return a batch without the haze: stored values again, the oracle, and z-scores again."""
-    result = dict(batch)
+    result, grid = dict(batch), job.data.dataset.catalogue.grid
     for name, oracle in RADIOMETRY.items():
         wanted, layer = job.data.statistics[name], job.data.dataset.catalogue.layers[name]
         each = [wanted.stored(i, layer) for i in range(len(wanted.bands))]
@@ -200,7 +199,7 @@ def undone(job: Job, batch: Any, source: SyntheticConfig) -> dict[str, Any]:
             stored = values * std + mean
             stored = np.rint(stored) if layer.dtype.startswith("u") else stored
             day = f"{key[-8:-4]}-{key[-4:-2]}-{key[-2:]}"
-            change = oracle(tile_of(key, DEFAULT_GRID), day, source.seed, source.shifts)
+            change = oracle(tile_of(key, grid), day, source.seed, source.shifts)
             tiles.append((change.undo(stored.astype(layer.dtype)).astype(float) - mean) / std)
         scores = torch.from_numpy(np.stack(tiles)).float()
         result[name] = torch.where(batch["mask"][name], scores, 0.0)
@@ -213,7 +212,7 @@ def adapted(job: Job, model: Any, pairs: Pairs, steps: int) -> Predictions:
         model.encoder,
         model.reconstruction_head,
         lambda outputs, pair: losses_of_batch(outputs, pair[1]),
-        job.config.adaptation.lr,
+        job.config.adaptation.rates(job.cell.encoder)[0],
         steps,
         inputs=lambda pair: job.data.fed(pair[0], model.encoder),
     )

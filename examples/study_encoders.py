@@ -20,16 +20,19 @@ from mmearth.loaders.inputs import ModalityInput, Normalisation
 
 
 class Small(Encoder):
-    """A ConvNeXt V2 of two blocks that sees means of 4 × 4 pixels: 4 × 4 cells of 64 features.
+    """A ConvNeXt V2 of two blocks that sees 32 × 32 means of pixels: 4 × 4 cells of 64 features.
 
     What a tile has one value of is added to all cells alike; a class is one channel a class.
     """
+
+    tiles = None  # of 32 pixels and multiples of it
 
     def __init__(self, inputs: Iterable[ModalityInput], catalogue: Catalogue) -> None:
         super().__init__()
         self.inputs = Normalisation.of(inputs)
         self.layers = [catalogue.layer(name) for name in self.inputs]
         self.dim, self.grid = 64, (4, 4)
+        self.pool = catalogue.grid.pixels // 32
         self.of_pixels = nn.Conv2d(self._channels("pixel"), 8, 1)
         self.of_tile = nn.Linear(n, 8, bias=False) if (n := self._channels("tile")) else None
         model = timm.create_model(
@@ -38,8 +41,8 @@ class Small(Encoder):
         self.net = nn.Sequential(model.stem[1], model.stages, model.norm_pre)
 
     def forward(self, batch: Batch) -> Tensor:
-        maps = torch.cat([functional.avg_pool2d(each, 4) for each in self._of("pixel", batch)], 1)
-        features = self.of_pixels(maps)
+        maps = torch.cat(list(self._of("pixel", batch)), 1)
+        features = self.of_pixels(functional.avg_pool2d(maps, self.pool))
         if self.of_tile is not None:
             values = self.of_tile(torch.cat(list(self._of("tile", batch)), 1))
             features = features + values[:, :, None, None]

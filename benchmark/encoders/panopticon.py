@@ -52,7 +52,7 @@ class Panopticon(Encoder):
         absent = absent & ~absent.all(1, keepdim=True)
         fed = {
             "imgs": interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True),
-            "chn_ids": self.channels.expand(len(images), -1),
+            "chn_ids": self.channels.repeat(len(images), 1),  # the model writes to them
             "spec_masks": absent,
         }
         tokens = self.net.model.forward_features(fed)

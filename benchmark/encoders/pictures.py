@@ -12,7 +12,7 @@ from mmearth.benchmark.encoders.inputs import PUBLISHED
 
 BRIGHTEST = 2550.0
 """Stored reflectance that is white in 8 bits: stored values / 10, as the authors of Satlas render
-Sentinel-2 (rslearn, NormalizationMethod.SENTINEL2_RGB)."""
+Sentinel-2 (rslearn, vis/render_raster.py)."""
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue, 0 to 1 (torchvision)."""
 

@@ -74,8 +74,13 @@ def means_of(losses: Mapping[str, Tensor], held_back: tuple[str, ...] = ()) -> d
     """Return each modality's loss as one number: the mean over tiles that are not NaN.
 
     Raises:
-        ConfigError: A modality that is held back has no loss, or all are held back.
+        ConfigError: The losses have no names, a modality that is held back has none, or all are
+            held back.
     """
+    if not isinstance(losses, Mapping):
+        raise ConfigError(
+            f"the losses came as {type(losses).__name__}; expected a dict of a loss by modality"
+        )
     if unknown := [name for name in held_back if name not in losses]:
         raise ConfigError(
             f"{unknown[0]} is to be held back and has no loss; expected some of {', '.join(losses)}"

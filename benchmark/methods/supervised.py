@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmearth.benchmark.canaries import collapsed
 from mmearth.benchmark.encoder import Batch
 from mmearth.benchmark.evaluation import evaluate, goodness
 from mmearth.benchmark.job import Job, Outcome
@@ -18,6 +19,7 @@ from mmearth.benchmark.ranks import share_of
 from mmearth.benchmark.reconstruction import Reconstruction
 from mmearth.benchmark.traces import write_reconstruction
 from mmearth.benchmark.training import Fit, fit
+from mmearth.catalog.errors import DataError
 from mmearth.loaders.loader import Loader
 
 
@@ -38,6 +40,7 @@ def train_jointly(job: Job) -> Outcome:
 
 def _train(job: Job, reconstructs: bool) -> Outcome:
     model = job.model(reconstructs)
+    _refuse_collapsed(job, model, reconstructs)
     train = _loader(job, "train", "shuffled", reconstructs)
     val = _loader(job, "val", "sequential", reconstructs)
 
@@ -79,6 +82,21 @@ def _train(job: Job, reconstructs: bool) -> Outcome:
             for split in job.data.tests
         }
     )
+
+
+def _refuse_collapsed(job: Job, model: Model, reconstructs: bool) -> None:
+    """Stop before training where the features of a batch are alike, or no numbers.
+
+    Raises:
+        DataError: They are.
+    """
+    model.eval()
+    batch = next(iter(_loader(job, "train", "sequential", reconstructs)))
+    with torch.no_grad():
+        features = model.encoder(_fed(job, model, job.fabric.to_device(batch), reconstructs))
+    real = features[batch["weight"].to(features.device) > 0].float().cpu().numpy()
+    for finding in collapsed(str(job.cell), real):
+        raise DataError(finding.sentence)
 
 
 def _loader(job: Job, split: str, order: str, reconstructs: bool) -> Loader:

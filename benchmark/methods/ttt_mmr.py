@@ -68,8 +68,17 @@ class TTTMMR:
     cotangent of 0, which gives the same, has no step that depends on data, and so never waits for
     the device. None: on a CPU."""
 
+    only_finite: bool = False
+    """Whether a modality whose gradient is not finite is left out of the step; if not, it ends
+    adapting with a sentence that names it."""
+
     def __post_init__(self) -> None:
         whole("steps", self.steps)
+        if not isinstance(self.encoder, nn.Module):
+            raise ConfigError(
+                f"found an encoder that is {type(self.encoder).__name__}; expected a "
+                "torch.nn.Module, whose parameters are adapted"
+            )
         if not (isinstance(self.lr, int | float) and 0 < self.lr < math.inf):
             raise ConfigError(f"found lr {self.lr!r}; expected a finite number above 0")
         if self.products not in PRODUCTS:
@@ -126,7 +135,7 @@ class TTTMMR:
                 allow_unused=True,
                 materialize_grads=True,
             )
-            direction = self._direction(embedding, parameters, found)
+            direction, _ = self._direction(embedding, parameters, found)
         pairs = zip(direction, gradient, strict=True)
         product = sum(float((one.double() * other.double()).sum()) for one, other in pairs)
         length = float(_norm(direction) * _norm(gradient))
@@ -139,7 +148,7 @@ class TTTMMR:
         parameters: Sequence[Tensor],
         start: Sequence[Tensor],
     ) -> Trace:
-        trace = Trace(self.held_back, self.roll_back, _norm(start))
+        trace, norms = Trace(self.held_back, self.roll_back, _norm(start)), []
         for _ in range(self.steps):
             with torch.enable_grad():
                 embedding = self.encoder(self.inputs(batch))
@@ -147,17 +156,21 @@ class TTTMMR:
             with torch.no_grad():
                 prediction = predict(detached(embedding))
                 if not trace.keep(prediction, found.losses, _distance(parameters, start)):
-                    return trace
-                direction = self._direction(embedding, parameters, found)
+                    break
+                direction, norm = self._direction(embedding, parameters, found)
+                norms.append((found.names, norm))
                 del embedding  # and its graph, before the next
                 for parameter, change in zip(parameters, direction, strict=True):
                     parameter.sub_(change, alpha=self.lr)
                 torch.clear_autocast_cache()  # else a cast made before the step is used after it
-        with torch.no_grad():
-            embedding = self.encoder(self.inputs(batch))
-            losses = self.losses(self.reconstruction_head(embedding), batch)
-            means = means_of(losses, self.held_back)
-            trace.keep(predict(embedding), means, _distance(parameters, start))
+        else:
+            with torch.no_grad():
+                embedding = self.encoder(self.inputs(batch))
+                losses = self.losses(self.reconstruction_head(embedding), batch)
+                means = means_of(losses, self.held_back)
+                trace.keep(predict(embedding), means, _distance(parameters, start))
+        if not self.only_finite:
+            _refuse_non_finite(norms)  # at the end, so that no step waits for the device
         return trace
 
     def _cotangents(self, embedding: Any, batch: Any) -> Cotangents:
@@ -174,13 +187,40 @@ class TTTMMR:
 
     def _direction(
         self, embedding: Any, parameters: Sequence[Tensor], found: Cotangents
-    ) -> list[Tensor]:
-        """Return the mean, over the modalities that are there, of their normalised gradients."""
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the mean, over the modalities that are there, of their normalised gradients.
+
+        Behind it the norms of those gradients, (M,).
+        """
         if not found.names:
-            return [torch.zeros_like(parameter) for parameter in parameters]
-        total = PRODUCTS[self.products](tensors_of(embedding), parameters, found.stacked)
-        n_present = found.present.sum().clamp(min=1)
-        return [part / n_present for part in total]
+            return [torch.zeros_like(each) for each in parameters], torch.zeros(0)
+        # Of several tensors some may come from before the chosen parameters.
+        reached = [
+            (tensor, rows)
+            for tensor, rows in zip(tensors_of(embedding), found.stacked, strict=True)
+            if tensor.requires_grad
+        ]
+        tensors, rows = zip(*reached, strict=True)
+        total, norms = PRODUCTS[self.products](tensors, parameters, rows, self.only_finite)
+        counted = found.present & norms.isfinite() if self.only_finite else found.present
+        n_counted = counted.sum().clamp(min=1)
+        return [part / n_counted for part in total], norms
+
+
+def _refuse_non_finite(norms: Sequence[tuple[tuple[str, ...], Tensor]]) -> None:
+    """Stop where a modality's gradient was not finite: it would make every prediction NaN.
+
+    Raises:
+        ConfigError: One was.
+    """
+    for step, (names, values) in enumerate(norms):
+        for name, norm in zip(names, values.tolist(), strict=True):
+            if not math.isfinite(norm):
+                raise ConfigError(
+                    f"the gradient of {name} is no number in step {step + 1}, such as of 0 / 0 in "
+                    "its loss, and would spoil all predictions; mend the loss, or leave the "
+                    "modality out with only_finite=True"
+                )
 
 
 def _distance(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:

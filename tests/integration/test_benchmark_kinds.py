@@ -19,7 +19,7 @@ from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import Step, plan, run
 from mmearth.benchmark.traces import BATCHES, RECONSTRUCTION, predictions_path, read_trace
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, DataError
 from mmearth.cli import root
 from mmearth.tests.make_tiny import OWN as SIX
 from mmearth.tests.make_tiny import make_sealed
@@ -202,3 +202,27 @@ def test_each_batch_chooses_for_itself(dataset: Path, tmp_path: Path) -> None:
                 assert not row["task_loss_after"] > row["task_loss_before"]
             if method.endswith("change"):
                 assert row["steps"] < 2
+
+
+COLLAPSED = """
+from mmearth.benchmark.encoders.scratch import ConvNeXtV2Tiny
+
+
+class Constant(ConvNeXtV2Tiny):
+    def __init__(self, statistics, catalogue):
+        super().__init__(statistics, catalogue, multimodal=True)
+
+    def forward(self, batch):
+        return super().forward(batch) * 0 + 1
+"""
+
+
+@pytest.mark.parametrize("method", ["LP", "FT", "JT"])
+def test_features_that_are_alike_stop_every_method(
+    dataset: Path, tmp_path: Path, method: str
+) -> None:
+    (tmp_path / f"of_{method}.py").write_text(COLLAPSED, encoding="utf-8")
+    keys = {"encoders": [f"{tmp_path}/of_{method}.py:Constant"], "methods": [method]}
+    with pytest.raises(DataError, match=r"features of \d+ samples are alike"):
+        run(_config(dataset, **keys, tasks=["texture"], baselines=[]), tmp_path / "out", _quiet)
+    assert not list(tmp_path.glob("out/runs/*/best.pt"))

@@ -197,7 +197,7 @@ def test_a_dry_run_shows_what_is_missing(dataset: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(root, arguments)
     assert done.exit_code == 0, done.output
     assert "species · convnextv2_tiny_multimodal · JT · 100 % · 41" in done.output
-    assert not (tmp_path / "out/runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -296,6 +297,77 @@ def test_a_compiled_encoder_is_adapted_to_in_a_stream_alone() -> None:
         TTTMMR(compiled, *parts, inputs=method.inputs, products="batched").adapt(batch(), answer)
     found = TTTMMR(compiled, *parts, inputs=method.inputs).adapt(batch(), answer)
     assert bool(found.moved[1] > 0)
+
+
+class TwoScales(nn.Module):
+    """Of its two embeddings the first comes from before the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high = nn.Linear(6, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        low = torch.tanh(self.low(x))
+        return {"low": low, "high": self.high(low)}
+
+
+@pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize("parameters", ["last:1", lambda name, _: name.startswith("high")])
+def test_the_last_layer_of_several_embeddings(products: str, parameters: Any) -> None:
+    torch.manual_seed(2)
+    encoder, head = TwoScales().double(), Head().double()
+    named = {name: each.detach().clone() for name, each in encoder.named_parameters()}
+
+    def reconstruct(embedding: dict[str, Tensor]) -> dict[str, Tensor]:
+        return head((embedding["low"] + embedding["high"], embedding["high"]))
+
+    method = TTTMMR(
+        encoder, reconstruct, losses, 0.05, 1, parameters, products, lambda given: given["x"]
+    )
+    given = batch()
+    found = method.adapt(given, lambda embedding: embedding["high"])
+    parts = losses(reconstruct(encoder(given["x"])), given)
+    own = list(encoder.high.parameters())
+    step = [torch.zeros_like(each) for each in own]
+    for name in ("a", "b"):
+        gradient = torch.autograd.grad(parts[name].mean(), own, retain_graph=True)
+        length = torch.cat([each.flatten() for each in gradient]).norm() + 1e-6
+        step = [so_far + each / length for so_far, each in zip(step, gradient, strict=True)]
+    weight, bias = (p.detach() - 0.05 * s / 2 for p, s in zip(own, step, strict=True))
+    expected = encoder(given["x"])["low"].detach() @ weight.T + bias
+    assert torch.allclose(found.prediction, expected, rtol=1e-12)
+    assert all(torch.equal(named[name], each) for name, each in encoder.named_parameters())
+
+
+def divided(outputs: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As `losses`, but that of b is 0 / 0 in one tile: its gradient alone shows it."""
+    found = losses(outputs, given)
+    zero = (outputs["b"] - outputs["b"]).sum(1) * torch.tensor([0.0, 0, 0, 0, 1])
+    found["b"] = torch.where(torch.arange(5) == 4, zero / zero, found["b"])
+    return found
+
+
+@pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize("roll_back", [True, False])
+def test_a_gradient_that_is_no_number_is_named(products: str, roll_back: bool) -> None:
+    method = make(products=products, roll_back=roll_back)
+    spoilt = replace(method, losses=divided)
+    before = _state(method)
+    with pytest.raises(ConfigError, match=r"the gradient of b is no number in step 1"):
+        spoilt.adapt(batch(), answer)
+    _same(before, _state(method))
+    left_out = replace(spoilt, only_finite=True, roll_back=False).adapt(batch(), answer)
+    expected = by_hand(method, batch(), ("a",))
+    assert float((left_out.prediction - expected).norm() / expected.norm()) <= 1e-12
+
+
+def test_parts_that_are_something_else_are_refused() -> None:
+    method = make()
+    listed = replace(method, losses=lambda *_: [torch.zeros(())])
+    with pytest.raises(ConfigError, match="came as list; expected a dict of a loss by modality"):
+        listed.adapt(batch(), answer)
+    with pytest.raises(ConfigError, match=r"encoder that is function; expected a torch.nn.Module"):
+        replace(method, encoder=lambda x: x)
 
 
 def test_inference_mode_is_refused() -> None:

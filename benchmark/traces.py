@@ -20,6 +20,7 @@ BATCHES = pa.schema(
         ("split", pa.string()),
         ("batch", pa.int32()),  # position in the split's order
         ("n", pa.int32()),  # samples, padding not counted
+        ("keys", pa.list_(pa.string())),  # theirs
         ("steps", pa.int32()),  # adaptation steps taken
         ("best", pa.int32()),  # steps with the least task loss; on val only, elsewhere null
         # Cosine between the direction of a step and the task's gradient; on val only.

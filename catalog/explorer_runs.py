@@ -45,8 +45,9 @@ def read_runs(root: Path, dataset_hash: str, results: Path) -> dict[str, bytes]:
     """Return `results.json` and a table a run, by name.
 
     A table has a row a sample that was predicted: `row`, its place in the manifest; `error`, not
-    negative; `residual`, prediction minus truth, and both, where they are one number; `gain`, by
-    how much the error is less than that of the jointly trained model, of methods that adapt it.
+    negative; `residual`, prediction minus truth, and both, where they are one number; of methods
+    that adapt the jointly trained model `gain`, by how much the error is less than that model's,
+    `batch`, which it was adapted with, and `batch_gain`, by how much the batch's loss fell.
 
     Args:
         root: The dataset's directory.
@@ -65,15 +66,15 @@ def read_runs(root: Path, dataset_hash: str, results: Path) -> dict[str, bytes]:
     listed = []
     for run in runs:
         table = _with_gain(tables[run.folder.name], _base_of(run, runs, tables))
+        table = _with_batches(table, run, rows[run.setting["task"]])
         name = f"run-{run.folder.name}.parquet"
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         files[name] = buffer.getvalue()
-        unit = tasks[run.setting["task"]].unit
         listed.append(
             {
                 **{"id": run.folder.name, "task": run.setting["task"], "label": run.label},
-                **{"file": name, "columns": _columns(table, unit)},
+                **{"file": name, "columns": _columns(table, tasks[run.setting["task"]])},
             }
         )
     document = {"runs": listed}
@@ -176,15 +177,42 @@ def _with_gain(table: pa.Table, base: pa.Table | None) -> pa.Table:
     return table.append_column("gain", pa.array(gain, pa.float64()))
 
 
+def _with_batches(table: pa.Table, run: _Run, rows: dict[str, int]) -> pa.Table:
+    """Add the batch that a sample was adapted with, where the run says so."""
+    path = run.folder / "batches.parquet"
+    if not path.exists():
+        return table
+    named: dict[int, str] = {}
+    gains: dict[int, float] = {}
+    for batch in read_table(path, _BATCH).to_pylist():
+        for key in batch["keys"]:
+            if key in rows:
+                named[rows[key]] = f"{batch['split']} {batch['batch']}"
+                gains[rows[key]] = batch["task_loss_before"] - batch["task_loss_after"]
+    order = table["row"].to_pylist()
+    table = table.append_column("batch", pa.array(map(named.get, order), pa.string()))
+    return table.append_column("batch_gain", pa.array(map(gains.get, order), pa.float64()))
+
+
+_BATCH = ["split", "batch", "keys", "task_loss_before", "task_loss_after"]
 _LABELS = {
     "error": "Error",
     "residual": "Prediction minus truth",
     "prediction": "Prediction",
     "truth": "Truth",
     "gain": f"Gain over {_BASE}",
+    "batch": "Batch it was adapted with",
+    "batch_gain": "Gain of its batch, in the task's loss",
 }
 
 
-def _columns(table: pa.Table, unit: str) -> list[dict[str, str]]:
-    names = [name for name in _LABELS if name in table.column_names]
-    return [{"name": name, "label": _LABELS[name], "unit": unit} for name in names]
+def _columns(table: pa.Table, task: Task) -> list[dict[str, str]]:
+    """Return what the page says of each column, and how many samples make one number."""
+    found = []
+    for name in (name for name in _LABELS if name in table.column_names):
+        kind = "category" if name == "batch" else "number"
+        unit = "1" if name == "batch_gain" else task.unit
+        mean = "square" if name == "error" and task.kind == "regression" else "plain"
+        about = {"name": name, "label": _LABELS[name], "unit": unit, "kind": kind, "mean": mean}
+        found.append(about)
+    return found

@@ -145,11 +145,13 @@ def ttt_of(job: Job, model: Model, lr: float, steps: int) -> TTTMMR:
 def _row(job: Job, split: str, batch: Batch, adapted: Adapted, losses: list[float]) -> Row:
     """Return a batch's row of batches.parquet; beside it the task's loss of each iteration."""
     watched = adapted.watched.tolist()
+    keys = [key for key, counts in zip(batch["key"], batch["weight"] > 0, strict=True) if counts]
     defined = not any(math.isnan(loss) for loss in losses)
     return {
         "split": split,
         "batch": int(batch["position"]) - 1,
-        "n": int((batch["weight"] > 0).sum()),
+        "n": len(keys),
+        "keys": keys,
         "steps": adapted.chosen,
         "best": losses.index(min(losses)) if split == "val" and defined else None,
         "moved": float(adapted.moved[adapted.chosen] / adapted.norm),

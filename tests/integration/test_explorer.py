@@ -19,6 +19,7 @@ import rasterio
 
 import mmearth
 from mmearth.benchmark.predictions import tile_predictions, write_predictions
+from mmearth.benchmark.traces import BATCHES, write_batches
 from mmearth.catalog.codec import Codec
 from mmearth.tests import make_own as own
 from mmearth.tests.browser import Seen, chromium, expect, explorer
@@ -347,12 +348,40 @@ def test_errors_of_a_run_on_the_map(browser: Any, tiny: Path, tmp_path: Path) ->
         facts = {"task": "soil_pH", "encoder": "made", "method": method, "fraction": 100, "seed": 1}
         rows = [{**facts, "dataset_hash": dataset.hash}]
         (folder / "results.json").write_text(json.dumps({"rows": rows}))
+        if method == "TTT-MMR":
+            halves = [keys[: len(keys) // 2], keys[len(keys) // 2 :]]
+            of = {"split": "val", "task_loss_before": 2.0}
+            write_batches(
+                folder,
+                [
+                    dict.fromkeys(BATCHES.names)
+                    | of
+                    | {"batch": i, "keys": each, "task_loss_after": i}
+                    for i, each in enumerate(halves)
+                ],
+            )
     with explorer(browser, tiny, tmp_path) as seen:
         page = seen.page
         seen.go("#task=soil_pH")
         page.get_by_label("Benchmark run").select_option(label="made TTT-MMR 100 %, seed 1")
         seen.settle()
         assert "Error" in page.inner_text("#legend")
+        squares = np.linspace(0, 1, len(keys)) ** 2
+        splits = np.array(table["split"].to_pylist())
+        for split in np.unique(splits):
+            cells = page.locator("#breakdown tbody tr", has_text=split).locator("td")
+            here = splits == split
+            assert cells.nth(0).inner_text() == str(here.sum())
+            assert float(cells.nth(1).inner_text()) == pytest.approx(
+                squares[here].mean() ** 0.5, 1e-3
+            )
+        page.get_by_label("Errors by").select_option("run.batch")
+        expect(page.locator("#breakdown tbody tr")).to_have_count(2)
+        page.locator("#breakdown tbody button", has_text="val 1").click()
+        assert seen.count == len(halves[1])
+        page.evaluate("mmearth.state.set({ colour: 'run.batch_gain' })")
+        expect(page.locator("#legend")).to_contain_text("Gain of its batch")
+        page.get_by_text("Clear all filters").click()
         page.evaluate("mmearth.filter('run.error', { from: 0.9 })")
         worst = [key for key, e in zip(keys, np.linspace(0, 1, len(keys)), strict=True) if e >= 0.9]
         assert seen.count == len(worst)

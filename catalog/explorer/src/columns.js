@@ -59,9 +59,7 @@ function target(task) {
 }
 
 function ofRun(run) {
-  return run.columns.map(({ name, label, unit }) => ({
-    id: `run.${name}`, group: 'Benchmark run', label, unit, kind: 'number', data: (samples) => run.read(samples, name),
-  }));
+  return run.columns.map((column) => ({ ...column, id: `run.${column.name}`, group: 'Benchmark run', data: (samples) => run.read(samples, column) }));
 }
 
 function ofLayer(layer) {

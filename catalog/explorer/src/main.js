@@ -1,4 +1,5 @@
 // The page: reads the dataset beside it, keeps what is seen in the URL, and draws what changed.
+import { breakDown, drawBreakdown, groupings } from './breakdown.js';
 import { columnsOf } from './columns.js';
 import { dress } from './colours.js';
 import { choice, fill, h, shown } from './dom.js';
@@ -91,6 +92,7 @@ class Explorer {
     }
     if (has('task', 'run', 'colour', 'view')) this.#choices();
     if (has('task', 'run', 'where', 'histogram')) await this.#histogram();
+    if (has('task', 'run', 'where', 'by')) await this.#breakdown();
     if (has('task', 'run', 'where')) await this.#form();
     if (has('view', 'task', 'run', 'where', 'sort', 'layer', 'pictures')) this.#view();
     if (has('map')) this.map.look(this.state.now.map);
@@ -148,6 +150,19 @@ class Explorer {
     const data = await this.samples.column(column);
     const bars = count(column, data, this.rows);
     fill($('counts'), this.#columnChoice('Histogram of', column.id, (histogram) => this.state.set({ histogram })), draw(bars, column, (filter) => this.filter(column.id, filter)));
+  }
+
+  /** What a run says, by split or the like. */
+  async #breakdown() {
+    $('breakdown').hidden = !this.run;
+    if (!this.run) return;
+    const by = groupings(this.columns).find((column) => column.id === this.state.now.by) ?? this.columns.get('split');
+    const shownOf = ['run.error', 'run.residual', 'run.gain'].map((id) => this.columns.get(id)).filter(Boolean);
+    const [data, ...found] = await Promise.all([by, ...shownOf].map((column) => this.samples.column(column)));
+    const measured = found.map(({ values }, i) => ({ column: shownOf[i], values }));
+    const options = groupings(this.columns).map((column) => [column.id, column.label]);
+    fill($('breakdown'), h('label', {}, 'Errors by ', choice('Errors by', options, by.id, (id) => this.state.set({ by: id }))),
+      ...drawBreakdown(breakDown(data, measured, this.rows), by, measured, (filter) => this.filter(by.id, filter)));
   }
 
   #columnChoice(label, value, change, also = []) {

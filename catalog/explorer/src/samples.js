@@ -18,8 +18,10 @@ function call(message, tell) {
   });
 }
 
-/** Read columns of any Parquet file. */
-export const readNumbers = async (url, path) => (await call({ call: 'numbers', urls: [url], path })).values;
+const reader = (kind) => (kind === 'labels' ? 'labels' : ['category', 'boolean'].includes(kind) ? 'categories' : 'numbers');
+
+/** Read a column of any Parquet file. */
+export const readColumn = (url, name, kind) => call({ call: reader(kind), urls: [url], path: [name] });
 
 const KEPT = 200; // rows
 const PLAIN = ['key', 'task', 'split', 'train_5', 'train_50', 'date', 'epsg', 'left', 'top', 'lon', 'lat', 'shard'];
@@ -56,8 +58,7 @@ export class Samples {
   async #read(column, tell) {
     if (column.data) return column.data(this);
     const { kind, path, index, nodata } = column;
-    const reader = kind === 'labels' ? 'labels' : kind === 'category' || kind === 'boolean' ? 'categories' : 'numbers';
-    const found = await call({ call: reader, urls: this.urls, path, index }, tell);
+    const found = await call({ call: reader(kind), urls: this.urls, path, index }, tell);
     if (nodata !== undefined && nodata !== null) {
       for (let i = 0; i < found.values.length; i++) if (found.values[i] === nodata) found.values[i] = NaN;
     }

@@ -1,6 +1,6 @@
 // What is seen, kept in the URL's fragment: a link shows the same, and Back goes back.
 
-const PLAIN = ['task', 'colour', 'histogram', 'view', 'sort', 'layer', 'run', 'tile', 'row', 'other', 'otherRow', 'map'];
+const PLAIN = ['task', 'colour', 'histogram', 'by', 'view', 'sort', 'layer', 'run', 'tile', 'row', 'other', 'otherRow', 'map'];
 const FILTER = 'f.';
 const PICTURE = 'p.';
 

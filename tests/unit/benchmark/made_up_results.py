@@ -198,6 +198,7 @@ def batch(split: str, i: int, steps: int, generator: np.random.Generator) -> dic
         "split": split,
         "batch": i,
         "n": 8,
+        "keys": [f"{split}_{i}_{j}" for j in range(8)],
         "steps": steps,
         "best": int(generator.integers(1, 6)) if split == "val" else None,
         "cosine": float(generator.uniform(-0.5, 0.7)) if split == "val" else None,

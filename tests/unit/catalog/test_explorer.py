@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -51,6 +52,11 @@ def test_the_page_names_its_licences_and_no_other_host() -> None:
     assert "http://" not in page
     assert "https://" not in page
     assert '"resolved"' not in (SOURCES / "package-lock.json").read_text(encoding="utf-8")
+
+
+def test_the_page_is_small() -> None:
+    files = [path.read_bytes() for path in (SOURCES / "page").iterdir()]
+    assert sum(len(gzip.compress(content)) for content in files) < 100_000
 
 
 def test_a_page_in_a_sealed_dataset_leaves_it_whole(tiny: Path) -> None:

@@ -22,36 +22,39 @@ if TYPE_CHECKING:
     required=True,
     type=click.Path(file_okay=False),
     metavar="OUT",
-    help="Write <epsg>/<tile>/<layer>.tif there.",
+    help="Write <epsg>/<tile>/<layer>.tif and stac/ there.",
 )
 @click.option("--where", metavar="SQL", help="Only tiles of samples that this is true of.")
 @options.as_json
 def command(directory: str, geotiff: str, where: str | None, as_json: bool) -> None:
     """Write layers and targets with pixels as GeoTIFFs.
 
-    All that DIRECTORY holds, be it finished, interrupted or downloaded. --where is an expression
-    of SQL on the samples of a finished one, as in `mmearth loaders query`.
+    All that DIRECTORY holds, be it finished, interrupted or downloaded. Of a finished one also a
+    STAC catalogue of them, and --where, an expression of SQL on its samples as in `mmearth loaders
+    query`.
 
         mmearth curate export data/demo --where "task = 'biomass' AND lat > 60" --geotiff out
     """
     from mmearth.catalog.catalogue import read_catalogue
     from mmearth.catalog.observed import check_begun
+    from mmearth.curate.catalogued import write_catalogue
     from mmearth.curate.geotiff import write_geotiffs
 
     root, out = Path(directory), Path(geotiff)
     check_begun(root)
     catalogue = read_catalogue(root)
     rows = _rows(root, catalogue, where)
-    n_files = n_tiles = 0
-    folder = out
-    for path in write_geotiffs(
-        root, catalogue, rows, lambda tile, name: out / str(tile.epsg) / tile.id / f"{name}.tif"
-    ):
-        n_files, n_tiles, folder = n_files + 1, n_tiles + (path.parent != folder), path.parent
+    paths = list(
+        write_geotiffs(
+            root, catalogue, rows, lambda tile, name: out / str(tile.epsg) / tile.id / f"{name}.tif"
+        )
+    )
+    write_catalogue(root, out, paths)
+    n_tiles = len({path.parent for path in paths})
     if as_json:
-        options.echo_json({"out": out, "tiles": n_tiles, "geotiffs": n_files})
+        options.echo_json({"out": out, "tiles": n_tiles, "geotiffs": len(paths)})
     else:
-        click.echo(f"{n_files} GeoTIFFs of {n_tiles} tiles in {out}", err=True)
+        click.echo(f"{len(paths)} GeoTIFFs of {n_tiles} tiles in {out}", err=True)
 
 
 def _rows(root: Path, catalogue: Catalogue, where: str | None) -> Iterator[Observed]:

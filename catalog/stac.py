@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,9 +24,10 @@ import stac_geoparquet.arrow
 import mmearth
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
+from mmearth.catalog.documents import read_json
 from mmearth.catalog.files import TEMPORARY, atomic_path, check_regular, write_atomic
-from mmearth.catalog.schema import check_version, manifest_path, read_batches, read_table
-from mmearth.catalog.stac_asset import Row
+from mmearth.catalog.schema import manifest_path, read_batches, read_table
+from mmearth.catalog.stac_asset import File
 from mmearth.catalog.stac_collection import stac_collection
 from mmearth.catalog.stac_item import stac_item
 
@@ -38,50 +39,73 @@ _ITEMS_AT_ONCE = 1024
 """Items held as Python objects, some 100 kB each."""
 _ROW_GROUP = 8192
 """Items held as Arrow arrays, some 14 kB each: a row group of the table."""
-Stored = Callable[[str], dict[str, Row]]
-"""Tile → modality → row of observations.parquet, for GeoTIFFs that are in the store."""
 Item = dict[str, Any]
 
 
-def build(root: Path, card: DatasetCard) -> Path:
-    """Write the catalogue of a packed dataset; return `stac/catalog.json`.
+@dataclass(frozen=True, slots=True)
+class Rasters:
+    """GeoTIFFs of a dataset, to be catalogued themselves."""
+
+    root: Path
+    """Where their `stac` shall be."""
+    files: Mapping[str, Mapping[str, File]]
+    """Tile → layer, or THUMBNAIL → file, relative to that root; other tiles are left out."""
+
+
+def build(root: Path, card: DatasetCard, rasters: Rasters | None = None) -> Path:
+    """Write the catalogue of a packed dataset, or of its GeoTIFFs; return `stac/catalog.json`.
 
     Args:
-        root: Holds catalogue.json, the manifests, observations.parquet and perhaps the store.
+        root: Holds catalogue.json, the manifests and statistics.
         card: What the dataset says about itself, and whether items are files.
+        rasters: What it was exported as; then its items are files in any case.
 
     Raises:
         FormatError: A table is missing or of another version.
         StorageError: The disk is full.
     """
-    home = root / STAC
+    home = (root if rasters is None else rasters.root) / STAC
     shutil.rmtree(home, ignore_errors=True)
-    stored, catalogue = _stored(root), read_catalogue(root)
+    catalogue = read_catalogue(root)
     catalog = pystac.Catalog(card.name, card.description or card.title, card.title)
     catalog.links = [pystac.Link("root", "catalog.json", pystac.MediaType.JSON)]
-    columns = ["key", "tile", "cell", "split", "date"]
-    tables = {task: read_table(root / manifest_path(task), columns, root) for task in card.tasks}
-    is_json = card.stac_items == "json" or (
-        card.stac_items != "parquet" and max(map(len, tables.values()), default=0) <= MOST_JSON
+    tables = {task: _chosen(_columns(root, task), rasters) for task in card.tasks}
+    is_json = (
+        card.stac_items == "json"
+        or rasters is not None
+        or (card.stac_items != "parquet" and max(map(len, tables.values()), default=0) <= MOST_JSON)
     )
     for task, table in tables.items():
-        kept = bool(len(table)) and bool(stored(table["tile"][0].as_py()))
-        spec = catalogue.task(task)
-        collection = stac_collection(spec, card, catalogue, table, stored=kept, is_json=is_json)
+        spec, statistics = catalogue.task(task), None
+        if rasters is not None:
+            statistics = read_json(root / f"statistics/{task}.json", root)
+        collection = stac_collection(spec, card, catalogue, table, statistics, is_json=is_json)
         write_atomic(home / task / "collection.json", _indented(collection))
         href = f"{task}/collection.json"
         catalog.links.append(pystac.Link("child", href, pystac.MediaType.JSON, spec.title))
         if is_json:
-            for document in chain.from_iterable(_items(root, task, stored, catalogue, nested=True)):
+            found = _items(root, task, rasters, catalogue, nested=True)
+            for document in chain.from_iterable(found):
                 cell = document.pop("cell")
                 path = home / task / "items" / cell / f"{document['id']}.json"
                 write_atomic(path, _compact(document))
-    items = (_items(root, task, stored, catalogue, nested=False) for task in card.tasks)
+    items = (_items(root, task, rasters, catalogue, nested=False) for task in card.tasks)
     _write_parquet(home / "items.parquet", chain.from_iterable(items))
     path = home / "catalog.json"
     document = catalog.to_dict(include_self_link=False, transform_hrefs=False)
     write_atomic(path, _indented(document))
     return path
+
+
+def _columns(root: Path, task: str) -> pa.Table:
+    return read_table(root / manifest_path(task), ["key", "tile", "cell", "split", "date"], root)
+
+
+def _chosen(table: pa.Table, rasters: Rasters | None) -> pa.Table:
+    """Return the rows of tiles that have files."""
+    if rasters is None:
+        return table
+    return table.filter(pc.is_in(table["tile"], pa.array(rasters.files, pa.string())))
 
 
 def read_items(root: Path) -> Iterator[Item]:
@@ -106,14 +130,14 @@ def _without_nulls(part: Any) -> Any:
 
 
 def _items(
-    root: Path, task: str, stored: Stored, catalogue: Catalogue, *, nested: bool
+    root: Path, task: str, rasters: Rasters | None, catalogue: Catalogue, *, nested: bool
 ) -> Iterator[list[Item]]:
     """Yield a task's items in the manifest's order, so many at once.
 
     Args:
         root: The dataset's directory.
         task: Its name.
-        stored: What is in the store.
+        rasters: See `build`.
         catalogue: Of the dataset.
         nested: Whether links are from `stac/<task>/items/<cell>`, the cell an entry of each
             item; or from `stac`.
@@ -121,32 +145,13 @@ def _items(
     software = {"mmearth": mmearth.__version__}
     for batch in read_batches(root / manifest_path(task), root=root, rows=_ITEMS_AT_ONCE):
         found = []
-        for row in batch.to_pylist():
+        for row in _chosen(batch, rasters).to_pylist():
             folder = f"{STAC}/{task}/items/{row['cell']}" if nested else STAC
-            item = stac_item(row, stored(row["tile"]), software, catalogue, folder)
+            files = None if rasters is None else rasters.files[row["tile"]]
+            item = stac_item(row, files, software, catalogue, folder)
             found.append(item | ({"cell": row["cell"]} if nested else {}))
-        yield found
-
-
-def _stored(root: Path) -> Stored:
-    """Return what the store of a dataset of before packs has; later ones have none."""
-    observations = root / "observations.parquet"
-    if "path" not in check_version(observations, root).names:
-        return lambda _: {}
-    columns = ["tile", "modality", "path", "bytes", "sha256"]
-    table = read_table(observations, columns, root)
-    is_raster = pc.and_(pc.ends_with(table["path"], ".tif"), pc.is_valid(table["tile"]))
-    table = table.filter(is_raster).sort_by("tile").combine_chunks()
-    names, first, count = np.unique(
-        table["tile"].to_numpy(zero_copy_only=False), return_index=True, return_counts=True
-    )
-    at = dict(zip(names.tolist(), zip(first.tolist(), count.tolist(), strict=True), strict=True))
-
-    def rows(tile: str) -> dict[str, Row]:
-        found = table.slice(*at[tile]).to_pylist() if tile in at else []
-        return {row["modality"]: row for row in found if (root / row["path"]).exists()}
-
-    return rows
+        if found:
+            yield found
 
 
 def _compact(document: dict[str, Any]) -> bytes:

@@ -1,20 +1,20 @@
-"""The assets of a STAC item: arrays, files of the store, byte ranges inside a shard.
+"""The assets of a STAC item: a shard and where in it the sample's members are, or GeoTIFFs.
 
-An asset describes one layer: bands, units, no-data, classes. Its bytes are a GeoTIFF of the
-store or, where the store was not kept, a member of the shard, which the `archive` extension points
-at. The asset `shard` lists all members: any STAC client can read one with an HTTP range request.
+In a dataset the pixels of a sample are members of a shard, which is no raster: the asset `shard`
+says by the `archive` extension where each is, and any STAC client can read one with an HTTP range
+request. Where a dataset was exported as GeoTIFFs, each is an asset, with bands, units and classes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pystac
 
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.codec import Codec
 from mmearth.catalog.layer import Band, Layer
 from mmearth.catalog.schema import member_column
 
@@ -22,6 +22,8 @@ _BASE = "https://stac-extensions.github.io"
 ARCHIVE = f"{_BASE}/archive/v1.0.0/schema.json"
 CLASSIFICATION = f"{_BASE}/classification/v2.0.0/schema.json"
 EO = f"{_BASE}/eo/v2.0.0/schema.json"
+OLD_EO = f"{_BASE}/eo/v1.1.0/schema.json"
+"""The last with `eo:bands`, which the next forbids."""
 FILE = f"{_BASE}/file/v2.1.0/schema.json"
 PROCESSING = f"{_BASE}/processing/v1.2.0/schema.json"
 PROJECTION = f"{_BASE}/projection/v2.0.0/schema.json"
@@ -31,39 +33,94 @@ SCIENTIFIC = f"{_BASE}/scientific/v1.0.0/schema.json"
 
 GEOTIFF = "image/tiff; application=geotiff"
 TAR = "application/x-tar"
+THUMBNAIL = "thumbnail"
+"""Name of the asset of a picture."""
 SHARD_TITLE = "WebDataset shard; `archive` tells where this sample's members are"
 _SENTINEL1 = "COPERNICUS/S1_GRD"
+_OLD_NAMES = frozenset(
+    (
+        *("coastal", "blue", "green", "red", "rededge", "yellow", "pan", "nir", "nir08", "nir09"),
+        *("cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12"),
+    )
+)
+"""Common names of bands in `eo:bands`."""
 Row = dict[str, Any]
 
 
-def sample_assets(
-    row: Row, stored: dict[str, Row], catalogue: Catalogue, to_root: str
-) -> tuple[dict[str, pystac.Asset], set[str]]:
-    """Return a sample's assets by name, and the extensions that they use.
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that an asset is of."""
+
+    path: str
+    """Relative to the directory that the catalogue is in."""
+    nbytes: int
+    """Its size."""
+    sha256: str
+    """Of its bytes."""
+
+
+def shard_assets(row: Row, catalogue: Catalogue, to_root: str) -> dict[str, pystac.Asset]:
+    """Return the asset of a sample's shard, with the byte range of each member.
 
     Args:
         row: Of the manifest.
-        stored: Layer → row of observations.parquet, for GeoTIFFs that are in the store.
         catalogue: Of the dataset.
         to_root: From where the links are to the dataset's root: `..`, `../..`, …
     """
+    # Every entry has these keys: a table of items would fill a gap with null, which is invalid.
+    entries = [
+        _entry(f"{row['key']}.{catalogue.codec.member(name)}", catalogue.codec.media_type, member)
+        | {"title": name, "roles": roles(name, catalogue), **_provenance(member)}
+        for name, member in _pixel_members(row, catalogue).items()
+    ]
+    # All tile-level layers share one member: the sample's JSON.
+    entries += [
+        _entry(f"{row['key']}.json", "application/json", member)
+        | {"title": "tile-level", "roles": ["data"], "mmearth:source_ids": []}
+        for member in list(_tile_members(row, catalogue).values())[:1]
+    ]
+    entries.sort(key=lambda entry: entry["range"])
+    # No nulls: of a column that holds nothing else, a table of items could not tell the type.
+    tile_level = [
+        {"name": name, "source_ids": list(member["source_ids"] or ())}
+        | {key: member[key] for key in ("acquired", "expression") if member.get(key)}
+        for name, member in _tile_members(row, catalogue).items()
+    ]
+    fields = {"archive": entries, "mmearth:tile_level": tile_level}
+    href = f"{to_root}/{row['shard']}"
+    return {"shard": pystac.Asset(href, SHARD_TITLE, None, TAR, ["data"], fields)}
+
+
+def raster_assets(
+    row: Row, files: Mapping[str, File], catalogue: Catalogue, to_root: str
+) -> tuple[dict[str, pystac.Asset], set[str]]:
+    """Return the assets of a sample's GeoTIFFs by layer, and the extensions that they use.
+
+    Args:
+        row: Of the manifest.
+        files: By layer, and THUMBNAIL; a layer that the sample has not is left out.
+        catalogue: Of the dataset.
+        to_root: From where the links are to what paths are relative to.
+    """
     assets: dict[str, pystac.Asset] = {}
-    used = {ARCHIVE, FILE}
+    used = {FILE}
     for name, member in _pixel_members(row, catalogue).items():
-        layer = catalogue.observed(name)
-        fields, extensions = describe(layer, catalogue)
-        if name in stored:
-            href, media_type = f"{to_root}/{stored[name]['path']}", GEOTIFF
-            fields |= _file(stored[name]["bytes"], stored[name]["sha256"])
-        else:
-            href, media_type = f"{to_root}/{row['shard']}", TAR
-            fields["archive"] = [_array_entry(row, name, catalogue.codec)]
-        fields |= _provenance(member)
-        assets[name] = pystac.Asset(
-            href, layer.title, None, media_type, roles(name, catalogue), fields
+        if name in files:
+            layer, file = catalogue.observed(name), files[name]
+            fields, extensions = describe(layer, catalogue)
+            fields |= {"eo:bands": [_old_band(band) for band in layer.bands]}
+            fields |= _file(file.nbytes, file.sha256) | _provenance(member)
+            href = f"{to_root}/{file.path}"
+            assets[name] = pystac.Asset(
+                href, layer.title, None, GEOTIFF, roles(name, catalogue), fields
+            )
+            used |= extensions - {EO} | {OLD_EO}
+    if THUMBNAIL in files:
+        file = files[THUMBNAIL]
+        href, fields = f"{to_root}/{file.path}", _file(file.nbytes, file.sha256)
+        assets[THUMBNAIL] = pystac.Asset(
+            href, "Thumbnail", None, pystac.MediaType.PNG, ["thumbnail"], fields
         )
-        used |= extensions
-    assets["shard"] = _shard(row, catalogue, to_root)
     return assets, used
 
 
@@ -123,39 +180,11 @@ def _there(row: Row, layers: Iterable[Layer]) -> dict[str, Row]:
     return {name: each for name, each in members.items() if each and each["byte_length"]}
 
 
-def _shard(row: Row, catalogue: Catalogue, to_root: str) -> pystac.Asset:
-    """Return the asset of a sample's shard, with the byte range of each member."""
-    # Every entry has the same keys: a table of items would fill a gap with null, which is invalid.
-    entries = [
-        _array_entry(row, name, catalogue.codec) | {"title": name}
-        for name in _pixel_members(row, catalogue)
-    ]
-    # All tile-level layers share one member: the sample's JSON.
-    entries += [
-        _entry(f"{row['key']}.json", "application/json", member) | {"title": "tile-level"}
-        for member in list(_tile_members(row, catalogue).values())[:1]
-    ]
-    entries.sort(key=lambda entry: entry["range"])
-    # No nulls: of a column that holds nothing else, a table of items could not tell the type.
-    tile_level = [
-        {"name": name, "source_ids": list(member["source_ids"] or ())}
-        | {key: member[key] for key in ("acquired", "expression") if member.get(key)}
-        for name, member in _tile_members(row, catalogue).items()
-    ]
-    fields = {"archive": entries, "mmearth:tile_level": tile_level}
-    return pystac.Asset(f"{to_root}/{row['shard']}", SHARD_TITLE, None, TAR, ["data"], fields)
-
-
-def _array_entry(row: Row, name: str, codec: Codec) -> dict[str, Any]:
-    return _entry(f"{row['key']}.{codec.member(name)}", codec.media_type, row[name])
-
-
 def _entry(href: str, media_type: str, member: Row) -> dict[str, Any]:
     first = member["byte_offset"]
     return {
         "href": href,
         "type": media_type,
-        "roles": ["data"],
         # Both ends are part of the range, as in an HTTP Range header.
         "range": [first, first + member["byte_length"] - 1],
         **_file(member["byte_length"], member["sha256"]),
@@ -168,18 +197,9 @@ def _file(nbytes: int, sha256: str) -> dict[str, Any]:
 
 def _provenance(member: Row) -> dict[str, Any]:
     fields: dict[str, Any] = {"mmearth:source_ids": list(member["source_ids"] or ())}
-    if member.get("acquired"):
-        fields["mmearth:acquired"] = member["acquired"]
-    if member.get("expression"):
-        fields["processing:expression"] = {
-            "format": "earthengine-sha256",
-            "expression": member["expression"],
-        }
-    if member.get("stand_in"):
-        fields["mmearth:stand_in"] = member["stand_in"]
-        fields["processing:lineage"] = (
-            f"Stands in for the modality's own product: {member['stand_in']}"
-        )
+    for name in ("acquired", "expression", "stand_in"):
+        if member.get(name):
+            fields[f"mmearth:{name}"] = member[name]
     return fields
 
 
@@ -194,6 +214,13 @@ def _band(band: Band, resolution_m: int | None) -> dict[str, Any]:
     if band.common_name is not None:
         fields["eo:common_name"] = band.common_name
     return fields
+
+
+def _old_band(band: Band) -> dict[str, Any]:
+    """Return a band as STAC 1.0 has it: odc-stac knows names by no other field."""
+    name = band.common_name or ""
+    old = name if name in _OLD_NAMES else name.rstrip("0123456789")
+    return {"name": band.name, **({"common_name": old} if old in _OLD_NAMES else {})}
 
 
 def _classes(layer: Layer) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path
 from mmearth.catalog.splits import SPLITS
 from mmearth.catalog.stac_asset import (
@@ -25,6 +27,7 @@ from mmearth.catalog.stac_asset import (
     describe,
     roles,
 )
+from mmearth.catalog.stac_render import RENDER, renders
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tiles, lonlat_bounds
 
@@ -36,8 +39,8 @@ def stac_collection(
     card: DatasetCard,
     catalogue: Catalogue,
     table: pa.Table,
+    statistics: dict[str, Any] | None,
     *,
-    stored: bool,
     is_json: bool,
 ) -> dict[str, Any]:
     """Return the collection of one task as JSON.
@@ -47,7 +50,7 @@ def stac_collection(
         card: What the dataset says about itself.
         catalogue: Of the dataset.
         table: Columns of the task's manifest: key, tile, cell, split, date.
-        stored: Whether the items' arrays are GeoTIFFs of the store, not members of shards.
+        statistics: Of the train samples, where the items' pixels are GeoTIFFs; None: in shards.
         is_json: Whether each item is a file.
     """
     present = set(pc.unique(table["split"]).to_pylist())
@@ -64,16 +67,24 @@ def stac_collection(
             "sci:citation": task.target.citation,
             "sci:publications": _publications(task, catalogue),
             "mmearth:label_licence": task.target.licence,
-            "mmearth:tile_level": _tile_level(catalogue),
+            "mmearth:tile_level": _described(catalogue.tile_layers, catalogue),
         },
     )
     if present:
         summary = {"mmearth:split": [split for split in SPLITS if split in present]}
         collection.summaries = pystac.Summaries(summary)
     collection.links = _links(table if is_json else table.slice(0, 0))
-    collection.assets = _tables(task.name)
+    used: set[str] = set()
+    if statistics is None:
+        members = catalogue.members(task)
+        collection.extra_fields["mmearth:members"] = _described(members, catalogue)
+        collection.assets = _tables(task.name)
+        item_assets = {"shard": {"title": SHARD_TITLE, "type": TAR, "roles": ["data"]}}
+    else:
+        item_assets, used = _rasters(task, catalogue)
+        collection.extra_fields["renders"] = renders(catalogue.members(task), statistics)
     document = collection.to_dict(include_self_link=False, transform_hrefs=False)
-    document["item_assets"], used = _item_assets(task, catalogue, stored=stored)
+    document["item_assets"] = item_assets
     document["stac_extensions"] = sorted({SCIENTIFIC, *used})
     return document
 
@@ -100,30 +111,20 @@ def _tables(task: str) -> dict[str, pystac.Asset]:
     return assets
 
 
-def _item_assets(
-    task: Task, catalogue: Catalogue, *, stored: bool
-) -> tuple[dict[str, Any], set[str]]:
+def _rasters(task: Task, catalogue: Catalogue) -> tuple[dict[str, Any], set[str]]:
     entries: dict[str, Any] = {}
-    used: set[str] = set()
+    used = {RENDER}
     for layer in catalogue.members(task):
         fields, extensions = describe(layer, catalogue)
-        entries[layer.name] = {
-            "title": layer.title,
-            "type": GEOTIFF if stored else TAR,
-            "roles": roles(layer.name, catalogue),
-            **fields,
-        }
+        about = {"title": layer.title, "type": GEOTIFF, "roles": roles(layer.name, catalogue)}
+        entries[layer.name] = about | fields
         used |= extensions
-    entries["shard"] = {"title": SHARD_TITLE, "type": TAR, "roles": ["data"]}
     return entries, used
 
 
-def _tile_level(catalogue: Catalogue) -> dict[str, Any]:
-    """Describe the layers that have no asset: they stand in every sample's JSON."""
-    return {
-        layer.name: {"title": layer.title, **describe(layer, catalogue)[0]}
-        for layer in catalogue.tile_layers
-    }
+def _described(layers: Iterable[Layer], catalogue: Catalogue) -> dict[str, Any]:
+    """Describe layers that have no asset: they stand in shards, or in every sample's JSON."""
+    return {layer.name: {"title": layer.title, **describe(layer, catalogue)[0]} for layer in layers}
 
 
 def _publications(task: Task, catalogue: Catalogue) -> list[dict[str, str]]:

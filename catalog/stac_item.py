@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import posixpath
+from collections.abc import Mapping
 from typing import Any
 
 import pystac
@@ -11,14 +12,24 @@ import shapely
 
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.schema import member_column
-from mmearth.catalog.stac_asset import PROCESSING, PROJECTION, Row, sample_assets, source_ids
+from mmearth.catalog.stac_asset import (
+    ARCHIVE,
+    FILE,
+    PROCESSING,
+    PROJECTION,
+    File,
+    Row,
+    raster_assets,
+    shard_assets,
+    source_ids,
+)
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 
 
 def stac_item(
     row: Row,
-    stored: dict[str, Row],
+    files: Mapping[str, File] | None,
     software: dict[str, str],
     catalogue: Catalogue,
     folder: str,
@@ -27,10 +38,10 @@ def stac_item(
 
     Args:
         row: Of the manifest.
-        stored: Layer → row of observations.parquet, for GeoTIFFs that are in the store.
+        files: Its GeoTIFFs, by layer; None: its pixels are in its shard alone.
         software: Name → version of what wrote the dataset.
         catalogue: Of the dataset.
-        folder: Where its links are from, relative to the dataset's root.
+        folder: Where its links are from, relative to the directory that the catalogue is in.
     """
     shape = shapely.from_wkb(row["geometry"])
     item = pystac.Item(
@@ -41,7 +52,11 @@ def stac_item(
         properties=_properties(row, catalogue) | {"processing:software": software},
         collection=row["task"],
     )
-    item.assets, used = sample_assets(row, stored, catalogue, posixpath.relpath(".", folder))
+    to_root = posixpath.relpath(".", folder)
+    if files is None:
+        item.assets, used = shard_assets(row, catalogue, to_root), {ARCHIVE, FILE}
+    else:
+        item.assets, used = raster_assets(row, files, catalogue, to_root)
     item.stac_extensions = sorted({*used, PROCESSING, PROJECTION})
     for rel, target in (
         ("root", "stac/catalog.json"),

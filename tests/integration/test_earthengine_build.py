@@ -157,13 +157,14 @@ def test_provenance_is_in_manifest_and_catalogue(
     assert (n_ids["sentinel2"], n_ids["aster_gdem"], n_ids["eth_gch"]) == (1, 1, 2)
     assert row["biomass"]["source_ids"][0].startswith("LARSE/GEDI/GEDI04_A_002")
     item = next((out / "stac" / "biomass").rglob(f"{row['key']}.json"))
-    assets = json.loads(item.read_text())["assets"]
+    shard = json.loads(item.read_text())["assets"]["shard"]
+    members = {each["title"]: each for each in shard["archive"]}
     for name in (
         name for name in MMEARTH_BENCH.layers if MMEARTH_BENCH.layers[name].level == "pixel"
     ):
-        assert assets[name]["mmearth:source_ids"] == found[name]["source_ids"]
-        assert assets[name]["processing:expression"]["expression"] == found[name]["expression"]
-    of_tile = {each["name"]: each for each in assets["shard"]["mmearth:tile_level"]}
+        assert members[name]["mmearth:source_ids"] == found[name]["source_ids"]
+        assert members[name]["mmearth:expression"] == found[name]["expression"]
+    of_tile = {each["name"]: each for each in shard["mmearth:tile_level"]}
     assert list(of_tile) == [
         name for name in MMEARTH_BENCH.layers if MMEARTH_BENCH.layers[name].level == "tile"
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import duckdb
@@ -84,6 +85,12 @@ def test_a_box_skips_row_groups(small_dataset: Path) -> None:
     columns = (statistics.column(i) for i in range(statistics.num_columns))
     kept = {each.path_in_schema for each in columns if each.is_stats_set}
     assert {"bbox.xmin", "bbox.ymin", "bbox.xmax", "bbox.ymax", "split", "hilbert"} <= kept
+
+
+def test_the_checksums_are_those_that_sha256sum_reads(small_dataset: Path) -> None:
+    command = ["sha256sum", "-c", "--quiet", "SHA256SUMS"]
+    done = subprocess.run(command, cwd=small_dataset, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_samples_of_all_tasks_have_their_own_target(

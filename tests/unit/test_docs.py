@@ -33,3 +33,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_tool_has_a_test_or_says_why_not() -> None:
+    lines = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.replace("\\|", "") for line in lines if line.startswith("| ")]
+    rows = [row for row in rows if not row.startswith(("| tool |", "| place |", "| --- |"))]
+    assert len(rows) > 25
+    for row in rows:
+        _, tool, command, test, _ = (cell.strip() for cell in row.split("|"))
+        named = re.findall(r"`([\w/]+\.py)`", test)
+        assert tool and command, row
+        assert named or test.startswith("none") or test.startswith("the same"), row
+        assert all((ROOT / "tests" / path).is_file() for path in named), row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,6 @@ CATALOGUE = MMEARTH_BENCH.only(
     ("sentinel2", "aster_gdem", "temperature", "geolocation", "biome"), PLACES
 )
 DIGEST = "ab" * 32
-KEPT = Tile.at(10.0, 50.0)
-"""The tile whose GeoTIFF is in the store, as in datasets of another time."""
-STORED = OBSERVATIONS.append(pa.field("path", pa.string()))
 
 
 def _member(offset: int, *source_ids: str, stand_in: str | None = None) -> Row:
@@ -93,16 +89,6 @@ def _row(task: str, place: tuple[float, float, str]) -> Row:
     return row | values.get(task, {"species": ["Vulpes vulpes", "Lepus capensis"]})
 
 
-def _observation(root: Path) -> Row:
-    path = f"store/{KEPT.epsg}/{KEPT.id}/sentinel2.tif"
-    (root / path).parent.mkdir(parents=True)
-    (root / path).write_bytes(b"tiff")
-    digest = hashlib.sha256(b"tiff").hexdigest()
-    row: Row = dict.fromkeys(STORED.names)
-    fields = {"state": "done", "path": path, "bytes": 4, "sha256": digest}
-    return row | {"tile": KEPT.id, "modality": "sentinel2"} | fields
-
-
 @pytest.fixture
 def card() -> DatasetCard:
     """Of the packed dataset."""
@@ -125,7 +111,7 @@ def card() -> DatasetCard:
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
-    """Directory with the catalogue, the tables, shards (not real ones) and a file of the store."""
+    """Directory with the catalogue, the tables and shards (not real ones)."""
     write_catalogue(tmp_path, CATALOGUE)
     for task, places in PLACES.items():
         rows = [_row(task, place) for place in places]
@@ -138,8 +124,7 @@ def packed(tmp_path: Path) -> Path:
             shard.write_bytes(row["shard"].encode())
         (tmp_path / "statistics").mkdir(exist_ok=True)
         (tmp_path / "statistics" / f"{task}.json").write_text("{}")
-    observations = pa.Table.from_pylist([_observation(tmp_path)], schema=STORED)
-    write_table(observations, tmp_path / "observations.parquet", STORED)
+    write_table(OBSERVATIONS.empty_table(), tmp_path / "observations.parquet", OBSERVATIONS)
     return tmp_path
 
 

@@ -20,11 +20,12 @@ from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.schema import manifest_path, manifest_schema, read_table, write_table
+from mmearth.catalog.stac_asset import File
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.validate import validate_stac
 
 AT_180 = Tile.at(180.0, -16.5)
-IN_STORE = Tile.at(10.0, 50.0)
+IN_EUROPE = Tile.at(10.0, 50.0)
 
 
 def _read(path: Path) -> Any:
@@ -58,31 +59,102 @@ def test_members_have_inclusive_ranges_and_multihashes(built: Path) -> None:
     assert {entry["file:size"] for entry in entries} == {1000}
 
 
+def _entry(item: Any, title: str) -> Any:
+    (found,) = (each for each in item["assets"]["shard"]["archive"] if each["title"] == title)
+    return found
+
+
 def test_pixel_targets_are_members_and_labels(built: Path) -> None:
-    item = _item(built, "biomass", IN_STORE)
-    assert item["assets"]["biomass"]["roles"] == ["labels"]
-    assert item["assets"]["biomass"]["bands"][0]["unit"] == "Mg/ha"
-    assert item["assets"]["biomass"]["archive"][0]["range"] == [8192, 9191]
-    assert item["assets"]["shard"]["archive"][-1]["title"] == "biomass"
+    item = _item(built, "biomass", IN_EUROPE)
+    assert _entry(item, "biomass")["roles"] == ["labels"]
+    assert _entry(item, "biomass")["range"] == [8192, 9191]
+    assert _entry(item, "sentinel2")["roles"] == ["data"]
     assert item["properties"]["mmearth:target"] == 42.5
+    members = _read(built / "stac/biomass/collection.json")["mmearth:members"]
+    assert members["biomass"]["bands"][0]["unit"] == "Mg/ha"
 
 
-def test_an_asset_is_the_stored_file_or_the_member(built: Path) -> None:
-    stored = _item(built, "biomass", IN_STORE)["assets"]["sentinel2"]
-    assert stored["href"] == f"../../../../store/32632/{IN_STORE.id}/sentinel2.tif"
-    assert stored["type"] == "image/tiff; application=geotiff"
-    assert stored["file:size"] == 4
-    assert "archive" not in stored
-    member = _item(built, "soil_pH", AT_180)["assets"]["sentinel2"]
-    assert member["href"] == "../../../../shards/soil_pH/train-000000.tar"
-    assert member["archive"][0]["range"] == [5120, 6119]
-    assert stored["bands"] == member["bands"]
+def test_what_lies_in_a_shard_is_no_raster(built: Path) -> None:
+    item = _item(built, "soil_pH", AT_180)
+    assert list(item["assets"]) == ["shard"]
+    assert item["assets"]["shard"]["type"] == "application/x-tar"
+    used = {url.split("/")[3] for url in item["stac_extensions"]}
+    assert used == {"archive", "file", "processing", "projection"}
+    collection = _read(built / "stac/soil_pH/collection.json")
+    assert list(collection["item_assets"]) == ["shard"]
+    assert "renders" not in collection
+
+
+@pytest.fixture
+def exported(packed: Path, card: DatasetCard, tmp_path: Path) -> Path:
+    """The catalogue of a tile's GeoTIFFs (not real ones), beside them."""
+    out, tile = tmp_path / "out", f"{IN_EUROPE.epsg}/{IN_EUROPE.id}"
+    names = {"sentinel2": "sentinel2.tif", "biomass": "biomass.tif", "thumbnail": "thumbnail.png"}
+    files = {name: File(f"{tile}/{path}", 4, "ab" * 32) for name, path in names.items()}
+    for file in files.values():
+        (out / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (out / file.path).write_bytes(b"tiff")
+    one = {"n": 9, "mean": 20.0, "std": 10.0, "min": 5.0, "max": 60.0}
+    bands = {name: one for name in ("B2", "B3", "B4")}
+    document = {"train": {"modalities": {"sentinel2": bands}, "target": {"agbd": one}}}
+    for task in card.tasks:
+        (packed / f"statistics/{task}.json").write_text(json.dumps(document))
+    stac.build(packed, card, stac.Rasters(out, {IN_EUROPE.id: files}))
+    return out
+
+
+def test_geotiffs_are_assets_with_a_picture(exported: Path) -> None:
+    assets = _item(exported, "biomass", IN_EUROPE)["assets"]
+    # The sample has elevation, too, of which there is no file.
+    assert list(assets) == ["biomass", "sentinel2", "thumbnail"]
+    assert assets["sentinel2"]["href"] == f"../../../../32632/{IN_EUROPE.id}/sentinel2.tif"
+    assert assets["sentinel2"]["type"] == "image/tiff; application=geotiff"
+    assert assets["sentinel2"]["file:checksum"] == "1220" + "ab" * 32
+    assert assets["sentinel2"]["mmearth:acquired"] == "2020-06-19"
+    assert assets["biomass"]["roles"] == ["labels"]
+    assert assets["biomass"]["bands"][0]["unit"] == "Mg/ha"
+    assert (assets["thumbnail"]["type"], assets["thumbnail"]["roles"]) == (
+        "image/png",
+        ["thumbnail"],
+    )
+    assert [path.name for path in exported.glob("stac/*/items/*/*.json")] == [
+        f"{IN_EUROPE.id}_20200619.json"
+    ]
+    assert pq.read_metadata(exported / "stac/items.parquet").num_rows == 1
+    for asset in next(stac.read_items(exported))["assets"].values():
+        assert (exported / "stac" / asset["href"]).is_file()
+
+
+def test_bands_of_geotiffs_have_their_old_names_too(exported: Path) -> None:
+    asset = _item(exported, "biomass", IN_EUROPE)["assets"]["sentinel2"]
+    assert asset["eo:bands"][3:6] == [
+        {"name": "B4", "common_name": "red"},
+        {"name": "B5", "common_name": "rededge"},  # rededge071 since version 2
+        {"name": "B6", "common_name": "rededge"},
+    ]
+    assert asset["bands"][3]["eo:common_name"] == "red"
+
+
+def test_geotiffs_say_how_they_are_drawn(exported: Path, stac_schemas: Path) -> None:
+    renders = _read(exported / "stac/biomass/collection.json")["renders"]
+    assert renders["sentinel2"] == {
+        "title": "Sentinel-2 surface reflectance",
+        "assets": ["sentinel2"],
+        "nodata": 65535,
+        "bidx": [4, 3, 2],
+        "rescale": [[5.0, 40.0]] * 3,  # 20 ± 2 · 10, but nothing below 5
+    }
+    assert renders["biomass"]["colormap_name"] == "viridis"
+    assert renders["biomass"]["rescale"] == [[5.0, 40.0]]
+    assert "rescale" not in renders["aster_gdem"]  # no train sample has a value
+    found = validate_stac(exported, stac_schemas)
+    assert (found.problems, found.not_checked) == ((), ())
 
 
 def test_bands_say_wavelength_unit_and_scale(built: Path) -> None:
-    asset = _item(built, "soil_pH", AT_180)["assets"]["sentinel2"]
-    blue = asset["bands"][1]
-    assert asset["nodata"] == 65535
+    member = _read(built / "stac/soil_pH/collection.json")["mmearth:members"]["sentinel2"]
+    blue = member["bands"][1]
+    assert member["nodata"] == 65535
     assert blue == {
         "name": "B2",
         "unit": "1",
@@ -96,11 +168,11 @@ def test_bands_say_wavelength_unit_and_scale(built: Path) -> None:
 
 def test_stand_ins_and_sources_are_named(built: Path) -> None:
     item = _item(built, "soil_pH", AT_180)
-    asset = item["assets"]["aster_gdem"]
-    assert asset["mmearth:stand_in"] == "Copernicus DEM"
-    assert "Copernicus DEM" in asset["processing:lineage"]
-    assert "mmearth:stand_in" not in item["assets"]["sentinel2"]
-    assert "glo30" in asset["mmearth:source_ids"]
+    elevation = _entry(item, "aster_gdem")
+    assert elevation["mmearth:stand_in"] == "Copernicus DEM"
+    assert "mmearth:stand_in" not in _entry(item, "sentinel2")
+    assert item["properties"]["mmearth:stand_in"] == {"aster_gdem": "Copernicus DEM"}
+    assert "glo30" in elevation["mmearth:source_ids"]
     derived = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
     assert derived == ["https://example.org/S2A_20200619"]
 
@@ -176,7 +248,7 @@ def test_a_collection_cites_and_describes(built: Path) -> None:
         "10.5194/essd-13-4349-2021",  # ERA5-Land
         "10.1093/biosci/bix014",  # RESOLVE
     }
-    assert list(collection["item_assets"]) == ["sentinel2", "aster_gdem", "shard"]
+    assert list(collection["mmearth:members"]) == ["sentinel2", "aster_gdem"]
     assert collection["summaries"]["mmearth:split"] == ["train", "val", "geographic_test"]
     assert collection["mmearth:tile_level"]["temperature"]["bands"][0]["unit"] == "K"
 

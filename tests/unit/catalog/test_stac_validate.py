@@ -40,7 +40,7 @@ def test_the_core_needs_no_schemas_and_extensions_are_said_to_be_unchecked(built
     assert found.problems == ()
     assert found.n_objects == N_OBJECTS
     assert {url.split("/")[3] for url in found.not_checked} == {
-        *("archive", "eo", "file", "processing", "projection", "raster", "scientific"),
+        *("archive", "file", "processing", "projection", "scientific"),
     }
 
 
@@ -78,10 +78,8 @@ def test_core_faults_are_named(built: Path, change: Callable[[Any], object], sai
             "assets.shard.archive.0.range.0: 1.5 is not of type 'integer'",
         ),
         (
-            lambda d: d["assets"]["sentinel2"]["bands"][0].update(
-                {"eo:common_name": "ultraviolet"}
-            ),
-            "assets.sentinel2.bands.0.eo:common_name",
+            lambda d: d["assets"]["shard"].update({"file:size": "large"}),
+            "assets.shard.file:size: 'large' is not of type 'integer'",
         ),
         (lambda d: d["properties"].update({"proj:code": 32601}), "proj:code"),
     ],

@@ -117,8 +117,12 @@ def test_an_unfinished_build_and_a_downloaded_dataset_give_the_same(
     # Three tiles of six layers with pixels, one of them with a target; one lacks two layers.
     assert (code, json.loads(out)) == (0, {"out": str(outs[2]), "tiles": 3, "geotiffs": 17})
     first, *others = map(_written, outs)
-    assert others == [first, first]
-    assert not any(name.endswith(".json") for name in first)
+    # What is not finished has no samples, and no catalogue of them.
+    assert not any(name.endswith((".json", ".png", ".parquet")) for name in first)
+    assert others[0] == others[1]
+    assert others[0].items() > first.items()
+    more = {Path(name).suffix for name in others[0].keys() - first.keys()}
+    assert more == {".json", ".parquet", ".png"}
     assert sum(name.endswith("/biomass.tif") for name in first) == 1
     tile = Tile.at(-170.0, 50.0)
     with rasterio.open(outs[0] / f"{tile.epsg}/{tile.id}/sentinel2.tif") as found:
@@ -130,7 +134,10 @@ def test_sql_chooses_the_tiles(tmp_path: Path, run_cli: Run) -> None:
     command = ("curate", "export", root, "--geotiff", out, "--where")
     assert run_cli(*command, "task = 'species' AND lat < 90")[0] == 0
     tile = Tile.at(-170.0 + 2 * 14.3, 50.0 - 2 * 4.1)
-    assert [path.name for path in out.iterdir()] == [str(tile.epsg)]
+    assert sorted(path.name for path in out.iterdir()) == [str(tile.epsg), "stac"]
+    # Three samples were packed; the tile is of one.
+    (item,) = out.glob("stac/*/items/*/*.json")
+    assert item.name.startswith(f"{tile.id}_")
     assert [path.name for path in (out / str(tile.epsg)).iterdir()] == [tile.id]
     code, _, err = run_cli(*command, "nonsense = 1")
     assert (code, "nonsense" in err) == (2, True)

@@ -82,7 +82,8 @@ def test_it_is_whole_and_its_catalogues_are_valid(whole: Path, stac_schemas: Pat
     item = json.loads(next((whole / "stac/texture/items").rglob("*.json")).read_bytes())
     assert item["properties"]["proj:shape"] == [32, 32]
     assert item["properties"]["mmearth:texture"].keys() == {"sand", "silt", "clay"}
-    classes = item["assets"]["soil_map"]["classification:classes"]
+    collection = json.loads((whole / "stac/texture/collection.json").read_bytes())
+    classes = collection["mmearth:members"]["soil_map"]["classification:classes"]
     assert [entry["value"] for entry in classes] == [1, 2, 7]
 
 

@@ -64,7 +64,7 @@ def read_runs(root: Path, dataset_hash: str, results: Path) -> dict[str, bytes]:
     tables = {run.folder.name: _errors(run, tasks[run.setting["task"]], rows) for run in runs}
     files: dict[str, bytes] = {}
     listed = []
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.label):
         table = _with_gain(tables[run.folder.name], _base_of(run, runs, tables))
         table = _with_batches(table, run, rows[run.setting["task"]])
         name = f"run-{run.folder.name}.parquet"

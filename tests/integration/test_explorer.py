@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pyproj
 import pytest
@@ -135,6 +136,23 @@ def test_filters_by_hand_go_into_the_url_and_back(shown: Seen) -> None:
     assert shown.count > 0
     page.get_by_text("Clear all filters").click()
     assert shown.count == whole
+
+
+def test_a_column_without_values_is_not_offered(browser: Any, tiny: Path, tmp_path: Path) -> None:
+    root = tmp_path / "unlabelled"
+    shutil.copytree(tiny, root)
+    path = root / "manifests/soil_pH.parquet"
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("target")
+    none = pa.nulls(len(table), table.schema.field(at).type)
+    pq.write_table(table.set_column(at, table.schema.field(at), none), path)
+    with explorer(browser, root) as seen:
+        seen.go("#task=soil_pH&colour=target&f.target=5..6")  # as a link to another build may say
+        assert seen.count == len(table)
+        assert "Split" in seen.page.inner_text("#legend")
+        assert "Acidity" not in seen.page.inner_text("#choices")
+        seen.open(0)
+        assert seen.page.inner_text("[data-fact=Target]") == "none"
 
 
 def test_first_paint_shows_points_and_bars(shown: Seen) -> None:
@@ -395,6 +413,16 @@ def test_errors_of_a_run_on_the_map(browser: Any, tiny: Path, tmp_path: Path) ->
         page.locator("#sheet li button").first.click()
         page.wait_for_selector("#tile[aria-busy=false] h2")
         assert page.inner_text("#tile h2") == keys[-1]
+        said = page.locator("#tile [data-fact=Run]")
+        expect(said).to_contain_text("Error 1, Prediction minus truth 1, ")
+        expect(said).to_contain_text("Gain over JT 2, Batch it was adapted with val 1, ")
+        tile: dict[str, Any] = {}
+        page.get_by_role("button", name="Copy this tile as Python").click()
+        exec(page.locator("#copied[open] pre").inner_text(), tile)
+        assert tile["batch"]["key"] == [keys[-1]]
+        page.locator("#copied button").click()
+        page.get_by_label("Benchmark run").select_option(label="made JT 100 %, seed 1")
+        expect(said).to_contain_text("Error 3, Prediction minus truth 3, ")
 
 
 def test_two_tiles_side_by_side_keyboard_theme_and_phone(browser: Any, tiny: Path) -> None:

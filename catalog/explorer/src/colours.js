@@ -76,7 +76,7 @@ function ramp(column, values, palette) {
     index[i] = Number.isNaN(at) ? 255 : Math.max(0, Math.min(254, Math.round(at * 254)));
   }
   const colours = Array.from({ length: 256 }, (_, i) => (i < 255 ? [...bytes.subarray(3 * i, 3 * i + 3)] : [150, 150, 150]));
-  return { index, colours, low, high, unit: column.unit, isDate: column.kind === 'date' };
+  return { index, colours, low, high, unit: column.unit, isDate: column.kind === 'date', hasNone: index.includes(255) };
 }
 
 /** Return what a value of a category is called. */

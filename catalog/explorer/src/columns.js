@@ -10,13 +10,13 @@ export function memberColumn(layer) {
 
 const hasCode = (layer) => layer.level === 'tile' && layer.kind === 'categorical' && layer.bands.length === 1;
 
-/** Return the columns of one task's samples, or of several tasks', by id. */
-export function columnsOf(catalogue, tasks, run) {
+/** Return the columns of one task's samples, or of several tasks', by id; none that is known to be empty. */
+export function columnsOf(catalogue, { tasks, empty }, run) {
   const all = [...plain(tasks), ...codes(catalogue)];
   if (tasks.length === 1) all.push(...target(catalogue.tasks.find((each) => each.name === tasks[0])));
   if (run) all.push(...ofRun(run));
   for (const layer of catalogue.layers) all.push(...ofLayer(layer));
-  return new Map(all.map((column) => [column.id, column]));
+  return new Map(all.filter(({ path }) => !path || !empty.includes(path.join('.'))).map((column) => [column.id, column]));
 }
 
 function plain(tasks) {

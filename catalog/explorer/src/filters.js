@@ -93,6 +93,11 @@ export async function asSql(samples, columns, where, rows) {
   return `SELECT *\nFROM ${table}${parts.length ? `\nWHERE ${parts.join('\n  AND ')}` : ''}`;
 }
 
+/** Return one sample as Python. */
+export function tileAsPython(task, key, url) {
+  return `import mmearth\n\ndataset = mmearth.open(${JSON.stringify(url)})\nchosen = dataset.select(task=${JSON.stringify(task)}, where="key = '${key}'")\n(batch,) = chosen.loader(batch_size=1)\nfor name in dataset.catalogue.layers:\n    print(name, batch[name].shape)\n`;
+}
+
 /** Return the selection as Python: a `select` of one task, a question to all. */
 export async function asPython(samples, columns, where, rows, url) {
   const lines = ['import mmearth', '', `dataset = mmearth.open(${JSON.stringify(url)})`];

@@ -2,8 +2,8 @@
 import { breakDown, drawBreakdown, groupings } from './breakdown.js';
 import { columnsOf } from './columns.js';
 import { dress } from './colours.js';
-import { choice, fill, h, shown } from './dom.js';
-import { asPython, asSql, isoDay, select } from './filters.js';
+import { choice, fill, h, shown, withUnit } from './dom.js';
+import { asPython, asSql, isoDay, select, tileAsPython } from './filters.js';
 import { drawForm } from './form.js';
 import { count, draw } from './histogram.js';
 import { WorldMap, project } from './map.js';
@@ -80,7 +80,7 @@ class Explorer {
 
   async #update(has) {
     if (has('task')) await this.#open();
-    if (has('task', 'run')) this.columns = columnsOf(this.catalogue, this.tasks, this.run);
+    if (has('task', 'run')) this.columns = columnsOf(this.catalogue, this.samples, this.run);
     if (has('task', 'run', 'where')) this.rows = await select(this.samples, this.columns, this.state.now.where);
     // Not waited for: a filter may change while a tile is on its way.
     if (has('task', 'tile', 'row')) this.#tile('tile', 'row');
@@ -96,6 +96,7 @@ class Explorer {
     if (has('task', 'run', 'where')) await this.#form();
     if (has('view', 'task', 'run', 'where', 'sort', 'layer', 'pictures')) this.#view();
     if (has('map')) this.map.look(this.state.now.map);
+    if (has('run')) for (const panel of Object.values(this.panels)) await panel.tell();
     if (has('pictures') && !has('task')) for (const panel of Object.values(this.panels)) panel.redraw();
   }
 
@@ -136,11 +137,11 @@ class Explorer {
     requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.painted = ''; })); // the frame is out
   }
 
-  #legend(column, { legend, colours, low, high, unit, isDate, more }) {
+  #legend(column, { legend, colours, low, high, unit, isDate, hasNone, more }) {
     const say = (value) => (isDate ? isoDay(Math.floor(value)) : `${shown(value)}${unit && unit !== '1' ? ` ${unit}` : ''}`);
     if (!legend) {
       const stops = Array.from({ length: 9 }, (_, i) => `rgb(${colours[Math.min(254, i * 32)].join()})`);
-      fill($('legend'), h('div', { className: 'legend' }, `${column.label}: ${say(low)}`, h('span', { className: 'ramp', style: `background:linear-gradient(to right, ${stops.join()})` }), say(high)));
+      fill($('legend'), h('div', { className: 'legend' }, `${column.label}: ${say(low)}`, h('span', { className: 'ramp', style: `background:linear-gradient(to right, ${stops.join()})` }), say(high), hasNone ? [h('span', { className: 'swatch', style: `background:rgb(${colours[255].join()})` }), 'none'] : null));
     } else fill($('legend'), h('div', {}, column.label), legend.map(([colour, name]) => h('div', {}, h('span', { className: 'swatch', style: `background:rgb(${colour.join()})` }), name)), more ? h('div', {}, `and ${more} more`) : null);
   }
 
@@ -242,7 +243,7 @@ class Explorer {
       const tile = await loadTile(this.base, this.catalogue, this.samples, row);
       if (this.state.now[name] !== key) return;
       this.tiles[name] = tile;
-      panel.show(tile);
+      await panel.show(tile);
       this.#marks();
     } catch (error) { panel.say(error.message, true); }
     panel.element.ariaBusy = false;
@@ -265,6 +266,7 @@ class Explorer {
     const button = (label, title, onclick) => h('button', { type: 'button', title, 'aria-label': title, onclick }, label);
     const actions = name === 'tile' ? () => [
       button('‹', 'The tile before it in the selection (key: p)', () => step(-1)), button('›', 'The next tile of the selection (key: n)', () => step(1)),
+      button('Python', 'Copy this tile as Python', () => this.#copied(() => tileAsPython(this.tiles.tile.row.task, this.tiles.tile.row.key, this.#url))),
       button('Compare', 'Keep this tile beside the next one', () => this.state.set({ other: this.state.now.tile, otherRow: this.state.now.row })),
     ] : () => [];
     this.step ??= step;
@@ -275,12 +277,12 @@ class Explorer {
     });
   }
 
-  #said({ i }) {
-    const column = (name) => this.columns.get(`run.${name}`);
+  async #said({ i }) {
     if (!this.run) return null;
-    const shownOf = this.runColumns ??= new Map();
-    for (const { name } of this.run.columns) this.samples.column(column(name)).then((data) => shownOf.set(`${this.run?.id}.${name}`, data.values));
-    return this.run.columns.map(({ name, label }) => `${label} ${shown(shownOf.get(`${this.run.id}.${name}`)?.[i])}`).join(', ');
+    const { columns } = this.run;
+    const found = await Promise.all(columns.map((column) => this.run.read(this.samples, column)));
+    const said = columns.map(({ label, unit }, k) => [label, found[k].values ? withUnit(found[k].values[i], unit) : found[k].names[found[k].codes[i]] ?? '–']);
+    return said.every(([, value]) => value.startsWith('–')) ? 'did not predict this sample' : said.map((each) => each.join(' ')).join(', ');
   }
 
   #picture(name, picture) { this.state.set({ pictures: { ...this.state.now.pictures, [name]: picture } }); }
@@ -290,10 +292,15 @@ class Explorer {
     $('pointed').textContent = place ? `${shown(place[0], 5)}°, ${shown(place[1], 5)}°${row >= 0 ? ` · sample ${row}: click to open` : ''}` : '';
   }
 
-  async #copy(make) {
+  #copy(make) {
+    return this.#copied(() => make(this.samples, this.columns, this.state.now.where, this.rows, this.#url));
+  }
+
+  get #url() { return this.config.path ?? this.base.href; }
+
+  async #copied(make) {
     try {
-      const url = this.config.path ?? this.base.href;
-      const text = await make(this.samples, this.columns, this.state.now.where, this.rows, url);
+      const text = await make();
       $('copied').querySelector('pre').textContent = text;
       await navigator.clipboard?.writeText(text).catch(() => {});
       $('copied').showModal();

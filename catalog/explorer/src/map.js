@@ -125,7 +125,7 @@ export class WorldMap {
     }
     ctx.lineWidth = ratio * 0.5;
     ctx.strokeStyle = 'rgba(0, 0, 0, 0.5)';
-    for (const [at, path] of byColour) {
+    for (const [at, path] of [...byColour].sort(([a], [b]) => b - a)) { // what has no value, 255, lies below
       ctx.fillStyle = `rgb(${this.colours[at].join()})`;
       ctx.fill(path);
       if (radius > 2 * ratio) ctx.stroke(path);

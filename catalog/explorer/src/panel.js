@@ -28,6 +28,7 @@ export class Panel {
     fill(this.element,
       h('header', {}, h('h2', { tabIndex: -1 }, tile.row.key), ...this.actions(tile), h('button', { type: 'button', 'aria-label': 'Close this tile', onclick: () => this.close() }, '×')),
       this.#facts(), this.place, h('div', { className: 'cards' }, this.cards.map((card) => card.element)), this.#numbers(), this.#provenance());
+    return this.tell();
   }
 
   #card(part) {
@@ -61,14 +62,22 @@ export class Panel {
 
   #facts() {
     const { row, task, bytes } = this.tile;
-    const said = this.run?.(this.tile);
     const facts = [
       ['Task', `${task.name}, ${row.split}${row.train_5 ? ' (5 % and 50 % subsets)' : row.train_50 ? ' (50 % subset)' : ''}`],
-      ['Target', targetText(this.tile)], ...(said ? [['Run', said]] : []),
+      ['Target', targetText(this.tile)], ['Run', ''],
       ['Date', typeof row.date === 'number' ? isoDay(row.date) : '–'], ['Place', `${row.lon.toFixed(4)}°, ${row.lat.toFixed(4)}°`],
       ['Read', `${(bytes / 1e6).toFixed(2)} MB in one request`],
     ];
-    return h('dl', { className: 'facts' }, facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', { 'data-fact': name }, value)]));
+    return h('dl', { className: 'facts' }, facts.flatMap(([name, value]) => [h('dt', { hidden: !value }, name), h('dd', { 'data-fact': name, hidden: !value }, value)]));
+  }
+
+  /** Say what the chosen run says of the tile. */
+  async tell() {
+    const said = this.element.querySelector('[data-fact=Run]');
+    if (!said) return;
+    const text = await this.run(this.tile);
+    said.textContent = text;
+    for (const each of [said, said.previousSibling]) each.hidden = !text;
   }
 
   #numbers() {

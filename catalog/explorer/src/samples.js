@@ -33,20 +33,21 @@ const fields = (layers, names) => layers.flatMap((layer) => names.map((name) => 
 export class Samples {
   static async open(base, tasks, catalogue) {
     const urls = tasks.map((task) => new URL(`manifests/${task}.parquet`, base).href);
-    const { sizes } = await call({ call: 'open', urls });
-    return new Samples(tasks, urls, sizes, catalogue);
+    const { sizes, empty } = await call({ call: 'open', urls });
+    return new Samples({ tasks, urls, sizes, empty, catalogue });
   }
 
-  constructor(tasks, urls, sizes, catalogue) {
-    Object.assign(this, { tasks, urls, sizes, catalogue, rows: new Map() });
+  constructor(about) {
+    Object.assign(this, about, { rows: new Map(), loaded: new Map() });
+    const { catalogue, sizes } = about;
     this.tiled = catalogue.layers.filter((layer) => layer.level === 'tile');
     this.usual = [...catalogue.layers.filter((layer) => layer.level === 'pixel'), ...this.tiled.slice(0, 1)];
     this.n = sizes.reduce((a, b) => a + b, 0);
-    this.loaded = new Map();
   }
 
   /** Return the data of a column of columns.js; what was read once is kept. `tell` hears of numbers as they come. */
   column(column, tell) {
+    if (column.data) return column.data(this);
     if (!this.loaded.has(column.id)) {
       const reading = this.#read(column, tell);
       reading.catch(() => this.loaded.delete(column.id));
@@ -56,7 +57,6 @@ export class Samples {
   }
 
   async #read(column, tell) {
-    if (column.data) return column.data(this);
     const { kind, path, index, nodata } = column;
     const found = await call({ call: reader(kind), urls: this.urls, path, index }, tell);
     if (nodata !== undefined && nodata !== null) {

@@ -207,6 +207,13 @@ function inTurn({ byteLength, slice }) {
   };
 }
 
+/** Names of columns that hold nothing in any of the tables, as far as their footers tell. */
+function emptyOf(parts) {
+  const isEmpty = ({ meta_data: { statistics, num_values: n } }) => typeof statistics?.null_count === 'bigint' && statistics.null_count === n;
+  const sets = parts.flatMap((part) => part.metadata.row_groups).map(({ columns }) => new Set(columns.filter(isEmpty).map((each) => each.meta_data.path_in_schema.join('.'))));
+  return [...sets[0] ?? []].filter((name) => sets.every((names) => names.has(name)));
+}
+
 /** BigInts as numbers: offsets are far below 2^53. */
 function plain(value) {
   if (typeof value === 'bigint') return Number(value);
@@ -221,7 +228,7 @@ self.onmessage = async ({ data: { id, call, urls, path, index, key, wanted, rows
   try {
     const parts = await Promise.all(urls.map(table));
     let answer;
-    if (call === 'open') answer = { sizes: parts.map((part) => part.n) };
+    if (call === 'open') answer = { sizes: parts.map((part) => part.n), empty: emptyOf(parts) };
     else if (call === 'row') answer = { row: await row(parts[0], index, wanted) };
     else if (call === 'texts') answer = { texts: await texts(parts, path, rows) };
     else if (call === 'find') answer = { row: await find(parts, key) };

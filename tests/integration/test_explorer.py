@@ -416,6 +416,10 @@ def test_errors_of_a_run_on_the_map(browser: Any, tiny: Path, tmp_path: Path) ->
         said = page.locator("#tile [data-fact=Run]")
         expect(said).to_contain_text("Error 1, Prediction minus truth 1, ")
         expect(said).to_contain_text("Gain over JT 2, Batch it was adapted with val 1, ")
+        page.keyboard.press("n")  # the next of the sheet
+        expect(page.locator("#tile h2")).to_have_text(keys[-2])
+        page.keyboard.press("p")
+        expect(page.locator("#tile h2")).to_have_text(keys[-1])
         tile: dict[str, Any] = {}
         page.get_by_role("button", name="Copy this tile as Python").click()
         exec(page.locator("#copied[open] pre").inner_text(), tile)

@@ -262,7 +262,12 @@ class Explorer {
   }
 
   #panel(name, rowName) {
-    const step = (by) => { const at = this.rows.indexOf(Number(this.state.now[rowName])); const row = this.rows[at < 0 ? 0 : (at + by + this.rows.length) % this.rows.length]; if (row !== undefined) this.choose(row); };
+    const step = (by) => {
+      const rows = (this.state.now.view === 'tiles' && this.sheet.order) || this.rows; // as they are seen
+      const at = rows.indexOf(Number(this.state.now[rowName]));
+      const row = rows[at < 0 ? 0 : (at + by + rows.length) % rows.length];
+      if (row !== undefined) this.choose(row);
+    };
     const button = (label, title, onclick) => h('button', { type: 'button', title, 'aria-label': title, onclick }, label);
     const actions = name === 'tile' ? () => [
       button('‹', 'The tile before it in the selection (key: p)', () => step(-1)), button('›', 'The next tile of the selection (key: n)', () => step(1)),

@@ -60,16 +60,18 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with storage_errors(f"write {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():  # to ask costs a tenth of making what is there
+                path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             if durable:
                 sync(temporary)
             os.replace(temporary, path)
             if durable:
                 sync(path.parent)
-    finally:
+    except BaseException:
         with suppress(OSError):  # not there, or on a disk where nothing can be deleted either
             temporary.unlink()
+        raise
 
 
 def write_atomic(path: Path, data: bytes | memoryview, durable: bool = False) -> None:

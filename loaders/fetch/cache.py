@@ -79,14 +79,10 @@ class Cache:
 
         A disk that refuses (full, read-only) is warned of once; then nothing more is kept.
 
-        Raises:
-            IntegrityError: The bytes have another SHA-256.
+        Args:
+            sha256: Of the bytes, with which the caller has compared them.
+            data: The bytes.
         """
-        found = sha256_bytes(data)
-        if found != sha256:
-            raise IntegrityError(
-                f"found SHA-256 {found}, expected {sha256}; these bytes are not kept"
-            )
         path = self._path(sha256)
         if self._closed or len(data) > self.limit_bytes or _regular(path) is not None:
             return

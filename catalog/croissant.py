@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmearth.catalog.card import DatasetCard, citations
 from mmearth.catalog.catalogue import Catalogue, read_catalogue
-from mmearth.catalog.codec import Codec
+from mmearth.catalog.croissant_records import records, splits
 from mmearth.catalog.files import sha256_file, write_atomic
 from mmearth.catalog.schema import manifest_path, read_table
 from mmearth.catalog.task import Task
 
-# The context that the Croissant specification 1.0 prescribes (docs.mlcommons.org/croissant).
+# The context that the Croissant specification 1.1 prescribes (docs.mlcommons.org/croissant).
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
     "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
@@ -37,10 +39,12 @@ _CONTEXT = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
+    "name": {"@container": "@language"},
     "parentField": "cr:parentField",
     "path": "cr:path",
     "rai": "http://mlcommons.org/croissant/RAI/",
@@ -57,34 +61,6 @@ _CONTEXT = {
     "transform": "cr:transform",
 }
 _PARQUET = "application/x-parquet"
-_TYPES = {
-    pa.string(): "sc:Text",
-    pa.bool_(): "sc:Boolean",
-    **dict.fromkeys((pa.int8(), pa.int16(), pa.int32()), "sc:Integer"),
-    **dict.fromkeys((pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()), "sc:Integer"),
-    pa.float64(): "sc:Float",
-    pa.date32(): "sc:Date",
-}
-
-
-_ABOUT = {
-    "key": "Name of the sample: tile and anchor date",
-    "task": "What is predicted",
-    "split": "train, val, random_test or geographic_test",
-    "train_5": "Whether it is among the 5 % of train",
-    "train_50": "Whether it is among the 50 % of train",
-    "hilbert": "Order within a split: place along a Hilbert curve, then the key",
-    "tile": "EPSG code, left and top edge in metres",
-    "epsg": "Code of the tile's UTM zone",
-    "left": "Western edge, m",
-    "top": "Northern edge, m",
-    "lon": "Longitude of the centre, degrees",
-    "lat": "Latitude of the centre, degrees",
-    "cell": "The cell of about 100 km that holds the centre",
-    "date": "Anchor date",
-    "label_id": "The label's identifier at its source",
-    "shard": "Path of the shard, relative to the dataset's root",
-}
 
 
 def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) -> Path:
@@ -100,7 +76,7 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
         StorageError: The disk is full.
 
     Source:
-        Croissant format specification 1.0, MLCommons.
+        Croissant format specification 1.1, MLCommons.
     """
     catalogue = read_catalogue(root)
     document = {
@@ -108,43 +84,78 @@ def build(root: Path, card: DatasetCard, sums: Mapping[str, str] | None = None) 
         "@type": "sc:Dataset",
         "name": card.name,
         "description": card.description or card.title,
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
         "license": card.licence,
         "version": card.version,
         "url": "README.md",
         "keywords": ["earth observation", "multimodal", *card.tasks],
         "citeAs": "; ".join(citations(catalogue)),
+        **_coverage(root, card),
         "distribution": [
             entry
             for task in card.tasks
-            for entry in _files(root, task, catalogue.codec, sums or {})
+            for entry in _files(root, catalogue, catalogue.task(task), sums or {})
         ],
-        "recordSet": [_records(root, catalogue, catalogue.task(task)) for task in card.tasks],
+        "recordSet": [
+            splits(),
+            *(
+                entry
+                for task in card.tasks
+                for entry in records(root, catalogue, catalogue.task(task))
+            ),
+        ],
     }
     path = root / "croissant.json"
     write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 
 
-def _files(root: Path, task: str, codec: Codec, sums: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return a task's manifest, its shards, and the set of the files in them."""
+def _coverage(root: Path, card: DatasetCard) -> dict[str, Any]:
+    """Return where and when the samples are; nothing where there is none."""
+    import pyarrow.compute as pc  # which a loader, that only wants a card, would wait for
+
+    names = ["lon", "lat", "date"]
+    parts = [read_table(root / manifest_path(task), names, root) for task in card.tasks]
+    table = pa.concat_tables([part.select(names).replace_schema_metadata() for part in parts])
+    if not table.num_rows:
+        return {}
+    (west, east), (south, north), days = (
+        tuple(pc.min_max(table[name]).as_py().values()) for name in names
+    )
+    shape = {"@type": "GeoShape", "box": f"{south} {west} {north} {east}"}
+    return {
+        "temporalCoverage": "/".join(map(str, days)),
+        "spatialCoverage": {"@type": "Place", "geo": shape},
+    }
+
+
+def _files(
+    root: Path, catalogue: Catalogue, spec: Task, sums: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return a task's manifest, its shards, and the sets of the files in them: one a member."""
+    task = spec.name
     table = read_table(root / manifest_path(task), ["shard"], root)
     shards = sorted(set(table["shard"].to_pylist()))
     about = "One row per sample: split, place, labels, shard and byte ranges."
     manifest = _file(root, manifest_path(task), f"{task}-manifest", _PARQUET, sums)
     entries = [manifest | {"description": about}]
     entries += [_file(root, shard, shard, "application/x-tar", sums) for shard in shards]
-    if shards:
-        members = {
-            "@type": "cr:FileSet",
-            "@id": f"{task}-members",
-            "name": f"{task}-members",
-            "description": "One array per layer and the rest of a sample (JSON).",
-            "containedIn": [{"@id": shard} for shard in shards],
-            "encodingFormat": [codec.media_type, "application/json"],
-            "includes": [f"*.{codec.suffix}", "*.json"],
-        }
-        entries.append(members)
+    codec, members = catalogue.codec, catalogue.members(spec) if shards else ()
+    for suffix, media_type, about in (
+        *((codec.member(each.name), codec.media_type, each.title) for each in members),
+        *([("json", "application/json", "The rest of each sample.")] if shards else ()),
+    ):
+        entries.append(
+            {
+                "@type": "cr:FileSet",
+                "@id": f"{task}-{suffix}",
+                "name": f"{task}-{suffix}",
+                "description": about,
+                "containedIn": [{"@id": shard} for shard in shards],
+                "encodingFormat": media_type,
+                "includes": f"*.{suffix}",
+            }
+        )
     return entries
 
 
@@ -160,37 +171,4 @@ def _file(
         "contentSize": f"{path.stat().st_size} B",
         "encodingFormat": media_type,
         "sha256": sums.get(name) or sha256_file(path),
-    }
-
-
-def _records(root: Path, catalogue: Catalogue, spec: Task) -> dict[str, Any]:
-    task, fields = spec.name, []
-    about = _ABOUT | {
-        layer.name: f"Class code: {layer.title} ({layer.description}); null where missing"
-        for layer in catalogue.layers.values()
-    }
-    for column in pq.read_schema(root / manifest_path(task)):
-        repeated = pa.types.is_list(column.type)
-        data_type = _TYPES.get(column.type.value_type if repeated else column.type)
-        if data_type is None:
-            continue  # structs and geometry: Croissant 1.0 has no type for them
-        field = {
-            "@type": "cr:Field",
-            "@id": f"{task}/{column.name}",
-            "name": column.name,
-            "description": about.get(column.name, f"{spec.title}, {spec.unit}"),
-            "dataType": data_type,
-            "source": {
-                "fileObject": {"@id": f"{task}-manifest"},
-                "extract": {"column": column.name},
-            },
-        }
-        fields.append(field | ({"repeated": True} if repeated else {}))
-    return {
-        "@type": "cr:RecordSet",
-        "@id": task,
-        "name": task,
-        "description": spec.title,
-        "key": {"@id": f"{task}/key"},
-        "field": fields,
     }

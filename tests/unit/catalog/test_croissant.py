@@ -41,23 +41,59 @@ def test_known_checksums_are_not_computed_again(packed: Path, card: DatasetCard)
     assert _of(document, "FileObject")[shard]["sha256"] == "cd" * 32
 
 
-def test_a_set_holds_the_members_of_all_shards_of_a_task(packed: Path, card: DatasetCard) -> None:
+def test_a_set_holds_one_member_of_all_shards_of_a_task(packed: Path, card: DatasetCard) -> None:
     document = _read(croissant.build(packed, card))
-    members = _of(document, "FileSet")["soil_pH-members"]
+    sets = _of(document, "FileSet")
+    assert {name for name in sets if name.startswith("soil_pH-")} == {
+        *("soil_pH-sentinel2.npy", "soil_pH-aster_gdem.npy", "soil_pH-json")
+    }
+    members = sets["soil_pH-sentinel2.npy"]
     shards = [f"shards/soil_pH/{split}-000000.tar" for split in ("geographic_test", "train", "val")]
     assert [entry["@id"] for entry in members["containedIn"]] == shards
+    assert members["includes"] == "*.sentinel2.npy"
+
+
+def _fields(document: Any, records: str) -> dict[str, Any]:
+    (found,) = (each for each in document["recordSet"] if each["@id"] == records)
+    return {field["name"]: field for field in found["field"]}
 
 
 def test_fields_follow_the_columns(packed: Path, card: DatasetCard) -> None:
-    records = {r["@id"]: r for r in _read(croissant.build(packed, card))["recordSet"]}
-    soil = {field["name"]: field for field in records["soil_pH"]["field"]}
-    assert soil["target"]["dataType"] == "sc:Float"
+    document = _read(croissant.build(packed, card))
+    soil, species = _fields(document, "soil_pH"), _fields(document, "species")
+    assert soil["target"]["dataType"] == ["sc:Float", "cr:Label"]
     assert soil["date"]["dataType"] == "sc:Date"
     assert soil["epsg"]["dataType"] == "sc:Integer"
     assert all(field["description"] for field in soil.values())
-    species = {field["name"]: field for field in records["species"]["field"]}
-    assert species["species"]["repeated"] is True
+    assert species["species"]["arrayShape"] == "-1"
+    assert species["species"]["dataType"] == ["sc:Text", "cr:Label"]
     assert "target" not in species
+    biomass = _fields(document, "biomass")["biomass"]["subField"]
+    labels = {field["name"] for field in biomass if "cr:Label" in field["dataType"]}
+    assert labels == {"mean"}
+    assert {field["name"] for field in biomass} > {"byte_offset", "byte_length", "sha256"}
+
+
+def test_splits_places_and_dates_are_named(packed: Path, card: DatasetCard) -> None:
+    document = _read(croissant.build(packed, card))
+    (splits,) = (each for each in document["recordSet"] if each["@id"] == "splits")
+    assert splits["dataType"] == "cr:Split"
+    assert [row["splits/url"] for row in splits["data"]] == [
+        *("cr:TrainingSplit", "cr:ValidationSplit", "cr:TestSplit", "cr:TestSplit")
+    ]
+    assert _fields(document, "soil_pH")["split"]["references"] == {"field": {"@id": "splits/name"}}
+    assert document["temporalCoverage"] == "2020-06-19/2020-06-19"
+    south, west, north, east = map(float, document["spatialCoverage"]["geo"]["box"].split())
+    assert (-33.1 < south < -33.0 + 0.1) and (49.9 < north < 50.1)
+    assert (west < -179.4) and (east > 179.4)
+
+
+def test_arrays_say_their_type_and_shape(packed: Path, card: DatasetCard) -> None:
+    array = _fields(_read(croissant.build(packed, card)), "soil_pH-sentinel2")["array"]
+    assert array["dataType"] == ["sc:Text", "cr:UInt16"]
+    assert (array["isArray"], array["arrayShape"]) == (True, "12,128,128")
+    target = _fields(_read(croissant.build(packed, card)), "biomass-biomass")["array"]
+    assert target["dataType"] == ["sc:Text", "cr:Float32", "cr:Label"]
 
 
 def test_mlcroissant_finds_no_fault_and_reads_the_records(packed: Path, card: DatasetCard) -> None:
@@ -65,7 +101,9 @@ def test_mlcroissant_finds_no_fault_and_reads_the_records(packed: Path, card: Da
     path = croissant.build(packed, card)
     assert validate_croissant(packed).problems == ()
     dataset = mlcroissant.Dataset(jsonld=str(path))
+    assert dataset.metadata.ctx.is_v1_1()
     rows = list(dataset.records("soil_pH"))
+    assert rows[0]["soil_pH/sentinel2"]["soil_pH/sentinel2/byte_offset"] == 5120
     assert [row["soil_pH/split"] for row in rows] == [b"train", b"val", b"geographic_test"]
     assert [row["soil_pH/target"] for row in rows] == [6.5, 6.5, 6.5]
     (first, _) = dataset.records("species")

@@ -24,6 +24,8 @@ NOT_RUN = {
     "python examples/adaptation_study.py": "trains for an hour",
     "mmearth benchmark run examples/adaptation-study": "trains for an hour",
     "mmearth benchmark report runs/adaptation-study": "needs what trains for an hour",
+    "mmearth catalog explorer data/demo --serve": "serves until stopped; test_explorer.py asks it",
+    "cd catalog/explorer": "needs npm",
     "pip install": "needs the package registry; test_wheel.py installs",
     "earthengine authenticate": "needs an account; tests/earthengine runs the rest of the page",
     "export EARTHENGINE_PROJECT": "needs an account",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -31,26 +29,26 @@ from mmearth.catalog.schema import (
     write_table,
 )
 from mmearth.catalog.splits import SPLITS
-from mmearth.catalog.store import BEFORE, PACKS
 from mmearth.catalog.untouched import is_untouched, note_proved
-from mmearth.curate.checkpoint import Checkpoint
 from mmearth.curate.config import BuildConfig, load_config
+from mmearth.curate.directory import forget_lost, open_ledger, refuse_foreign, refuse_moves, sweep
+from mmearth.curate.gather import Gathering
 from mmearth.curate.identity import Identities
-from mmearth.curate.jobs import Difference, Pending, pending, wanted
-from mmearth.curate.ledger import METERED, Ledger, Record
+from mmearth.curate.jobs import Difference, wanted
+from mmearth.curate.ledger import METERED, Ledger
 from mmearth.curate.lock import only_build
 from mmearth.curate.packs import Packs
 from mmearth.curate.painters import with_targets
-from mmearth.curate.plan import Plan, make_plan, moved
-from mmearth.curate.source import Price, Source, is_metered, price_of
+from mmearth.curate.plan import Plan, make_plan
+from mmearth.curate.shared_store import SharedStore
+from mmearth.curate.source import Price, Source, is_metered
 from mmearth.curate.sources import make_source
-from mmearth.curate.visits import Options, patient, visit_all
+from mmearth.curate.visits import Options, patient
 from mmearth.packaging import build as packaging
 from mmearth.packaging.inputs import read_inputs
 from mmearth.packaging.verify import verify
 
 _FAILURES, _PROBLEMS = 3, 4
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +133,28 @@ def build(
         RefusedError: The source wants a person to act.
         StorageError: The disk is full or refused.
     """
-    config = load_config(config_path)
-    plain = make_source(config, config_path.parent)
-    _refuse_foreign(out)
-    with only_build(out), _ledger(out, how.fresh) as ledger:
+    config, base = load_config(config_path), config_path.parent
+    plain = make_source(config, base)
+    refuse_foreign(out)
+    with (
+        only_build(out),
+        open_ledger(out, how.fresh) as ledger,
+        nullcontext() if how.store is None else SharedStore(how.store) as store,
+    ):
         scratch = (out / LEDGER).parent / "gedi"
-        source = patient(with_targets(config, config_path.parent, plain, scratch), how.wait_s)
-        if n_damaged := ledger.drop_damaged():
-            _LOG.warning("%s rows of the ledger were damaged; they are collected again", n_damaged)
-        plan = make_plan(config, source, config_path.parent, progress)
+        source = patient(with_targets(config, base, plain, scratch), how.wait_s)
+        plan = make_plan(config, source, base, progress)
         if not (how.redeal or ledger.is_empty()):
-            _refuse_moves(out, plan)
+            refuse_moves(out, plan)
         if is_metered(source):
             ledger.set_fact(METERED, "1")
-        everything = wanted(config, plan)
-        identities = Identities(config.catalogue, source, config.require)
-        left = partial(pending, everything, identities, config.require, ledger, out, ledger.want)
-        jobs, difference = left()
-        tell(difference, price_of(source, [job.visit for job in jobs]))
+        known_by = Identities(config.catalogue, source, config.require)
+        packs = Packs(out.resolve(), config.catalogue, how.scheduler is not None)
+        about = wanted(config, plan), known_by, config.require, source, ledger, packs
+        gathering = Gathering(*about, store, how, progress)
+        jobs, difference = gathering.left()
+        tell(difference, gathering.price(jobs, difference))
+        told = plan, difference.to_json()
         states = _states(ledger)
         finished = not jobs and _is_finished(config, plan, ledger, out)
         if finished and _is_whole(out, how, progress):
@@ -162,63 +164,29 @@ def build(
                 name: read_inputs(out, catalogue, task, config.require).dropped
                 for name, task in catalogue.tasks.items()
             }
-            told = plan, difference.to_json()
             return _summary(out, told, states, _Published(dropped), unchanged=True)
         if finished:
-            _forget_lost(ledger)
+            forget_lost(ledger)
         checksums.unseal(out)
         write_catalogue(out, config.catalogue)
         write_table(plan.table, out / "tiles.parquet", plan.table.schema)
-        finish = partial(_finish, config, left, source, ledger, out, how, progress)
         try:
-            published = finish()
+            published = _finish(config, gathering, out)
         except FormatError:
-            if not _forget_lost(ledger):
+            if not forget_lost(ledger):
                 raise
-            published = finish()
-        return _summary(out, (plan, difference.to_json()), _states(ledger), published)
+            published = _finish(config, gathering, out)
+        return _summary(out, told, _states(ledger), published)
 
 
-def _finish(
-    config: BuildConfig,
-    left: Callable[[], tuple[Pending, Difference]],
-    source: Source,
-    ledger: Ledger,
-    out: Path,
-    how: Options,
-    progress: Progress,
-) -> _Published:
+def _finish(config: BuildConfig, gathering: Gathering, out: Path) -> _Published:
     """Collect what is left, and publish all of it."""
-    packs = Packs(out.resolve(), config.catalogue, how.scheduler is not None)
-    jobs, _ = left()
-    _collect(jobs, source, ledger, packs, how, progress)
-    jobs, difference = left()
-    if difference.n_followed:  # what was found decides about what had been settled
-        _collect(jobs, source, ledger, packs, how, progress)
-    _sweep(out, ledger)
+    ledger, how = gathering.ledger, gathering.how
+    gathering.collect()
+    sweep(out, ledger)
     write_parts(ledger.export(), out / "observations.parquet", OBSERVATIONS)
     unasked = None if how.seal_incomplete else _unasked(ledger)
-    return unasked or _publish(config, source, out, how, progress)
-
-
-def _refuse_moves(out: Path, plan: Plan) -> None:
-    """Refuse to move tiles between train and tests without being told to."""
-    if n := moved(out / "tiles.parquet", plan.table):
-        raise ConfigError(
-            f"{n} tiles of {out} would change their split; expected none: the published rule deals "
-            "all tiles anew where one comes or goes (split: {rule: default} never does), and "
-            "another seed always; pass --redeal to go on"
-        )
-
-
-def _forget_lost(ledger: Ledger) -> int:
-    """Forget observations whose bytes are damaged or lost, to collect them again; return how many.
-
-    What a file's size tells is forgotten whenever a build begins. This reads all of it.
-    """
-    if n_lost := ledger.drop_lost():
-        _LOG.warning("%s observations were lost or damaged; they are collected again", n_lost)
-    return n_lost
+    return unasked or _publish(config, gathering.source, out, how, gathering.progress)
 
 
 def _unasked(ledger: Ledger) -> _Published | None:
@@ -317,59 +285,6 @@ def _is_finished(config: BuildConfig, plan: Plan, ledger: Ledger, out: Path) -> 
 def _equal(found: Iterator[pa.Table], expected: Iterator[pa.Table]) -> bool:
     pairs = zip_longest(found, expected)
     return all(a is not None and b is not None and a.equals(b) for a, b in pairs)
-
-
-def _sweep(out: Path, ledger: Ledger) -> None:
-    """Delete what a crash or an earlier plan left: unfinished files, and what no row knows."""
-    checksums.remove_unfinished(out)
-    known = ledger.paths()
-    for path in (out / PACKS).glob("*"):
-        if path.relative_to(out).as_posix() not in known:
-            path.unlink()
-
-
-def _ledger(out: Path, fresh: bool) -> Ledger:
-    """Open a directory's ledger; a fresh one after deleting all that builds keep there."""
-    if fresh:
-        checksums.clear(out)
-        for path in (out / LEDGER).parent.glob(f"{Path(LEDGER).name}*"):  # with -wal and -shm
-            path.unlink()
-        for name in (PACKS, BEFORE):
-            shutil.rmtree(out / name, ignore_errors=True)
-    return Ledger(out)
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Refuse to write between files that are not ours."""
-    if not out.is_dir() or (out / LEDGER).exists():
-        return
-    found = next((path for path in sorted(out.iterdir()) if path.name != ".curate"), None)
-    if found is not None:
-        raise ConfigError(
-            f"{out} holds {found.name}, which no build of ours has left; choose an empty directory"
-        )
-
-
-def _collect(
-    jobs: Pending,
-    source: Source,
-    ledger: Ledger,
-    packs: Packs,
-    how: Options,
-    progress: Progress,
-) -> None:
-    progress("collect", len(jobs))
-    with Checkpoint(packs.root, ledger) as checkpoint:
-
-        def keep(records: list[Record]) -> None:
-            checkpoint.keep(records)
-            for _ in {record.tile for record in records}:
-                progress("collect", None)
-
-        if jobs:
-            # Who asks for many tiles at once is given neighbours.
-            jobs = jobs.by_cell() if is_metered(source) else jobs
-            visit_all(jobs, len(jobs), source, packs, how, keep)
 
 
 def _states(ledger: Ledger) -> dict[str, dict[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--fresh", is_flag=True, help="Forget what was collected in the directory before.")
 @click.option("--yes", is_flag=True, help="With --fresh: also what cost requests.")
 @click.option("--redeal", is_flag=True, help="Go on though tiles change their split.")
+@options.store
 @options.as_json
 def command(
     config: str,
@@ -88,6 +89,7 @@ def command(
     fresh: bool,
     yes: bool,
     redeal: bool,
+    store: str | None,
     as_json: bool,
 ) -> int:
     """Build a dataset from CONFIG, or go on with one.
@@ -107,6 +109,8 @@ def command(
     budgets = budget_requests, n_bytes, budget_eecu
     rest = seal_incomplete, verify, redeal
     how = Options(workers, executor, scheduler, fresh, *budgets, wait_s, *rest)
+    if store is not None:
+        how = replace(how, store=Path(store))
     if fresh and not yes and sys.stdin.isatty():
         _refuse_to_throw_away(Path(out))
     with storage_errors(f"build {out}"), shown() as progress:

@@ -30,6 +30,12 @@ executor = click.option(
 scheduler = click.option(
     "--scheduler", help="Address of a Dask scheduler, tcp://…, instead of --executor."
 )
+store = click.option(
+    "--store",
+    envvar="MMEARTH_STORE",
+    type=click.Path(file_okay=False),
+    help="Directory in which builds share what they collect; MMEARTH_STORE unless given.",
+)
 directory = click.argument("directory", type=click.Path(file_okay=False))
 
 

@@ -47,14 +47,15 @@ class PackWriter:
     another writer began. What was added is on the disk when the file was synced.
     """
 
-    def __init__(self, root: Path, most_bytes: int = _PACK_BYTES) -> None:
+    def __init__(self, root: Path, most_bytes: int = _PACK_BYTES, folder: str = PACKS) -> None:
         """Begin with no file; the first member makes one.
 
         Args:
-            root: The dataset's directory.
+            root: The dataset's directory, or a store's.
             most_bytes: A pack that has so many is not added to: the next member begins another.
+            folder: Where packs are, relative to `root`.
         """
-        self._root, self._most_bytes = root, most_bytes
+        self._root, self._most_bytes, self._folder = root, most_bytes, folder
         self._lock = Lock()
         self._file: io.FileIO | None = None
         self._name, self._nbytes = "", 0
@@ -66,7 +67,7 @@ class PackWriter:
             StorageError: The disk is full or the directory cannot be written.
         """
         digest = sha256_bytes(data)
-        with self._lock, storage_errors(f"write {self._root / PACKS}"):
+        with self._lock, storage_errors(f"write {self._root / self._folder}"):
             file = self._file
             if file is None or self._nbytes >= self._most_bytes:
                 file = self._begin()
@@ -87,7 +88,7 @@ class PackWriter:
         Raises:
             StorageError: The disk is full: some file systems find that out only now.
         """
-        with self._lock, storage_errors(f"write {self._root / PACKS}"):
+        with self._lock, storage_errors(f"write {self._root / self._folder}"):
             if self._file is not None:
                 os.fsync(self._file.fileno())
 
@@ -100,7 +101,7 @@ class PackWriter:
         if self._file is not None:
             os.fsync(self._file.fileno())
         self._end()
-        self._name, self._nbytes = f"{PACKS}/{secrets.token_hex(8)}.pack", 0
+        self._name, self._nbytes = f"{self._folder}/{secrets.token_hex(8)}.pack", 0
         path = self._root / self._name
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = io.FileIO(path, "xb")

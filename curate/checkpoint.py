@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +14,10 @@ EVERY_S = 1.0
 """Seconds of work that a power cut or a kill may cost, beside the visits in flight."""
 
 
+def _nothing(_: list[Record]) -> None:
+    pass
+
+
 class Checkpoint:
     """Keeps the records of finished visits; the ledger never names bytes that are not on the disk.
 
@@ -20,14 +25,17 @@ class Checkpoint:
     of a build (docs/reliability.md).
     """
 
-    def __init__(self, root: Path, ledger: Ledger) -> None:
+    def __init__(
+        self, root: Path, ledger: Ledger, after: Callable[[list[Record]], None] = _nothing
+    ) -> None:
         """Begin with nothing to keep.
 
         Args:
             root: The dataset's directory.
             ledger: Where the records go.
+            after: Called with records that are there.
         """
-        self._root, self._ledger = root, ledger
+        self._root, self._ledger, self._after = root, ledger, after
         self._waiting: list[Record] = []
         self._last = time.monotonic()
 
@@ -56,5 +64,6 @@ class Checkpoint:
         if self._waiting:
             sync_files(self._root, sorted({r.path for r in self._waiting if r.path is not None}))
             self._ledger.record(self._waiting)
+            self._after(self._waiting)
             self._waiting.clear()
         self._last = time.monotonic()

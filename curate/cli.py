@@ -52,6 +52,7 @@ def cli() -> None:
     type=click.Path(file_okay=False),
     help="A dataset that is there already: show what is left to collect, and why.",
 )
+@options.store
 @options.as_json
 def plan(
     config: str,
@@ -60,6 +61,7 @@ def plan(
     mbit: float,
     strict: bool,
     out: str | None,
+    store: str | None,
     as_json: bool,
 ) -> int:
     """Show what CONFIG would collect and read.
@@ -70,7 +72,8 @@ def plan(
     from mmearth.curate.estimate import estimate
     from mmearth.curate.plan_text import costs, notes, seen, table, wrapped
 
-    found = estimate(Path(config), calibrate, None if out is None else Path(out))
+    places = (None if path is None else Path(path) for path in (out, store))
+    found = estimate(Path(config), calibrate, *places)
     pictures = _draw(found.looks, Path(look)) if look is not None else []
     if as_json:
         options.echo_json({**found.to_json(), "pictures": pictures})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmearth.catalog.catalogue import Catalogue
@@ -14,12 +15,14 @@ from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import BuildConfig, load_config
+from mmearth.curate.gather import unstored
 from mmearth.curate.identity import Identities
 from mmearth.curate.jobs import Difference, Wanted, pending, wanted
 from mmearth.curate.ledger import Ledger
 from mmearth.curate.look import Looks, look
 from mmearth.curate.painters import with_targets
 from mmearth.curate.plan import TaskPlan, make_plan, moved
+from mmearth.curate.shared_store import SharedStore
 from mmearth.curate.source import Metered, Source, Visit, is_metered
 from mmearth.curate.sources import make_source
 from mmearth.curate.sources.mixed import asked_of, parts_of
@@ -95,7 +98,9 @@ class _Cost:
     network_bytes: int | None = None
 
 
-def estimate(config_path: Path, calibrate: int = 0, out: Path | None = None) -> Estimate:
+def estimate(
+    config_path: Path, calibrate: int = 0, out: Path | None = None, store: Path | None = None
+) -> Estimate:
     """Plan a build and find out what it would take.
 
     Args:
@@ -103,6 +108,7 @@ def estimate(config_path: Path, calibrate: int = 0, out: Path | None = None) -> 
         calibrate: How many tiles are asked of a metered service, to learn what the rest cost; 0
             sends it nothing. Other sources are tried on a few tiles always.
         out: The dataset's directory, which may lack, to be told what is left; None for all of it.
+        store: Of a store that builds share: what it has is not reckoned with.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -111,19 +117,23 @@ def estimate(config_path: Path, calibrate: int = 0, out: Path | None = None) -> 
     config = load_config(config_path)
     base = config_path.parent
     is_there = out is not None and (out / LEDGER).exists()
-    scratch = (out / LEDGER).parent / "gedi" if out is not None and is_there else None
-    source = with_targets(config, base, make_source(config, base), scratch)
-    plan = make_plan(config, source, config_path.parent)
-    everything = wanted(config, plan)
-    visits = list(_visits(everything))
-    looks = look(config, source, plan, [visit.tile for visit in visits])
-    n_samples, difference, left = plan.table.num_rows, None, visits
-    if out is not None and is_there:
-        left, difference = _left(out, config, source, everything)
-        n_samples = len(left)
-    cost = _metered(source, left, config.catalogue, calibrate)
-    if cost is None:
-        cost = _tried(source, left, config.catalogue.codec)
+    with TemporaryDirectory() as nowhere:
+        root = out if out is not None and is_there else Path(nowhere)
+        is_compared = is_there or store is not None
+        scratch = (root / LEDGER).parent / "gedi" if is_compared else None
+        source = with_targets(config, base, make_source(config, base), scratch)
+        plan = make_plan(config, source, config_path.parent)
+        everything = wanted(config, plan)
+        visits = list(_visits(everything))
+        looks = look(config, source, plan, [visit.tile for visit in visits])
+        n_samples, difference, left = plan.table.num_rows, None, visits
+        if is_compared:
+            left, difference = _left(root, config, source, everything, store)
+            n_samples = len(left)
+        n_moved = moved(root / "tiles.parquet", plan.table)
+        cost = _metered(source, left, config.catalogue, calibrate)
+        if cost is None:
+            cost = _tried(source, left, config.catalogue.codec)
     return Estimate(
         tasks=plan.tasks,
         modalities=tuple(config.catalogue.layers),
@@ -145,18 +155,22 @@ def estimate(config_path: Path, calibrate: int = 0, out: Path | None = None) -> 
         ),
         difference=difference,
         n_left=len(left),
-        n_moved=0 if out is None or not is_there else moved(out / "tiles.parquet", plan.table),
+        n_moved=n_moved,
     )
 
 
 def _left(
-    out: Path, config: BuildConfig, source: Source, everything: Wanted
+    root: Path, config: BuildConfig, source: Source, everything: Wanted, store: Path | None
 ) -> tuple[list[Visit], Difference]:
     """Return the visits that are left of a directory's build, and what differs."""
     identities = Identities(config.catalogue, source, config.require)
-    with Ledger.reading(out) as ledger:
-        jobs, difference = pending(everything, identities, config.require, ledger, out)
-        return [job.visit for job in jobs], difference
+    is_there = (root / LEDGER).exists()
+    with Ledger.reading(root) if is_there else Ledger(root) as ledger:
+        jobs, difference = pending(everything, identities, config.require, ledger, root)
+        if store is None:
+            return [job.visit for job in jobs], difference
+        with SharedStore(store) as shared:
+            return [job.visit for job in unstored(jobs, shared, difference)], difference
 
 
 def _visits(everything: Wanted) -> Iterator[Visit]:

@@ -149,6 +149,8 @@ class Difference:
     """Observations that the dataset had and has no more; they are kept until they are pruned."""
     unwanted_bytes: int = 0
     """Of their pixels."""
+    stored: Counter[str] = field(default_factory=Counter)
+    """Of those that are collected, how many a store that builds share has, by modality."""
     n_followed: int = 0
     """Tiles where something else decided than what their other layers were collected by."""
 
@@ -157,7 +159,8 @@ class Difference:
         tiles = {name: self.tiles[name] for name in ("new", "kept", "gone")}
         collect = {name: dict(sorted(self.why[name].items())) for name in sorted(self.why)}
         left = {"observations": self.unwanted, "bytes": self.unwanted_bytes}
-        return {"tiles": tiles, "collect": collect, "unwanted": left}
+        stored = dict(sorted(self.stored.items()))
+        return {"tiles": tiles, "collect": collect, "stored": stored, "unwanted": left}
 
 
 Change = Callable[[list[tuple[int, str, str, str]]], None]

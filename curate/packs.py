@@ -35,7 +35,11 @@ class Packs:
         """
         name = observation.layer.name
         member = observation.array.reshape(self.catalogue.member_shape(name))
-        return _writer(self.root, self.run).add(self.catalogue.codec.encode(member))
+        return self.add(self.catalogue.codec.encode(member))
+
+    def add(self, member: bytes) -> Location:
+        """Add an encoded observation likewise."""
+        return _writer(self.root, self.run).add(member)
 
     def end_visit(self) -> None:
         """Make what was kept safe, where the process that writes the ledger cannot.

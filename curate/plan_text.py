@@ -100,6 +100,9 @@ def differing(found: Difference) -> list[str]:
         said = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()))
         alike.setdefault(said, []).append(name)
     lines += [wrapped(f"collect {', '.join(names)}: {why}") for why, names in alike.items()]
+    if found.stored:
+        stored = ", ".join(f"{n} {name}" for name, n in sorted(found.stored.items()))
+        lines.append(wrapped(f"of them the store has {stored}"))
     if found.unwanted:
         size = f"{found.unwanted_bytes / 1e6:.1f} MB"
         lines.append(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from mmearth.catalog.errors import ConfigError
@@ -56,6 +57,8 @@ class Options:
     """Read every byte of a dataset that is complete and was proved before."""
     redeal: bool = False
     """Go on though tiles change their split."""
+    store: Path | None = None
+    """Of a store that several builds share."""
 
     @property
     def cores(self) -> int:
@@ -71,6 +74,7 @@ def visit_all(
     packs: Packs,
     how: Options,
     keep: Callable[[list[Record]], None],
+    rounds: Callable[[Iterable[Job]], Iterable[Iterable[Job]]] = lambda jobs: [jobs],
 ) -> None:
     """Visit every tile.
 
@@ -81,6 +85,7 @@ def visit_all(
         packs: Where pixels are kept.
         how: Workers, executor, budget.
         keep: Called in this thread with the records of each finished visit.
+        rounds: Says which of them are visited together; each is drawn when those before are done.
 
     Raises:
         QuotaError: The budget is spent.
@@ -98,7 +103,8 @@ def visit_all(
         open_executor(executor, n_workers, how.scheduler) as (pool, n_at_once),
     ):
         work = partial(_visit, source=ready, packs=packs)
-        run(_together(jobs, ahead), work, pool, n_at_once, keep, give_up)
+        for some in rounds(jobs):
+            run(_together(some, ahead), work, pool, n_at_once, keep, give_up)
 
 
 def patient(source: Source, wait_s: float) -> Source:

@@ -167,6 +167,8 @@ def _modalities(world: World, draw: random.Random) -> str:
     names = draw.sample(known, draw.randint(1, len(known)))
     require = draw.choice(([], names[:1], names[-1:]))
     world.document |= {"modalities": names, "require": require}
+    sources = world.document.get("sources", {})
+    world.document["sources"] = {n: each for n, each in sources.items() if n in names}
     return f"modalities {names}, require {require}"
 
 
@@ -195,6 +197,14 @@ def _date(world: World, draw: random.Random) -> str:
     return "date"
 
 
+def _sources(world: World, draw: random.Random) -> str:
+    """Let layers come from another planet; the scene's, too."""
+    names = draw.sample(("sentinel2", "month", "temperature"), draw.randint(0, 2))
+    chosen = [name for name in names if name in world.document["modalities"]]
+    world.document["sources"] = {name: {"kind": "synthetic", "seed": 9} for name in chosen}
+    return f"sources {chosen}"
+
+
 def _planet(world: World, draw: random.Random) -> str:
     world.document["source"] = {"kind": "synthetic", "seed": draw.choice((7, 8))}
     return f"{world.document['source']}"
@@ -203,7 +213,7 @@ def _planet(world: World, draw: random.Random) -> str:
 _COMMON = (_places, _places, _shards, _codec, _tasks, _seed, _modalities)
 _WORLDS = {
     _files: (*_COMMON, _file, _file, _file, _layer, _entry),
-    _synthetic: (*_COMMON, _date, _planet),
+    _synthetic: (*_COMMON, _date, _planet, _sources),
 }
 
 
@@ -223,28 +233,41 @@ def test_any_change_ends_in_the_bytes_of_a_new_build(
             continue  # nothing that can be built
         expected = (tmp_path / "fresh" / "SHA256SUMS").exists() and _sums(tmp_path / "fresh")
         shutil.rmtree(tmp_path / "fresh")
+        how = {"redeal": True, "store": draw.choice((None, tmp_path / "store"))}
         if draw.random() < 0.5:
-            _killed(config, out, draw, monkeypatch)
-            done.append("killed")
-        _build(config, out, redeal=True)
+            done.append(_killed(config, out, draw, monkeypatch, how))
+        if draw.random() < 0.2:
+            shutil.rmtree(out, ignore_errors=True)
+            done.append("deleted")
+        _build(config, out, **how)
         assert ((out / "SHA256SUMS").exists() and _sums(out)) == expected, done
         again, visits = _build(config, out)
         assert visits == 0, done
         assert again.unchanged or not expected, done
 
 
-def _killed(config: Path, out: Path, draw: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin a build, and end it at one of the places where much is half done."""
-    places = (
-        *("build.Checkpoint.keep", "packaging.build.build", "build.stac.build"),
-        *("build.checksums.seal", "build.adopt", "catalog.own_store._compact"),
+def _killed(
+    config: Path,
+    out: Path,
+    draw: random.Random,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any],
+) -> str:
+    """Begin a build, and end it at one of the places where much is half done; return which."""
+    place = draw.choice(
+        (
+            *("curate.gather.Checkpoint.keep", "curate.shared_store.SharedStore.put"),
+            *("packaging.build.build", "build.stac.build", "build.checksums.seal"),
+            *("build.adopt", "catalog.own_store._compact"),
+        )
     )
     with monkeypatch.context() as patch:
-        patch.setattr(f"mmearth.{draw.choice(places)}", _interrupt)
+        patch.setattr(f"mmearth.{place}", _interrupt)
         try:
-            _build(config, out, redeal=True)
+            _build(config, out, **how)
         except KeyboardInterrupt:
-            return
+            return f"killed at {place}"
+    return f"not killed at {place}"
 
 
 def _interrupt(*_: object) -> None:
@@ -268,6 +291,7 @@ def test_only_the_tiles_under_a_file_are_collected_again(world: World, tmp_path:
     assert summary.difference == {
         "tiles": {"new": 0, "kept": 4, "gone": 0},
         "collect": {"height": {"file changed": 1}},
+        "stored": {},
         "unwanted": {"observations": 1, "bytes": 32 * 32 * 4 + 128},
     }
     _is_as_new(world, out)

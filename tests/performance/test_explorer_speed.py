@@ -21,12 +21,11 @@ import pytest
 
 from mmearth.catalog import explorer_server
 from mmearth.catalog.card import DatasetCard
-from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.checksums import read_dataset, seal
 from mmearth.catalog.explorer_page import page_files
 from mmearth.catalog.explorer_server import listening
 from mmearth.catalog.hilbert import hilbert_index
-from mmearth.catalog.schema import ROW_GROUP_ROWS, manifest_schema, write_parts
+from mmearth.catalog.schema import MEMBER, ROW_GROUP_ROWS, write_parts
 from mmearth.catalog.splits import SPLITS
 from mmearth.tests.browser import chromium
 from mmearth.tests.make_tiny import make_sealed
@@ -59,11 +58,10 @@ fetch('rows.geojson').then(r => r.json()).then(({ features }) => {
 
 
 def grow(root: Path, n: int) -> None:
-    """Replace a small sealed dataset's manifest of a task by one of n rows, spread over land."""
-    catalogue = read_catalogue(root)
-    schema = manifest_schema(catalogue.tasks[TASK], catalogue.layers.values())
+    """Replace a small sealed dataset's manifest of a task by one of n rows, all over the globe."""
     path = root / f"manifests/{TASK}.parquet"
     few = pq.read_table(path)
+    schema = few.schema.remove_metadata()
     generator = np.random.default_rng(0)
     lon, lat = generator.uniform(-170, 170, n), generator.uniform(-55, 70, n)
     order = np.lexsort((hilbert_index(lon, lat), np.arange(n) * len(SPLITS) // n))
@@ -87,7 +85,7 @@ def _part(few: pa.Table, schema: pa.Schema, places: Any, rows: slice, n: int) ->
     columns = {"lon": lon, "lat": lat, "split": splits, "target": target, "key": keys}
     for name in schema.names:
         column = table[name].combine_chunks()
-        if pa.types.is_struct(column.type):
+        if schema.field(name).type == MEMBER:
             columns[name] = _with_digests(column, index, generator)
     for name, values in columns.items():
         at = table.schema.get_field_index(name)
@@ -160,10 +158,8 @@ def test_many_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -
     table = root / f"manifests/{TASK}.parquet"
     with visited(root, monkeypatch) as (visit, url):
         page = visit.page
-        begun = time.perf_counter()
-        paint = visit.step(lambda: (page.goto(url), visit.wait("body[data-painted]")))
-        rest = visit.step(lambda: visit.wait("body[aria-busy=false]"))
-        whole = time.perf_counter() - begun
+        whole = visit.step(lambda: (page.goto(url), visit.wait("body[aria-busy=false]")))
+        paint = int(page.get_attribute("body", "data-painted")) / 1000
         assert visit.count == n
         row = n // 2 // REAL * REAL
         tile = visit.step(
@@ -177,8 +173,8 @@ def test_many_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -
         ((expected,),) = duckdb.sql(query).fetchall()
         assert visit.count == expected
     print(
-        f"\n{n} rows, manifest {table.stat().st_size / 1e6:.1f} MB: first paint {paint}; the rest "
-        f"{rest}, {whole:.2f} s in all; a tile {tile}; frames {np.median(frames):.1f} ms, 95 % "
+        f"\n{n} rows, manifest {table.stat().st_size / 1e6:.1f} MB: first paint {paint:.2f} s; all "
+        f"{whole}; a tile {tile}; frames {np.median(frames):.1f} ms, 95 % "
         f"{np.percentile(frames, 95):.1f}, drawing {np.median(drawn):.1f}; heap {heap:.0f} MB; "
         f"a filter {chosen}"
     )

@@ -134,7 +134,7 @@ class Explorer {
   #paint(place, dressing, rows) {
     this.map.show(place, dressing, rows);
     this.#marks();
-    requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.painted = ''; })); // the frame is out
+    requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.painted ??= Math.round(performance.now()); })); // the frame is out
   }
 
   #legend(column, { legend, colours, low, high, unit, isDate, hasNone, more }) {

@@ -22,21 +22,25 @@ function table(url) {
   return tables.get(url);
 }
 
+const AT_ONCE = 3; // row groups of a column, so that several columns come side by side
+
 /** Call `sink(data, rowStart)` with each piece of one leaf column, `done(begin, end)` after each row group. */
 async function leaf({ file, metadata }, path, sink, done = () => {}) {
   const name = path.join('.');
   let n = 0;
-  await Promise.all(metadata.row_groups.map(async (group) => {
-    const begin = n;
-    const end = n += Number(group.num_rows);
-    const columns = group.columns.filter((each) => each.meta_data.path_in_schema.join('.') === name);
-    if (!columns.length) return;
-    await parquetRead({
-      file, metadata: { ...metadata, row_groups: [{ ...group, columns }] }, columns: [path[0]], compressors, parsers, geoparquet: false,
-      onPage: ({ columnData, rowStart }) => sink(columnData, begin + rowStart),
-    });
-    done(begin, end);
-  }));
+  const spans = metadata.row_groups.map((group) => ({ group, begin: n, end: n += Number(group.num_rows) })).values();
+  const work = async () => {
+    for (const { group, begin, end } of spans) {
+      const columns = group.columns.filter((each) => each.meta_data.path_in_schema.join('.') === name);
+      if (!columns.length) continue;
+      await parquetRead({
+        file, metadata: { ...metadata, row_groups: [{ ...group, columns }] }, columns: [path[0]], compressors, parsers, geoparquet: false,
+        onPage: ({ columnData, rowStart }) => sink(columnData, begin + rowStart),
+      });
+      done(begin, end);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
 /** Numbers, NaN where there is none; `tell` hears of each row group. */

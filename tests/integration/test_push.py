@@ -131,8 +131,23 @@ def test_a_push_to_a_bucket_is_opened_and_verifies(
     assert verify(_copy(files, tmp_path / "down")) == []
     remote = mmearth.open(bucket, cache=tmp_path / "cache")
     assert remote.sql(COUNT) == mmearth.open(small_dataset).sql(COUNT)
-    n_read = _duckdb("s3", f"{bucket}/manifests/soil_pH.parquet")
-    assert n_read == len(remote.select("soil_pH"))
+    n = str(len(remote.select("soil_pH")))
+    assert _said(_OF_BUCKET, bucket, tmp_path) == [n, n, n]
+
+
+_OF_BUCKET = """
+import sys
+import duckdb
+from datasets import load_dataset
+from obstore.fsspec import FsspecStore, register
+bucket, options = sys.argv[1], {"client_options": {"allow_http": True}}
+duckdb.register_filesystem(FsspecStore("s3", **options))
+print(duckdb.sql(f"SELECT count(*) FROM '{bucket}/manifests/soil_pH.parquet'").fetchall()[0][0])
+register("s3")
+for table in ("manifests/soil_pH", "huggingface/soil_pH/*"):
+    files = {"every": f"{bucket}/{table}.parquet"}
+    print(len(load_dataset("parquet", data_files=files, split="every", storage_options=options)))
+"""
 
 
 _OTHERS = """
@@ -151,21 +166,17 @@ print(duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchall()[0][0])
 def test_other_tools_read_the_pushed_dataset(small_dataset: Path, tmp_path: Path, hub: Hub) -> None:
     pytest.importorskip("datasets")
     push(small_dataset, PLACE)
-    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", _OTHERS]
+    n = str(len(mmearth.open(small_dataset).select("soil_pH")))
+    assert _said(_OTHERS, PLACE, tmp_path) == [n, n]
+
+
+def _said(script: str, place: str, home: Path) -> list[str]:
+    """Return the words that a program of other tools says of a place."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", script, place]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    n = len(mmearth.open(small_dataset).select("soil_pH"))
-    assert done.stdout.split() == [str(n), str(n)]
-
-
-def _duckdb(protocol: str, path: str) -> int:
-    import duckdb
-    from obstore.fsspec import FsspecStore
-
-    with duckdb.connect() as connection:
-        connection.register_filesystem(FsspecStore(protocol, client_options={"allow_http": True}))
-        return int(connection.sql(f"SELECT count(*) FROM '{path}'").fetchall()[0][0])
+    return done.stdout.split()
 
 
 def test_places_that_are_none_are_named(small_dataset: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""A manifest over HTTP: bytes and requests of one row and of a map, by a reader that is not ours.
+"""Over HTTP: bytes and requests of one row and of a map of a manifest, and of one tile.
 
-`cd catalog/explorer && npm ci` fetches it.
+Tables are read by a reader that is not ours, which `cd catalog/explorer && npm ci` fetches.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import mmearth
+from mmearth.tests.make_tiny import make_sealed
 from mmearth.tests.performance.make_manifest import make_manifest
 from mmearth.tests.range_server import serving
 
@@ -44,3 +46,26 @@ def test_a_row_and_a_map(tmp_path: Path, n: int, capsys: pytest.CaptureFixture[s
         assert server.n_bytes < most
     with capsys.disabled():
         print("\n" + "; ".join(told))
+
+
+@pytest.mark.performance
+@pytest.mark.parametrize("modalities", [None, ["sentinel2"]])
+def test_a_tile(
+    tmp_path: Path, modalities: list[str] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_sealed(tmp_path / "dataset")
+    with serving(root) as server:
+        chosen = mmearth.open(server.url, cache=tmp_path / "cache").select(
+            "soil_pH", modalities=modalities, limit=1
+        )
+        opened = server.n_bytes, server.n_requests
+        (batch,) = chosen.loader(1, "sequential")
+        nbytes, n_requests = server.n_bytes - opened[0], server.n_requests - opened[1]
+    assert len(batch["key"]) == 1
+    wanted = sum(chosen.counts.nbytes.values())
+    with capsys.disabled():
+        print(
+            f"\nto open {opened[0] / 1e3:.0f} kB in {opened[1]} requests; a tile of "
+            f"{wanted / 1e3:.0f} kB: {nbytes / 1e3:.0f} kB in {n_requests}"
+        )
+    assert nbytes < 1.05 * wanted

@@ -16,7 +16,7 @@ from mmearth.catalog.explorer_page import page_files
 from mmearth.catalog.explorer_server import listening
 
 CHROMIUM = Path("/usr/bin/chromium")
-_WAIT_MS = 8_000
+_WAIT_MS = 30_000
 
 
 @contextmanager

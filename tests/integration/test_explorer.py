@@ -438,9 +438,15 @@ def test_two_tiles_side_by_side_keyboard_theme_and_phone(browser: Any, tiny: Pat
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.get_by_label("Light or dark").click()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+        assert not page.get_by_label("train", exact=True).is_visible()
+        page.get_by_text("Filters", exact=True).click()
+        assert page.get_by_label("train", exact=True).is_visible()
         first = page.inner_text("#tile h2")
         page.get_by_text("Compare", exact=True).click()
         page.wait_for_selector("#other[aria-busy=false] h2")
+        for width in (phone["width"], 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.locator("#map").focus()
         page.keyboard.press("n")
         expect(page.locator("#tile h2")).not_to_have_text(first)

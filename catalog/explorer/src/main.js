@@ -58,6 +58,7 @@ class Explorer {
 
   /** Show all, from the state. */
   async start() {
+    if (matchMedia('(max-width: 800px)').matches) $('side').open = false; // the map comes first
     this.map.look(this.state.now.map);
     await this.#changed(new Set(['task']));
   }

@@ -94,7 +94,13 @@ def _records(ids: list[str], members: list[Location]) -> Iterator[dict[str, obje
         at = members[i % len(members)]
         place = {"path": at.path, "byte_offset": at.byte_offset}
         place |= {"bytes": at.nbytes, "sha256": at.sha256}
-        common = {"tile": tile, **empty, **same, "source_ids": json.dumps([f"scene {i}"])}
+        common = {
+            "tile": tile,
+            "identity": "",
+            **empty,
+            **same,
+            "source_ids": json.dumps([f"scene {i}"]),
+        }
         yield common | {"modality": "landsat", **place}
         yield common | {"modality": "zone", "values": "[5]"}
 

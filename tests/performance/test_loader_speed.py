@@ -21,7 +21,7 @@ import pytest
 
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.tests.performance.contenders.case import TWO, Case, Order
-from mmearth.tests.performance.contenders.child import CONTENDERS, Child, Timing
+from mmearth.tests.performance.contenders.child import COMPRESSED, CONTENDERS, Child, Timing
 from mmearth.tests.performance.loader_samples import Samples, make_many, make_samples
 from mmearth.tests.range_server import RangeServer, serving
 
@@ -203,6 +203,19 @@ def test_one_percent_of_many(few: Samples, tmp_path: Path, say: Say) -> None:
         f"{case} of {len(many.keys)}, once it is open", found, say, opened_cpu, opened_wall
     )
     meets(found, say, Aim("webdataset ours", 50, opened_cpu))
+
+
+@pytest.mark.parametrize("order", ["sequential", "shuffled"])
+def test_compact_members(few: Samples, tmp_path: Path, order: Order, say: Say) -> None:
+    """Compact members against what others compress, each with its own compression."""
+    with Contest(few, tmp_path, ["mmearth", *COMPRESSED]) as contest:
+        found = contest.rounds(Case(order=order))
+    contest.table(f"{Case(order=order)}, compressed", found, say)
+    # Whoever wants the smallest files waits longer for later epochs.
+    for ours, least in (("mmearth zstd", 2.5), ("mmearth lz4", 4)):
+        say(f"{ours}:")
+        aims = Aim("webdataset gz", 10, per_cpu), Aim("litdata zstd", least, per_cpu)
+        meets(found | {"mmearth": found[ours]}, say, *aims)
 
 
 @pytest.mark.parametrize(

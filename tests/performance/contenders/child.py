@@ -35,6 +35,12 @@ CONTENDERS = {
     "memory": ("arrays_in_memory", "CONTENDER"),
     "memory values": ("arrays_in_memory", "VALUES"),
 }
+COMPRESSED = {
+    "mmearth zstd": ("mmearth_loader", "ZSTD"),
+    "mmearth lz4": ("mmearth_loader", "LZ4"),
+    "webdataset gz": ("stock_webdataset", "COMPRESSED"),
+    "litdata zstd": ("lightning_litdata", "COMPRESSED"),
+}
 """Name → module of this folder, and the Contender in it."""
 LEAST_S = 0.5
 """A measurement repeats epochs until it has lasted so long."""
@@ -124,7 +130,7 @@ def _serve(name: str, samples: Samples, folder: Path, pipe: Connection) -> None:
 
 def _contender(name: str) -> Contender:
     """Return a contender; its libraries are imported."""
-    module, attribute = CONTENDERS[name]
+    module, attribute = (CONTENDERS | COMPRESSED)[name]
     found: Contender = getattr(
         importlib.import_module(f"mmearth.tests.performance.contenders.{module}"), attribute
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mmearth
+from mmearth.catalog.codec import Codec, CodecName
 from mmearth.loaders.fetch.members import GAP_BYTES
+from mmearth.packaging.recode import recode
 from mmearth.tests.performance.contenders.case import (
     BATCH,
     Batch,
@@ -16,8 +19,11 @@ from mmearth.tests.performance.contenders.case import (
     Contender,
     Epochs,
     no_files,
+    reads_all,
 )
 from mmearth.tests.performance.loader_samples import SPLIT, TASK, Samples
+
+COMPACT: tuple[CodecName, ...] = ("blosc-zstd", "blosc-lz4")
 
 
 def epochs(samples: Samples, folder: Path, case: Case) -> Epochs:
@@ -40,6 +46,16 @@ def epochs(samples: Samples, folder: Path, case: Case) -> Epochs:
     return read
 
 
+def recode_samples(samples: Samples, folder: Path, codec: CodecName) -> None:
+    """Write the dataset of ours with compact members."""
+    recode(samples.root, folder / "dataset", Codec(codec))
+
+
+def compact_epochs(samples: Samples, folder: Path, case: Case) -> Epochs:
+    """Return the loader of the dataset with compact members."""
+    return epochs(replace(samples, root=folder / "dataset"), folder, case)
+
+
 def by_a_thread(samples: Samples, folder: Path, case: Case) -> Epochs:
     """Return the loader as it is without workers, for what the second core is worth to it."""
     return epochs(samples, folder, replace(case, workers=0))
@@ -58,4 +74,14 @@ THREAD = Contender(
     prepare=no_files,
     epochs=by_a_thread,
     cases=lambda case: case.workers > 0,
+)
+ZSTD, LZ4 = (
+    replace(
+        CONTENDER,
+        title=f"mmearth, {codec}",
+        prepare=partial(recode_samples, codec=codec),
+        epochs=compact_epochs,
+        cases=reads_all,
+    )
+    for codec in COMPACT
 )

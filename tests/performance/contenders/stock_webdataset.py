@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,10 +32,10 @@ from mmearth.tests.performance.contenders.case import (
 from mmearth.tests.performance.loader_samples import SHARD_SAMPLES, TARGET, Samples
 
 
-def write_a_member_an_array(samples: Samples, folder: Path) -> None:
+def write_a_member_an_array(samples: Samples, folder: Path, suffix: str = "tar") -> None:
     """Write shards of as many samples as ours, with webdataset's own writer."""
     arrays = mapped(samples)
-    pattern = str(folder / "%06d.tar")
+    pattern = str(folder / f"%06d.{suffix}")
     with wds.ShardWriter(pattern, maxcount=SHARD_SAMPLES, maxsize=1e12, verbose=0) as writer:
         for row in range(len(samples.keys)):
             here = sample(arrays, samples, row)
@@ -53,7 +54,7 @@ def over_our_shards(samples: Samples, folder: Path, case: Case) -> Epochs:
 
 def over_its_own_shards(samples: Samples, folder: Path, case: Case) -> Epochs:
     """Return the pipeline over what its own writer wrote."""
-    return _epochs([str(path) for path in sorted(folder.glob("*.tar"))], samples, case)
+    return _epochs([str(path) for path in sorted(folder.glob("*.tar*"))], samples, case)
 
 
 def _epochs(urls: list[str], samples: Samples, case: Case) -> Epochs:
@@ -117,4 +118,9 @@ OWN_SHARDS = Contender(
     prepare=write_a_member_an_array,
     epochs=over_its_own_shards,
     cases=lambda case: reads_all(case) and not case.selected,
+)
+COMPRESSED = replace(
+    OWN_SHARDS,
+    title="stock webdataset, .tar.gz",
+    prepare=partial(write_a_member_an_array, suffix="tar.gz"),
 )

@@ -133,6 +133,13 @@ def written_manifest(tasks: Iterable[Task], layers: Iterable[Layer]) -> pa.Schem
     return pa.schema([*fields[:after], pa.field("bbox", BBOX), *fields[after:]])
 
 
+def found_manifest(
+    names: Iterable[str], task: Task, tasks: Iterable[Task], layers: Iterable[Layer]
+) -> pa.Schema:
+    """Return the columns that a manifest should have which has some of these names."""
+    return written_manifest(tasks, layers) if "bbox" in names else manifest_schema(task, layers)
+
+
 def _manifest(tasks: Iterable[Task], layers: Iterable[Layer]) -> list[pa.Field]:
     layers = tuple(layers)
     plain: list[tuple[str, pa.DataType]] = [

@@ -26,6 +26,7 @@ from mmearth.catalog.files import open_regular, sha256_bytes, sha256_file
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import (
     OBSERVATIONS,
+    found_manifest,
     manifest_path,
     member_column,
     read_table,
@@ -117,7 +118,8 @@ def _recode_task(
     jobs, made = list(_by_shard(manifest)), dict[str, _Written]()
     progress("recode", len(jobs))
     run(jobs, work, *pool, partial(_keep, made, progress))
-    schema = manifest.schema.remove_metadata()
+    tasks, layers = after.tasks.values(), after.layers.values()
+    schema = found_manifest(manifest.column_names, after.task(name), tasks, layers)
     about = {b"geo": (manifest.schema.metadata or {}).get(b"geo", b"{}")}
     table = pa.concat_tables([schema.empty_table(), *(made[job.shard].rows for job in jobs)])
     write_table(table, out / manifest_path(name), schema.with_metadata(about))

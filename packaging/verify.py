@@ -37,11 +37,10 @@ from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import (
     OBSERVATIONS,
     check_version,
+    found_manifest,
     manifest_path,
-    manifest_schema,
     read_batches,
     tiles_schema,
-    written_manifest,
 )
 from mmearth.catalog.statistics import TaskStatistics
 from mmearth.catalog.task import Task
@@ -241,15 +240,12 @@ def _read_tables(root: Path, catalogue: Catalogue) -> _Tables:
 
 
 def _manifest_schema(root: Path, catalogue: Catalogue, task: Task) -> pa.Schema:
-    """Return what a manifest should have; before schema 2.1 it had no `bbox`, and one target."""
-    layers = catalogue.layers.values()
+    """Return what a manifest should have, of the version that it is of."""
     try:
         names = check_version(root / manifest_path(task.name), root).names
     except MMEarthError:  # which is a finding later
-        names = ["bbox"]
-    if "bbox" in names:
-        return written_manifest(catalogue.tasks.values(), layers)
-    return manifest_schema(task, layers)
+        names = []
+    return found_manifest(names, task, catalogue.tasks.values(), catalogue.layers.values())
 
 
 def _read_observed(

@@ -84,7 +84,8 @@ class _Places:
 
     @classmethod
     def of(cls, made: Made) -> _Places:
-        files, place = sorted(made.folder.glob("*.npz")), {}
+        files = sorted(made.folder.glob("*.npz"))
+        place: dict[str, tuple[int, int]] = {}
         for number, path in enumerate(files):
             with np.load(path) as found:
                 place |= {key: (number, row) for row, key in enumerate(found["key"].tolist())}
@@ -95,7 +96,8 @@ class _Places:
         if self.last is None or self.last[0] != number:
             with np.load(self.files[number]) as found:
                 self.last = number, found["values"]
-        return self.last[1][row]
+        values: NDArray[np.float32] = self.last[1][row]
+        return values
 
 
 def _agreed(task: Task, values: NDArray[np.float32]) -> tuple[NDArray[np.generic], float | None]:
@@ -133,8 +135,8 @@ def _mosaic(layer: Layer, epsg: int, tiles: Sequence[tuple[Tile, str]]) -> bytes
         name.text = path.removeprefix("maps/")
         ElementTree.SubElement(source, "SourceBand").text = "1"
         size = {"xSize": str(pixels), "ySize": str(pixels)}
-        ElementTree.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
+        ElementTree.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0"} | size)
         at = {"xOff": str((tile.left - left) // step), "yOff": str((top - tile.top) // step)}
-        ElementTree.SubElement(source, "DstRect", **at, **size)
+        ElementTree.SubElement(source, "DstRect", at | size)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8") + b"\n"
+    return ElementTree.tostring(root, encoding="unicode").encode() + b"\n"

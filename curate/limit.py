@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Protocol
 
 from mmearth.catalog.errors import ConfigError, QuotaError
@@ -248,7 +249,7 @@ class LocalLimit:
             self._outage.answered()
             if seconds is not None:
                 self._tempo.note(kind, seconds)
-            self._call_first()
+            self._call()
 
     def restricted(self) -> None:
         """See `Limit.restricted`."""
@@ -264,13 +265,13 @@ class LocalLimit:
         """See `Limit.found`."""
         with self._lock:
             self._outage.found(time.monotonic())
-            self._call_first()
+            self._call()
 
     def give_up(self) -> None:
         """See `Limit.give_up`."""
         with self._lock:
             self._outage.give_up()
-            self._call_first()
+            self._call()
             parts = list(self._parts.values())
         for part in parts:
             part.give_up()
@@ -306,10 +307,10 @@ class LocalLimit:
             is_trial = self._outage.is_on and not purse.is_spent(n_bytes)
             is_priced = not is_trial and self._spend(kind, n_bytes)
             self._flying[ticket] = time.monotonic()
-            self._queue.popleft()
+            self._queue.remove(ticket)
             if is_trial:
                 self._trial = ticket
-            self._call_first()
+            self._call()
             return Permit(is_trial, self._meter is not None, is_priced)
 
     def _spend(self, kind: str, n_bytes: int) -> bool:
@@ -337,17 +338,16 @@ class LocalLimit:
                 heappush(self._recent, arrived + self._window_s)
             if ticket in self._queue:
                 self._queue.remove(ticket)
-            self._call_first()
+            self._call()
 
     def _delay(self, ticket: _Ticket) -> float | None:
         """Return how long a ticket has to wait at least, in seconds; None: until it is called."""
-        if self._queue[0] is not ticket:
-            return None
+        ahead = self._queue.index(ticket)  # they are called too, and may be slower to wake
         now = time.monotonic()
         if self._outage.is_on:  # those in flight may never end: the one that asks does not count
             waits = self._outage.delay(now)
-            return None if self._trial is not None else waits
-        if len(self._flying) >= self.allowed:
+            return None if ahead or self._trial is not None else waits
+        if len(self._flying) + ahead >= self.allowed:
             return None
         while self._recent and self._recent[0] <= now:
             heappop(self._recent)
@@ -355,11 +355,14 @@ class LocalLimit:
         counting = [begun for begun in self._flying.values() if begun + longest > now]
         delay = self._not_before - now
         self._outage.refuse_pause(delay)
-        if len(self._recent) + len(counting) >= self._per_window:
+        if len(self._recent) + len(counting) + ahead >= self._per_window:
+            if ahead:
+                return None
             ends = [*self._recent[:1], *(begun + longest for begun in counting[:1])]
             delay = max(delay, min(ends) - now)
         return max(0.0, delay)
 
-    def _call_first(self) -> None:
-        if self._queue:
-            self._queue[0].turn.notify()
+    def _call(self) -> None:
+        """Wake all for whom there is room, and the first: one that wakes the next is too slow."""
+        for ticket in islice(self._queue, max(1, self.allowed - len(self._flying))):
+            ticket.turn.notify()

@@ -11,7 +11,7 @@ from mmearth.catalog.errors import ConfigError
 
 IN_FLIGHT = 40
 """Requests to one host at once."""
-PER_SECOND = 200.0
+PER_SECOND = 1000.0
 """Requests that begin in a second, of one host."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from mmearth.catalog.errors import ConfigError
@@ -24,6 +25,7 @@ def is_remote(path: str) -> bool:
     return re.match(r"(https?|s3)://", path) is not None
 
 
+@lru_cache(maxsize=4096)
 def public(url: str) -> str:
     """Return an address without what signs it: fit for names, provenance, logs and sentences."""
     parts = urlsplit(url)

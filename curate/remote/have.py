@@ -1,7 +1,9 @@
 """What is there of a remote file: a sparse copy, and the list of its bytes that were fetched.
 
-A directory holds both. Bytes count only once they are listed, and they are listed only once they
-are on the disk: a crash at any moment loses what was on its way and nothing else.
+A directory holds both. Bytes count only once they are listed, and they are listed once they are
+written: a kill at any moment loses what was on its way and nothing else. The disk is not waited
+for. What a power cut may have taken is told by checksums, which are compared after each start of
+the machine.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import fcntl
 import hashlib
 import json
 import os
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 
 from mmearth.catalog.errors import UnavailableError, storage_errors
@@ -26,8 +30,17 @@ HAVE, DATA = "have.json", "data"
 """Names in the directory; the data's has the suffix of the remote file too."""
 
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROVED: dict[Path, object] = {}
+"""What was compared with its checksums, by this process."""
+
+
 class ChangedError(UnavailableError):
     """The file behind an address is another one than it was."""
+
+
+Listed = tuple[int, int, int]
+"""First byte, the byte after the last, and the CRC-32 of those between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +51,14 @@ class Have:
     """Of the whole file."""
     version: str
     """See `Part.version`."""
-    spans: tuple[Span, ...]
+    listed: tuple[Listed, ...]
+    """As they came."""
+    spans: tuple[Span, ...] = field(init=False, compare=False)
     """Sorted, apart from each other."""
+
+    def __post_init__(self) -> None:
+        """Join what was listed."""
+        object.__setattr__(self, "spans", _joined([(begin, end) for begin, end, _ in self.listed]))
 
     def holds(self, begin: int, end: int) -> bool:
         """Return whether all of some bytes are there."""
@@ -64,19 +83,32 @@ class Copy:
     @property
     def data(self) -> Path:
         """The file that GDAL opens."""
-        suffix = Path(public(self.url).partition("?")[0]).suffix
-        return self.folder / f"{DATA}{suffix if len(suffix) <= 6 else ''}"
+        return self.folder / _name(self.url)
 
     def have(self) -> Have | None:
         """Return what is there; None where nothing is, or nothing that is sure."""
         try:
             found = json.loads((self.folder / HAVE).read_bytes())
-            spans = tuple((int(b), int(e)) for b, e in found["spans"])
-            have = Have(int(found["length"]), str(found["version"]), spans)
-            size = self.data.stat().st_size
+            listed = tuple((int(b), int(e), int(crc)) for b, e, crc in found["listed"])
+            have = Have(int(found["length"]), str(found["version"]), listed)
+            if self.data.stat().st_size != have.length:
+                return None
+            is_sure = found["boot"] is not None and found["boot"] == _boot()
+            return have if is_sure or self._is_whole(have) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return have if size == have.length else None
+
+    def _is_whole(self, have: Have) -> bool:
+        """Return whether what is listed was not lost when the machine stopped."""
+        if _PROVED.get(self.folder) == have:
+            return True
+        with self.data.open("rb") as stream:
+            for begin, end, crc in have.listed:
+                stream.seek(begin)
+                if zlib.crc32(stream.read(end - begin)) != crc:
+                    return False
+        _PROVED[self.folder] = have
+        return True
 
     def read(self, have: Have, begin: int, end: int) -> bytes:
         """Return bytes that are there.
@@ -91,7 +123,7 @@ class Copy:
             return stream.read(end - begin)
 
     def keep(self, parts: Sequence[Part]) -> Have:
-        """Write bytes to their places and list them.
+        """Write bytes, one part at least, to their places and list them.
 
         Raises:
             ChangedError: They are of another file than what was there, which is forgotten.
@@ -106,13 +138,11 @@ class Copy:
                 self._forget()
                 raise ChangedError(f"{public(self.url)} changed while it was read")
             self._write(parts, first.length)
-            spans = [
-                *(known.spans if known else ()),
-                *((p.begin, p.begin + len(p.data)) for p in parts),
-            ]
-            have = Have(first.length, first.version, _joined(spans))
+            new = [(p.begin, p.begin + len(p.data), zlib.crc32(p.data)) for p in parts]
+            have = Have(*same, tuple({*(known.listed if known else ()), *new}))
             written = {"url": public(self.url), "length": have.length, "version": have.version}
-            write_atomic(self.folder / HAVE, json.dumps(written | {"spans": have.spans}).encode())
+            written |= {"boot": _boot(), "listed": sorted(have.listed)}
+            write_atomic(self.folder / HAVE, json.dumps(written).encode())
             return have
 
     def _write(self, parts: Sequence[Part], length: int) -> None:
@@ -126,7 +156,6 @@ class Copy:
                 while view:
                     n = os.pwrite(handle, view, at)
                     view, at = view[n:], at + n
-            os.fdatasync(handle)
         finally:
             os.close(handle)
 
@@ -148,8 +177,11 @@ class Copy:
         GDAL reads ahead of what it is asked for: bytes that were written while it had the file open
         would be those of before to it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            handle = os.open(self.folder, os.O_RDONLY)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(handle, how)
             yield
@@ -157,12 +189,28 @@ class Copy:
             os.close(handle)
 
 
+@lru_cache(maxsize=4096)
 def copy_of(url: str, cache: Path) -> Copy:
     """Return where a remote file's copy is: its name holds nothing that signs the address."""
     name = public(url)
     key = hashlib.sha256(name.encode()).hexdigest()[:40]
     host = "".join(c if c.isalnum() or c in ".-" else "_" for c in host_of(url)) or "_"
     return Copy(url, cache / host / key[:2] / key)
+
+
+@lru_cache(maxsize=4096)
+def _name(url: str) -> str:
+    suffix = Path(public(url).partition("?")[0]).suffix
+    return f"{DATA}{suffix if len(suffix) <= 6 else ''}"
+
+
+@cache
+def _boot() -> str | None:
+    """Return what names the time since the machine started; None where nobody tells."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return None
 
 
 def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:

@@ -9,24 +9,19 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmearth.catalog.errors import (
-    FormatError,
-    MMEarthError,
-    RefusedError,
-    StorageError,
-    UnavailableError,
-)
+from mmearth.catalog.errors import FormatError, MMEarthError, UnavailableError
 from mmearth.curate.remote.address import public
 from mmearth.curate.remote.client import Client, Part
 from mmearth.curate.remote.eviction import make_room
-from mmearth.curate.remote.have import ChangedError, Copy, Have, copy_of
-from mmearth.curate.remote.threads import at_once
+from mmearth.curate.remote.have import ChangedError, Copy, Have, Listed, copy_of
+from mmearth.curate.remote.threads import SPANS, at_once
 from mmearth.curate.remote.tiff import AbsentBytes, Layout, Region, Span, layouts
 
 HEADER_BYTES = 8_192
@@ -39,6 +34,12 @@ _ROUND_BYTES = 4
 _TRIES = 4
 """How often a file may change, or be deleted by another process, while it is read."""
 _HEAD_BYTES = 1 << 17
+_MOST_TOLD = 512
+PIECE_BYTES, _PIECES = 4 << 20, 16
+"""Of a file that is fetched whole: what one request asks for, and how many are sent together."""
+_EMPTIED = (
+    "the cache of remote files is emptied while it is read; give it more room with MMEARTH_CACHE_GB"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +53,36 @@ class Mirror:
         """Return where the copy of a file is."""
         return copy_of(url, self.client.access.cache)
 
-    def headers(self, urls: Iterable[str]) -> dict[str, MMEarthError | None]:
-        """Fetch the headers of files: what must be there before one is opened.
-
-        Returns:
-            None for each that is here, or why it is not.
+    def header(self, url: str) -> None:
+        """Fetch the header of a file: what must be there before it is opened.
 
         Raises:
-            RefusedError: A person must act, or the budget is spent.
-            StorageError: The disk is full or refused.
+            MMEarthError: It cannot be had.
         """
-        found = at_once(urls, lambda url: self._layouts(self.copy(url)))
-        errors = {u: e if isinstance(e, MMEarthError) else None for u, e in found.items()}
-        _stop(errors.values())
-        return errors
+        self._layouts(self.copy(url))
 
-    def blocks(self, wanted: Mapping[str, Sequence[Region]]) -> dict[str, MMEarthError | None]:
-        """Fetch the blocks of files under rectangles, each block once, many at a time.
-
-        Returns:
-            As `headers`.
+    def fetch(self, url: str, regions: Sequence[Region]) -> None:
+        """Fetch the blocks of a file under rectangles, each block once.
 
         Raises:
-            RefusedError: As `headers`.
-            StorageError: As `headers`.
+            MMEarthError: They cannot be had.
         """
-        plans = at_once(wanted, lambda url: self._lacking(self.copy(url), wanted[url]))
-        errors = {u: p if isinstance(p, MMEarthError) else None for u, p in plans.items()}
-        mine: list[tuple[str, Span]] = []
+        mine: list[Span] = []
         theirs: list[Future[None]] = []
-        for url, plan in plans.items():
-            for span in [] if isinstance(plan, MMEarthError) else plan:
-                claimed = _CLAIMS.claim(public(url), span)
-                if claimed is None:
-                    mine.append((url, span))
-                else:
-                    theirs.append(claimed)
+        for span in self._lacking(self.copy(url), regions):
+            claimed = _CLAIMS.claim(public(url), span)
+            if claimed is None:
+                mine.append(span)
+            else:
+                theirs.append(claimed)
         try:
-            found = at_once(mine, lambda at: self.client.part(at[0], *at[1]))
-            errors |= self._kept(found)
+            n_new = self._kept(url, mine)
         finally:
-            for url, span in mine:
+            for span in mine:
                 _CLAIMS.release(public(url), span)
         for claim in theirs:
             claim.result()
-        _stop(errors.values())
-        access = self.client.access
-        make_room(access.cache, access.cache_bytes, _n_bytes(found.values()))
-        return errors
+        make_room(self.client.access.cache, self.client.access.cache_bytes, n_new)
 
     @contextmanager
     def opened(self, wanted: Mapping[str, Sequence[Region]]) -> Iterator[dict[str, Path]]:
@@ -113,45 +96,66 @@ class Mirror:
             UnavailableError: They keep changing, or another process deletes them.
         """
         for _ in range(_TRIES):
-            for error in self.blocks(wanted).values():
-                if error is not None:
-                    raise error
             with ExitStack() as held:
                 for url in sorted(wanted):
                     held.enter_context(self.copy(url).locked(fcntl.LOCK_SH))
                 if all(self._is_here(self.copy(url), wanted[url]) for url in wanted):
                     yield {url: self.copy(url).data for url in wanted}
                     return
-        raise UnavailableError(
-            "the cache of remote files is emptied while it is read; give it more room with "
-            "MMEARTH_CACHE_GB"
-        )
+            for url, regions in wanted.items():
+                self.fetch(url, regions)
+        raise UnavailableError(_EMPTIED)
 
-    def _kept(
-        self, found: Mapping[tuple[str, Span], Part | MMEarthError]
-    ) -> dict[str, MMEarthError]:
-        """Write what came, file by file; return what went wrong."""
-        errors: dict[str, MMEarthError] = {}
-        parts: dict[str, list[Part]] = {}
-        for (url, _), part in found.items():
-            if isinstance(part, Part):
-                parts.setdefault(url, []).append(part)
-            else:
-                errors.setdefault(url, part)
-        for url, some in parts.items():
-            try:
-                self.copy(url).keep(some)
-            except ChangedError as exc:
-                errors.setdefault(url, exc)
+    @contextmanager
+    def whole(self, url: str) -> Iterator[Path]:
+        """Hold a file all of whose bytes are here: what cannot be read in parts.
+
+        Yields:
+            Where it is.
+
+        Raises:
+            MMEarthError: It cannot be had.
+            UnavailableError: See `opened`.
+        """
+        copy = self.copy(url)
+        for _ in range(_TRIES):
+            with suppress(ChangedError), _CLAIMS.alone(public(url)):
+                self._fetch_whole(copy)
+            with copy.locked(fcntl.LOCK_SH):
+                have = copy.have()
+                if have is not None and have.holds(0, have.length):
+                    os.utime(copy.folder)
+                    yield copy.data
+                    return
+        raise UnavailableError(_EMPTIED)
+
+    def _fetch_whole(self, copy: Copy) -> None:
+        have = copy.have() or copy.keep([self.client.part(copy.url, 0, HEADER_BYTES)])
+        begins = range(0, have.length, PIECE_BYTES)
+        pieces = ((begin, min(begin + PIECE_BYTES, have.length)) for begin in begins)
+        lacking = [piece for piece in pieces if not have.holds(*piece)]
+        for i in range(0, len(lacking), _PIECES):
+            self._kept(copy.url, lacking[i : i + _PIECES])
+
+    def _kept(self, url: str, wanted: Sequence[Span]) -> int:
+        """Fetch bytes of a file and write them; return how many."""
+        found = at_once(wanted, lambda span: self.client.part(url, *span), SPANS)
+        parts = [part for part in found.values() if isinstance(part, Part)]
         # Whoever changed is begun anew by `opened`, which sees that it is not here.
-        return {url: error for url, error in errors.items() if not isinstance(error, ChangedError)}
+        with suppress(ChangedError):
+            if parts:
+                self.copy(url).keep(parts)
+        for error in found.values():
+            if isinstance(error, MMEarthError):
+                raise error
+        return sum(len(part.data) for part in parts)
 
     def _is_here(self, copy: Copy, regions: Sequence[Region]) -> bool:
         have = copy.have()
         if have is None:
             return False
         try:
-            found = layouts(_reader(copy, have), have.length, copy.url)
+            found = _layouts_of(copy, have)
         except AbsentBytes:
             return False
         os.utime(copy.folder)  # what was used last is deleted last
@@ -179,8 +183,7 @@ class Mirror:
             have = copy.have() or copy.keep([self.client.part(copy.url, 0, HEADER_BYTES)])
             while True:
                 try:
-                    name = public(copy.url)
-                    return layouts(_reader(copy, have), have.length, name), have
+                    return _layouts_of(copy, have), have
                 except AbsentBytes as absent:
                     have = copy.keep([self.client.part(copy.url, *_more(absent, have))])
 
@@ -225,16 +228,53 @@ class _Claims:
 _CLAIMS = _Claims()
 
 
-def _stop(errors: Iterable[MMEarthError | None]) -> None:
-    """Raise what ends the run.
+class _Told:
+    """What headers told, of the files that were looked at last; of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Path, tuple[Have, tuple[Layout, ...]]] = OrderedDict()
+
+    def get(self, copy: Copy, have: Have) -> tuple[Layout, ...] | None:
+        """Return where a file's blocks lie, if all that told it is still here."""
+        with self._lock:
+            header, found = self._known.get(copy.folder, (None, None))
+        if header is None or (header.length, header.version) != (have.length, have.version):
+            return None
+        return found if all(have.holds(*span) for span in header.spans) else None
+
+    def keep(self, copy: Copy, header: Have, found: tuple[Layout, ...]) -> None:
+        """Take note of what the bytes of a header told; of a file without a version, nothing."""
+        with self._lock:
+            if header.version:
+                self._known[copy.folder] = header, found
+            while len(self._known) > _MOST_TOLD:
+                self._known.popitem(last=False)
+
+
+_TOLD = _Told()
+
+
+def _layouts_of(copy: Copy, have: Have) -> tuple[Layout, ...]:
+    """Return where a file's blocks lie.
 
     Raises:
-        RefusedError: A person must act.
-        StorageError: The disk is full or refused.
+        AbsentBytes: Some of its header is not here.
+        FormatError: It is no TIFF, or damaged.
     """
-    for error in errors:
-        if isinstance(error, RefusedError | StorageError):
-            raise error
+    known = _TOLD.get(copy, have)
+    if known is not None:
+        return known
+    read, spans = _reader(copy, have), set[Listed]()
+
+    def noted(begin: int, end: int) -> bytes:
+        data = read(begin, end)
+        spans.add((begin, begin + len(data), 0))
+        return data
+
+    found = layouts(noted, have.length, public(copy.url))
+    _TOLD.keep(copy, Have(have.length, have.version, tuple(sorted(spans))), found)
+    return found
 
 
 def _reader(copy: Copy, have: Have) -> Callable[[int, int], bytes]:
@@ -277,7 +317,3 @@ def _together(spans: Sequence[Span]) -> list[Span]:
         else:
             joined.append((begin, end))
     return joined
-
-
-def _n_bytes(found: Iterable[Part | MMEarthError]) -> int:
-    return sum(len(part.data) for part in found if isinstance(part, Part))

@@ -41,15 +41,20 @@ def pool(url: str, in_flight: int) -> Any:
         in_flight: Most connections that are kept open.
     """
     parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy is not None and urllib.request.proxy_bypass(parts.hostname or ""):
-        proxy = None
-    return _manager(os.getpid(), proxy, in_flight)
+    return _pool(os.getpid(), parts.scheme, parts.hostname or "", in_flight)
 
 
 def timeout(seconds: float) -> urllib3.Timeout:
     """Return how long a silence is waited out."""
     return urllib3.Timeout(connect=min(_CONNECT_S, seconds), read=seconds)
+
+
+@lru_cache(maxsize=256)
+def _pool(pid: int, scheme: str, host: str, in_flight: int) -> Any:
+    proxy = urllib.request.getproxies().get(scheme)
+    if proxy is not None and urllib.request.proxy_bypass(host):
+        proxy = None
+    return _manager(pid, proxy, in_flight)
 
 
 @lru_cache(maxsize=8)

@@ -4,40 +4,101 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
-from mmearth.catalog.errors import MMEarthError
+from mmearth.catalog.errors import MMEarthError, RefusedError, StorageError
 
-_THREADS = 64
+SPANS, FILES, _SCENES = 64, 48, 24
+"""Threads that wait for one request each, for all of a file or a search, and of a scene."""
 Key = TypeVar("Key")
+Item = TypeVar("Item")
 Value = TypeVar("Value")
-_pools: dict[int, ThreadPoolExecutor] = {}
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _lock = threading.Lock()
+_cores = threading.BoundedSemaphore((os.cpu_count() or 1) + 1)
 
 
-def at_once(keys: Iterable[Key], ask: Callable[[Key], Value]) -> dict[Key, Value | MMEarthError]:
+def at_once(
+    keys: Iterable[Key], ask: Callable[[Key], Value], threads: int = FILES
+) -> dict[Key, Value | MMEarthError]:
     """Return what many questions come to, asked at once: answers, or errors of ours.
 
     Args:
-        keys: What is asked about.
-        ask: Asks one question; it asks none in this way itself.
+        keys: What is asked about; of one alone this thread asks.
+        ask: Asks one question; it asks none in this way itself, unless of others of the threads.
+        threads: Whose turn it is.
     """
-    asked = {key: _pool().submit(ask, key) for key in keys}
-    found: dict[Key, Value | MMEarthError] = {}
-    for key, future in asked.items():
-        try:
-            found[key] = future.result()
-        except MMEarthError as exc:
-            found[key] = exc
-    return found
+    several = list(keys)
+    if len(several) == 1:
+        return {several[0]: _outcome(lambda: ask(several[0]))}
+    asked = {key: _pool(threads).submit(ask, key) for key in several}
+    return {key: _outcome(future.result) for key, future in asked.items()}
 
 
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads of this process."""
+def read_at_once(
+    items: Sequence[Item],
+    key: Callable[[Item], Hashable],
+    read: Callable[[list[Item]], Sequence[Value]],
+) -> list[Value | MMEarthError]:
+    """Return what items come to, in their order; some wait for hosts while others compute.
+
+    Args:
+        items: What is read.
+        key: Items of one key are read together.
+        read: Reads some, in their order; what it raises is what each of them comes to.
+
+    Raises:
+        RefusedError: A person must act, or the budget is spent.
+        StorageError: The disk is full or refused.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for i, item in enumerate(items):
+        groups.setdefault(key(item), []).append(i)
+    found = at_once(groups, lambda k: read([items[i] for i in groups[k]]), _SCENES)
+    outcomes: dict[int, Value | MMEarthError] = {}
+    stop(found.values())
+    for k, same in groups.items():
+        told = found[k]
+        several = [told] * len(same) if isinstance(told, MMEarthError) else told
+        outcomes |= dict(zip(same, several, strict=True))
+    return [outcomes[i] for i in range(len(items))]
+
+
+def stop(outcomes: Iterable[object]) -> None:
+    """Raise what ends the run.
+
+    Raises:
+        RefusedError: A person must act, or the budget is spent.
+        StorageError: The disk is full or refused.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, RefusedError | StorageError):
+            raise outcome
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Wait until a core is free to read pixels: who waits for hosts takes none."""
+    with _cores:
+        yield
+
+
+def _outcome(tell: Callable[[], Value]) -> Value | MMEarthError:
+    try:
+        return tell()
+    except MMEarthError as exc:
+        return exc
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads of this process."""
     with _lock:
-        if os.getpid() not in _pools:
-            _pools.clear()  # a parent's, whose threads are not here
-            _pools[os.getpid()] = ThreadPoolExecutor(_THREADS, "mmearth-remote")
-        return _pools[os.getpid()]
+        key = os.getpid(), threads
+        if key not in _pools:
+            for other in [each for each in _pools if each[0] != key[0]]:
+                del _pools[other]  # a parent's, whose threads are not here
+            _pools[key] = ThreadPoolExecutor(threads, "mmearth-remote")
+        return _pools[key]

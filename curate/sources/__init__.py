@@ -27,7 +27,8 @@ def _files(kind: Any, config: BuildConfig, base: Path) -> Source:
     from mmearth.curate.sources.files import Files
     from mmearth.curate.sources.files.remote import RemoteFiles
 
-    if any(is_remote(entry.path) for entries in kind.rasters.values() for entry in entries):
+    entries = [entry for some in kind.rasters.values() for entry in some]
+    if any(is_remote(entry.path) for entry in (*entries, *kind.polygons.values())):
         return RemoteFiles(kind, base, config.catalogue, remote_access())
     return Files(kind, base, config.catalogue)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import rasterio
@@ -46,10 +46,9 @@ def digital_numbers(i: int, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.uint
     """Return the harmonised digital numbers of the i-th band at places: 200 to 3199, with noise."""
     pixel = int(BANDS[i].native_m or 0)
     column, row = (x // pixel).astype(np.int64), (y // pixel).astype(np.int64)
-    noise = (column * 73_856_093 ^ row * 19_349_663 ^ (i + 1) * 83_492_791) >> 7
-    return np.asarray(200 + (column * 7 + row * 13 + i * 101 + noise % 512) % 3000).astype(
-        np.uint16
-    )
+    noise = column * 73_856_093 ^ row * 19_349_663 ^ (i + 1) * 83_492_791
+    noise = (noise ^ noise >> 13) * 1_540_483_477 >> 15 & 255  # as hard to pack as true ones
+    return np.asarray(200 + (column * 7 + row * 13 + i * 101 + noise) % 3000).astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,18 @@ class World:
         if scene.layout == "c1":
             cloudy = np.where(scene_classes(scene) == 9, 90, 2).astype(np.uint8)
             assets["cloud"] = self._asset(scene, folder, "cloud", 20, cloudy)
+        item = _item(scene, assets)
+        self.items[CATALOG[scene.layout]].append(item)
+        return item
+
+    def add_again(self, scene: Scene, like: dict[str, Any]) -> dict[str, Any]:
+        """Let the API know of a scene whose files are those of another item, under other names."""
+        folder = self.root / urlsplit(like["assets"]["scl"]["href"]).path.strip("/")
+        (folder.parent.parent / scene.id).symlink_to(folder.parent.name)
+        assets = {
+            key: asset | {"href": asset["href"].replace(f"/{like['id']}/", f"/{scene.id}/")}
+            for key, asset in like["assets"].items()
+        }
         item = _item(scene, assets)
         self.items[CATALOG[scene.layout]].append(item)
         return item

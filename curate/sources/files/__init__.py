@@ -94,7 +94,8 @@ class Files:
                 lines.append(f"{i} {entry.model_dump_json()}")
         if (polygons := self._polygons.get(name)) is not None:
             lines.append(polygons.model_dump_json())
-            lines += [content_key(part) for part in parts(self._existing(polygons.path))]
+            if not is_remote(polygons.path):
+                lines += [content_key(part) for part in parts(self._existing(polygons.path))]
         return sha256_bytes("\n".join(lines).encode())
 
     def dating(self, layer: Layer, wanted: Sequence[str], is_required: bool) -> str:

@@ -101,6 +101,8 @@ def match(
         )
     if entry.files is not None:
         return [Match(b, b, _single(layer, b, headers[b]), "files:") for b in entry.files]
+    if entry.months and "" not in headers:  # a file a month
+        return [Match(m, m, _single(layer, None, h), "months:") for m, h in headers.items()]
     header = headers[""]
     if entry.bands is not None:
         return [Match(b, "", _named(header, t), "bands:") for b, t in entry.bands.items()]
@@ -269,22 +271,28 @@ def _line(name: str, names: Sequence[str], n: int) -> str:
     return "say which is which with bands:, such as {" + f"{names[0]}: 1" + "}"
 
 
-def _single(layer: Layer, ours: str, header: Header) -> BandHeader:
-    """Return the one band of a band's own file, or the one that is described as it."""
+def _single(layer: Layer, ours: str | None, header: Header) -> BandHeader:
+    """Return the one band of a band's own file, or the one that is described as it.
+
+    Args:
+        layer: The modality or target.
+        ours: The band; None for a month, which a file of one band is of.
+        header: Of the file.
+    """
     if len(header.bands) == 1:
         [only] = header.bands
         said = None if _is_generic(only) else band_of(layer, only.description)
-        if said is not None and said != ours:
+        if said is not None and ours is not None and said != ours:
             raise ConfigError(
                 f"{header.path} describes its band as {only.description!r}, expected {ours}; "
                 "correct files:"
             )
         return only
-    found = [band for band in header.bands if band_of(layer, band.description) == ours]
+    found = [b for b in header.bands if ours and band_of(layer, b.description) == ours]
     if len(found) != 1:
         raise ConfigError(
-            f"{header.path} has {len(header.bands)} bands, expected the one of {ours}; name its "
-            "own file in files:, or use bands:"
+            f"{header.path} has {len(header.bands)} bands, expected the one of "
+            f"{ours or 'the month'}; name its own file in files:, or use bands:"
         )
     return found[0]
 

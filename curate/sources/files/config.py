@@ -19,6 +19,8 @@ from mmearth.curate.sources.files.times import Stamps
 
 TEMPLATE = r"\{(lat|lon)([1-9]\d?)\}"
 """What stands in an address for the south-western corner of a square of so many degrees."""
+MONTH = "{month}"
+"""What stands in an address for the two digits of a month, of a climatology of twelve files."""
 _OWN = "own"
 _COMPUTED = ("geolocation", "month")  # they follow from the tile and the date
 _CLIMATE = ("precipitation", "temperature")
@@ -63,7 +65,7 @@ class Rasters(_Strict):
     path: str
     """Path or pattern, relative to `root`; with `files`, a pattern of directories. Or an address,
     `https://…` or `s3://bucket/…`, in which `{lat3}` and `{lon3}` may stand for the corner of a
-    square of so many degrees (remote.py)."""
+    square of so many degrees, and `{month}` for a month (remote.py)."""
     product: str = _OWN
     """What it is: the modality's own product, or another one with `stand_in`. Of a layer or task of
     the user's own it may be left out."""
@@ -151,7 +153,7 @@ class Polygons(_Strict):
     """Polygons that hold a class: the one that contains a tile's centre counts."""
 
     path: str
-    """A vector file, relative to `root`."""
+    """A vector file, relative to `root`, or its address; also one in a ZIP."""
     layer: str | None = None
     """Of the file, where it has several."""
     crs: str | None = None
@@ -166,7 +168,9 @@ class Polygons(_Strict):
     @field_validator("path")
     @classmethod
     def _path(cls, path: str) -> str:
-        return _relative(path)
+        if is_remote(path) and any(sign in path for sign in "{}*[]"):
+            raise ValueError(f"{path!r} is an address with a pattern; expected one file")
+        return path if is_remote(path) else _relative(path)
 
 
 class FilesConfig(_Strict):
@@ -283,11 +287,11 @@ def _relative(path: str) -> str:
 
 def _address(path: str) -> str:
     """Refuse an address with a pattern in it: a server tells nobody which files it has."""
-    rest = re.sub(TEMPLATE, "", path)
+    rest = re.sub(TEMPLATE, "", path).replace(MONTH, "")
     if any(sign in rest for sign in "{}*[]"):
         raise ValueError(
             f"{path!r} is an address with a pattern; expected one file, or {{lat3}} and {{lon3}} "
-            "for the corner of a square of 3 degrees"
+            f"for the corner of a square of 3 degrees, or {MONTH}"
         )
     return path
 
@@ -297,6 +301,8 @@ def _check_remote(entry: Rasters) -> None:
     where = entry.date
     if where is not None and where.value is None and where.name is None:
         raise ValueError("date: of a file on a server is value:, or name: of its address")
+    if MONTH in entry.path and entry.months is not True:
+        raise ValueError(f"{MONTH} names the twelve files of a climatology; give months: true, too")
     if entry.variable is not None:
         raise ValueError("variable: is of NetCDF, and of a server GeoTIFFs alone are read in parts")
 

@@ -57,35 +57,32 @@ def refuse_doubtful(
 def _of_sentinel2(
     values: NDArray[np.float64], entry: Rasters, readings: Sequence[Reading]
 ) -> str | None:
-    known = ~np.isnan(values)
-    zeros = known.any(axis=0) & ((values == 0.0) | ~known).all(axis=0)
-    if entry.nodata is None and np.mean(zeros) > _FEW_ZEROS:
-        return _many_zeros("sentinel2", float(np.mean(zeros)))
-    greatest = values[known].max()
+    if entry.nodata is None:
+        known = ~np.isnan(values)
+        zeros = known.any(axis=0) & ((values == 0.0) | ~known).all(axis=0)
+        if np.mean(zeros) > _FEW_ZEROS:
+            return _many_zeros("sentinel2", float(np.mean(zeros)))
+    greatest = float(np.fmax.reduce(values, axis=None))
     found = f"the greatest value of sentinel2 is {greatest:g}"
     if greatest <= GREATEST_REFLECTANCE:
         return (
             f"{found}, which is reflectance, expected reflectance × 10000; write scale: 10000, or "
             "scale: auto"
         )
-    if _silent(entry) and (share := _share(values, readings)) is not None:
+    if not _silent(entry):
+        return None
+    if (share := _share(values, readings)) is not None:
         return (
             f"the greatest value of {share} is {GREATEST_REFLECTANCE:g} or less, which is "
             "reflectance, and of other bands it is not; say what each is with unit:, by band"
         )
-    fractions = bool(np.any(values[known] != np.floor(values[known])))
-    if (
-        _silent(entry)
-        and len(readings) >= _SEVERAL_BANDS
-        and fractions
-        and greatest <= _GREATEST_PERCENT
-    ):
+    few, of_percent = len(readings) < _SEVERAL_BANDS, greatest <= _GREATEST_PERCENT
+    if not few and of_percent and np.any(np.abs(values - np.floor(values)) > 0.0):
         return (
             f"{found}, as of reflectance in percent, expected reflectance × 10000; write unit: "
             "percent, or unit: DN"
         )
-    middle = np.median(values[known])
-    if _silent(entry) and middle > _BRIGHTEST:
+    if greatest > _BRIGHTEST and (middle := np.nanmedian(values)) > _BRIGHTEST:
         return (
             f"half of sentinel2 is above {middle:g}, expected reflectance × 10000, which nothing "
             "on the ground reaches; say what it is with unit: or scale:"

@@ -15,7 +15,7 @@ from mmearth.curate.sources.files.config import class_codes
 from mmearth.curate.sources.files.dates import acquired
 from mmearth.curate.sources.files.doubts import refuse_doubtful
 from mmearth.curate.sources.files.index import Product
-from mmearth.curate.sources.files.raster import read_bands
+from mmearth.curate.sources.files.raster import read_files
 from mmearth.curate.sources.files.reading import Reading
 from mmearth.curate.sources.files.slope import slope_on_tile
 from mmearth.curate.sources.files.values import (
@@ -106,11 +106,12 @@ def _read_one(layer: Layer, product: Product, tile: Tile, when: str | None) -> N
     """Return one product's bands in our units, (band, row, column), or its twelve months."""
     entry, resampling, size = product.entry, _resampling(layer, product), tile.grid.pixels
     found = np.full((len(product.readings), size, size), np.nan)
-    for raster, path in product.rasters.items():
-        at = [i for i, reading in enumerate(product.readings) if reading.raster == raster]
-        of_raster = [product.readings[i] for i in at]
-        if at:
-            found[at] = read_bands(path, entry, of_raster, tile, resampling)
+    at: dict[str, list[int]] = {}
+    for i, reading in enumerate(product.readings):
+        at.setdefault(reading.raster, []).append(i)
+    files = [(product.rasters[raster], [product.readings[i] for i in at[raster]]) for raster in at]
+    for where, values in zip(at.values(), read_files(files, entry, tile, resampling), strict=True):
+        found[where] = values
     if layer.classes:
         codes = class_codes(layer, entry)
         assert codes is not None  # the configuration refuses products whose codes are not known

@@ -31,6 +31,8 @@ from mmearth.curate.sources.files.reading import Reading
 
 _MARGIN_PX = 3
 """Source pixels read beyond the tile: bilinear looks one pixel further."""
+_SAME_PX = 1e-9
+"""Grids that are so close have the same pixels."""
 _METHODS = {"nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
 
 
@@ -64,11 +66,61 @@ def read_bands(
     Raises:
         DataError: The raster's pixels cannot be read.
     """
+    [found] = read_files([(path, bands)], entry, tile, resampling, grid)
+    return found
+
+
+def read_files(
+    files: Sequence[tuple[Path, Sequence[Reading]]],
+    entry: Rasters,
+    tile: Tile,
+    resampling: str,
+    grid: PixelGrid | None = None,
+) -> list[NDArray[np.float64]]:
+    """Return bands of several rasters, each as `read_bands`; those of one grid go there together.
+
+    Args:
+        files: Rasters, each with its bands.
+        entry: As of `read_bands`, as are the others.
+        tile: See there.
+        resampling: See there.
+        grid: See there.
+
+    Raises:
+        DataError: The pixels of one of them cannot be read.
+    """
+    onto = grid or tile_grid(tile)
+    found = [np.full((len(bands), onto.height, onto.width), np.nan) for _, bands in files]
+    alike: dict[tuple[object, ...], tuple[CRS, Affine, list[tuple[int, NDArray[np.float64]]]]] = {}
+    for i, (path, bands) in enumerate(files):
+        for crs, transform, values in _windows_of(path, entry, bands, tile):
+            key = transform, crs.to_wkt(), values.shape[1:]
+            alike.setdefault(key, (crs, transform, []))[2].append((i, values))
+    for crs, transform, some in alike.values():
+        every = warp(np.concatenate([v for _, v in some]), transform, crs, onto, resampling)
+        ends = np.cumsum([len(v) for _, v in some])
+        for (i, _), part in zip(some, np.split(every, ends[:-1]), strict=True):
+            found[i] = np.where(np.isnan(found[i]), part, found[i])
+    return found
+
+
+def _windows_of(
+    path: Path, entry: Rasters, bands: Sequence[Reading], tile: Tile
+) -> list[tuple[CRS, Affine, NDArray[np.float64]]]:
+    """Return the parts of a raster under a tile: where they lie, and (band, row, column) values."""
+    parts = []
     try:
         with _open(dataset_name(path, entry.variable)) as dataset:
-            return _onto_grid(dataset, entry, bands, tile, resampling, grid or tile_grid(tile))
+            whole = _grid_of(dataset, entry)
+            for turn in _turns(whole.crs):
+                window = _window(whole, tile, turn)
+                if window is not None:
+                    # Files from 0° to 360° are read one turn to the east, and laid back.
+                    at = Affine.translation(-turn, 0.0) @ dataset.window_transform(window)
+                    parts.append((whole.crs, at, _values(dataset, bands, window)))
     except RASTER_ERRORS as exc:
         raise _damaged(path, exc) from exc
+    return parts
 
 
 def native_grid(path: Path, entry: Rasters, tile: Tile) -> PixelGrid | None:
@@ -107,7 +159,8 @@ def kept_open() -> Iterator[None]:
     """Keep what this thread opens open until the block ends: many tiles of one scene are read."""
     _opened.datasets = {}
     try:
-        yield
+        with rasterio.Env():  # else each call makes one of its own
+            yield
     finally:
         datasets, _opened.datasets = _opened.datasets, None
         for dataset in datasets.values():
@@ -132,8 +185,12 @@ def _open(name: str) -> Iterator[rasterio.DatasetReader]:
 def warp(
     values: NDArray[np.float64], transform: Affine, crs: CRS, onto: PixelGrid, resampling: str
 ) -> NDArray[np.float64]:
-    """Return (row, column) values on another grid; NaN takes no part."""
-    result = np.full((onto.height, onto.width), np.nan)
+    """Return (…, row, column) values on another grid; NaN takes no part, band by band."""
+    result = np.full((*values.shape[:-2], onto.height, onto.width), np.nan)
+    shift = _shift(transform, crs, onto)
+    if shift is not None:
+        _lay(values, result, *shift)
+        return result
     reproject(
         values,
         result,
@@ -145,36 +202,35 @@ def warp(
         dst_nodata=np.nan,
         resampling=_METHODS[resampling],
         tolerance=0.0,  # each pixel's place is computed, none interpolated
+        UNIFIED_SRC_NODATA="NO",
     )
     return result
+
+
+def _shift(transform: Affine, crs: CRS, onto: PixelGrid) -> tuple[int, int] | None:
+    """Return the column and row of a grid's first pixel where it is another's pixel; else None."""
+    a, b, column, d, e, row = (~transform @ onto.transform)[:6]
+    steps = abs(a - 1.0), abs(b), abs(d), abs(e - 1.0)
+    between = abs(column - round(column)), abs(row - round(row))
+    if max(steps) * max(onto.width, onto.height) > _SAME_PX or max(between) > _SAME_PX:
+        return None
+    return (round(column), round(row)) if crs == onto.crs else None
+
+
+def _lay(values: NDArray[np.float64], result: NDArray[np.float64], column: int, row: int) -> None:
+    """Copy pixels to where they are on another grid of the same ones."""
+    (height, width), (down, across) = values.shape[-2:], result.shape[-2:]
+    top, bottom = max(row, 0), min(row + down, height)
+    left, right = max(column, 0), min(column + across, width)
+    if top < bottom and left < right:
+        there = np.s_[..., top - row : bottom - row, left - column : right - column]
+        result[there] = values[..., top:bottom, left:right]
 
 
 def _damaged(path: Path, exc: BaseException) -> DataError:
     # rasterio's own says at times no more than that GDAL's tells why.
     reason = " ".join(str(exc.__cause__ or exc).split())
     return DataError(f"{path} cannot be read ({reason}); it is damaged: replace it")
-
-
-def _onto_grid(
-    dataset: rasterio.DatasetReader,
-    entry: Rasters,
-    bands: Sequence[Reading],
-    tile: Tile,
-    resampling: str,
-    grid: PixelGrid,
-) -> NDArray[np.float64]:
-    result = np.full((len(bands), grid.height, grid.width), np.nan)
-    whole = _grid_of(dataset, entry)
-    for turn in _turns(whole.crs):
-        window = _window(whole, tile, turn)
-        if window is None:
-            continue
-        # Files from 0° to 360° are read one turn to the east, and laid back to -180° to 180°.
-        transform = Affine.translation(-turn, 0.0) @ dataset.window_transform(window)
-        for i, values in enumerate(_values(dataset, bands, window)):
-            part = warp(values, transform, whole.crs, grid, resampling)
-            result[i] = np.where(np.isnan(result[i]), part, result[i])
-    return result
 
 
 def _grid_of(dataset: rasterio.DatasetReader, entry: Rasters) -> PixelGrid:

@@ -17,12 +17,13 @@ from mmearth.curate.limit import Limit, LocalLimit
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.address import is_remote, public
 from mmearth.curate.remote.client import Client, MissingError
-from mmearth.curate.remote.mirror import Mirror
+from mmearth.curate.remote.mirror import PIECE_BYTES, Mirror
 from mmearth.curate.source import Price, Visit
 from mmearth.curate.sources.files import Files
-from mmearth.curate.sources.files.config import TEMPLATE, FilesConfig, Rasters
+from mmearth.curate.sources.files.config import MONTH, TEMPLATE, FilesConfig, Polygons, Rasters
 from mmearth.curate.sources.files.index import Index, Product
 from mmearth.curate.sources.files.observation import observation
+from mmearth.curate.sources.files.polygons import class_at
 from mmearth.curate.sources.files.reading import readings_of
 from mmearth.curate.sources.files.shelf import Regions, Shelf
 
@@ -32,6 +33,8 @@ _MARGIN_M = 300.0
 """Beyond a tile: pixels of 60 m that are read there may be another file's."""
 _BYTES, _REQUESTS = 1_000_000, 2
 """Of a file under a tile, about: its header and a block."""
+_WHOLE_BYTES = 150_000_000
+"""Of polygons, about: RESOLVE's ecoregions."""
 
 
 class RemoteFiles(Files):
@@ -91,9 +94,12 @@ class RemoteFiles(Files):
             len(rasters)
             for visit in visits
             for entry in self._remote(visit.wanted)
-            for rasters in addresses(entry, visit.tile)
+            for rasters in addresses(entry, visit.tile).values()
         )
-        return Price(_REQUESTS * n_files, _BYTES * n_files)
+        wanted = {name for visit in visits for name in visit.wanted}
+        whole = {p.path for n, p in self._polygons.items() if n in wanted and is_remote(p.path)}
+        n_requests = _REQUESTS * n_files + len(whole) * _WHOLE_BYTES // PIECE_BYTES
+        return Price(n_requests, _BYTES * n_files + _WHOLE_BYTES * len(whole))
 
     def look_ahead(self, visits: Sequence[Visit]) -> None:
         """Fetch what several tiles need; see `Farsighted`."""
@@ -102,7 +108,8 @@ class RemoteFiles(Files):
         by_entry: dict[int, tuple[Rasters, list[str]]] = {}
         for visit in visits:
             for entry in self._remote(visit.wanted):
-                here = [u for rasters in addresses(entry, visit.tile) for u in rasters.values()]
+                places = addresses(entry, visit.tile).values()
+                here = [url for rasters in places for url in rasters.values()]
                 urls[visit] += here
                 by_entry.setdefault(id(entry), (entry, []))[1].extend(here)
         for entry, some in by_entry.values():
@@ -121,18 +128,31 @@ class RemoteFiles(Files):
             if not is_remote(entry.path):
                 products += [each for each in here.products if each.entry is entry]
                 continue
-            for rasters in addresses(entry, tile):
+            for place, rasters in addresses(entry, tile).items():
                 shelf.look_at(rasters.values(), entry)
-                product = _product(shelf, layer, entry, rasters)
+                product = _product(shelf, layer, entry, place, rasters)
                 if product is not None:
                     products.append(product)
                     wanted.append(shelf.regions(rasters.values(), tile))
+        shelf.fetch(wanted)
         try:
             with shelf.opened(wanted):
                 index = Index(tuple(products), here.broken)
                 return observation(layer, index, tile, date, self.name)
         except MMEarthError as exc:
             raise shelf.told(exc, [url for some in wanted for url in some]) from exc
+
+    def _class(self, entry: Polygons, layer: Layer, tile: Tile) -> Observation:
+        """Return the class of polygons, of which those on a server are fetched whole, once."""
+        if not is_remote(entry.path):
+            return super()._class(entry, layer, tile)
+        shelf, name = self._shelf(), public(entry.path)
+        with shelf.mirror.whole(entry.path) as path:
+            try:
+                array, found = class_at(layer, entry, path, tile)
+            except MMEarthError as exc:
+                raise shelf.told(exc, [entry.path]) from exc
+        return Observation(layer, array, None, self.name, (f"{name}#{found}",), entry.stand_in)
 
     def _remote(self, names: Sequence[str]) -> Iterator[Rasters]:
         for name in names:
@@ -142,11 +162,15 @@ class RemoteFiles(Files):
         return Shelf(Mirror(Client(self.access, self.limit)))
 
 
-def addresses(entry: Rasters, tile: Tile) -> list[dict[str, str]]:
-    """Return the files of an entry that a tile may need: band → address, or `""` → the one's.
+def addresses(entry: Rasters, tile: Tile) -> dict[str, dict[str, str]]:
+    """Return the files of an entry that a tile may need, by place.
 
     `{lat3}` and `{lon3}` in a path stand for the south-western corner of the square of three
     degrees that holds a place, as N51 and E012; a tile on an edge has the files of both sides.
+
+    Returns:
+        The path of each place, its corner filled in → band, or number of a month, → address; `""`
+        → that of the one file.
     """
     found: dict[str, dict[str, str]] = {}
     west, south, east, north = lonlat_bounds([tile], _MARGIN_M)[0].tolist()
@@ -157,7 +181,9 @@ def addresses(entry: Rasters, tile: Tile) -> list[dict[str, str]]:
             path = _filled(entry.path, lat * step, lon * step)
             keys = entry.files or {"": ""}
             found[path] = {band: f"{path}{name}" for band, name in keys.items()}
-    return list(found.values())
+            if MONTH in path:
+                found[path] = {f"{i}": path.replace(MONTH, f"{i:02}") for i in range(1, 13)}
+    return found
 
 
 def _filled(path: str, lat: int, lon: int) -> str:
@@ -175,7 +201,7 @@ def _filled(path: str, lat: int, lon: int) -> str:
 
 
 def _product(
-    shelf: Shelf, layer: Layer, entry: Rasters, rasters: Mapping[str, str]
+    shelf: Shelf, layer: Layer, entry: Rasters, place: str, rasters: Mapping[str, str]
 ) -> Product | None:
     """Return files as a product; None where a template names none that is there."""
     try:
@@ -184,9 +210,8 @@ def _product(
         if re.search(TEMPLATE, entry.path):
             return None
         raise
-    first = next(iter(rasters.values()))
     paths = {band: shelf.mirror.copy(url).data for band, url in rasters.items()}
-    name = public(first)
+    name = public(place)
     readings = readings_of(layer, entry, headers, name)
     bounds = next(iter(headers.values())).bounds
     return Product(entry, next(iter(paths.values())), paths, name, bounds, readings, False)

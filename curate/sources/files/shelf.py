@@ -10,6 +10,7 @@ from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.remote.address import public
 from mmearth.curate.remote.mirror import Mirror
+from mmearth.curate.remote.threads import at_once, stop
 from mmearth.curate.remote.tiff import Region
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import Header, read_header
@@ -31,10 +32,16 @@ class Shelf:
     """By address: what each says of itself."""
 
     def look_at(self, urls: Iterable[str], entry: Rasters = AS_IT_SAYS) -> None:
-        """Read the headers of rasters, all that are not read yet at once, as an entry says."""
+        """Read the headers of rasters, all that are not read yet at once, as an entry says.
+
+        Raises:
+            RefusedError: A person must act, or the budget is spent.
+            StorageError: The disk is full or refused.
+        """
         new = [url for url in dict.fromkeys(urls) if url not in self.headers]
-        for url, error in self.mirror.headers(new).items():
-            self.headers[url] = self._header(url, entry) if error is None else error
+        found = at_once(new, lambda url: self._header(url, entry))
+        stop(found.values())
+        self.headers |= found
 
     def header(self, url: str) -> Header:
         """Return what a raster says of itself.
@@ -60,8 +67,16 @@ class Shelf:
         return found
 
     def fetch(self, wanted: Iterable[Regions]) -> dict[str, MMEarthError | None]:
-        """Fetch what several tiles need, each block once; see `Mirror.blocks`."""
-        return self.mirror.blocks(_joined(wanted))
+        """Fetch what several tiles need, each block once; return what went wrong.
+
+        Raises:
+            RefusedError: See `look_at`.
+            StorageError: See `look_at`.
+        """
+        joined = _joined(wanted)
+        found = at_once(joined, lambda url: self.mirror.fetch(url, joined[url]))
+        stop(found.values())
+        return found
 
     @contextmanager
     def opened(self, wanted: Iterable[Regions]) -> Iterator[Mapping[str, object]]:
@@ -77,15 +92,13 @@ class Shelf:
         """Return an error whose sentence names addresses: what is published is no local path."""
         return self._named(exc, {url: self.mirror.copy(url).data for url in urls})
 
-    def _header(self, url: str, entry: Rasters) -> Header | MMEarthError:
-        try:
-            with self.mirror.opened({url: []}) as paths:
-                try:
-                    return read_header(paths[url], entry)
-                except MMEarthError as exc:
-                    return self._named(exc, paths)
-        except MMEarthError as exc:
-            return exc
+    def _header(self, url: str, entry: Rasters) -> Header:
+        self.mirror.header(url)
+        with self.mirror.opened({url: []}) as paths:
+            try:
+                return read_header(paths[url], entry)
+            except MMEarthError as exc:
+                raise self._named(exc, paths) from exc
 
     def _named(self, exc: MMEarthError, paths: Mapping[str, object]) -> MMEarthError:
         text = str(exc)

@@ -111,20 +111,21 @@ def to_stored(
     assert nodata is not None  # a layer that files can lack has one
     if clamp:
         values = np.where(values == nodata, np.nan, values)
-    for i, (values_of_band, band) in enumerate(zip(values, layer.bands, strict=True)):
+    flat = values.reshape(len(layer.bands), -1)
+    ends = zip(np.fmin.reduce(flat, axis=1), np.fmax.reduce(flat, axis=1), strict=True)
+    for i, ((least, greatest), band) in enumerate(zip(ends, layer.bands, strict=True)):
         low, high = band.valid
-        found = values_of_band[~np.isnan(values_of_band)]
         # Half a step of an integer type rounds back into the range.
         slack = 0.5 if np.dtype(dtype).kind in "iu" else 0.0
         if clamp:
             slack = (high - low) * _CLAMPED
-        if found.size and (found.min() < low - slack or found.max() > high + slack):
+        if least < low - slack or greatest > high + slack:  # neither is where there is nothing
             raise DataError(
-                f"{band.name}: found values {found.min():g} to {found.max():g} {band.unit}, "
+                f"{band.name}: found values {least:g} to {greatest:g} {band.unit}, "
                 f"expected {low:g} to {high:g}; check unit:, scale:, offset: and nodata:"
             )
-        if clamp:
-            values[i] = np.clip(values_of_band, low, high)
+        if clamp and (least < low or greatest > high):
+            values[i] = np.clip(values[i], low, high)
     empty = np.isnan(values)
     if np.dtype(dtype).kind in "iu":
         values = np.floor(np.where(empty, 0.0, values) + 0.5)

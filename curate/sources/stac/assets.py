@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import SourceError
+from mmearth.catalog.errors import MMEarthError, SourceError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
+from mmearth.curate.remote.threads import at_once, stop
 from mmearth.curate.sources.files.header import Header
 from mmearth.curate.sources.files.index import Product
 from mmearth.curate.sources.files.raster import read_bands
 from mmearth.curate.sources.files.reading import Reading, readings_of
-from mmearth.curate.sources.files.shelf import AS_IT_SAYS, Shelf
+from mmearth.curate.sources.files.shelf import AS_IT_SAYS, Regions, Shelf
 from mmearth.curate.sources.files.units import Conversion
 from mmearth.curate.sources.stac.config import CollectionEntry
 from mmearth.curate.sources.stac.item import Item, offset_of, scaling
@@ -24,6 +25,25 @@ from mmearth.curate.sources.stac.item import Item, offset_of, scaling
 @dataclass(slots=True)
 class Assets(Shelf):
     """Assets of one round of visits."""
+
+    def fetched(self, urls: Sequence[str], tiles: Sequence[Tile]) -> list[Regions]:
+        """Fetch what some tiles need of some assets; return it, tile by tile.
+
+        Raises:
+            MMEarthError: One of the assets cannot be had; the first of them says why.
+        """
+        found = at_once(urls, lambda url: self._fetched(url, tiles))
+        stop(found.values())
+        for error in found.values():
+            if isinstance(error, MMEarthError):
+                raise error
+        return [self.regions(urls, tile) for tile in tiles]
+
+    def _fetched(self, url: str, tiles: Sequence[Tile]) -> None:
+        """Fetch header and blocks of an asset, without waiting for others."""
+        self.look_at([url])
+        self.header(url)
+        self.fetch(self.regions([url], tile) for tile in tiles)
 
     def product(self, layer: Layer, item: Item, entry: CollectionEntry) -> Product:
         """Return an item as what `files` reads.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.tile import Tile
-from mmearth.curate.sources.files.shelf import Regions
+from mmearth.curate.remote.threads import read_at_once, reading
 from mmearth.curate.sources.stac.assets import Assets, asset_url
 from mmearth.curate.sources.stac.choose import Candidate
 from mmearth.curate.sources.stac.config import CloudConfig, CollectionEntry
@@ -53,48 +53,39 @@ def verdicts(
         entry: With the assets that tell.
         rule: What counts.
     """
-    by = rule.by if entry.probability is not None else "scl"
-    urls = [_urls(candidate, entry, by) for _, candidate in asked]
-    shelf.look_at(url for some in urls for url in some)
-    regions = [shelf.regions(some, tile) for some, (tile, _) in zip(urls, asked, strict=True)]
-    errors = shelf.fetch(regions)
-    found: list[Verdict | MMEarthError] = []
-    for some, region, (tile, _) in zip(urls, regions, asked, strict=True):
-        try:
-            found.append(_verdict(shelf, some, region, errors, tile, by))
-        except MMEarthError as exc:
-            found.append(exc)
-    return found
+    return read_at_once(
+        asked,
+        lambda pair: pair[1].key,
+        lambda same: _of_one(shelf, same[0][1], [tile for tile, _ in same], entry, rule),
+    )
 
 
-def _urls(candidate: Candidate, entry: CollectionEntry, by: str) -> list[str]:
-    keys = [entry.scl, *([entry.probability] if by == "probability" else [])]
-    return [asset_url(i, k, entry) for k in keys if k for i in candidate.items if k in i.assets]
-
-
-def _verdict(
+def _of_one(
     shelf: Assets,
-    urls: Sequence[str],
-    regions: Regions,
-    errors: dict[str, MMEarthError | None],
-    tile: Tile,
-    by: str,
-) -> Verdict:
-    for url in urls:
-        shelf.header(url)
-        if (error := errors.get(url)) is not None:
-            raise error
-    n_items = len(urls) if by == "scl" else len(urls) // 2
-    with shelf.opened([regions]):
-        classes = _laid([shelf.codes(url, tile) for url in urls[:n_items]], absent=_ABSENT)
-        if by == "scl":
-            cloudy = np.isin(classes, CLOUDY)
-        else:
-            cloudy = _laid([shelf.codes(url, tile) for url in urls[n_items:]]) >= _LEAST_PROBABLE
-    seen = ~np.isnan(classes)
+    candidate: Candidate,
+    tiles: Sequence[Tile],
+    entry: CollectionEntry,
+    rule: CloudConfig,
+) -> list[Verdict]:
+    items, key = candidate.items, entry.probability
+    classes = [asset_url(item, str(entry.scl), entry) for item in items]
+    likely: list[str] = []
+    if rule.by == "probability" and key is not None and all(key in i.assets for i in items):
+        likely = [asset_url(item, key, entry) for item in items]
+    regions = shelf.fetched([*classes, *likely], tiles)
+    with shelf.opened(regions), reading():
+        return [_verdict(shelf, classes, likely, tile) for tile in tiles]
+
+
+def _verdict(shelf: Assets, classes: Sequence[str], likely: Sequence[str], tile: Tile) -> Verdict:
+    codes = _laid([shelf.codes(url, tile) for url in classes], absent=_ABSENT)
+    cloudy = np.isin(codes, CLOUDY)
+    if likely:
+        cloudy = _laid([shelf.codes(url, tile) for url in likely]) >= _LEAST_PROBABLE
+    seen = ~np.isnan(codes)
     n_seen = int(np.count_nonzero(seen))
     clear = 1.0 - float(np.count_nonzero(cloudy & seen)) / n_seen if n_seen else 0.0
-    return Verdict(clear, n_seen / seen.size, by)
+    return Verdict(clear, n_seen / seen.size, "probability" if likely else "scl")
 
 
 def _laid(parts: Sequence[NDArray[np.float64]], absent: int | None = None) -> NDArray[np.float64]:

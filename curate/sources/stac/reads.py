@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from mmearth.catalog.errors import MMEarthError, NoDataError, RefusedError, Stor
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
+from mmearth.curate.remote.threads import read_at_once, reading
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files.choose import of_timing
 from mmearth.curate.sources.files.index import Product
@@ -49,39 +50,23 @@ def read_all(shelf: Assets, layer: Layer, picks: Sequence[Pick], source: str) ->
         RefusedError: A person must act, or the budget is spent.
         StorageError: The disk is full or refused.
     """
-    urls = [_urls(pick) for pick in picks]
-    shelf.look_at(url for some in urls for url in some)
-    regions = [shelf.regions(some, pick.tile) for some, pick in zip(urls, picks, strict=True)]
-    errors = shelf.fetch(regions)
-    outcomes: dict[int, Outcome] = {}
-    groups: dict[tuple[tuple[str, ...], ...], list[int]] = {}
-    for i, pick in enumerate(picks):
-        broken = next((e for u in urls[i] if (e := _error(shelf, u, errors)) is not None), None)
-        if broken is not None:
-            outcomes[i] = broken
-        else:
-            groups.setdefault(tuple(c.key for _, c in pick.parts), []).append(i)
-    for same in groups.values():
-        try:
-            with shelf.opened(regions[i] for i in same):
-                for i in same:
-                    outcomes[i] = _outcome(shelf, layer, picks[i], source)
-        except (RefusedError, StorageError):
-            raise
-        except MMEarthError as exc:
-            outcomes |= {i: exc for i in same if i not in outcomes}
-    return [outcomes[i] for i in range(len(picks))]
+    return read_at_once(
+        picks,
+        lambda pick: tuple(candidate.key for _, candidate in pick.parts),
+        lambda same: _of_one(shelf, layer, same, source),
+    )
+
+
+def _of_one(shelf: Assets, layer: Layer, picks: Sequence[Pick], source: str) -> list[Outcome]:
+    """Fetch the blocks of one scene's files under some tiles, and read them, opened once."""
+    urls = _urls(picks[0])
+    regions = shelf.fetched(urls, [pick.tile for pick in picks])
+    with shelf.opened(regions), reading():
+        return [_outcome(shelf, layer, pick, source) for pick in picks]
 
 
 def _urls(pick: Pick) -> list[str]:
     return [url for entry, c in pick.parts for url in asset_urls(c.items, entry)]
-
-
-def _error(
-    shelf: Assets, url: str, errors: Mapping[str, MMEarthError | None]
-) -> MMEarthError | None:
-    header = shelf.headers[url]
-    return header if isinstance(header, MMEarthError) else errors.get(url)
 
 
 def _outcome(shelf: Assets, layer: Layer, pick: Pick, source: str) -> Outcome:

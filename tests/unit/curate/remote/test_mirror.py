@@ -22,6 +22,7 @@ from rasterio.windows import Window
 
 from mmearth.catalog.errors import FormatError, QuotaError, SourceError, StorageError
 from mmearth.curate.limit import LocalLimit, Purse
+from mmearth.curate.remote import have as haves
 from mmearth.curate.remote import mirror as mirrors
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.client import Client
@@ -169,7 +170,7 @@ def test_a_file_that_is_replaced_is_begun_anew(server: RangeServer, mirror: Mirr
     path = write(server.directory / "a.tif", values(), **KINDS["plain"])
     url = f"{server.url}/a.tif"
     server.versions["/a.tif"] = "first"
-    mirror.headers([url])
+    mirror.header(url)
     write(path, values() + 1, **KINDS["plain"])
     server.versions["/a.tif"] = "second"
     assert (read(mirror, url) == values()[:, *BOX] + 1).all()
@@ -227,7 +228,7 @@ def test_a_full_disk_stops_the_run_and_leaves_no_false_list(
 ) -> None:
     write(server.directory / "a.tif", values(), **KINDS["plain"])
     url = f"{server.url}/a.tif"
-    mirror.headers([url])
+    mirror.header(url)
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
@@ -260,8 +261,28 @@ def test_a_kill_within_a_block_lists_no_half_of_it(server: RangeServer, tmp_path
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "cache"), url]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     folder = copy_of(url, tmp_path / "cache").folder
-    assert max(end for _, end in json.loads((folder / HAVE).read_text())["spans"]) <= 16_384
+    assert max(end for _, end, _ in json.loads((folder / HAVE).read_text())["listed"]) <= 16_384
     assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+
+
+def test_what_a_power_cut_took_is_fetched_again(
+    server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listed, and never on the disk: after the next start of the machine it is zeros."""
+    write(server.directory / "a.tif", values(), **KINDS["plain"])
+    url = f"{server.url}/a.tif"
+    read(mirror_at(tmp_path / "cache"), url)
+    copy, n_asked = copy_of(url, tmp_path / "cache"), server.n_requests
+    monkeypatch.setattr(haves, "_boot", lambda: "another start")
+    assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+    assert server.n_requests == n_asked  # all of it is there, and so it counts
+    with copy.data.open("r+b") as stream:
+        stream.seek(max(begin for begin, _, _ in copy.have().listed))  # type: ignore[union-attr]
+        stream.write(bytes(4_096))
+    haves._PROVED.clear()
+    assert copy.have() is None
+    assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+    assert server.n_requests > n_asked
 
 
 OTHER = """

@@ -39,7 +39,8 @@ def _as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def made(planet: World, tmp_path: Path) -> Callable[..., Stac]:
     def make(**config: Any) -> Stac:
-        access = RemoteAccess(tmp_path / "cache", 10**9, pause_s=0.001, longest_pause_s=0.01)
+        how = {"pause_s": 0.001, "longest_pause_s": 0.01, "s3_url": f"{planet.server.url}/s3"}
+        access = RemoteAccess(tmp_path / "cache", 10**9, **how)  # type: ignore[arg-type]
         said = {"kind": "stac", "catalogs": planet.catalogs} | config
         limit = LocalLimit(40, 1000.0)
         return Stac(StacConfig(**said), MMEARTH_BENCH, quirks_of("default", {}), access, limit)

@@ -57,6 +57,8 @@ class Gathering:
         """
         if self.store is not None:
             jobs = unstored(jobs, self.store, difference)
+        elif not is_metered(self.source):
+            return None
         return price_of(self.source, [job.visit for job in jobs])
 
     def collect(self) -> None:

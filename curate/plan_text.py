@@ -95,6 +95,8 @@ def differing(found: Difference) -> list[str]:
     """Return how a plan differs from what is there: tiles, then layers, those alike together."""
     tiles = ", ".join(f"{found.tiles[name]} {name}" for name in ("new", "kept", "gone"))
     lines = [f"tiles: {tiles}"]
+    if found.tiles["gone"]:
+        lines.append("gone: their places are not asked for any more, or overlap others")
     alike: dict[str, list[str]] = {}
     for name, why in found.why.items():
         said = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()))

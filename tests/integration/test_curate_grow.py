@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from mmearth.build import Options, Summary, build
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import Grid
 from mmearth.catalog.tile import Tile, tiles_at
+from mmearth.curate.ledger import METERED, Ledger
 from mmearth.tests.damage import TIMES
 from mmearth.tests.raster_files import write_tif
 
@@ -356,10 +358,19 @@ def test_the_plan_says_what_is_left_and_why(world: World, tmp_path: Path, run_cl
     assert code == 0
     for line in (
         "tiles: 1 new, 3 kept, 1 gone",
+        "gone: their places are not asked for any more, or overlap others",
         "collect height: 1 file changed, 1 new tile",
         "collect wet: 1 new tile",
     ):
         assert line in said.splitlines()
+    said = run_cli("curate", "plan", str(config), "-o", str(out), "--json")[1]
+    found = json.loads(said)
+    assert (found["n_left"], found["n_moved"]) == (2, 0)
+    assert found["difference"]["tiles"] == {"new": 1, "kept": 3, "gone": 1}
+    assert found["difference"]["collect"] == {
+        "height": {"file changed": 1, "new tile": 1},
+        "wet": {"new tile": 1},
+    }
     code, _, said = run_cli("curate", "build", str(config), "-o", str(out), "--workers", "1")
     assert code == 0
     assert "collect wet: 1 new tile" in said.splitlines()
@@ -377,3 +388,22 @@ def test_tiles_change_their_split_only_when_told(world: World, tmp_path: Path) -
         _build(config, out)
     _build(config, out, redeal=True)
     _is_as_new(world, out)
+
+
+def test_what_cost_requests_is_thrown_away_only_when_told(
+    world: World, tmp_path: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = world.write(), tmp_path / "out"
+    _build(config, out)
+    command = "curate", "build", str(config), "-o", str(out), "--workers", "1", "--fresh"
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert run_cli(*command)[0] == 0  # files cost nothing
+    with Ledger(out) as ledger:
+        ledger.set_fact(METERED, "1")
+    code, _, said = run_cli(*command)
+    assert (code, "--fresh would delete 8 observations that cost requests" in said) == (2, True)
+    assert run_cli(*command, "--yes")[0] == 0
+    with Ledger(out) as ledger:
+        ledger.set_fact(METERED, "1")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    assert run_cli(*command)[0] == 0

@@ -78,6 +78,26 @@ def test_what_may_only_be_read_is_used(root: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_what_a_build_knows_may_only_be_read(
+    is_begun: bool, root: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    if is_begun and os.fork() == 0:  # a build that was killed leaves SQLite's log
+        ledger = Ledger(root)
+        ledger.set_fact("killed", "1")
+        os._exit(0)
+    if is_begun:
+        os.wait()
+    assert (root / ".curate" / "ledger.sqlite-wal").exists() == is_begun
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    with tempfile.TemporaryDirectory() as pictures:
+        Path(pictures).chmod(0o777)
+        for command in (("status",), ("failures",), ("view", "-o", f"{pictures}/tile.png")):
+            said = as_another(lambda asked=command: run_cli("curate", asked[0], root, *asked[1:]))
+            assert said.startswith("(0, "), said
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
 @pytest.mark.parametrize(
     ("name", "do"),
     [

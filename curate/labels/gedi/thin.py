@@ -18,8 +18,9 @@ def first_apart(tiles: Tiles, count: int) -> NDArray[np.int64]:
     """Return the indices of up to `count` tiles whose outer boxes do not touch.
 
     Tiles are tried in their order, some at a time, until enough are found or none is left. Of those
-    tried together `keep_apart` chooses. What lies under a chosen tile is struck off at once, so the
-    work grows with the number of tiles and not with their conflicts: along a track of GEDI each
+    tried together `keep_apart` chooses; how many that are does not depend on `count`, so that a
+    larger one keeps what a smaller one had. What lies under a chosen tile is struck off at once, so
+    the work grows with the number of tiles and not with their conflicts: along a track of GEDI each
     footprint is in conflict with a hundred others.
 
     Args:
@@ -30,16 +31,15 @@ def first_apart(tiles: Tiles, count: int) -> NDArray[np.int64]:
     by_square = np.argsort(square, kind="stable")
     square = square[by_square]
     free = np.ones(len(tiles), dtype=np.bool_)
-    kept = np.empty(0, dtype=np.int64)
+    kept, n_tried = np.empty(0, dtype=np.int64), _LEAST_TRIED
     while kept.size < count:
-        n_tried = min(max(2 * (count - kept.size), _LEAST_TRIED), _MOST_TRIED)
         tried = np.flatnonzero(free)[:n_tried]
         if not tried.size:
             break
         free[tried] = False
         fresh = _apart(tiles, kept, tried)[: count - kept.size]
         free[_under(tiles, fresh, by_square, square)] = False
-        kept = np.concatenate([kept, fresh])
+        kept, n_tried = np.concatenate([kept, fresh]), min(2 * n_tried, _MOST_TRIED)
     return kept
 
 

@@ -48,6 +48,13 @@ def test_so_many_in_africa_and_outside(tmp_path: Path) -> None:
     ).all()
 
 
+def test_a_larger_count_keeps_the_places_of_a_smaller_one(tmp_path: Path) -> None:
+    fewer, more = (
+        {(x.lon, x.lat) for x in _draw(tmp_path, _BOTH, in_africa=n, outside=n)} for n in (20, 60)
+    )
+    assert fewer < more
+
+
 def test_every_species_that_is_present_is_named(tmp_path: Path) -> None:
     other = {"Mus musculus": [(24.0, 0.0, 30.0, 10.0), (100.0, 20.0, 110.0, 30.0)]}
     labels = _draw(tmp_path, {**_BOTH, **other}, outside=0)

@@ -172,6 +172,8 @@ def test_as_many_as_asked_from_a_crowd() -> None:
     tiles = tiles_at(lon, lat, DEFAULT_GRID)
     kept = tiles[first_apart(tiles, 800)]
     assert len(kept) == 800
+    for fewer in (100, 500):  # a larger count keeps what a smaller one had
+        assert (first_apart(tiles, fewer) == first_apart(tiles, 800)[:fewer]).all()
     across = np.abs(kept.left[:, None] - kept.left)
     along = np.abs(kept.top[:, None] - kept.top)
     assert np.count_nonzero((across < 1280) & (along < 1280)) == 800  # each with itself

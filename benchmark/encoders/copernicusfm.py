@@ -31,7 +31,8 @@ from mmearth.benchmark.encoders.inputs import (
 from mmearth.benchmark.weights import fetch
 from mmearth.loaders.inputs import Normalisation
 
-# Means, deviations, wavelengths and bandwidths in nanometres: MMEarth-Bench §5.1.
+# Means and deviations: those of SSL4EO-S12, by the same authors (torchgeo, resnet.py). Wavelengths
+# and bandwidths in nanometres: MMEarth-Bench §5.1.
 OPTICAL = (
     (1612.9, 1397.6, 1322.3, 1373.1, 1561.0, 2108.4, 2390.7, 2318.7, 2581.0, 837.7, 2195.2, 1537.4),
     (791.0, 854.3, 878.7, 1144.9, 1127.5, 1164.2, 1276.0, 1249.5, 1345.9, 577.5, 1340.0, 1142.9),

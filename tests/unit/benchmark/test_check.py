@@ -102,8 +102,59 @@ class Couples(Right):
         return torch.stack([first, second])
 
 
+class Standardises(Right):
+    """Batch statistics: other tiles of the same kind would not show it."""
+
+    def forward(self, batch: Any) -> Tensor:
+        x = batch["sentinel2"]
+        own = (x - x.mean()) / (x.std() + 1e-6)
+        return super().forward({"sentinel2": own, "month": batch["month"]})
+
+
+class Unread(Right):
+    def forward(self, batch: Any) -> Tensor:
+        return super().forward({**batch, "month": torch.ones(len(batch["month"]), 2)})
+
+
+class Hides(Right):
+    def forward(self, batch: Any) -> Tensor:
+        batch["mask"]["month"][:] = False
+        return super().forward(batch)
+
+
+class Few(Right):
+    def forward(self, batch: Any) -> Tensor:
+        return super().forward(batch)[:4]
+
+
+class Breaks(Right):
+    def forward(self, batch: Any) -> Tensor:
+        return super().forward(batch) / (torch.nan if self.training else 1.0)
+
+
+class Raised(Right):
+    def forward(self, batch: Any) -> Tensor:
+        if self.training:
+            raise NotImplementedError("only for inference")
+        return super().forward(batch)
+
+
+class Half(Right):
+    def forward(self, batch: Any) -> Tensor:
+        return super().forward(batch).half()
+
+
+class Nothing(Right):
+    def forward(self, batch: Any) -> Tensor:
+        return (
+            batch["sentinel2"][:, [0] * 4, ::16, ::16]
+            + batch["month"][:, :1, None, None]
+            + (0 * super().forward(batch))
+        )
+
+
 def test_an_encoder_that_is_right() -> None:
-    assert [finding.problem for finding in check(Right(), MMEARTH_BENCH)] == [""] * 8
+    assert [finding.problem for finding in check(Right(), MMEARTH_BENCH)] == [""] * 9
 
 
 @pytest.mark.parametrize(
@@ -120,6 +171,14 @@ def test_an_encoder_that_is_right() -> None:
         (Couples, "a tile's features are its own", "ValueError: not enough values to unpack"),
         (Idle, "all parameters learn", "2 parameters do nothing, such as head.weight"),
         (Detached, "all parameters learn", "no parameter has a gradient"),
+        (Standardises, "a tile's features are its own", "when it comes alone"),
+        (Unread, "sees what it is fed", "month is declared and never read"),
+        (Hides, "leaves the batch as it is", "it wrote to the mask of month"),
+        (Few, "a tile's features are its own", "1 and 4 tiles came back"),
+        (Breaks, "works in training", "in training features are no numbers"),
+        (Raised, "works in training", "NotImplementedError: only for inference"),
+        (Half, "features are as declared", "found torch.float16; expected torch.float32"),
+        (Nothing, "all parameters learn", "all gradients are 0"),
     ],
 )
 def test_what_is_wrong_is_found(kind: type[Encoder], promise: str, sentence: str) -> None:
@@ -135,7 +194,7 @@ def test_the_command_tells_what_is_kept_and_what_is_not(tmp_path: Path) -> None:
     file.write_text(MINE, encoding="utf-8")
     right = CliRunner().invoke(root, ["benchmark", "check", f"{file}:Right"])
     assert right.exit_code == 0, right.output
-    assert right.output.count(" yes") == 8
+    assert right.output.count(" yes") == 9
     command = ["benchmark", "check", f"{file}:Idle", "--json"]
     idle = CliRunner().invoke(root, command, standalone_mode=False)
     assert idle.return_value == 4
@@ -149,7 +208,7 @@ def test_the_command_makes_up_tiles_of_a_dataset(tmp_path: Path) -> None:
     command = ["benchmark", "check", "convnextv2_tiny_multimodal", "--data", str(data)]
     done = CliRunner().invoke(root, command)
     assert done.exit_code == 0, done.output
-    assert done.output.count(" yes") == 8
+    assert done.output.count(" yes") == 9
     command = ["benchmark", "check", "mpmae", "--catalogue", "mmearth-bensh"]
     with pytest.raises(
         ConfigError, match=r"no catalogue 'mmearth-bensh' .did you mean 'mmearth-be"
@@ -223,7 +282,7 @@ def test_an_encoder_from_scratch_takes_tiles_of_any_size(pixels: int) -> None:
         "convnextv2_tiny_multimodal", plain_statistics(other), other, "none", "default"
     )
     assert made.grid == ((1, 1) if pixels == 32 else (pixels // 16,) * 2)
-    assert [finding.problem for finding in check(made, other)] == [""] * 8
+    assert [finding.problem for finding in check(made, other)] == [""] * 9
 
 
 @pytest.mark.parametrize(

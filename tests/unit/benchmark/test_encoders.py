@@ -21,10 +21,15 @@ from mmearth.benchmark.run import _left, plan
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.inputs import Normalisation
+from mmearth.tests.unit.benchmark.documented import DOCUMENTED, batch_for, entered
 
 # The packages warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
 STATISTICS = plain_statistics(MMEARTH_BENCH)
+
+
+TWINS = ("dinov3_sat", "olmoearth_base")
+"""Of the class of another, with other weights or another size: what one promises, both do."""
 
 
 def make(name: str, recipe: str = "default") -> Encoder:
@@ -35,10 +40,23 @@ def make(name: str, recipe: str = "default") -> Encoder:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_it_keeps_its_promises(name: str) -> None:
-    findings = list(check(make(name), MMEARTH_BENCH))
-    assert len(findings) == 8
-    assert {finding.name: finding.problem for finding in findings if finding.problem} == {}
+def test_it_keeps_its_promises_and_feeds_its_model_as_documented(name: str) -> None:
+    encoder = make(name)
+    buffers = {key: each.clone() for key, each in encoder.named_buffers()}
+    if name not in TWINS:
+        findings = list(check(encoder, MMEARTH_BENCH))
+        assert len(findings) == 9
+        assert {finding.name: finding.problem for finding in findings if finding.problem} == {}
+    if name not in DOCUMENTED:
+        assert name.startswith("convnextv2")  # all others come pretrained
+        return
+    where, documented = DOCUMENTED[name]
+    with entered(encoder, where) as calls, torch.no_grad():
+        encoder(batch_for(encoder))
+    for found, expected in documented(calls):
+        assert found.shape == expected.shape
+        assert torch.allclose(found.double(), expected.double(), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(buffers[key], each) for key, each in encoder.named_buffers())
 
 
 @pytest.mark.parametrize("name", ENCODERS)

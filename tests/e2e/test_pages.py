@@ -30,6 +30,16 @@ NOT_RUN = {
     "earthengine authenticate": "needs an account; tests/earthengine runs the rest of the page",
     "export EARTHENGINE_PROJECT": "needs an account",
     "mmearth doctor earthengine": "needs an account",
+    "mmearth curate build examples/open-data.yaml": "needs the network; test_open_data_build.py",
+    "mmearth curate plan CONFIG": "a form; test_curate_grow.py runs it",
+    "mmearth curate prune DIR": "a form; test_curate_grow.py runs it",
+    "mmearth curate build africa.yaml": "test_curate_grow.py gives builds one store",
+    "mmearth curate build world.yaml": "test_curate_grow.py gives builds one store",
+    "mmearth packaging diff data/": "test_diff.py compares such halves",
+    "mmearth packaging merge data/": "test_merge.py merges such halves",
+    "cp -r data/soil": "an account made it; test_curate_grow.py lets one grow",
+    "$EDITOR": "needs a person",
+    "mmearth packaging push data/soil-2": "needs an account; test_push.py pushes",
     "mmearth curate plan  soil.yaml": "needs an account",
     "mmearth curate build soil.yaml": "needs an account",
     "EARTHENGINE_PROJECT=my-project": "needs an account; tests/online is what it runs",
@@ -117,6 +127,8 @@ def here(place: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.M
     for name in ("predict-region.yaml", "predict-region.geojson"):
         text = (ROOT / "examples" / name).read_text(encoding="utf-8")
         (tmp_path / "examples" / name).write_text(text.replace("150000", "600000"))
+    for name in ("open-data.yaml", "open_places.csv"):
+        (tmp_path / "examples" / name).symlink_to(ROOT / "examples" / name)
     own = (ROOT / "examples" / "own.yaml").read_text(encoding="utf-8")
     (tmp_path / "examples" / "own.yaml").write_text(re.sub(r"count: \d\d", "count: 8", own))
     scripts = Path(sys.executable).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, FormatError
 from mmearth.catalog.progress import Progress, silent
 from mmearth.catalog.schema import read_table, tiles_schema
 from mmearth.catalog.splits import LEFT_OUT, RULES, SPLITS, TESTS, Assignment, given
@@ -27,6 +28,8 @@ from mmearth.curate.recipes import EVERY_PRESENCE, SPLIT_RULES
 from mmearth.curate.source import Label, Source, label_target
 from mmearth.curate.task_config import SplitConfig
 from mmearth.curate.told import told
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,17 @@ def moved(before: Path, table: pa.Table) -> int:
     """Return how many tiles that a directory has planned already would change their split.
 
     Args:
-        before: Its `tiles.parquet`, which may lack.
+        before: Its `tiles.parquet`, which may lack, or be cut short by a power cut.
         table: Of a plan.
     """
     if not before.exists():
         return 0
     keys = ["task", "tile"]
-    old = read_table(before, [*keys, "split"]).rename_columns([*keys, "before"])
+    try:
+        old = read_table(before, [*keys, "split"]).rename_columns([*keys, "before"])
+    except FormatError as exc:
+        _LOG.warning("which splits the tiles had is not known: %s", exc)
+        return 0
     both = table.select([*keys, "split"]).join(old, keys, join_type="inner")
     return int(pc.sum(pc.not_equal(both["split"], both["before"])).as_py() or 0)
 

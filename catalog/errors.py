@@ -7,11 +7,16 @@
     ├── SourceError                     a source did not give what was asked
     │   ├── UnavailableError            try again: time-out, connection, server busy
     │   │   ├── AggregationsError         Earth Engine: ask for fewer tiles in one request
+    │   │   ├── ServerError               a host of files failed: fewer requests at once may pass
+    │   │   ├── _BusyError                a host of files says when to come again
+    │   │   ├── ChangedError              a file was replaced between two requests
     │   │   └── OutOfReachError           the service was out of reach for longer than is waited
+    │   ├── _DeniedError                a host of files refuses our signature
     │   ├── AbsentError                 Earth Engine: one scene or table is not there any more
     │   ├── RefusedError                will not work until a person acts: sign-in, permission
     │   │   └── QuotaError                the budget or the service's quota is spent
     │   └── NoDataError                 the source has nothing there: coverage, cloud, date
+    │       └── MissingError              a host of files has no such file
     ├── DataError                       an array breaks its modality's or task's contract
     └── FormatError                     a file is not what its schema says
         └── IntegrityError              its bytes differ from their checksum

@@ -191,19 +191,26 @@ def warp(
     if shift is not None:
         _lay(values, result, *shift)
         return result
-    reproject(
-        values,
-        result,
-        src_transform=transform,
-        src_crs=crs,
-        src_nodata=np.nan,
-        dst_transform=onto.transform,
-        dst_crs=onto.crs,
-        dst_nodata=np.nan,
-        resampling=_METHODS[resampling],
-        tolerance=0.0,  # each pixel's place is computed, none interpolated
-        UNIFIED_SRC_NODATA="NO",
+    bands, onto_bands = (
+        values.reshape(-1, *values.shape[-2:]),
+        result.reshape(-1, onto.height, onto.width),
     )
+    absent = np.isnan(bands)
+    # GDAL takes a pixel for absent where it is in all bands of one call.
+    together = [slice(None)] if np.all(absent == absent[:1]) else range(len(bands))
+    for some in together:
+        reproject(
+            bands[some],
+            onto_bands[some],
+            src_transform=transform,
+            src_crs=crs,
+            src_nodata=np.nan,
+            dst_transform=onto.transform,
+            dst_crs=onto.crs,
+            dst_nodata=np.nan,
+            resampling=_METHODS[resampling],
+            tolerance=0.0,  # each pixel's place is computed, none interpolated
+        )
     return result
 
 

@@ -214,4 +214,4 @@ def test_polygons_in_a_zip_are_fetched_once(
     assert len(set(ranges)) > 3 and len(ranges) == len(set(ranges)) + 2  # two were tried again
     at_sea = found.observe(Tile.at(19.5, 45.5), ["biome"], None)["biome"]
     assert isinstance(at_sea, NoDataError) and str(tmp_path) not in str(at_sea)
-    assert found.cost([Visit(INLAND, ("biome",), None)]).n_bytes > 0
+    assert found.price([Visit(INLAND, ("biome",), None)]).n_bytes > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 _UNITS = {"lat": r"degrees?_?n(orth)?", "lon": r"degrees?_?e(ast)?"}
 """CF conventions 1.11, §4.1 and §4.2."""
@@ -67,10 +66,8 @@ def read_variable(dataset: Any, name: str) -> NDArray[np.float64] | None:
     path = dataset.name.removeprefix("netcdf:")
     path = path if path == dataset.name else path.rsplit(":", 1)[0].strip('"')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(f'netcdf:"{path}":{name}') as found:
-                return np.asarray(found.read(1).astype(np.float64))
+        with rasterio.open(f'netcdf:"{path}":{name}') as found:
+            return np.asarray(found.read(1).astype(np.float64))
     except (RasterioError, CPLE_BaseError):
         return None
 

@@ -25,6 +25,10 @@ from mmearth.curate.sources.files.classic import fault_of_classic
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.times import Month, is_ambiguous, months_of, of_times
 
+# A raster without a grid is refused in a sentence of ours. This is said for the whole process, for
+# `catch_warnings` in one thread restores what another has set.
+warnings.simplefilter("ignore", NotGeoreferencedWarning)
+
 RASTER_ERRORS = (RasterioError, CPLE_BaseError, CRSError, ValueError, OSError, IndexError)
 """What rasterio raises for a file that it cannot use; GDAL's own errors are in no tree of its."""
 
@@ -140,11 +144,8 @@ def opened(path: Path, variable: str | None) -> Iterator[rasterio.DatasetReader]
         fault = fault_of_classic(path) if path.is_file() else None
         if fault is not None:
             raise FormatError(f"{path} cannot be opened as a raster: {fault}; replace it")
-        with warnings.catch_warnings():
-            # A raster without a grid is refused in a sentence of ours.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(dataset_name(path, variable)) as dataset:
-                yield dataset
+        with rasterio.open(dataset_name(path, variable)) as dataset:
+            yield dataset
     except (ConfigError, FormatError):
         raise
     except RASTER_ERRORS as exc:
@@ -318,10 +319,8 @@ def _several(path: Path, subdatasets: list[str]) -> str:
 def _variables(path: Path) -> list[str]:
     """Return the variables of a NetCDF file, none of a file of another format."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
-                return _names(dataset.subdatasets or ([_only(dataset)] if dataset.count else []))
+        with rasterio.open(path) as dataset:
+            return _names(dataset.subdatasets or ([_only(dataset)] if dataset.count else []))
     except RASTER_ERRORS:
         return []
 

@@ -83,7 +83,8 @@ class SharedStore:
             usable = (r for r in records if is_same(r.identity, identity, r.state == "done"))
             record = next((r for r in usable if _named(r) not in self._damaged), None)
             if record is not None:
-                found[name] = replace(record, identity=identity)
+                is_equal = record.identity == identity
+                found[name] = record if is_equal else replace(record, identity=identity)
         found = _consistent(job, found)
         return list(found.values()), _without(job, found)
 

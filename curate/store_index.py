@@ -124,8 +124,9 @@ class StoreIndex:
         said, checksum = line[_BEGIN:], line[_KEY + 1 : _BEGIN - 1]
         if checksum != b"%08x" % zlib.crc32(said):
             return None
-        row = json.loads(said)
-        return Record(**{**row, "source_ids": tuple(row["source_ids"])})
+        row = json.loads(said.decode())  # of bytes it would guess the encoding first
+        row["source_ids"] = tuple(row["source_ids"])
+        return Record(**row)
 
 
 _NONE = (np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int64))

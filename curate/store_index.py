@@ -14,7 +14,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +30,8 @@ _KEY, _CHECKSUM = 16, 8  # hexadecimal digits at the beginning of a line, each w
 _BEGIN = _KEY + _CHECKSUM + 2
 _AT_ONCE = 64 << 20  # bytes that are looked at together
 _NEWLINE = 10
+_COLUMNS = [field.name for field in fields(Record)]
+_SOURCE_IDS = _COLUMNS.index("source_ids")
 Place = tuple[int, int]
 """Which file, and where in it a line begins."""
 
@@ -125,8 +127,10 @@ class StoreIndex:
         if checksum != b"%08x" % zlib.crc32(said):
             return None
         row = json.loads(said.decode())  # of bytes it would guess the encoding first
-        row["source_ids"] = tuple(row["source_ids"])
-        return Record(**row)
+        if len(row) != len(_COLUMNS):
+            return None
+        row[_SOURCE_IDS] = tuple(row[_SOURCE_IDS])
+        return Record(*row)
 
 
 _NONE = (np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int64))
@@ -158,7 +162,7 @@ class IndexWriter:
 
 
 def _line(record: Record) -> bytes:
-    said = json.dumps(asdict(record)).encode()
+    said = json.dumps(astuple(record)).encode()
     key = _key(record.tile, record.modality, record.identity)
     return b"%016x %08x %s\n" % (key, zlib.crc32(said), said)
 

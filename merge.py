@@ -48,8 +48,9 @@ def merge(
 ) -> tuple[Built, str]:
     """Write the dataset of two, proved member by member as it is packed.
 
-    What both have of a tile is kept once, as the first has it; it must be of the same date, in the
-    same split. Tiles of one task that touch without being the same must be in one split.
+    What both have of a tile is kept once, as the first has it; it must have the same date and
+    target, and be in the same split. Tiles of one task that touch without being the same must be in
+    one split.
 
     Args:
         sources: The datasets, sealed, of one catalogue. The first one's card is kept.
@@ -123,9 +124,9 @@ def _joined_tiles(
 ) -> pa.Table:
     """Return tiles.parquet of both, or say why there is none."""
     joined = _of_first(tables, ["task", "tile"])
-    if not redeal:
-        _refuse_other(tables, "date")
-        _refuse_other(tables, "split")
+    targets = {task.column for task in catalogue.tasks.values() if not task.is_pixel}
+    for column in ("date", *sorted(targets), *(() if redeal else ("split",))):
+        _refuse_other(tables, column)
     parts = []
     for task in catalogue.tasks:
         mine = joined.filter(pc.equal(joined["task"], task))
@@ -175,7 +176,7 @@ def _refuse_other(tables: list[pa.Table], column: str) -> None:
     at = pc.index_in(keys[0], keys[1].combine_chunks())
     was = tables[0][column].filter(pc.is_valid(at))
     now = tables[1][column].take(pc.drop_null(at))
-    other = pc.fill_null(pc.not_equal(was, now), False)
+    other = differs(was, now)
     if differing := keys[0].filter(pc.is_valid(at)).filter(other).to_pylist():
         task, tile = differing[0].split(" ")
         values = was.filter(other)[0].as_py(), now.filter(other)[0].as_py()

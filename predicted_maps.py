@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,16 +20,18 @@ from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.geotiff import write_geotiff
 
-_GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "int32": "Int32"}
-_GDAL_TYPES |= {"float32": "Float32", "float64": "Float64"}
+_NODATA = -9999.0
+_GDAL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16"}
+_GDAL_TYPES |= {"uint32": "UInt32", "int32": "Int32", "float32": "Float32", "float64": "Float64"}
 
 
 def map_columns(asked: Asked, task: Task, made: Sequence[Made], out: Path) -> dict[str, pa.Array]:
     """Write `maps/<epsg>/<key>.tif` and `maps/<epsg>.vrt`; return the columns of the table.
 
-    A map is the mean over the seeds in the task's unit, or the class that most seeds say (the
-    first of several). `prediction` is its mean, null for classes; `spread` the mean over its pixels
-    of the standard deviation over the seeds, or of the share of seeds that say another class.
+    A map is the mean over the seeds in the task's unit (float32 where the target has whole
+    numbers), or the class that most seeds say (the first of several). `prediction` is its mean,
+    null for classes; `spread` the mean over its pixels of the standard deviation over the seeds, or
+    of the share of seeds that say another class.
 
     Raises:
         StorageError: The disk is full.
@@ -37,16 +39,17 @@ def map_columns(asked: Asked, task: Task, made: Sequence[Made], out: Path) -> di
     parts = [each.all(but_values=True) for each in made]
     found: dict[str, tuple[str, float | None, float | None]] = {}
     zones: dict[int, list[tuple[Tile, str]]] = {}
+    layer = _layer(task)
     for key, values in _of_each_key(made):
         tile = Tile.parse(key.rpartition("_")[0], asked.catalogue.grid)
-        array, spread = _agreed(task, values)
+        array, spread = _agreed(task, layer, values)
         path = f"maps/{tile.epsg}/{key}.tif"
-        write_geotiff(out / path, tile, Observation(task.target, array[None]))
+        write_geotiff(out / path, tile, Observation(layer, array[None]))
         zones.setdefault(tile.epsg, []).append((tile, path))
         mean = None if task.kind == "classification" else float(array.mean(dtype=np.float64))
         found[key] = path, mean, spread
     for epsg, tiles in zones.items():
-        write_atomic(out / f"maps/{epsg}.vrt", _mosaic(task.target, epsg, sorted(tiles, key=_name)))
+        write_atomic(out / f"maps/{epsg}.vrt", _mosaic(layer, epsg, sorted(tiles, key=_name)))
     keys = parts[0].key.tolist()
     columns = [[found[key][i] for key in keys] for i in range(3)]
     return {
@@ -100,18 +103,27 @@ class _Places:
         return values
 
 
-def _agreed(task: Task, values: NDArray[np.float32]) -> tuple[NDArray[np.generic], float | None]:
+def _layer(task: Task) -> Layer:
+    """Return what a map is: a mean of whole numbers is none, and may lie beyond their type."""
+    if task.kind == "classification" or np.dtype(task.target.dtype).kind == "f":
+        return task.target
+    return replace(task.target, dtype="float32", nodata=_NODATA)
+
+
+def _agreed(
+    task: Task, layer: Layer, values: NDArray[np.float32]
+) -> tuple[NDArray[np.generic], float | None]:
     """Return what the seeds say together, (row, column) as stored, and how far they differ."""
     n = len(values)
     if task.kind == "classification":
         said = values.astype(np.int64)
         votes = np.stack([(said == i).sum(axis=0) for i in range(len(task.outputs))])
-        codes = np.array(task.target.codes)[votes.argmax(axis=0)]
+        codes = np.array(layer.codes)[votes.argmax(axis=0)]
         spread = None if n == 1 else float(1 - votes.max(axis=0).mean() / n)
-        return codes.astype(task.target.dtype), spread
+        return codes.astype(layer.dtype), spread
     mean = values.mean(axis=0, dtype=np.float64)
     spread = None if n == 1 else float(values.std(axis=0, ddof=1, dtype=np.float64).mean())
-    return mean.astype(task.target.dtype), spread
+    return mean.astype(layer.dtype), spread
 
 
 def _mosaic(layer: Layer, epsg: int, tiles: Sequence[tuple[Tile, str]]) -> bytes:

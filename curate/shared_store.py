@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -147,7 +148,8 @@ class SharedStore:
     def release(self, records: Iterable[Record]) -> None:
         """Let other builds ask for the tiles of some records, which are kept."""
         for tile in {record.tile for record in records}:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, _place(tile))
+            with suppress(OSError):  # where the file system has no locks nothing is held
+                fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, _place(tile))
 
     def _claimed(
         self, jobs: Iterable[Job], later: list[Job], packs: Packs, keep: Keep

@@ -165,8 +165,8 @@ def _other_values(
     column = f"{member_column(layer)}.values"
     for task in catalogues[0].tasks:
         if task in catalogues[1].tasks:
-            path = manifest_path(task)
-            was, now = (pq.read_table(root / path, columns=["tile", column]) for root in (a, b))
+            paths, wanted = [root / manifest_path(task) for root in (a, b)], ["tile", column]
+            was, now = (pq.read_table(p, columns=wanted, partitioning=None) for p in paths)
             was, now, _, _ = _aligned(was, now)
             tiles.update(was["tile"].filter(differs(was.column(1), now.column(1))).to_pylist())
     return pa.array(sorted(tiles), pa.string())

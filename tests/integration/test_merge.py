@@ -38,10 +38,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from mmearth.build import build as make
 
     def built(
-        places: Sequence[tuple[float, float]], seed: int = 7, day: str = "2020-07-01"
+        places: Sequence[tuple[float, float]],
+        seed: int = 7,
+        day: str = "2020-07-01",
+        ph: float = 6.5,
     ) -> Path:
         folder = tmp_path_factory.mktemp("half")
-        rows = [f"{PLACES.index(p) if p in PLACES else 99},{p[0]},{p[1]},6.5,{day}" for p in places]
+        ids = [PLACES.index(place) if place in PLACES else 99 for place in places]
+        rows = [f"{i},{lon},{lat},{ph},{day}" for i, (lon, lat) in zip(ids, places, strict=True)]
         (folder / "places.csv").write_text("\n".join(["id,lon,lat,ph,day", *rows]))
         (folder / "c.yaml").write_text(_CONFIG.format(seed=seed))
         make(folder / "c.yaml", folder / "out", Options(1, "threads", None, False), lambda *_: None)
@@ -100,8 +104,10 @@ def test_an_interrupted_merge_is_begun_again(
     [
         ([PLACES[4]], {"seed": 8}, "is in both, with another"),
         ([PLACES[4]], {"day": "2020-01-01"}, "with another date, such as "),
+        ([PLACES[4]], {"ph": 5.5}, "of soil_pH: 6.5 and 5.5; leave the tile out"),
     ],
 )
+@pytest.mark.parametrize("more", [(), ("--redeal",)])
 def test_what_cannot_be_told_is_refused(
     halves: tuple[Path, Path],
     build: Callable[..., Path],
@@ -110,9 +116,10 @@ def test_what_cannot_be_told_is_refused(
     places: list[tuple[float, float]],
     how: dict[str, object],
     sentence: str,
+    more: tuple[str, ...],
 ) -> None:
     other = build(places, **how)
-    code, _, err = _merge(run_cli, halves[0], other, tmp_path / "both")
+    code, _, err = _merge(run_cli, halves[0], other, tmp_path / "both", *more)
     assert code == 2 and sentence in err and len(err.strip().splitlines()) == 1
 
 

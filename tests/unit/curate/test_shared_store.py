@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -213,3 +215,17 @@ def test_a_tile_that_another_build_asks_for_is_waited_for(
         visited = [[job.tile for job in some] for some in opened.rounds(jobs, packs, kept.extend)]
     assert visited == [[other], [], []]
     assert [record.tile for record in kept] == [_TILE.id]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_no_obstacle(
+    store: Callable[[], SharedStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(shared_store.fcntl, "lockf", refused)
+    opened, packs = store(), Packs(tmp_path / "out", MMEARTH_BENCH)
+    visited = [[job.tile for job in some] for some in opened.rounds([_job("biome")], packs, list)]
+    assert visited == [[_TILE]]
+    opened.release([_record("biome")])

@@ -120,3 +120,10 @@ def test_the_command(first: Path, second: Path, run_cli: RunCli) -> None:
     code, _, err = run_cli(*ask)
     assert (code, len(err.strip().splitlines())) == (1, 1)
     assert run_cli("packaging", "diff", str(first), str(second / "stac"))[0] == 2
+
+
+@pytest.mark.parametrize("name", ["tile=7", "split=val", "climate=1"])
+def test_names_of_folders_are_no_columns(first: Path, tmp_path: Path, name: str) -> None:
+    there = tmp_path / name / "set"
+    shutil.copytree(first, there)
+    assert diff(first, there) == []

@@ -179,8 +179,7 @@ def fabric_of(config: BenchmarkConfig) -> Fabric:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if torch.cuda.is_available():  # TF32, as published; processors with AMX would round too
-        torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high")  # TF32, as published
     fabric = Fabric(
         accelerator="auto",
         strategy="ddp" if world > 1 else "auto",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,9 @@ def build_encoder(
 ) -> Encoder:
     """Return a new encoder for a dataset.
 
+    What its package sets for the whole process, the precision of products or the default type, is
+    put back: other encoders run in the same process.
+
     Args:
         name: A key of ENCODERS, a plug-in, `module:Class` or `file.py:Class`. The class is called
             with those of this function's other arguments that it names.
@@ -129,12 +133,12 @@ def build_encoder(
     """
     from mmearth.benchmark.encoder import Encoder, check_fits
 
-    check_encoder(name, weights)
     spec = ENCODERS.get(name)
-    kind = _class(name)
     given = {"statistics": statistics, "catalogue": catalogue, "weights": weights, "recipe": recipe}
     options = {} if spec is None else spec.options
-    encoder = _make(name, kind, given, options)
+    with _settings_kept():
+        check_encoder(name, weights)
+        encoder = _make(name, _class(name), given, options)
     if not isinstance(encoder, Encoder):
         raise ConfigError(f"{name} is no mmearth.benchmark.encoder.Encoder; derive it from that")
     check_fits(name, encoder, catalogue)
@@ -188,6 +192,19 @@ def _class(name: str) -> Any:
     if spec is None:
         return load(GROUP, place_of(GROUP, name) or name)
     return load(GROUP, spec.place, todo=f"`pip install 'mmearth[{spec.extra}]'`")
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Put settings of PyTorch back at the end: terratorch 1.2 asks for bfloat16 on import."""
+    import torch
+
+    precision, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.set_default_dtype(dtype)
 
 
 def _make(name: str, kind: Any, given: dict[str, Any], options: dict[str, Any]) -> Any:

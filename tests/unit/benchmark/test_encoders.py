@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,35 @@ def test_it_keeps_its_promises_and_feeds_its_model_as_documented(name: str) -> N
         assert found.shape == expected.shape
         assert torch.allclose(found.double(), expected.double(), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(buffers[key], each) for key, each in encoder.named_buffers())
+
+
+@pytest.fixture(autouse=True)
+def _precision() -> Iterator[None]:
+    """Put back what terratorch sets where a test imports it by itself."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+_SETTING = """
+import torch
+from mmearth.benchmark.encoders.scratch import ConvNeXtV2Atto
+
+torch.set_float32_matmul_precision("medium")
+
+
+class Mine(ConvNeXtV2Atto):
+    def __init__(self, statistics, catalogue):
+        torch.set_default_dtype(torch.float64)
+        super().__init__(statistics, catalogue)
+"""
+
+
+def test_what_a_package_sets_for_the_process_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(_SETTING)
+    before = torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    build_encoder(f"{tmp_path}/mine.py:Mine", STATISTICS, MMEARTH_BENCH, "none", "default")
+    assert before == (torch.get_float32_matmul_precision(), torch.get_default_dtype())
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -1,9 +1,10 @@
-"""`mmearth benchmark list | check | run | report | power`."""
+"""`mmearth benchmark list | check | run | report | power | speed`."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -151,6 +152,51 @@ def power(out: str, reference: str, as_json: bool) -> None:
     found = power_of(scores_of(*_results(out), Path(out) / RUNS), reference)
     if as_json:
         options.echo_json(documents(found))
+    else:
+        options.echo_table(HEADER, table_of(found))
+
+
+@cli.command()
+@click.argument("dataset")
+@click.option("--encoder", default="convnextv2_atto_multimodal", show_default=True)
+@click.option("--task", help="Which of the dataset's.  [default: its first]")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed"]), default="32-true")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=20, show_default=True, help="Of each row."
+)
+@options.as_json
+def speed(
+    dataset: str,
+    encoder: str,
+    task: str | None,
+    batch_size: int,
+    precision: Literal["32-true", "bf16-mixed"],
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure how fast this machine trains and adapts.
+
+    Batches of DATASET's train split, all modalities: steps a second, and the share of the time that
+    waits for a batch. On the GPU, where there is one.
+
+    mmearth benchmark speed data/demo --batch-size 64
+    """
+    with needing("benchmark"):
+        from mmearth.benchmark.config import BenchmarkConfig, Training
+        from mmearth.benchmark.speed import HEADER, speeds, table_of
+        from mmearth.loaders.dataset import open_dataset
+
+    config = BenchmarkConfig(
+        dataset=dataset,
+        tasks=(task,) if task else (),
+        encoders=(encoder,),
+        precision=precision,
+        training=Training(batch_size=batch_size),
+    )
+    found = list(speeds(open_dataset(dataset), config, seconds))
+    if as_json:
+        options.echo_json([asdict(each) for each in found])
     else:
         options.echo_table(HEADER, table_of(found))
 

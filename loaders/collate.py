@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import register_pytree_node
+from torch.utils._pytree import register_pytree_node, tree_map_only
 
 from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.batch_reader import TARGET, BatchReader, Extents, bands_of, mask_of
@@ -34,6 +34,19 @@ class Batch(dict[str, Any]):
 
     __slots__ = ()
 
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """Return the batch on a device; of a mask that is an expanded view each value is sent once.
+
+        Lightning moves batches so by itself.
+
+        Args:
+            device: Where to.
+            non_blocking: Whether pinned memory is copied while the program goes on.
+        """
+        sent = partial(_sent, device=device, non_blocking=non_blocking)
+        moved: Batch = tree_map_only(torch.Tensor, sent, self)
+        return moved
+
     def __repr__(self) -> str:
         lines = [f"<Batch of {len(self.get('key', ()))} samples"]
         lines += [f"  {name:<20} {_shown(value)}" for name, value in self.items()]
@@ -49,6 +62,11 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return f"{value[0]}, …" if len(value) > 1 else ", ".join(map(str, value))
     return str(value)
+
+
+def _sent(tensor: torch.Tensor, device: torch.device | str, non_blocking: bool) -> torch.Tensor:
+    once = tuple(slice(1) if stride == 0 else slice(None) for stride in tensor.stride())
+    return tensor[once].to(device, non_blocking=non_blocking).expand(tensor.shape)
 
 
 def _flatten(batch: Batch) -> tuple[list[Any], list[str]]:

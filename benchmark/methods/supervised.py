@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -41,12 +41,40 @@ def train_jointly(job: Job) -> Outcome:
 def _train(job: Job, reconstructs: bool) -> Outcome:
     model = job.model(reconstructs)
     _refuse_collapsed(job, model, reconstructs)
-    train = _loader(job, "train", "shuffled", reconstructs)
-    val = _loader(job, "val", "sequential", reconstructs)
+    train = batches_of(job, "train", "shuffled", reconstructs)
+    val = batches_of(job, "val", "sequential", reconstructs)
 
     def batches(epoch: int) -> Loader:
         train.set_epoch(epoch)
         return train
+
+    def predict(batch: Batch) -> Tensor:
+        return in_unit(job.task, model(_fed(job, model, batch, reconstructs))[0], job.scale)
+
+    def validate() -> float:
+        return goodness(evaluate(job.fabric, job.task, val, predict))
+
+    fit(
+        job.fabric,
+        model,
+        Fit(batches, len(train), loss_of(job, model), validate, job.cell.seed),
+        job.config.training,
+        job.folder,
+        job.loggers,
+    )
+    return Outcome(
+        {
+            split: evaluate(
+                job.fabric, job.task, batches_of(job, split, "sequential", reconstructs), predict
+            )
+            for split in job.data.tests
+        }
+    )
+
+
+def loss_of(job: Job, model: Model) -> Callable[[nn.Module, Batch], Tensor]:
+    """Return the loss of a step: of the task, and of what the model reconstructs, if anything."""
+    reconstructs = model.reconstruction_head is not None
 
     def loss(wrapped: nn.Module, batch: Batch) -> Tensor:
         prediction, outputs = wrapped(_fed(job, model, batch, reconstructs))
@@ -60,28 +88,7 @@ def _train(job: Job, reconstructs: bool) -> Outcome:
         count = torch.stack([(~each.isnan()).sum() for each in losses.values()]).sum()
         return torch.stack([total, share_of(job.fabric, auxiliary_loss(losses), count)]).nansum()
 
-    def predict(batch: Batch) -> Tensor:
-        return in_unit(job.task, model(_fed(job, model, batch, reconstructs))[0], job.scale)
-
-    def validate() -> float:
-        return goodness(evaluate(job.fabric, job.task, val, predict))
-
-    fit(
-        job.fabric,
-        model,
-        Fit(batches, len(train), loss, validate, job.cell.seed),
-        job.config.training,
-        job.folder,
-        job.loggers,
-    )
-    return Outcome(
-        {
-            split: evaluate(
-                job.fabric, job.task, _loader(job, split, "sequential", reconstructs), predict
-            )
-            for split in job.data.tests
-        }
-    )
+    return loss
 
 
 def _refuse_collapsed(job: Job, model: Model, reconstructs: bool) -> None:
@@ -91,7 +98,7 @@ def _refuse_collapsed(job: Job, model: Model, reconstructs: bool) -> None:
         DataError: They are.
     """
     model.eval()
-    batch = next(iter(_loader(job, "train", "sequential", reconstructs)))
+    batch = next(iter(batches_of(job, "train", "sequential", reconstructs)))
     with torch.no_grad():
         features = model.encoder(_fed(job, model, job.fabric.to_device(batch), reconstructs))
     real = features[batch["weight"].to(features.device) > 0].float().cpu().numpy()
@@ -99,7 +106,8 @@ def _refuse_collapsed(job: Job, model: Model, reconstructs: bool) -> None:
         raise DataError(finding.sentence)
 
 
-def _loader(job: Job, split: str, order: str, reconstructs: bool) -> Loader:
+def batches_of(job: Job, split: str, order: str, reconstructs: bool) -> Loader:
+    """Return batches of a split: of all modalities, or of what the encoder wants."""
     size = job.batch_size
     if reconstructs:
         return job.data.for_reconstruction(split, size, order, job.cell.seed)

@@ -50,6 +50,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "benchmark report": ["reported"],
     "benchmark predict": ["reported", "DATA", "-o", "predicted"],
     "benchmark power": ["reported"],
+    "benchmark speed": ["DATA", "--task", "soil_pH"],
     "doctor": [],
 }
 """Every command, as a new user tries it; DATA is a dataset, `copy` one that may be changed."""
@@ -72,6 +73,7 @@ NEEDS = {
     "benchmark report": "benchmark",
     "benchmark predict": "benchmark",
     "benchmark power": "benchmark",
+    "benchmark speed": "benchmark",
 }
 """Command → the extra that it says to install; all others work without one."""
 _WITHOUT = """

@@ -21,6 +21,7 @@ from mmearth.benchmark.matrix import Cell
 from mmearth.benchmark.run import _left, plan
 from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.loaders.collate import Batch
 from mmearth.loaders.inputs import Normalisation
 from mmearth.tests.unit.benchmark.documented import DOCUMENTED, batch_for, entered
 
@@ -29,6 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STATISTICS = plain_statistics(MMEARTH_BENCH)
 
 
+ASK_FOR_VALUES = ("copernicusfm", "galileo", "panopticon", "olmoearth_nano", "olmoearth_base")
+"""Whose packages look at values in a forward pass: there a GPU is waited for, and no CUDA graph can
+be made."""
 TWINS = ("dinov3_sat", "olmoearth_base")
 """Of the class of another, with other weights or another size: what one promises, both do."""
 
@@ -58,6 +62,13 @@ def test_it_keeps_its_promises_and_feeds_its_model_as_documented(name: str) -> N
         assert found.shape == expected.shape
         assert torch.allclose(found.double(), expected.double(), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(buffers[key], each) for key, each in encoder.named_buffers())
+    there = Batch(batch_for(encoder)).to("meta")
+    try:  # the meta device has no values, and takes no tensor of another device
+        assert encoder.to("meta")(there).is_meta
+    except (RuntimeError, NotImplementedError):
+        assert name in ASK_FOR_VALUES
+    else:
+        assert name not in ASK_FOR_VALUES
 
 
 @pytest.fixture(autouse=True)

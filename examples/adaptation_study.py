@@ -6,7 +6,7 @@ The same places are built in three worlds that differ in Africa alone, where the
 under `haze`, `clean`, and with other `labels`. All that trains, and the random test, is the same to
 the byte, so what was trained in one world is tested in all. Then `mmearth benchmark run` makes the
 matrix in the haze, and this file what a benchmark has no run for. Every part is made once: what was
-stopped goes on. The table is printed whatever it says, and lies in study.md.
+stopped goes on. The table is printed whatever it says, and lies in study.md, drawn in study.svg.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, product
 from multiprocessing import get_context
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 import yaml
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from mmearth.benchmark.config import BenchmarkConfig, load_config
 from mmearth.benchmark.evaluation import predictions_of
@@ -37,13 +39,15 @@ from mmearth.benchmark.methods.adaptation import GEOGRAPHIC, RANDOM
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.model import in_unit
-from mmearth.benchmark.paired import paired
+from mmearth.benchmark.paired import Paired, paired
 from mmearth.benchmark.predictions import (
     Predictions,
     merge_predictions,
     read_predictions,
     write_predictions,
 )
+from mmearth.benchmark.report.charts import Panel, Point, dots
+from mmearth.benchmark.report.svg import COLOURS, SHAPES, Style
 from mmearth.benchmark.results import RESULTS_FILE, read_results, run_folder
 from mmearth.benchmark.task_data import TaskData
 from mmearth.benchmark.traces import predictions_path
@@ -85,6 +89,7 @@ ROWS = (
 """Name, what is looked at and its reference (as CONTROLS), and what was expected. Row 5 is of the
 last encoder, which sees all that is reconstructed, the others of those before it."""
 ORDERS = {"JT": RANDOM, "TTT-MMR": RANDOM, "TTT-MMR-Geo": GEOGRAPHIC["default"]}
+Numbers = NDArray[np.float64]
 Pairs = Iterator[tuple[Any, Any]]
 """Batches, each beside the batch whose modalities are the targets of its reconstruction."""
 
@@ -104,8 +109,10 @@ def main() -> None:
     work = list(product(config.encoders[:-1], config.seeds))
     with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
         list(pool.map(partial(controls, config, given.out, source), *zip(*work, strict=True)))
-    lines = table(config, given.out)
+    found = list(rows(config, given.out))
+    lines = table(found)
     (given.out / "study.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (given.out / "study.svg").write_text(figure(found) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
@@ -227,16 +234,84 @@ def control_path(out: Path, encoder: str, seed: int, name: str, method: str) -> 
     return out / "controls" / f"{encoder.rpartition(':')[2]}-{seed}-{name}-{method}.parquet"
 
 
-def table(config: BenchmarkConfig, out: Path) -> list[str]:
+@dataclass(frozen=True)
+class Found:
+    """One row of one encoder."""
+
+    name: str
+    encoder: str
+    before: Numbers
+    """R² of the reference, a seed each."""
+    after: Numbers
+    """R² of what is looked at."""
+    difference: Paired
+    expected: str
+
+    @property
+    def came_out(self) -> bool:
+        low, high = self.difference.by_both
+        return {"above": low > 0, "below": high < 0, "zero": low <= 0 <= high}.get(
+            self.expected, low <= 0
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        low, high = self.difference.by_both
+        return (
+            self.name,
+            self.encoder,
+            f"{self.before.mean():.3f} → {self.after.mean():.3f}",
+            f"{self.difference.value:+.4f} ({low:+.4f} to {high:+.4f})",
+            f"{(self.after > self.before).sum()} of {len(self.before)}",
+            self.expected,
+            "yes" if self.came_out else "no",
+        )
+
+
+def rows(config: BenchmarkConfig, out: Path) -> Iterator[Found]:
     """Return the five rows, each with what was expected and whether it came out."""
+    for name, one, other, expected in ROWS:
+        of_all = config.encoders[-1:]
+        for encoder in of_all if name.startswith("5") else config.encoders[:-1]:
+            after, before = (predictions(config, out, encoder, *each) for each in (one, other))
+            yield Found(
+                name,
+                encoder.rpartition(":")[2],
+                of_seeds(before),
+                of_seeds(after),
+                paired("r2", after, before),
+                expected,
+            )
+
+
+def of_seeds(found: list[Predictions]) -> Numbers:
+    """Return the R² of each seed."""
+    return np.array([METRICS["r2"].value(each) for each in found])
+
+
+def table(found: list[Found]) -> list[str]:
     columns = ("row", "encoder", "R²", "difference, 95 %", "seeds above 0", "expected", "came out")
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
-    for name, one, other, expected in ROWS:
-        sees_all = config.encoders[-1:]
-        for encoder in sees_all if name.startswith("5") else config.encoders[:-1]:
-            found = (predictions(config, out, encoder, *each) for each in (one, other))
-            lines.append(row(name, encoder, *found, expected))
-    return lines
+    return lines + [f"| {' | '.join(each.cells())} |" for each in found]
+
+
+def figure(found: list[Found]) -> str:
+    """Draw the differences with their intervals, and the scores of all seeds behind them."""
+    encoders = list(dict.fromkeys(each.encoder for each in found))
+    styles = dict(zip(encoders, map(Style, encoders, COLOURS, SHAPES), strict=False))
+    names = tuple(dict.fromkeys(each.name for each in found))
+    differences, scores = [], []
+    for encoder, style in styles.items():
+        mine = [each for each in found if each.encoder == encoder]
+        ends = [(names.index(each.name), each.difference) for each in mine]
+        points = tuple(Point(i, each.value, *each.by_both) for i, each in ends)
+        differences.append((style, points))
+        seeds = ((names.index(each.name), each.after) for each in mine)
+        scores.append((style, tuple(Point(i, r2) for i, values in seeds for r2 in values)))
+    panels = [
+        Panel("Difference, 95 % over tiles and seeds", "R²", names, tuple(differences), zero=True),
+        Panel("R² of each seed", "R²", names, tuple(scores)),
+    ]
+    return dots(panels, "Differences in R² by row and encoder, and the R² of each seed")
 
 
 def predictions(
@@ -252,22 +327,6 @@ def predictions(
         paths.append(predictions_path(folder, TESTED) if name == "haze" else other)
     task = dataset.catalogue.tasks[config.tasks[0]]
     return [read_predictions(path, task) for path in paths]
-
-
-def row(
-    name: str, encoder: str, one: list[Predictions], other: list[Predictions], expected: str
-) -> str:
-    """Return a line: means of both, their difference, and whether it is as expected."""
-    r2 = METRICS["r2"]
-    before, after = (np.array([r2.value(each) for each in some]) for some in (other, one))
-    found = paired("r2", one, other)
-    low, high = found.by_both
-    came = {"above": low > 0, "below": high < 0, "zero": low <= 0 <= high, "not above": low <= 0}
-    return (
-        f"| {name} | {encoder.rpartition(':')[2]} | {before.mean():.3f} → {after.mean():.3f} | "
-        f"{found.value:+.4f} ({low:+.4f} to {high:+.4f}) | {(after > before).sum()} of "
-        f"{len(before)} | {expected} | {'yes' if came[expected] else 'no'} |"
-    )
 
 
 if __name__ == "__main__":

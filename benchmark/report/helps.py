@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmearth.benchmark.adapted import ADAPTED, ORACLES
+from mmearth.benchmark.canaries import BASELINE
+from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.report.cells import SPLITS, Run, Scores
 from mmearth.benchmark.report.content import ABSENT, Section, Table, interval_text, number, signed
 from mmearth.benchmark.significance import NOT_ADAPTED, Delta, deltas, mean_and_error, was_adapted
@@ -44,19 +46,29 @@ def helps_section(scores: Scores) -> Section:
             groups[delta.task, delta.encoder, delta.split, delta.mode].append(delta)
     if not groups:
         return Section(title, ("Left out: no encoder was run with JT and a TTT method.",))
-    rows, answers = [], Counter[str]()
+    rows, answers, below = [], Counter[str](), 0
     for group, found in groups.items():
         answer, row = _answer(scores, found)
         answers[answer] += 1
-        rows.append((*_labels(group), answer, *row))
-    said = ", ".join(f"{n} {answer}" for answer, n in sorted(answers.items()))
+        levels, is_below = _levels(scores, group)
+        below += is_below
+        rows.append((*_labels(group), answer, levels, *row))
+    said = ", ".join(f"{answer}: {n}" for answer, n in sorted(answers.items()))
     lead = (
-        f"Of {len(groups)} comparisons with the same weights without adaptation: {said}. It helps "
+        f"{len(groups)} comparisons with the same weights without adaptation; {said}. It helps "
         "or harms where the 95 % interval over samples and seeds leaves zero out; otherwise these "
         "samples and seeds do not tell, and `mmearth benchmark power` says how many would. That "
         "it helps on one split says nothing about places that differ in another way."
     )
-    header = ("task", "encoder", "split", "method", "answer", "difference", "95 %", "s a tile")
+    if below:
+        lead += (
+            f" In {below} of them (†) the adapted score is still below the baseline `mean`: "
+            "the train mean is the better prediction there."
+        )
+    header = (
+        *("task", "encoder", "split", "method", "answer"),
+        *("as trained → adapted", "difference", "95 %", "s a tile"),
+    )
     cost = "; seconds a tile of adaptation and prediction, median over batches"
     table = Table(f"Headline metric against JT{cost}", header, tuple(rows), n_labels=5)
     return Section(title, (lead, table, *_agreement_blocks(scores)))
@@ -65,6 +77,17 @@ def helps_section(scores: Scores) -> Section:
 def _labels(group: Group) -> tuple[str, ...]:
     task, encoder, split, mode = group
     return task, encoder, SPLITS[split], mode
+
+
+def _levels(scores: Scores, group: Group) -> tuple[str, bool]:
+    """Return both scores, with a dagger where the adapted one is below the baseline `mean`."""
+    task, encoder, split, mode = group
+    of = ((encoder, "JT"), (encoder, mode), (BASELINE, "mean"))
+    cells = [scores.headline(task, *each, split) for each in of]
+    trained, adapted, mean = (math.nan if cell is None else cell.mean for cell in cells)
+    is_better = METRICS[scores.task(task).metrics[0]].higher_is_better
+    is_below = adapted < mean if is_better else adapted > mean
+    return f"{number(trained)} → {number(adapted)}{' †' if is_below else ''}", is_below
 
 
 def _answer(scores: Scores, found: Sequence[Delta]) -> tuple[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,7 +174,7 @@ def write_readme(root: Path, card: DatasetCard) -> Path:
         _head(card),
         _tasks(catalogue, counts),
         _modalities(root, card, catalogue),
-        "\n".join(["## Cite", "", *[f"- {text}" for text in citations(catalogue)], ""]),
+        "\n".join(["## Cite", "", *[f"- {_line(text)}" for text in citations(catalogue)], ""]),
         _use(root, card),
     ]
     write_atomic(path, "\n".join(sections).encode())
@@ -214,7 +215,7 @@ def _front_matter(
 
 def _head(card: DatasetCard) -> str:
     return (
-        f"# {card.title}\n\n{card.description}\n\n"
+        f"# {_line(card.title)}\n\n{card.description}\n\n"
         f"Version {card.version}, licence {card.licence}, recipe `{card.recipe}`, "
         f"seed {card.seed}, source `{card.source}`, configuration `{card.config_sha256[:12]}`.\n"
     )
@@ -238,7 +239,7 @@ def _modalities(root: Path, card: DatasetCard, catalogue: Catalogue) -> str:
         share = f"{100.0 * present / total:.1f} %" if total else "-"
         shape = " × ".join(str(n) for n in layer.shape)
         rows.append([f"`{name}`", layer.description, shape, layer.dtype, share, layer.licence])
-        stand_ins += [f"- `{name}`: {reason}" for reason in reasons]
+        stand_ins += [f"- `{name}`: {_line(reason)}" for reason in reasons]
     header = ["modality", "product", "shape", "dtype", "present", "licence"]
     parts = ["## Modalities", "", _table(header, rows), "", _PRODUCTS, ""]
     images = catalogue.layers.get("sentinel2")
@@ -271,7 +272,13 @@ def _presence(root: Path, card: DatasetCard, layer: Layer | None) -> tuple[int, 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = ([_line(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def _line(text: str) -> str:
+    """Return a text of people on one line, which a heading, an entry or a cell is."""
+    return " ".join(text.split())
 
 
 def _use(root: Path, card: DatasetCard) -> str:
@@ -282,8 +289,8 @@ def _use(root: Path, card: DatasetCard) -> str:
         (column[0].as_py() for column in shards if len(column)), "shards/TASK/train-000000.tar"
     )
     _, task, name = first.split("/")
-    text = _USE.replace("SHARD", first).replace("TASK", task)
-    return text.replace("SPLIT", name.rpartition("-")[0])
+    words = {"SHARD": first, "TASK": task, "SPLIT": name.rpartition("-")[0]}
+    return re.sub("|".join(words), lambda found: words[found[0]], _USE)
 
 
 _SPLITS = """\

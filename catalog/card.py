@@ -330,13 +330,14 @@ Load, with Hugging Face's `datasets`. The configurations are the tasks, their sp
 
 ```python
 import json
+import os
 
 import fsspec
 from datasets import Features, load_dataset
 
-table = load_dataset(".", "TASK")  # or load_dataset("ORGANISATION/NAME", "TASK")
+root = os.getcwd()  # they take no "."; on the hub "hf://datasets/ORGANISATION/NAME"
+table = load_dataset(root, "TASK")  # on the hub load_dataset("ORGANISATION/NAME", "TASK")
 
-root = "."  # or "hf://datasets/ORGANISATION/NAME"
 with fsspec.open(f"{root}/huggingface/TASK/shards.json") as file:
     features = Features.from_dict(json.load(file))
 files = {"SPLIT": f"{root}/shards/TASK/SPLIT-*.tar"}

@@ -224,12 +224,17 @@ def _old_band(band: Band) -> dict[str, Any]:
 
 
 def _classes(layer: Layer) -> list[dict[str, Any]]:
-    return [
-        {
+    """Return classes as STAC has them: a name is of few letters, and no other class has it."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in layer.classes:
+        name = re.sub("[^0-9A-Za-z]+", "_", entry.name)
+        name = f"class_{entry.code}" if name == "_" else name
+        while name in found:
+            name = f"{name}_{entry.code}"
+        found[name] = {
             "value": entry.code,
-            "name": re.sub("[^0-9A-Za-z]+", "_", entry.name),
+            "name": name,
             "title": entry.name,
             "color_hint": entry.color.removeprefix("#").upper(),
         }
-        for entry in layer.classes
-    ]
+    return list(found.values())

@@ -72,6 +72,14 @@ def test_odc_stac_loads_bands_by_name(item: pystac.Item, band: str, name: str, a
     assert loaded.odc.crs.to_epsg() == int(item.properties["proj:code"].removeprefix("EPSG:"))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:odc", "ignore:The 'shapely.ops")
+def test_odc_stac_does_not_take_one_land_cover_for_another(item: pystac.Item) -> None:
+    odc_stac = pytest.importorskip("odc.stac")
+    assert {"dynamic_world", "esa_worldcover"} <= item.assets.keys()
+    with pytest.raises(ValueError, match="No such band/alias: label"):
+        odc_stac.load([item], bands=["label"])
+
+
 @pytest.mark.filterwarnings("ignore:Some statistics data in STAC:UserWarning")
 def test_rio_tiler_draws_bands_by_name_and_classes(item: pystac.Item) -> None:
     rio_tiler = pytest.importorskip("rio_tiler.io")

@@ -175,7 +175,7 @@ def write_readme(root: Path, card: DatasetCard) -> Path:
         _tasks(catalogue, counts),
         _modalities(root, card, catalogue),
         "\n".join(["## Cite", "", *[f"- {_line(text)}" for text in citations(catalogue)], ""]),
-        _use(root, card),
+        _use(root, card, catalogue),
     ]
     write_atomic(path, "\n".join(sections).encode())
     return path
@@ -281,7 +281,7 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _use(root: Path, card: DatasetCard) -> str:
+def _use(root: Path, card: DatasetCard, catalogue: Catalogue) -> str:
     shards = (
         read_table(root / manifest_path(task), ["shard"], root)["shard"] for task in card.tasks
     )
@@ -290,6 +290,7 @@ def _use(root: Path, card: DatasetCard) -> str:
     )
     _, task, name = first.split("/")
     words = {"SHARD": first, "TASK": task, "SPLIT": name.rpartition("-")[0]}
+    words["MEMBER"] = _NPY if catalogue.codec.is_npy else _BLOSC
     return re.sub("|".join(words), lambda found: words[found[0]], _USE)
 
 
@@ -308,6 +309,12 @@ _DATES = f"""\
 day of what their label or the configuration asked for (`date` of `tiles.parquet`) or, where that
 is nothing, of the leaf season: {_NORTH}, south of the equator {_SOUTH}."""
 
+_NPY = "hand them to `numpy.load`"
+_BLOSC = """they are
+`numpy.frombuffer(numcodecs.blosc.decompress(member), dtype).reshape(shape)`: `dtype` as
+`catalogue.json` says, `shape` bands, rows and columns, of a target rows and columns. For stock
+webdataset `from mmearth.loaders.webdataset import compact` brings what its `decode` takes:
+`compact(mmearth.open(".").catalogue)`"""
 _USE = """## Use it
 
 Count, with nothing of ours installed:
@@ -345,7 +352,7 @@ samples = load_dataset("webdataset", data_files=files, features=features, stream
 ```
 
 Read one array without the rest of its shard: open the manifest's `shard`, seek to `byte_offset` of
-a modality, read `byte_length` bytes, hand them to `numpy.load`.
+a modality, read `byte_length` bytes, MEMBER.
 
 Browse: `stac/catalog.json`, or all its items as one table, `stac/items.parquet`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,8 @@ LAYERS = {"gpkg": "GPKG", "fgb": "FlatGeobuf"}
 """Format → GDAL's name of it."""
 _FID = "fid"
 """GeoPackage's own column: a number for each row, under this name unless the answer has it."""
+_RESERVED = ("gpkg", "sqlite_")
+"""Beginnings of names that GeoPackage keeps for its own tables."""
 
 
 def placed(answer: pa.Table) -> pa.Table:
@@ -89,9 +92,9 @@ def write_layer(layer: pa.Table, form: str, path: Path) -> None:
         )
     # A GeoPackage says when it was made; equal answers shall be equal bytes.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00Z"})
-    # FlatGeobuf keeps the file's name, so the temporary one has the same in a folder of its own.
+    # A layer is named as its file, so the temporary one has that name in a folder of its own.
     with TemporaryDirectory() as folder:
-        made = Path(folder, path.name)
+        made = Path(folder, f"{_named(path.stem)}.{form}")
         pyogrio.write_arrow(
             layer,
             made,
@@ -111,6 +114,12 @@ def _plain_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.int64())
     except pa.ArrowInvalid:
         return column.cast(pa.string())
+
+
+def _named(stem: str) -> str:
+    """Return a name for a layer: that of its file, unless a format forbids it."""
+    is_free = re.fullmatch(r"\w[\w .,'-]*", stem) and not stem.lower().startswith(_RESERVED)
+    return stem if is_free else "answer"
 
 
 def _options(layer: pa.Table, form: str) -> dict[str, str]:

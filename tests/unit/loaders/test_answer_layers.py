@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 
@@ -115,6 +116,21 @@ def test_columns_that_differ_by_case_are_refused(tmp_path: Path, form: str) -> N
     answer = pa.table({"key": ["a"], "Key": ["b"], "geometry": [shapely.Point(1, 2).wkb]})
     with pytest.raises(ConfigError, match="found the columns key and Key"):
         write(answer, form, tmp_path / f"answer.{form}")
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+@pytest.mark.parametrize(
+    ("stem", "layer"),
+    [
+        *(("a b", "a b"), ("größe", "größe"), ("it's", "it's"), ("-x", "answer")),
+        *(("gpkg_a", "answer"), ("sqlite_a", "answer"), ("..a", "answer"), ("%`s", "answer")),
+    ],
+)
+def test_a_file_may_have_any_name(tmp_path: Path, form: str, stem: str, layer: str) -> None:
+    path = tmp_path / f"{stem}.{form}"
+    write(pa.table({"geometry": [shapely.Point(1, 2).wkb]}), form, path)
+    assert pyogrio.list_layers(path)[:, 0].tolist() == [layer]
+    assert len(gpd.read_file(path)) == 1
 
 
 @pytest.mark.parametrize("values", [["abc"], [5], [b"abc"]])

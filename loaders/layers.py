@@ -125,8 +125,10 @@ def _named(stem: str) -> str:
 def _options(layer: pa.Table, form: str) -> dict[str, str]:
     """Return how a format's writer is to be told what the answer has."""
     if form == "fgb":  # its index has no room for rows without a place
-        return {"SPATIAL_INDEX": "NO"} if layer[GEOMETRY].null_count else {}
+        shapes = shapely.from_wkb(layer[GEOMETRY].to_numpy())
+        is_nowhere = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+        return {"SPATIAL_INDEX": "NO"} if is_nowhere.any() else {}
     taken, name = {each.lower() for each in layer.column_names}, _FID
     while name in taken:
         name += "_"
-    return {"FID": name}
+    return {"FID": name, "GEOMETRY_NAME": GEOMETRY}

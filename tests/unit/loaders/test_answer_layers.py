@@ -83,13 +83,21 @@ def test_nothing_and_nowhere() -> None:
 def test_a_row_may_have_no_place(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"answer.{form}"
     outlines = pa.array([None, shapely.Point(1, 2).wkb], pa.binary())
-    write(pa.table({"fid": [5, 5], "geometry": outlines}), form, path)
+    write(pa.table({"fid": [5, 5], "geom": [1, 2], "geometry": outlines}), form, path)
     found = gpd.read_parquet(path) if form == "parquet" else gpd.read_file(path)
-    assert found["fid"].tolist() == [5, 5]
+    assert (found["fid"].tolist(), found["geom"].tolist()) == ([5, 5], [1, 2])
     assert [None if shape is None else shape.wkt for shape in found.geometry] == [
         None,
         "POINT (1 2)",
     ]
+
+
+@pytest.mark.parametrize("form", ["geojson", "gpkg", "fgb", "parquet"])
+def test_a_place_may_be_empty(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"answer.{form}"
+    write(pa.table({"a": [1], "geometry": [shapely.Polygon().wkb]}), form, path)
+    found = gpd.read_parquet(path) if form == "parquet" else gpd.read_file(path)
+    assert found["a"].tolist() == [1]
 
 
 @pytest.mark.parametrize("form", ["geojson", "gpkg", "fgb"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,12 @@ import pystac
 import pystac.validation
 import pytest
 import rasterio
+from click.testing import CliRunner
 from PIL import Image
 
 from mmearth.export_command import command
+
+_TOOLS = Path(__file__).resolve().parents[2] / "docs" / "tools.md"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def test_a_second_validator_finds_no_fault(
 ) -> None:
     pytest.importorskip("stac_validator")
     from stac_validator import utilities
-    from stac_validator.stac_validator import StacValidate
+    from stac_validator.stac_validator import StacValidate, cli
 
     of_pystac = Path(pystac.validation.__file__).parent / "jsonschemas"
     core = {path.name: path for path in of_pystac.rglob("*.json")}
@@ -122,6 +126,11 @@ def test_a_second_validator_finds_no_fault(
         found = StacValidate(str(path))
         found.run()
         assert found.message[0]["valid_stac"], found.message
+    monkeypatch.chdir(root)
+    (asked,) = re.findall("`stac-valid (.*?)`", _TOOLS.read_text(encoding="utf-8"))
+    done = CliRunner().invoke(cli, asked.split())
+    assert done.exit_code == 0, done.output
+    assert "(100.0%)" in done.output
     spoiled = json.loads(paths[-1].read_bytes()) | {"bbox": [1]}
     found = StacValidate()
     found.validate_dict(spoiled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,8 +174,8 @@ def write_readme(root: Path, card: DatasetCard) -> Path:
         _head(card),
         _tasks(catalogue, counts),
         _modalities(root, card, catalogue),
-        "\n".join(["## Cite", "", *[f"- {text}" for text in citations(catalogue)], ""]),
-        _use(root, card),
+        "\n".join(["## Cite", "", *[f"- {_line(text)}" for text in citations(catalogue)], ""]),
+        _use(root, card, catalogue),
     ]
     write_atomic(path, "\n".join(sections).encode())
     return path
@@ -214,7 +215,7 @@ def _front_matter(
 
 def _head(card: DatasetCard) -> str:
     return (
-        f"# {card.title}\n\n{card.description}\n\n"
+        f"# {_line(card.title)}\n\n{card.description}\n\n"
         f"Version {card.version}, licence {card.licence}, recipe `{card.recipe}`, "
         f"seed {card.seed}, source `{card.source}`, configuration `{card.config_sha256[:12]}`.\n"
     )
@@ -238,7 +239,7 @@ def _modalities(root: Path, card: DatasetCard, catalogue: Catalogue) -> str:
         share = f"{100.0 * present / total:.1f} %" if total else "-"
         shape = " × ".join(str(n) for n in layer.shape)
         rows.append([f"`{name}`", layer.description, shape, layer.dtype, share, layer.licence])
-        stand_ins += [f"- `{name}`: {reason}" for reason in reasons]
+        stand_ins += [f"- `{name}`: {_line(reason)}" for reason in reasons]
     header = ["modality", "product", "shape", "dtype", "present", "licence"]
     parts = ["## Modalities", "", _table(header, rows), "", _PRODUCTS, ""]
     images = catalogue.layers.get("sentinel2")
@@ -271,10 +272,16 @@ def _presence(root: Path, card: DatasetCard, layer: Layer | None) -> tuple[int, 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = ([_line(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
-def _use(root: Path, card: DatasetCard) -> str:
+def _line(text: str) -> str:
+    """Return a text of people on one line, which a heading, an entry or a cell is."""
+    return " ".join(text.split())
+
+
+def _use(root: Path, card: DatasetCard, catalogue: Catalogue) -> str:
     shards = (
         read_table(root / manifest_path(task), ["shard"], root)["shard"] for task in card.tasks
     )
@@ -282,8 +289,9 @@ def _use(root: Path, card: DatasetCard) -> str:
         (column[0].as_py() for column in shards if len(column)), "shards/TASK/train-000000.tar"
     )
     _, task, name = first.split("/")
-    text = _USE.replace("SHARD", first).replace("TASK", task)
-    return text.replace("SPLIT", name.rpartition("-")[0])
+    words = {"SHARD": first, "TASK": task, "SPLIT": name.rpartition("-")[0]}
+    words["MEMBER"] = _NPY if catalogue.codec.is_npy else _BLOSC
+    return re.sub("|".join(words), lambda found: words[found[0]], _USE)
 
 
 _SPLITS = """\
@@ -301,6 +309,12 @@ _DATES = f"""\
 day of what their label or the configuration asked for (`date` of `tiles.parquet`) or, where that
 is nothing, of the leaf season: {_NORTH}, south of the equator {_SOUTH}."""
 
+_NPY = "hand them to `numpy.load`"
+_BLOSC = """they are
+`numpy.frombuffer(numcodecs.blosc.decompress(member), dtype).reshape(shape)`: `dtype` as
+`catalogue.json` says, `shape` bands, rows and columns, of a target rows and columns. For stock
+webdataset `from mmearth.loaders.webdataset import compact` brings what its `decode` takes:
+`compact(mmearth.open(".").catalogue)`"""
 _USE = """## Use it
 
 Count, with nothing of ours installed:
@@ -323,13 +337,14 @@ Load, with Hugging Face's `datasets`. The configurations are the tasks, their sp
 
 ```python
 import json
+import os
 
 import fsspec
 from datasets import Features, load_dataset
 
-table = load_dataset(".", "TASK")  # or load_dataset("ORGANISATION/NAME", "TASK")
+root = os.getcwd()  # they take no "."; on the hub "hf://datasets/ORGANISATION/NAME"
+table = load_dataset(root, "TASK")  # on the hub load_dataset("ORGANISATION/NAME", "TASK")
 
-root = "."  # or "hf://datasets/ORGANISATION/NAME"
 with fsspec.open(f"{root}/huggingface/TASK/shards.json") as file:
     features = Features.from_dict(json.load(file))
 files = {"SPLIT": f"{root}/shards/TASK/SPLIT-*.tar"}
@@ -337,7 +352,7 @@ samples = load_dataset("webdataset", data_files=files, features=features, stream
 ```
 
 Read one array without the rest of its shard: open the manifest's `shard`, seek to `byte_offset` of
-a modality, read `byte_length` bytes, hand them to `numpy.load`.
+a modality, read `byte_length` bytes, MEMBER.
 
 Browse: `stac/catalog.json`, or all its items as one table, `stac/items.parquet`.
 

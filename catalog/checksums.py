@@ -10,6 +10,7 @@ import mmap
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -266,13 +267,22 @@ def read_sums(root: Path) -> dict[str, str]:
         lines = read_regular(path, root, _MOST_SUMS).decode().splitlines()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as exc:
         raise FormatError(f"{path} is missing or unreadable; run the build again") from exc
+    return parse_sums(lines, str(path))
+
+
+def parse_sums(lines: Iterable[str], name: str) -> dict[str, str]:
+    """Return the checksums in the lines of a SHA256SUMS that has that name.
+
+    Raises:
+        FormatError: A line is not a checksum and a path of its own.
+    """
     sums: dict[str, str] = {}
     for line in lines:
-        digest, _, name = line.partition("  ")
-        if not is_sha256(digest) or not name or name in sums:
+        digest, _, path = line.partition("  ")
+        if not is_sha256(digest) or not path or path in sums:
             raise FormatError(
-                f"{path}: {line[:200]!r} is not a checksum and a path of its own; run the build "
+                f"{name}: {line[:200]!r} is not a checksum and a path of its own; run the build "
                 "again"
             )
-        sums[name] = digest
+        sums[path] = digest
     return sums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ _MEMBER = {
     "mean": "Over labelled pixels",
 }
 """Fields of a struct of a manifest that lead to an array, or say something of a target."""
+_OPERATORS = frozenset({"where", "parent"})
+"""Words that mean something else in a JSONPath."""
 _Entry = dict[str, Any]
 
 
@@ -146,19 +149,40 @@ def _plain(task: Task, column: pa.Field, about: str, is_label: bool) -> _Entry |
 def _struct(task: Task, column: pa.Field, about: str, is_label: bool) -> _Entry:
     """Return the field of a struct: one of a layer or a target with pixels, or several numbers."""
     identifier = f"{task.name}/{column.name}"
+    are_outputs = is_label and not task.is_pixel
+    parts = [part for part in column.type if are_outputs or part.name in _MEMBER]
     inside = [
         _field(
-            f"{identifier}/{part.name}",
-            _MEMBER.get(part.name, f"{part.name}, {task.unit}"),
+            f"{identifier}/{name}",
+            f"{part.name}, {task.unit}" if are_outputs else _MEMBER[part.name],
             _TYPES[part.type],
-            _column(task, column.name, transform={"jsonPath": part.name}),
-            is_label and (part.name == "mean" or part.name not in _MEMBER),
+            _column(task, column.name, transform={"jsonPath": _json_path(part.name)}),
+            are_outputs or (is_label and part.name == "mean"),
         )
-        for part in column.type
-        if part.name in _MEMBER or (is_label and not task.is_pixel)
+        | {"name": part.name}
+        for name, part in zip(_identifiers(part.name for part in parts), parts, strict=True)
     ]
     whole = {"@type": "cr:Field", "@id": identifier, "name": column.name, "description": about}
     return whole | {"subField": inside}
+
+
+def _identifiers(names: Iterable[str]) -> list[str]:
+    """Return names as ends of identifiers, each its own: one has no blanks and no punctuation."""
+    found: dict[str, None] = {}
+    for name in names:
+        end = re.sub(r"\W+", "_", name)
+        while end in found:
+            end += "_"
+        found[end] = None
+    return list(found)
+
+
+def _json_path(name: str) -> str:
+    """Return where a value of that name is; a name that is no word is quoted."""
+    if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and name not in _OPERATORS:
+        return name
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$['{escaped}']"
 
 
 def _array(catalogue: Catalogue, task: Task, layer: Layer) -> _Entry:

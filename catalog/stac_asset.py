@@ -108,7 +108,7 @@ def raster_assets(
         if name in files:
             layer, file = catalogue.observed(name), files[name]
             fields, extensions = describe(layer, catalogue)
-            fields |= {"eo:bands": [_old_band(band) for band in layer.bands]}
+            fields |= {"eo:bands": _old_bands(layer)}
             fields |= _file(file.nbytes, file.sha256) | _provenance(member)
             href = f"{to_root}/{file.path}"
             assets[name] = pystac.Asset(
@@ -216,20 +216,34 @@ def _band(band: Band, resolution_m: int | None) -> dict[str, Any]:
     return fields
 
 
-def _old_band(band: Band) -> dict[str, Any]:
-    """Return a band as STAC 1.0 has it: odc-stac knows names by no other field."""
+def _old_bands(layer: Layer) -> list[dict[str, Any]]:
+    """Return bands as STAC 1.0 has them: odc-stac knows names by no other field.
+
+    The only band of a layer has the layer's name: it takes the first `label` of an item for all.
+    """
+    if len(layer.bands) == 1:
+        return [{"name": layer.name, **_old_common_name(layer.bands[0])}]
+    return [{"name": band.name, **_old_common_name(band)} for band in layer.bands]
+
+
+def _old_common_name(band: Band) -> dict[str, str]:
     name = band.common_name or ""
     old = name if name in _OLD_NAMES else name.rstrip("0123456789")
-    return {"name": band.name, **({"common_name": old} if old in _OLD_NAMES else {})}
+    return {"common_name": old} if old in _OLD_NAMES else {}
 
 
 def _classes(layer: Layer) -> list[dict[str, Any]]:
-    return [
-        {
+    """Return classes as STAC has them: a name is of few letters, and no other class has it."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in layer.classes:
+        name = re.sub("[^0-9A-Za-z]+", "_", entry.name)
+        name = f"class_{entry.code}" if name == "_" else name
+        while name in found:
+            name = f"{name}_{entry.code}"
+        found[name] = {
             "value": entry.code,
-            "name": re.sub("[^0-9A-Za-z]+", "_", entry.name),
+            "name": name,
             "title": entry.name,
             "color_hint": entry.color.removeprefix("#").upper(),
         }
-        for entry in layer.classes
-    ]
+    return list(found.values())

@@ -7,8 +7,8 @@ import datetime
 import io
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -16,14 +16,16 @@ import pyarrow.csv
 import pyarrow.parquet
 import shapely
 
-from mmearth.catalog.errors import ConfigError
-from mmearth.catalog.extras import needing
 from mmearth.catalog.files import write_atomic
+from mmearth.loaders.layers import (
+    GEOMETRY,
+    LAYERS,
+    outlines,
+    placed,
+    plain_numbers,
+    write_layer,
+)
 
-GEOMETRY = "geometry"
-"""The column of outlines: WKB in OGC:CRS84, longitude before latitude."""
-LAYERS = {"gpkg": "GPKG", "fgb": "FlatGeobuf"}
-"""Format → GDAL's name of it."""
 _GEO = {
     "version": "1.1.0",
     "primary_column": GEOMETRY,
@@ -36,30 +38,15 @@ def write(answer: pa.Table, form: str, path: Path) -> None:
     """Write an answer to a file, whole or not at all; `table` is written as CSV.
 
     Raises:
-        ConfigError: It is to be a layer and has no outlines.
+        ConfigError: It is to be a layer and has no outlines, or its columns cannot be told apart.
         MissingExtraError: GDAL, which writes layers but GeoJSON, is not installed.
         StorageError: The file cannot be written.
     """
-    if form not in LAYERS:
+    if form in LAYERS:
+        named = placed(answer)
+        write_layer(_flat(plain_numbers(named), {*named.column_names} - {GEOMETRY}), form, path)
+    else:
         write_atomic(path, render(answer, "csv" if form == "table" else form))
-        return
-    with needing("curate"):
-        import pyogrio
-    layer = _without_extension(_flat(_placed(answer), keep=GEOMETRY))
-    # A GeoPackage says when it was made; equal answers shall be equal bytes.
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00Z"})
-    # FlatGeobuf keeps the file's name, so the temporary one has the same in a folder of its own.
-    with TemporaryDirectory() as folder:
-        made = Path(folder, path.name)
-        pyogrio.write_arrow(
-            layer,
-            made,
-            driver=LAYERS[form],
-            geometry_name=GEOMETRY,
-            geometry_type="Unknown",
-            crs="OGC:CRS84",
-        )
-        write_atomic(path, made.read_bytes())
 
 
 def render(answer: pa.Table, form: str) -> bytes:
@@ -75,14 +62,12 @@ def render(answer: pa.Table, form: str) -> bytes:
         rows = [_plain(row) for row in answer.to_pylist()]
         return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
     if form == "geojson":
-        return _geojson(_placed(answer))
+        return _geojson(plain_numbers(placed(answer)))
     sink = io.BytesIO()
     if form == "parquet":
-        if GEOMETRY in answer.column_names:
-            answer = _without_extension(answer).replace_schema_metadata({"geo": json.dumps(_GEO)})
-        pyarrow.parquet.write_table(answer, sink, compression="zstd")
+        pyarrow.parquet.write_table(_storable(answer), sink, compression="zstd")
     else:
-        pyarrow.csv.write_csv(_flat(answer), sink)
+        pyarrow.csv.write_csv(_flat(answer, {*answer.column_names}), sink)
     return sink.getvalue()
 
 
@@ -91,14 +76,20 @@ def cells(answer: pa.Table) -> list[list[object]]:
     return [[_cell(_plain(value)) for value in row.values()] for row in answer.to_pylist()]
 
 
-def _placed(answer: pa.Table) -> pa.Table:
-    """Return an answer if its rows have outlines."""
-    if GEOMETRY not in answer.column_names:
-        raise ConfigError(
-            f"found no column {GEOMETRY} in the answer, of which a layer is made; expected it "
-            f"among {', '.join(answer.column_names[:8])}: select it too"
-        )
-    return answer
+def _storable(answer: pa.Table) -> pa.Table:
+    """Return an answer as Parquet holds it, GeoParquet where its `geometry` are outlines."""
+    fields = [field.name for field in answer.schema if _is_foreign(field.type)]
+    answer = _flat(answer, {*fields})
+    found = outlines(answer[GEOMETRY]) if GEOMETRY in answer.column_names else None
+    if found is None:
+        return answer
+    placed_ones = answer.set_column(answer.column_names.index(GEOMETRY), GEOMETRY, found)
+    return placed_ones.replace_schema_metadata({"geo": json.dumps(_GEO)})
+
+
+def _is_foreign(kind: pa.DataType) -> bool:
+    """Say whether Parquet has no such type."""
+    return bool(pa.types.is_interval(kind) or pa.types.is_union(kind))
 
 
 def _geojson(answer: pa.Table) -> bytes:
@@ -113,22 +104,21 @@ def _geojson(answer: pa.Table) -> bytes:
     return (head + ",\n".join(features) + "\n]}\n").encode()
 
 
-def _without_extension(answer: pa.Table) -> pa.Table:
-    """Return a table whose outlines are plain WKB: DuckDB marks them with a type of its own."""
-    at = answer.column_names.index(GEOMETRY)
-    return answer.set_column(at, GEOMETRY, answer[GEOMETRY].cast(pa.binary()))
-
-
-def _flat(answer: pa.Table, keep: str | None = None) -> pa.Table:
-    """Return a table whose nested and binary columns have become text, but for one."""
+def _flat(answer: pa.Table, names: set[str]) -> pa.Table:
+    """Return a table of which those columns are text that are nested, binary or intervals."""
     columns = []
     for name, column in zip(answer.column_names, answer.columns, strict=True):
-        if name != keep and (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
+        if name in names and _is_no_cell(column.type):
             values = [None if v is None else _text(_plain(v)) for v in column.to_pylist()]
             columns.append(pa.array(values, pa.string()))
         else:
             columns.append(column)
     return pa.table(columns, names=answer.column_names)
+
+
+def _is_no_cell(kind: pa.DataType) -> bool:
+    is_interval = pa.types.is_interval(kind)
+    return bool(is_interval or pa.types.is_nested(kind) or pa.types.is_binary(kind))
 
 
 def _plain(value: Any) -> Any:
@@ -143,6 +133,8 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, bool | int | float | str) or value is None:
         return value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
     return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
 
 

@@ -94,11 +94,14 @@ def compact(catalogue: Catalogue) -> Callable[[str, bytes], NDArray[np.generic] 
     Args:
         catalogue: Of the dataset.
     """
+    # WebDataset itself makes the names of members small; none of two differ by that alone.
+    names = {each.lower(): each for each in (*catalogue.layers, *catalogue.tasks)}
 
     def decode(key: str, data: bytes) -> NDArray[np.generic] | None:
         name, _, suffix = key.removeprefix(".").rpartition(".")
         if suffix != catalogue.codec.suffix or catalogue.codec.is_npy:
             return None
+        name = names.get(name.lower(), name)
         dtype, shape = catalogue.observed(name).dtype, catalogue.member_shape(name)
         return catalogue.codec.decode(data, key, dtype, shape)
 

@@ -114,7 +114,8 @@ def push(directory: str, place: str, private: bool, as_json: bool) -> None:
         return
     click.echo(
         f"{pushed.n_files} files at {pushed.place}, {pushed.n_sent} of them new "
-        f"({pushed.bytes_sent / 1e6:.1f} MB); dataset hash {pushed.dataset_hash}"
+        f"({pushed.bytes_sent / 1e6:.1f} MB), {pushed.n_deleted} of the dataset before deleted; "
+        f"dataset hash {pushed.dataset_hash}"
     )
 
 

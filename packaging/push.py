@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mmearth.catalog import checksums
-from mmearth.catalog.errors import ConfigError, IntegrityError
+from mmearth.catalog.errors import ConfigError, FormatError, IntegrityError
 from mmearth.catalog.files import sha256_bytes, sha256_file
 from mmearth.catalog.hub_url import SCHEME
 from mmearth.catalog.progress import Progress, silent
@@ -30,8 +30,11 @@ class Place(Protocol):
     def send(self, root: Path, files: Files) -> None:
         """Copy files there, over those of the same names."""
 
-    def drop(self, name: str) -> None:
-        """Delete a file, if it is there."""
+    def read(self, name: str) -> bytes | None:
+        """Return a file, None if it is not there."""
+
+    def drop(self, names: Collection[str]) -> None:
+        """Delete those of the files that are there."""
 
     def proved(self, root: Path, files: Files) -> set[str]:
         """Return those files whose bytes are proved to be right."""
@@ -51,6 +54,8 @@ class Pushed:
     """Those that were not there before."""
     bytes_sent: int
     """Of them."""
+    n_deleted: int
+    """Files of the dataset that was there before, which this one has not."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -61,7 +66,9 @@ def push(root: Path, place: str, private: bool = False, progress: Progress = sil
     """Copy a complete dataset to a bucket or a repository, and prove every byte there.
 
     What an interrupted push has copied is not copied again. While files differ there is no
-    dataset.json, so nobody opens a mixture of two datasets.
+    dataset.json, so nobody opens a mixture of two datasets; and what the dataset that was there
+    before had besides is deleted, so that no `manifests/*.parquet` finds it. SHA256SUMS goes
+    first: it names whatever a push may leave there.
 
     Args:
         root: The dataset's directory.
@@ -80,11 +87,12 @@ def push(root: Path, place: str, private: bool = False, progress: Progress = sil
     held = there.held(root, {**files, **seal})
     missing = [name for name in files if name not in held]
     is_sealed = not missing and set(seal) <= held
+    gone = set() if checksums.SUMS in held else _left_over(there, files)
     if not is_sealed:
-        there.drop(checksums.DATASET)
+        there.drop([checksums.DATASET])
+        there.drop(sorted(gone))
     progress("send files", len(missing))
-    for begin in range(0, len(missing), BATCH):
-        batch = missing[begin : begin + BATCH]
+    for batch in _batches(missing):
         there.send(root, {name: files[name] for name in batch})
         for _ in batch:
             progress("send files", None)
@@ -95,7 +103,7 @@ def push(root: Path, place: str, private: bool = False, progress: Progress = sil
         _check(there, root, seal, place)
     sent = [*missing, *([] if is_sealed else seal)]
     nbytes = sum((root / name).stat().st_size for name in sent)
-    return Pushed(place, files[checksums.SUMS], len(files) + 1, len(sent), nbytes)
+    return Pushed(place, files[checksums.SUMS], len(files) + 1, len(sent), nbytes, len(gone))
 
 
 def open_place(place: str, private: bool = False) -> Place:
@@ -139,11 +147,34 @@ def _sealed(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     return files | {checksums.SUMS: found}, {checksums.DATASET: sha256_bytes(data)}
 
 
+def _left_over(there: Place, files: Files) -> set[str]:
+    """Return what the SHA256SUMS that is there names and the dataset has not."""
+    data = there.read(checksums.SUMS)
+    if data is None:
+        return set()
+    try:
+        before = checksums.parse_sums(data.decode().splitlines(), checksums.SUMS)
+    except (FormatError, UnicodeDecodeError):  # of somebody else: what it names is not ours
+        return set()
+    return {
+        name for name in before if name not in files and not {"", ".", ".."} & {*name.split("/")}
+    }
+
+
+def _batches(missing: list[str]) -> Iterator[list[str]]:
+    """Yield files to be sent together, SHA256SUMS by itself and first."""
+    first = [name for name in missing if name == checksums.SUMS]
+    if first:
+        yield first
+    rest = [name for name in missing if name != checksums.SUMS]
+    for begin in range(0, len(rest), BATCH):
+        yield rest[begin : begin + BATCH]
+
+
 def _check(there: Place, root: Path, files: Files, place: str) -> None:
     wrong = sorted(set(files) - there.proved(root, files))
-    for name in wrong:
-        there.drop(name)
     if wrong:
+        there.drop(wrong)
         raise IntegrityError(
             f"{place}: {wrong[0]} has not the bytes of {checksums.SUMS}, as {len(wrong)} of "
             f"{len(files)} files; run `mmearth packaging verify {root}`, then push again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,15 +70,28 @@ class Bucket:
 
         self._each(put, files)
 
-    def drop(self, name: str) -> None:
-        """Delete a file, if it is there."""
+    def read(self, name: str) -> bytes | None:
+        """Return a file, None if it is not there."""
         import obstore
 
         with self._asking():
             try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except FileNotFoundError:
+                return None
+
+    def drop(self, names: Collection[str]) -> None:
+        """Delete those of the files that are there."""
+        import obstore
+
+        def is_gone(name: str) -> bool:
+            try:
                 obstore.delete(self._store, name)
             except FileNotFoundError:
-                return
+                return False
+            return True
+
+        self._each(is_gone, names)
 
     def proved(self, root: Path, files: Files) -> set[str]:
         """Return files that, read back, have the right bytes."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mmearth.catalog.errors import RefusedError, UnavailableError
@@ -15,7 +16,11 @@ from mmearth.catalog.hub_url import endpoint, repository
 from mmearth.packaging.push import Files
 
 if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.hf_api import RepoFile
+
+_AT_ONCE = 1000
+"""Files that are asked for, or deleted, in one request."""
 
 
 class Repository:
@@ -60,29 +65,57 @@ class Repository:
 
         for name in files:
             check_regular(root / name, root)
-        adding = [CommitOperationAdd(name, str(root / name)) for name in files]
-        with self._asking():
-            self._api.create_commit(
-                self._name,
-                adding,
-                commit_message=f"Add {len(files)} file{'s' * (len(files) > 1)}",
-                repo_type="dataset",
-                revision=self._revision,
-            )
+        self._commit([CommitOperationAdd(name, str(root / name)) for name in files], "Add")
 
-    def drop(self, name: str) -> None:
-        """Delete a file, if it is there."""
-        with self._asking():
-            if self._api.file_exists(
-                self._name, name, repo_type="dataset", revision=self._revision
-            ):
-                self._api.delete_file(
-                    name, self._name, repo_type="dataset", revision=self._revision
+    def read(self, name: str) -> bytes | None:
+        """Return a file, None if it is not there."""
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
+        with self._asking(), TemporaryDirectory() as folder:
+            try:
+                path = self._api.hf_hub_download(
+                    self._name,
+                    name,
+                    repo_type="dataset",
+                    revision=self._revision,
+                    local_dir=folder,
                 )
+            except RemoteEntryNotFoundError:
+                return None
+            return Path(path).read_bytes()
+
+    def drop(self, names: Collection[str]) -> None:
+        """Delete those of the files that are there, so many in a commit."""
+        from huggingface_hub import CommitOperationDelete
+
+        listed = list(names)
+        for begin in range(0, len(listed), _AT_ONCE):
+            with self._asking():
+                found = self._api.get_paths_info(
+                    self._name,
+                    listed[begin : begin + _AT_ONCE],
+                    revision=self._revision,
+                    repo_type="dataset",
+                )
+            if gone := [CommitOperationDelete(entry.path) for entry in found]:
+                self._commit(gone, "Delete")
 
     def proved(self, root: Path, files: Files) -> set[str]:
         """Return files of which the hub, which hashes what it is sent, has the right bytes."""
         return self.held(root, files)
+
+    def _commit(
+        self, operations: Sequence[CommitOperationAdd | CommitOperationDelete], what: str
+    ) -> None:
+        n = len(operations)
+        with self._asking():
+            self._api.create_commit(
+                self._name,
+                operations,
+                commit_message=f"{what} {n} file{'s' * (n > 1)}",
+                repo_type="dataset",
+                revision=self._revision,
+            )
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

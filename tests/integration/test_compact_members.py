@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tarfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numcodecs.blosc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -140,6 +142,26 @@ def test_hdf5_is_the_same(built: Path, small_dataset: Path, tmp_path: Path) -> N
     assert found[0].keys() == found[1].keys()
     for name, values in found[1].items():
         np.testing.assert_array_equal(found[0][name], values, err_msg=name)
+
+
+def test_the_readme_says_how_a_member_is_read(built: Path, small_dataset: Path) -> None:
+    plain, said = (
+        (root / "README.md").read_text(encoding="utf-8") for root in (small_dataset, built)
+    )
+    line = next(each for each in said.split("`") if each.startswith("numpy.frombuffer("))
+    assert "numpy.load" in plain and "numpy.load" not in said and line not in plain
+    row = _rows(built, "biomass")[0]
+    at, n = row["sentinel2"]["byte_offset"], row["sentinel2"]["byte_length"]
+    layer = read_catalogue(built).layers["sentinel2"]
+    known = {
+        "numpy": np,
+        "numcodecs": numcodecs,
+        "member": (built / row["shard"]).read_bytes()[at : at + n],
+        "dtype": layer.dtype,
+        "shape": layer.shape,
+    }
+    twin = _members(small_dataset)[f"biomass/{row['key']}.sentinel2.npy"]
+    np.testing.assert_array_equal(eval(line, known), np.load(io.BytesIO(twin)))
 
 
 def test_one_turned_into_the_other(

@@ -11,6 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from mmearth.catalog import croissant
+from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.validate import validate_croissant
+from mmearth.packaging.build import build
+from mmearth.tests.make_tiny import OWN, make_tiny, own_task
+
 mlcroissant = pytest.importorskip("mlcroissant")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -52,3 +58,30 @@ def test_a_record_says_where_its_bytes_are(small_dataset: Path, dataset: Any) ->
         assert ours["biomass/sentinel1/byte_offset"] == row["sentinel1"]["byte_offset"]
         assert record["biomass/biomass"]["biomass/biomass/mean"] == row["biomass"]["mean"]
     assert {record["biomass/split"].decode() for record in found} == {row["split"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["pH (H2O)", "pH [H2O]", "a, b"],
+        ['say "x"', "it's", "back\\slash"],
+        ["größe", "1st", "x.y/z"],
+        ["where", "mean", "sha256"],
+    ],
+)
+def test_outputs_of_any_name_are_fields(tmp_path: Path, names: list[str]) -> None:
+    task = own_task("soil", "regression", dict.fromkeys(names, (0.0, 100.0)))
+    layer = OWN.layers["embedding"]
+    root, catalogue = tmp_path / "odd", Catalogue(OWN.grid, {layer.name: layer}, {"soil": task})
+    card = make_tiny(root, 4, catalogue)
+    build(root, card)
+    croissant.build(root, card)
+    assert validate_croissant(root).problems == ()
+    (row, *_) = pq.read_table(root / "manifests/soil.parquet").to_pylist()
+    loaded = mlcroissant.Dataset(jsonld=str(root / "croissant.json"))
+    (soil,) = (each for each in loaded.metadata.record_sets if each.uuid == "soil")
+    (target,) = (field for field in soil.fields if field.uuid == "soil/soil")
+    (record, *_) = loaded.records("soil")
+    found = {part.name: record["soil/soil"][part.uuid] for part in target.sub_fields}
+    assert found == row["soil"]
+    assert {part.description for part in target.sub_fields} == {f"{name}, 1" for name in names}

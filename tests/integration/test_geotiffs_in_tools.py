@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,12 @@ import pystac
 import pystac.validation
 import pytest
 import rasterio
+from click.testing import CliRunner
 from PIL import Image
 
 from mmearth.export_command import command
+
+_TOOLS = Path(__file__).resolve().parents[2] / "docs" / "tools.md"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,14 @@ def test_odc_stac_loads_bands_by_name(item: pystac.Item, band: str, name: str, a
     assert loaded.odc.crs.to_epsg() == int(item.properties["proj:code"].removeprefix("EPSG:"))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:odc", "ignore:The 'shapely.ops")
+def test_odc_stac_does_not_take_one_land_cover_for_another(item: pystac.Item) -> None:
+    odc_stac = pytest.importorskip("odc.stac")
+    assert {"dynamic_world", "esa_worldcover"} <= item.assets.keys()
+    with pytest.raises(ValueError, match="No such band/alias: label"):
+        odc_stac.load([item], bands=["label"])
+
+
 @pytest.mark.filterwarnings("ignore:Some statistics data in STAC:UserWarning")
 def test_rio_tiler_draws_bands_by_name_and_classes(item: pystac.Item) -> None:
     rio_tiler = pytest.importorskip("rio_tiler.io")
@@ -94,7 +106,7 @@ def test_a_second_validator_finds_no_fault(
 ) -> None:
     pytest.importorskip("stac_validator")
     from stac_validator import utilities
-    from stac_validator.stac_validator import StacValidate
+    from stac_validator.stac_validator import StacValidate, cli
 
     of_pystac = Path(pystac.validation.__file__).parent / "jsonschemas"
     core = {path.name: path for path in of_pystac.rglob("*.json")}
@@ -114,6 +126,11 @@ def test_a_second_validator_finds_no_fault(
         found = StacValidate(str(path))
         found.run()
         assert found.message[0]["valid_stac"], found.message
+    monkeypatch.chdir(root)
+    (asked,) = re.findall("`stac-valid (.*?)`", _TOOLS.read_text(encoding="utf-8"))
+    done = CliRunner().invoke(cli, asked.split())
+    assert done.exit_code == 0, done.output
+    assert "(100.0%)" in done.output
     spoiled = json.loads(paths[-1].read_bytes()) | {"bbox": [1]}
     found = StacValidate()
     found.validate_dict(spoiled)

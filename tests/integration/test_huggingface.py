@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +118,21 @@ def test_shards_of_layers_and_tasks_of_ones_own_load(tmp_path: Path) -> None:
         assert samples[0]["json"]["modalities"]["zone"][0] in {-3, 5, 70_000}
         loaded = datasets.load_dataset(str(root), task, cache_dir=str(tmp_path / "cache"))
         assert sum(map(len, loaded.values())) == 6
+
+
+def test_the_lines_of_the_readme_run(small_dataset: Path, tmp_path: Path) -> None:
+    blocks = (small_dataset / "README.md").read_text(encoding="utf-8").split("```python\n")
+    (lines,) = (each.partition("```")[0] for each in blocks if "load_dataset" in each)
+    lines += "print(*sorted(table), len(list(samples['train'])))\n"
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", lines],
+        cwd=small_dataset,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = _expected(small_dataset, "biomass")
+    assert done.stdout.split() == [*sorted(expected), str(len(expected["train"]))]

@@ -19,6 +19,7 @@ from mmearth.catalog.hub_url import resolved
 from mmearth.packaging.push import push
 from mmearth.packaging.verify import verify
 from mmearth.tests.hub_server import Hub, serving_hub
+from mmearth.tests.make_tiny import OWN, make_sealed
 
 constants = pytest.importorskip("huggingface_hub.constants")
 obstore = pytest.importorskip("obstore")
@@ -119,16 +120,55 @@ def test_what_was_changed_is_not_sealed_there(
     assert push(small_dataset, place).n_sent == 2  # the shard and dataset.json
 
 
+def _there(place: str, hub: Hub | None) -> dict[str, bytes]:
+    """Return the files at a place."""
+    if hub is not None:
+        return dict(hub.files)
+    store = obstore.store.from_url(place, client_options={"allow_http": True})
+    names = [entry["path"] for batch in obstore.list(store) for entry in batch]
+    return {name: bytes(obstore.get(store, name).bytes()) for name in names}
+
+
+@pytest.mark.parametrize("kind", ["hub", "bucket"])
+def test_nothing_is_left_of_the_dataset_before(
+    small_dataset: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    there = request.getfixturevalue(kind)
+    place, hub = (PLACE, there) if kind == "hub" else (there, None)
+    before = make_sealed(tmp_path / "before", 6, OWN)
+    push(before, place)
+    if hub is None:
+        store = obstore.store.from_url(place, client_options={"allow_http": True})
+        obstore.put(store, "notes.txt", b"of somebody else")
+    else:
+        hub.files["notes.txt"] = b"of somebody else"
+    pushed = push(small_dataset, place)
+    assert pushed.n_deleted > len(OWN.tasks)
+    found = _there(place, hub)
+    assert found.pop("notes.txt") == b"of somebody else"
+    assert verify(_copy(found, tmp_path / "down")) == []
+    assert push(small_dataset, place).n_deleted == 0
+
+
+def test_nothing_is_left_of_an_interrupted_push(
+    small_dataset: Path, tmp_path: Path, hub: Hub
+) -> None:
+    push(small_dataset, PLACE)
+    hub.refuse_after = 1
+    with pytest.raises(UnavailableError, match="push again"):
+        push(make_sealed(tmp_path / "other", 6, OWN), PLACE)
+    hub.refuse_after = None
+    push(small_dataset, PLACE)
+    assert verify(_copy(_there(PLACE, hub), tmp_path / "down")) == []
+
+
 def test_a_push_to_a_bucket_is_opened_and_verifies(
     small_dataset: Path, tmp_path: Path, bucket: str
 ) -> None:
     pushed = push(small_dataset, bucket)
     assert pushed.n_sent == pushed.n_files
     assert push(small_dataset, bucket).n_sent == 0
-    store = obstore.store.from_url(bucket, client_options={"allow_http": True})
-    names = [entry["path"] for batch in obstore.list(store) for entry in batch]
-    files = {name: bytes(obstore.get(store, name).bytes()) for name in names}
-    assert verify(_copy(files, tmp_path / "down")) == []
+    assert verify(_copy(_there(bucket, None), tmp_path / "down")) == []
     remote = mmearth.open(bucket, cache=tmp_path / "cache")
     assert remote.sql(COUNT) == mmearth.open(small_dataset).sql(COUNT)
     n = str(len(remote.select("soil_pH")))

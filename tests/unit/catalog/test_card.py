@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from mmearth.catalog.card import DatasetCard, citations, write_readme
-from mmearth.catalog.catalogue import read_catalogue
+from mmearth.catalog.catalogue import Catalogue, read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import manifest_path, manifest_schema, write_table
+from mmearth.packaging.build import build
+from mmearth.tests.make_tiny import OWN, make_tiny
 
 
 def _front_matter(text: str) -> Any:
@@ -94,3 +96,20 @@ def test_citations_are_listed_once_and_only_where_needed() -> None:
 
 def test_the_readme_is_the_same_twice(packed: Path, card: DatasetCard) -> None:
     assert write_readme(packed, card).read_bytes() == write_readme(packed, card).read_bytes()
+
+
+def test_words_of_people_keep_to_their_cells_and_lines(tmp_path: Path) -> None:
+    height = OWN.tasks["yields"]
+    task = replace(height, name="MY_SPLIT", title="What | grows,\nin t")
+    task = replace(task, target=replace(task.target, name="MY_SPLIT", citation="A\n\nB"))
+    catalogue = Catalogue(OWN.grid, OWN.layers, {task.name: task})
+    root = tmp_path / "own"
+    card = replace(make_tiny(root, 4, catalogue), title="One\ntitle")
+    build(root, card)
+    lines = write_readme(root, card).read_text(encoding="utf-8").splitlines()
+    assert "# One title" in lines and "- A B" in lines
+    row = next(line for line in lines if line.startswith("| `MY_SPLIT`"))
+    assert row.startswith("| `MY_SPLIT` | What \\| grows, in t | 1 |")
+    assert 'for sample in wds.WebDataset("shards/MY_SPLIT/train-000000.tar", shardshuffle' in str(
+        lines
+    )

@@ -19,8 +19,10 @@ from mmearth.catalog.card import DatasetCard
 from mmearth.catalog.catalogue import read_catalogue
 from mmearth.catalog.errors import FormatError
 from mmearth.catalog.grid import Grid
+from mmearth.catalog.layer import ClassCode
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.schema import manifest_path, manifest_schema, read_table, write_table
-from mmearth.catalog.stac_asset import File
+from mmearth.catalog.stac_asset import File, describe
 from mmearth.catalog.tile import Tile
 from mmearth.catalog.validate import validate_stac
 
@@ -366,3 +368,15 @@ def test_a_missing_manifest_is_one_sentence(packed: Path, card: DatasetCard) -> 
     (packed / manifest_path("species")).unlink()
     with pytest.raises(FormatError, match=r"species\.parquet is not there"):
         stac.build(packed, card)
+
+
+def test_names_of_classes_are_few_letters_and_distinct() -> None:
+    titles = ["class 5", "лес", "森林", "a, b", "a; b", "Größe"]
+    named = enumerate(titles, 4)
+    classes = tuple(ClassCode(code, title, "#aa8855") for code, title in named)
+    layer = replace(MMEARTH_BENCH.layers["esa_worldcover"], classes=classes)
+    fields, _ = describe(layer, MMEARTH_BENCH)
+    found = fields["classification:classes"]
+    assert [each["title"] for each in found] == titles
+    names = ["class_5", "class_5_5", "class_6", "a_b", "a_b_8", "Gr_e"]
+    assert [each["name"] for each in found] == names

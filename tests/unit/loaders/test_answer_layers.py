@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 
@@ -75,6 +77,89 @@ def test_nothing_and_nowhere() -> None:
     assert b"geo" in pq.read_schema(io.BytesIO(render(nowhere, "parquet"))).metadata
     with pytest.raises(ConfigError, match="found no column geometry"):
         render(pa.table({"a": [1]}), "geojson")
+
+
+@pytest.mark.parametrize("form", ["geojson", "gpkg", "fgb", "parquet"])
+def test_a_row_may_have_no_place(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"answer.{form}"
+    outlines = pa.array([None, shapely.Point(1, 2).wkb], pa.binary())
+    write(pa.table({"fid": [5, 5], "geom": [1, 2], "geometry": outlines}), form, path)
+    found = gpd.read_parquet(path) if form == "parquet" else gpd.read_file(path)
+    assert (found["fid"].tolist(), found["geom"].tolist()) == ([5, 5], [1, 2])
+    assert [None if shape is None else shape.wkt for shape in found.geometry] == [
+        None,
+        "POINT (1 2)",
+    ]
+
+
+@pytest.mark.parametrize("form", ["geojson", "gpkg", "fgb", "parquet"])
+def test_a_place_may_be_empty(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"answer.{form}"
+    write(pa.table({"a": [1], "geometry": [shapely.Polygon().wkb]}), form, path)
+    found = gpd.read_parquet(path) if form == "parquet" else gpd.read_file(path)
+    assert found["a"].tolist() == [1]
+
+
+@pytest.mark.parametrize("form", ["geojson", "gpkg", "fgb"])
+def test_no_number_is_rounded(tmp_path: Path, form: str) -> None:
+    path, outline = tmp_path / f"answer.{form}", shapely.Point(1, 2).wkb
+    answer = pa.table(
+        {
+            "fits": pa.array([2**62 + 1], pa.uint64()),
+            "hilbert": pa.array([2**63 + 1], pa.uint64()),
+            "sum": pa.array([Decimal(2**62 + 1)], pa.decimal128(38, 0)),
+            "sums": pa.array([Decimal(2**65 + 1)], pa.decimal128(38, 0)),
+            "share": pa.array([Decimal("0.25")], pa.decimal128(30, 20)),
+            "geometry": [outline],
+        }
+    )
+    write(answer, form, path)
+    found = gpd.read_file(path).iloc[0]
+    assert (found["fits"], found["hilbert"]) == (2**62 + 1, str(2**63 + 1))
+    assert (found["sum"], found["sums"], found["share"]) == (2**62 + 1, str(2**65 + 1), 0.25)
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+def test_columns_that_differ_by_case_are_refused(tmp_path: Path, form: str) -> None:
+    answer = pa.table({"key": ["a"], "Key": ["b"], "geometry": [shapely.Point(1, 2).wkb]})
+    with pytest.raises(ConfigError, match="found the columns key and Key"):
+        write(answer, form, tmp_path / f"answer.{form}")
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+@pytest.mark.parametrize(
+    ("stem", "layer"),
+    [
+        *(("a b", "a b"), ("größe", "größe"), ("it's", "it's"), ("-x", "answer")),
+        *(("gpkg_a", "answer"), ("sqlite_a", "answer"), ("..a", "answer"), ("%`s", "answer")),
+    ],
+)
+def test_a_file_may_have_any_name(tmp_path: Path, form: str, stem: str, layer: str) -> None:
+    path = tmp_path / f"{stem}.{form}"
+    write(pa.table({"geometry": [shapely.Point(1, 2).wkb]}), form, path)
+    assert pyogrio.list_layers(path)[:, 0].tolist() == [layer]
+    assert len(gpd.read_file(path)) == 1
+
+
+@pytest.mark.parametrize("values", [["abc"], [5], [b"abc"]])
+def test_a_geometry_that_is_no_outline(tmp_path: Path, values: list[object]) -> None:
+    answer = pa.table({"geometry": values})
+    for form in ("geojson", "gpkg", "fgb"):
+        with pytest.raises(ConfigError, match="are no outlines; expected those of a task"):
+            write(answer, form, tmp_path / f"answer.{form}")
+    stored = pq.read_table(io.BytesIO(render(answer, "parquet")))
+    assert stored["geometry"].to_pylist() == values
+    assert b"geo" not in (stored.schema.metadata or {})
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_every_type_of_an_answer_is_written(small_dataset: Path, form: str) -> None:
+    asked = "SELECT INTERVAL 3 DAY AS span, union_value(a := 1) AS one, 1.5 AS x, sum(epsg) AS s"
+    data = render(query(small_dataset, f"{asked} FROM soil_pH"), form)
+    if form == "json":
+        row = json.loads(data)[0]
+        assert (row["x"], row["span"], row["one"]) == (1.5, [0, 3, 0], 1)
+        assert row["s"] == sum(query(small_dataset, "FROM soil_pH")["epsg"].to_pylist())
 
 
 def test_a_question_from_standard_input(

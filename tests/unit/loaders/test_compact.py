@@ -16,7 +16,7 @@ import pytest
 import webdataset as wds
 
 import mmearth
-from mmearth.catalog.catalogue import read_catalogue, write_catalogue
+from mmearth.catalog.catalogue import Catalogue, read_catalogue, write_catalogue
 from mmearth.catalog.codec import Codec
 from mmearth.catalog.errors import FormatError, IntegrityError, StorageError
 from mmearth.catalog.published import MMEARTH_BENCH
@@ -35,6 +35,7 @@ from mmearth.tests.hand_index import (
     resealed,
     tar_members,
 )
+from mmearth.tests.make_tiny import OWN, make_sealed
 from mmearth.tests.range_server import Fault, serving
 from mmearth.tests.recoded import recoded
 
@@ -391,3 +392,14 @@ def test_the_first_epoch_is_told_beside_later_ones(
     assert code == 0 and found["first_epoch_per_s"] > 0 and found["later_per_s"] > 0
     assert "; first epoch " in run_cli(*asked)[1]
     assert run_cli(*asked, "--verify", "yes")[0] == 2
+
+
+def test_names_with_capitals_are_decoded_in_stock_webdataset(tmp_path: Path) -> None:
+    layer = replace(OWN.layers["landsat"], name="Landsat_8")
+    catalogue = Catalogue(OWN.grid, {layer.name: layer}, {"crop": OWN.tasks["crop"]})
+    plain = make_sealed(tmp_path / "plain", 4, catalogue)
+    packed = recoded(plain, tmp_path / "compact", Codec("blosc-zstd"))
+    shard, decode = "shards/crop/train-000000.tar", compact(read_catalogue(packed))
+    a = next(iter(wds.WebDataset(str(plain / shard), shardshuffle=False).decode()))
+    b = next(iter(wds.WebDataset(str(packed / shard), shardshuffle=False).decode(decode)))
+    np.testing.assert_array_equal(a["landsat_8.npy"], b["landsat_8.blosc"])

@@ -59,7 +59,7 @@ def render(answer: pa.Table, form: str) -> bytes:
         ConfigError: It is to be GeoJSON and has no outlines.
     """
     if form == "json":
-        rows = [_plain(row) for row in answer.to_pylist()]
+        rows = [_plain(row) for row in _rows(answer)]
         return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
     if form == "geojson":
         return _geojson(plain_numbers(placed(answer)))
@@ -73,7 +73,31 @@ def render(answer: pa.Table, form: str) -> bytes:
 
 def cells(answer: pa.Table) -> list[list[object]]:
     """Return an answer's rows for people: numbers as they are, the rest as text of one line."""
-    return [[_cell(_plain(value)) for value in row.values()] for row in answer.to_pylist()]
+    return [[_cell(_plain(value)) for value in row.values()] for row in _rows(answer)]
+
+
+def _rows(answer: pa.Table) -> list[dict[str, Any]]:
+    columns = [_values(column) for column in answer.columns]
+    names = answer.column_names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return what Python has for the values; text where it has none, as of the year 10000."""
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):
+        return list(column.cast(_dates_as_text(column.type)).to_pylist())
+
+
+def _dates_as_text(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _dates_as_text(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_dates_as_text(kind.key_type), _dates_as_text(kind.item_type))
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(_dates_as_text(kind.value_type), getattr(kind, "list_size", -1))
+    return pa.string() if pa.types.is_temporal(kind) else kind
 
 
 def _storable(answer: pa.Table) -> pa.Table:
@@ -95,7 +119,7 @@ def _is_foreign(kind: pa.DataType) -> bool:
 def _geojson(answer: pa.Table) -> bytes:
     """Return a feature a row, a line each."""
     shapes = shapely.to_geojson(shapely.from_wkb(answer[GEOMETRY].to_numpy()))
-    rows = answer.drop_columns([GEOMETRY]).to_pylist()
+    rows = _rows(answer.drop_columns([GEOMETRY]))
     features = [
         f'{{"type": "Feature", "geometry": {shape or "null"}, "properties": {_text(_plain(row))}}}'
         for shape, row in zip(shapes, rows, strict=True)
@@ -109,7 +133,7 @@ def _flat(answer: pa.Table, names: set[str]) -> pa.Table:
     columns = []
     for name, column in zip(answer.column_names, answer.columns, strict=True):
         if name in names and _is_no_cell(column.type):
-            values = [None if v is None else _text(_plain(v)) for v in column.to_pylist()]
+            values = [None if v is None else _text(_plain(v)) for v in _values(column)]
             columns.append(pa.array(values, pa.string()))
         else:
             columns.append(column)

@@ -17,7 +17,7 @@ import pytest
 import shapely
 
 from mmearth.catalog.errors import ConfigError
-from mmearth.loaders.answer import render, write
+from mmearth.loaders.answer import cells, render, write
 from mmearth.tests.unit.loaders.test_query import query
 
 RunCli = Callable[..., tuple[int, str, str]]
@@ -160,6 +160,18 @@ def test_every_type_of_an_answer_is_written(small_dataset: Path, form: str) -> N
         row = json.loads(data)[0]
         assert (row["x"], row["span"], row["one"]) == (1.5, [0, 3, 0], 1)
         assert row["s"] == sum(query(small_dataset, "FROM soil_pH")["epsg"].to_pylist())
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "geojson"])
+def test_days_that_python_has_not_are_text(small_dataset: Path, form: str) -> None:
+    day = "DATE 'infinity'"
+    kinds = ("TIMESTAMP '12000-01-01'", day, f"{{'a': {day}}}", f"[{day}]", f"[{day}]::DATE[1]")
+    columns = (*kinds, f"MAP {{{day}: 1}}", f"[MAP {{1: {day}}}]")
+    named = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(columns))
+    answer = query(small_dataset, f"SELECT {named}, geometry FROM soil_pH LIMIT 2")
+    said = render(answer, form).decode()
+    assert said.count("12000-01-01") == 2
+    assert len(cells(answer)) == 2
 
 
 def test_a_question_from_standard_input(

@@ -325,7 +325,7 @@ def figure(found: list[Found]) -> str:
     title = "Difference, 95 % over tiles and seeds"
     panels = [
         Panel(title, "R²", gains, tuple(differences), zero=True),
-        Panel("R² of each seed, of what is looked at", "R²", names, tuple(scores)),
+        Panel("R² of each seed", "R²", names, tuple(scores)),
     ]
     return dots(panels, "Differences in R² by row and encoder, and the R² of each seed")
 

@@ -23,7 +23,7 @@ catalogue."""
 _BLOCK_BYTES = 1 << 18  # twice as fast to decode as Blosc's own choice, and no larger
 _BLOSC = struct.Struct("<BBBBIII")  # versions, flags, type size; bytes, bytes a block, bytes stored
 _BLOSC_FORMAT = 2
-_COMPRESSORS = {"zstd": 4, "lz4": 1}  # in the three highest bits of the flags
+_COMPRESSORS = {"blosc-zstd": 4, "blosc-lz4": 1}  # in the three highest bits of the flags
 _LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
@@ -130,18 +130,17 @@ class Codec:
         self, data: bytes | memoryview, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> None:
         """Compare what a Blosc buffer says of itself: Blosc believes it."""
-        nbytes, broken = dtype.itemsize * math.prod(shape), "is damaged"
+        nbytes = dtype.itemsize * math.prod(shape)
+        expected = (_BLOSC_FORMAT, _COMPRESSORS[self.name], dtype.itemsize, nbytes, len(data))
         if len(data) < _BLOSC.size:
             broken = f"has {len(data)} bytes, expected a Blosc buffer"
         else:
-            said = _BLOSC.unpack_from(data)
-            version, _, flags, itemsize, found, block, stored = said
-            right = version == _BLOSC_FORMAT and flags >> 5 == _COMPRESSORS[self._compressor]
-            if right and (found, itemsize, stored) == (nbytes, dtype.itemsize, len(data)):
-                if 0 < block <= nbytes:
-                    return
-                broken = f"says that a block has {block} bytes of {nbytes}"
-            else:
+            version, _, flags, itemsize, found, block, stored = _BLOSC.unpack_from(data)
+            is_ours = (version, flags >> 5, itemsize, found, stored) == expected
+            if is_ours and 0 < block <= nbytes:
+                return
+            broken = f"says that a block has {block} bytes of {nbytes}"
+            if not is_ours:
                 broken = (
                     f"begins as a Blosc buffer of {found} bytes in {itemsize}, stored in {stored}; "
                     f"expected one of {self.name} of {nbytes} in {dtype.itemsize}, stored in "
@@ -194,9 +193,16 @@ def _blosc() -> Any:
     """Return Blosc without threads of its own.
 
     With them its blocks stand in the order in which they were ready, and it keeps the interpreter's
-    lock. It is imported when it is first needed: it takes a tenth of a second.
+    lock. Others may have said otherwise since the last time.
     """
+    blosc = _imported()
+    blosc.use_threads = False
+    return blosc
+
+
+@cache
+def _imported() -> Any:
+    """Import Blosc when it is first needed: it takes a tenth of a second."""
     from numcodecs import blosc
 
-    blosc.use_threads = False
     return blosc

@@ -33,19 +33,28 @@ def decoders() -> int:
     return min(_MOST_THREADS, len(known(0)) if known else os.cpu_count() or 1)
 
 
-class _Batch(NamedTuple):
-    """What is wanted."""
+class _Layer(NamedTuple):
+    """What is wanted of one layer: a value a slot, as Python's own, which are read faster."""
 
-    rows: NDArray[np.int64]
-    into: Mapping[str, NDArray[np.uint8]]
-    arrived: Mapping[str, Finish]
-    epoch: int
+    name: str
+    out: NDArray[np.uint8]
+    """(B, nbytes) where decoded members go."""
+    begins: list[int]
+    """Bytes of shards at which members begin; 0: there is none."""
+    lengths: list[int]
+    """Bytes that members have as they are stored."""
+    known: list[bool]
+    """Which need not be compared."""
+    finish: Finish | None
+    look: list[bool]
+    """Of which slots there is something to finish."""
 
 
 class _Job(NamedTuple):
     """One sample of a batch."""
 
     slot: int
+    row: int
     shard: int
     mapped: Mapped
 
@@ -75,73 +84,90 @@ class CompactReader:
         epoch: int,
     ) -> None:
         """Write each row's members; see `Members.fill`."""
-        batch = _Batch(rows, into, arrived, epoch)
         # Shard by shard: each is looked at once, and few are open at a time.
         jobs = [
-            _Job(slot, shard, mapped)
+            _Job(slot, int(rows[slot]), shard, mapped)
             for shard, slots in by_shard(self._index.shard[rows]).items()
             for mapped in [self._shards.at(shard)]
             for slot in slots.tolist()
         ]
+        # Now, as a shard that somebody touched has its members compared again.
+        layers = [
+            self._wanted(name, rows, out, arrived.get(name), epoch) for name, out in into.items()
+        ]
         guard()
-        with self._ahead.of_batch(lambda: self._announce(batch, jobs)):
-            self._decode(batch, jobs)
+        with self._ahead.of_batch(lambda: _announce(layers, jobs)):
+            self._decode(layers, jobs, epoch)
         for shard, mapped in {job.shard: job.mapped for job in jobs}.items():
             if mapped.pages.size() != mapped.nbytes:  # a last page that is cut ends in zeros
                 raise self._shards.lost(shard)
+
+    def _wanted(
+        self,
+        name: str,
+        rows: NDArray[np.int64],
+        out: NDArray[np.uint8],
+        finish: Finish | None,
+        epoch: int,
+    ) -> _Layer:
+        return _Layer(
+            name,
+            out,
+            self._index.offset[name][rows].tolist(),
+            self._digests.lengths(name, rows).tolist(),
+            self._digests.known(name, rows, epoch).tolist(),
+            finish,
+            [] if finish is None else finish.look.tolist(),
+        )
 
     def _forget(self, shard: int) -> None:
         """Let the members of a shard be compared again: somebody touched it."""
         self._digests.forget(np.flatnonzero(self._index.shard == shard))
 
-    def _announce(self, batch: _Batch, jobs: list[_Job]) -> None:
-        for name in batch.into:
-            begins = self._index.offset[name][batch.rows].tolist()
-            lengths = self._digests.lengths(name, batch.rows).tolist()
-            for job in jobs:
-                announce(job.mapped, begins[job.slot], begins[job.slot] + lengths[job.slot])
-
-    def _decode(self, batch: _Batch, jobs: list[_Job]) -> None:
+    def _decode(self, layers: list[_Layer], jobs: list[_Job], epoch: int) -> None:
         n = min(self._threads, len(jobs))
         if n <= 1:
-            self._some(batch, jobs)
+            self._some(layers, jobs, epoch)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "mmearth-decode")
-        parts = [self._pool.submit(self._some, batch, jobs[i::n]) for i in range(n)]
+        parts = [self._pool.submit(self._some, layers, jobs[i::n], epoch) for i in range(n)]
         # Nothing may still write into the batch when this returns, whatever happened.
         wait(parts)
         for part in parts:
             part.result()
 
-    def _some(self, batch: _Batch, jobs: list[_Job]) -> None:
+    def _some(self, layers: list[_Layer], jobs: list[_Job], epoch: int) -> None:
         work = np.empty(-(-self._most // 8), np.uint64)
         for job in jobs:
             try:
-                for name, array in batch.into.items():
-                    self._member(batch, job, name, array[job.slot], work)
+                for layer in layers:
+                    self._member(layer, job, work, epoch)
             except OSError as exc:
                 raise self._shards.lost(job.shard) from exc
 
-    def _member(
-        self, batch: _Batch, job: _Job, name: str, out: NDArray[np.uint8], work: Words
-    ) -> None:
+    def _member(self, layer: _Layer, job: _Job, work: Words, epoch: int) -> None:
         """Copy a member, compare it if it must be, decode it, and finish it."""
-        row, mapped, digests = int(batch.rows[job.slot]), job.mapped, self._digests
-        begin = int(self._index.offset[name][row])
+        slot, row, mapped, digests, name = job.slot, job.row, job.mapped, self._digests, layer.name
+        begin, length = layer.begins[slot], layer.lengths[slot]
         if not begin:
             return
-        length = int(self._index.length[name][row])
         words = work[: -(-length // 8)]
         if begin % _TAR_BLOCK or begin + words.nbytes > mapped.words.nbytes:
             raise digests.misplaced(name, row, begin, begin + length, mapped.nbytes)
         copy_one(mapped.words, begin, words)
-        data = words.view(np.uint8).data[:length]
-        if not digests.known(name, row, batch.epoch) and not digests.matches(
-            name, row, b"", data, batch.epoch, mapped.checked
+        data = words.data.cast("B")[:length]
+        if not layer.known[slot] and not digests.matches(
+            name, row, b"", data, epoch, mapped.checked
         ):
             raise digests.damaged(name, row, b"", data)
-        digests.write(name, row, data, out, self._raw)
-        finish = batch.arrived.get(name)
-        if finish is not None and finish.look[job.slot]:
-            finish(job.slot)
+        digests.write(name, row, data, layer.out[slot], self._raw)
+        if layer.finish is not None and layer.look[slot]:
+            layer.finish(slot)
+
+
+def _announce(layers: list[_Layer], jobs: list[_Job]) -> None:
+    for layer in layers:
+        for job in jobs:
+            begin = layer.begins[job.slot]
+            announce(job.mapped, begin, begin + layer.lengths[job.slot])

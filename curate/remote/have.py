@@ -12,8 +12,10 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import zlib
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,8 +33,11 @@ HAVE, DATA = "have.json", "data"
 
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_PROVED: dict[Path, object] = {}
-"""What was compared with its checksums, by this process."""
+_MOST_SEEN = 2048
+_SEEN: OrderedDict[Path, tuple[object, Have]] = OrderedDict()
+"""The lists that this process read or wrote last, and is sure of, each with what tells it from
+others of its name."""
+_lock = threading.Lock()
 
 
 class ChangedError(UnavailableError):
@@ -80,34 +85,46 @@ class Copy:
     folder: Path
     """Where the copy is."""
 
-    @property
-    def data(self) -> Path:
-        """The file that GDAL opens."""
-        return self.folder / _name(self.url)
+    data: Path = field(init=False, compare=False)
+    """The file that GDAL opens."""
+    record: Path = field(init=False, compare=False)
+    """Tells which of its bytes are there."""
+
+    def __post_init__(self) -> None:
+        """Name the files."""
+        object.__setattr__(self, "data", self.folder / _name(self.url))
+        object.__setattr__(self, "record", self.folder / HAVE)
 
     def have(self) -> Have | None:
         """Return what is there; None where nothing is, or nothing that is sure."""
         try:
-            found = json.loads((self.folder / HAVE).read_bytes())
-            listed = tuple((int(b), int(e), int(crc)) for b, e, crc in found["listed"])
-            have = Have(int(found["length"]), str(found["version"]), listed)
-            if self.data.stat().st_size != have.length:
+            which = _which(self.record)
+            with _lock:
+                known, have = _SEEN.get(self.folder, (None, None))
+            if have is None or known != which:
+                have = self._read_list()
+            if have is None or self.data.stat().st_size != have.length:
                 return None
-            is_sure = found["boot"] is not None and found["boot"] == _boot()
-            return have if is_sure or self._is_whole(have) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        _note(self.folder, which, have)
+        return have
+
+    def _read_list(self) -> Have | None:
+        """Return what is listed; None where it is not sure that it is there."""
+        found = json.loads(self.record.read_bytes())
+        listed = tuple((int(b), int(e), int(crc)) for b, e, crc in found["listed"])
+        have = Have(int(found["length"]), str(found["version"]), listed)
+        is_sure = found["boot"] is not None and found["boot"] == _boot()
+        return have if is_sure or self._is_whole(have) else None
 
     def _is_whole(self, have: Have) -> bool:
         """Return whether what is listed was not lost when the machine stopped."""
-        if _PROVED.get(self.folder) == have:
-            return True
         with self.data.open("rb") as stream:
             for begin, end, crc in have.listed:
                 stream.seek(begin)
                 if zlib.crc32(stream.read(end - begin)) != crc:
                     return False
-        _PROVED[self.folder] = have
         return True
 
     def read(self, have: Have, begin: int, end: int) -> bytes:
@@ -142,7 +159,8 @@ class Copy:
             have = Have(*same, tuple({*(known.listed if known else ()), *new}))
             written = {"url": public(self.url), "length": have.length, "version": have.version}
             written |= {"boot": _boot(), "listed": sorted(have.listed)}
-            write_atomic(self.folder / HAVE, json.dumps(written).encode())
+            write_atomic(self.record, json.dumps(written).encode())
+            _note(self.folder, _which(self.record), have)
             return have
 
     def _write(self, parts: Sequence[Part], length: int) -> None:
@@ -166,7 +184,7 @@ class Copy:
 
     def _forget(self) -> None:
         # The list first: what is listed is there at any moment.
-        (self.folder / HAVE).unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
         for path in self.folder.glob(f"{DATA}*"):
             path.unlink(missing_ok=True)
 
@@ -195,13 +213,27 @@ def copy_of(url: str, cache: Path) -> Copy:
     name = public(url)
     key = hashlib.sha256(name.encode()).hexdigest()[:40]
     host = "".join(c if c.isalnum() or c in ".-" else "_" for c in host_of(url)) or "_"
-    return Copy(url, cache / host / key[:2] / key)
+    return Copy(url, cache / host / key)
 
 
 @lru_cache(maxsize=4096)
 def _name(url: str) -> str:
     suffix = Path(public(url).partition("?")[0]).suffix
     return f"{DATA}{suffix if len(suffix) <= 6 else ''}"
+
+
+def _which(path: Path) -> object:
+    """Return what tells a file from others that had its name: each was written anew."""
+    told = path.stat()
+    return told.st_ino, told.st_mtime_ns, told.st_size
+
+
+def _note(folder: Path, which: object, have: Have) -> None:
+    with _lock:
+        _SEEN[folder] = which, have
+        _SEEN.move_to_end(folder)
+        while len(_SEEN) > _MOST_SEEN:
+            _SEEN.popitem(last=False)
 
 
 @cache

@@ -159,8 +159,7 @@ def kept_open() -> Iterator[None]:
     """Keep what this thread opens open until the block ends: many tiles of one scene are read."""
     _opened.datasets = {}
     try:
-        with rasterio.Env():  # else each call makes one of its own
-            yield
+        yield
     finally:
         datasets, _opened.datasets = _opened.datasets, None
         for dataset in datasets.values():

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +20,8 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.visits import Options
 from mmearth.source_check import against_source
 from mmearth.tests.collected import kept
+from mmearth.tests.open_data.disturbed import built_though_killed, disturbed
 from mmearth.tests.open_data.world import Scene, World, truth, world
-from mmearth.tests.range_server import Fault
 
 SCENES = (
     Scene("S2A_33_a", "2020-07-01", layout="pc"),
@@ -132,49 +126,23 @@ def test_faults_tokens_and_processes_change_no_byte(
     planet: World, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = _build(config, tmp_path / "plain").dataset_hash
-    planet.server.forget()
-    planet.life_s = 0.3
-    every = iter(range(10**9))
-    kinds = ("truncate", "reset", "status", "status", "status")
-
-    def fault(path: str) -> Fault | None:
-        i = next(every)
-        if i % 5:
-            return None
-        kind, status = kinds[i // 5 % 5], (0, 0, 503, 429, 500)[i // 5 % 5]
-        return Fault(kind, status=status, retry_after_s=0)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(planet.server, "take_fault", fault)
     monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "other"))
-    found = _build(config, tmp_path / "disturbed")
+    with disturbed(planet, life_s=0.3):
+        found = _build(config, tmp_path / "disturbed")
     assert (found.dataset_hash, found.failures) == (plain, 0)
-    monkeypatch.undo()
     monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "third"))
     assert _build(config, tmp_path / "two", workers=2, executor="processes").dataset_hash == plain
 
 
-def test_a_killed_build_goes_on_to_the_same_bytes(
+def test_faults_and_kills_together_change_no_byte(
     planet: World, config: Path, tmp_path: Path
 ) -> None:
     plain = _build(config, tmp_path / "plain").dataset_hash
-    planet.server.latency_s = 0.05
-    environment = os.environ | {"MMEARTH_CACHE": str(tmp_path / "other")}
-    command = [sys.executable, "-m", "mmearth", "curate", "build", str(config), "-o"]
-    out = tmp_path / "killed"
-    for n_requests in (20, 25):
-        planet.server.forget()
-        begun = subprocess.Popen(
-            [*command, str(out)], env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path
-        )
-        while planet.server.n_requests < n_requests and begun.poll() is None:
-            time.sleep(0.01)
-        begun.send_signal(signal.SIGKILL)
-        begun.wait()
+    planet.server.latency_s, cache = 0.05, tmp_path / "other"
+    with disturbed(planet, life_s=1.0):
+        told = built_though_killed(config, tmp_path / "out", planet, (20, 25), cache)
     planet.server.latency_s = 0.0
-    done = subprocess.run(
-        [*command, str(out), "--json"], env=environment, capture_output=True, check=False
-    )
-    assert json.loads(done.stdout)["dataset_hash"] == plain, done.stderr
+    assert told["dataset_hash"] == plain
 
 
 def test_the_budget_stops_the_build_and_a_new_one_goes_on(config: Path, tmp_path: Path) -> None:

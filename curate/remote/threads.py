@@ -14,7 +14,6 @@ import rasterio
 from mmearth.catalog.errors import MMEarthError, RefusedError, StorageError
 
 
-
 class Threads(Enum):
     """What threads wait for, or do."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pystac
 import pytest
 import rasterio
 import yaml
@@ -18,7 +19,6 @@ from mmearth.catalog.errors import QuotaError
 from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile
 from mmearth.curate.visits import Options
-from mmearth.source_check import against_source
 from mmearth.tests.collected import kept
 from mmearth.tests.open_data.disturbed import built_though_killed, disturbed
 from mmearth.tests.open_data.world import Scene, World, truth, world
@@ -28,6 +28,8 @@ SCENES = (
     Scene("S2A_33_b", "2020-07-11", cloud=0.5),
     Scene("S2A_33_c", "2020-07-21", left=512_000),
 )
+_STAND_INS = {"aster_gdem": "Copernicus DEM GLO-30", "dynamic_world": "Impact Observatory"}
+"""Layer → what its reason names."""
 PLACES = [(500_900 + 1_500 * i, 5_002_000 - 1_500 * j) for i in range(3) for j in range(2)]
 PLACES += [(512_900 + 1_500 * i, 5_002_000) for i in range(2)]
 
@@ -41,10 +43,13 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for west in (14, 15):
             path = _degrees(running.root, f"pc/dem/{west}.tif", west, "float32", 100.0 + west)
             running.add_raster("pc", "cop-dem-glo-30", f"DEM_{west}", path, "data")
+        path = _degrees(running.root, "pc/lulc/2020.tif", 15, "uint8", 11)
+        when = {"datetime": None, "start_datetime": "2020-01-01T00:00:00Z"}
+        running.add_raster("pc", "io-lulc-annual-v02", "LULC_2020", path, "data", **when)
         for year, code in ((2020, 10), (2021, 40)):
             path = _degrees(running.root, f"pc/wc/{year}.tif", 15, "uint8", code)
             name = f"ESA_WorldCover_10m_{year}"
-            when = {"datetime": None, "start_datetime": f"{year}-01-01T00:00:00Z"}
+            when["start_datetime"] = f"{year}-01-01T00:00:00Z"
             running.add_raster("pc", "esa-worldcover", name, path, "map", **when)
         yield running
 
@@ -74,7 +79,7 @@ def config(planet: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         "name": "open",
         "title": "Open data",
         "source": {"kind": "stac", "catalogs": planet.catalogs},
-        "modalities": ["sentinel2", "aster_gdem", "esa_worldcover", "geolocation", "month"],
+        "modalities": [*_STAND_INS, "sentinel2", "esa_worldcover", "geolocation", "month"],
         "tasks": {"own": {"points": {"path": "places.csv", "value": "value", "id": "id"}}},
     }
     path = tmp_path / "open.yaml"
@@ -110,16 +115,41 @@ def test_a_build_is_the_scenes_and_a_second_one_asks_nothing(
         assert set(np.unique(height)) <= {115.0}
         assert slope[slope != -9999].max() == 0.0
         assert (held["esa_worldcover"] == 0).all()
-    observed = pq.read_table(out / "observations.parquet").to_pylist()
-    why = {row["modality"]: row["stand_in"] for row in observed}
-    assert "Copernicus DEM" in why["aster_gdem"] and why["sentinel2"] is None
-    assert "Copernicus DEM GLO-30" in (out / "README.md").read_text()
     assert not any(b"secret" in path.read_bytes() for path in out.rglob("*") if path.is_file())
     planet.server.forget()
     assert _build(config, out).unchanged and planet.server.n_requests == 0
-    assert against_source(out, config, 3, seed=1) == []
-    paths = {path.split("/")[1] for path, _ in planet.server.asked}
-    assert paths <= {"api", "sas"}  # all blocks are here
+
+
+def test_every_stand_in_is_named_wherever_a_reader_looks(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _build(config, out).exit_code == 0
+    observed = pq.read_table(out / "observations.parquet").to_pylist()
+    manifest = pq.read_table(out / "manifests" / "own.parquet").to_pylist()
+    items = list(pystac.Catalog.from_file(out / "stac" / "catalog.json").get_items(recursive=True))
+    assert len(items) == len(manifest) == len(PLACES)
+    card = (out / "README.md").read_text()
+    for name, product in _STAND_INS.items():
+        (reason,) = {row["stand_in"] for row in observed if row["modality"] == name}
+        assert product in reason and f"- `{name}`: {reason}" in card
+        assert {row[name]["stand_in"] for row in manifest} == {reason}
+        assert {item.properties["mmearth:stand_in"][name] for item in items} == {reason}
+    exact = [row["stand_in"] for row in observed if row["modality"] not in _STAND_INS]
+    assert exact and not any(exact)
+    assert all(item.properties["mmearth:stand_in"].keys() == _STAND_INS.keys() for item in items)
+
+
+def test_a_dataset_against_files_that_changed_since(
+    planet: World, config: Path, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    out = tmp_path / "out"
+    assert _build(config, out).exit_code == 0
+    check = ("packaging", "verify", out, "--against-source", "3", "--config", config)
+    assert run_cli(*check)[0] == 0
+    path = _degrees(planet.root, "pc/dem/15.tif", 15, "float32", 120.0)
+    code, said, _ = run_cli(*check)
+    _degrees(planet.root, path, 15, "float32", 115.0)
+    assert code == 4 and said.count(".aster_gdem") == 3
+    assert not any(name in said for name in ("sentinel2", "dynamic_world", "esa_worldcover"))
 
 
 def test_faults_tokens_and_processes_change_no_byte(

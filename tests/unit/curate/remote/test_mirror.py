@@ -191,6 +191,20 @@ def test_many_threads_fetch_each_block_once(server: RangeServer, mirror: Mirror)
     assert server.n_requests == 2
 
 
+def test_threads_that_want_some_of_the_same_blocks_fetch_each_once(
+    server: RangeServer, mirror: Mirror
+) -> None:
+    write(server.directory / "a.tif", values(), **KINDS["plain"])
+    url = f"{server.url}/a.tif"
+    mirror.header(url)
+    server.forget()
+    server.latency_s = 0.05
+    regions = [Region(column, 0, 300, 256) for column in (0, 256, 512)]  # two blocks each
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda region: mirror.fetch(url, [region]), regions))
+    assert server.n_bytes <= 4 * 256 * 256 * 2 + 3 * 8
+
+
 def test_names_and_lists_hold_no_signature(server: RangeServer, tmp_path: Path) -> None:
     write(server.directory / "a.tif", values(), **KINDS["cog"])
     mirror = mirror_at(tmp_path / "cache")

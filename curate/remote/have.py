@@ -21,14 +21,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from mmearth.catalog.errors import UnavailableError, storage_errors
-from mmearth.catalog.files import write_atomic
 from mmearth.curate.remote.address import host_of, public
 from mmearth.curate.remote.client import Part
 from mmearth.curate.remote.tiff import AbsentBytes, Span
 
-HAVE, DATA = "have.json", "data"
+HAVE, DATA = "have.jsonl", "data"
 """Names in the directory; the data's has the suffix of the remote file too."""
 
 
@@ -112,10 +112,13 @@ class Copy:
 
     def _read_list(self) -> Have | None:
         """Return what is listed; None where it is not sure that it is there."""
-        found = json.loads(self.record.read_bytes())
-        listed = tuple((int(b), int(e), int(crc)) for b, e, crc in found["listed"])
-        have = Have(int(found["length"]), str(found["version"]), listed)
-        is_sure = found["boot"] is not None and found["boot"] == _boot()
+        told = list(_lines(self.record.read_bytes()))
+        if not told:
+            return None
+        listed = {(int(b), int(e), int(crc)) for line in told for b, e, crc in line["listed"]}
+        boots = {line["boot"] for line in told}
+        have = Have(int(told[0]["length"]), str(told[0]["version"]), tuple(sorted(listed)))
+        is_sure = boots == {_boot()} != {None}
         return have if is_sure or self._is_whole(have) else None
 
     def _is_whole(self, have: Have) -> bool:
@@ -154,12 +157,16 @@ class Copy:
             ):
                 self._forget()
                 raise ChangedError(f"{public(self.url)} changed while it was read")
+            if known is None:  # nothing that is listed counts
+                self.record.unlink(missing_ok=True)
             self._write(parts, first.length)
             new = [(p.begin, p.begin + len(p.data), zlib.crc32(p.data)) for p in parts]
+            written = {"url": public(self.url), "length": first.length, "version": first.version}
+            written |= {"boot": _boot(), "listed": new}
+            # A line more, not the list anew: file systems are slow to make files and delete them.
+            with self.record.open("ab", buffering=0) as stream:
+                stream.write(f"\n{json.dumps(written)}\n".encode())
             have = Have(*same, tuple({*(known.listed if known else ()), *new}))
-            written = {"url": public(self.url), "length": have.length, "version": have.version}
-            written |= {"boot": _boot(), "listed": sorted(have.listed)}
-            write_atomic(self.record, json.dumps(written).encode())
             _note(self.folder, _which(self.record), have)
             return have
 
@@ -222,8 +229,15 @@ def _name(url: str) -> str:
     return f"{DATA}{suffix if len(suffix) <= 6 else ''}"
 
 
+def _lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield what the lines of a list say; one that a kill or a full disk cut short says nothing."""
+    for line in filter(None, data.split(b"\n")):
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
 def _which(path: Path) -> object:
-    """Return what tells a file from others that had its name: each was written anew."""
+    """Return what tells a list from others that had its name, and from itself when it grew."""
     told = path.stat()
     return told.st_ino, told.st_mtime_ns, told.st_size
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from mmearth.curate.remote import have as haves
 from mmearth.curate.remote import mirror as mirrors
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.client import Client
-from mmearth.curate.remote.have import HAVE, copy_of
+from mmearth.curate.remote.have import copy_of
 from mmearth.curate.remote.mirror import Mirror
 from mmearth.curate.remote.tiff import Region
 from mmearth.tests.range_server import Fault, RangeServer, serving
@@ -274,9 +273,26 @@ def test_a_kill_within_a_block_lists_no_half_of_it(server: RangeServer, tmp_path
     url = f"{server.url}/a.tif"
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "cache"), url]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    folder = copy_of(url, tmp_path / "cache").folder
-    assert max(end for _, end, _ in json.loads((folder / HAVE).read_text())["listed"]) <= 16_384
+    copy = copy_of(url, tmp_path / "cache")
+    assert max(end for _, end, _ in copy.have().listed) <= 16_384  # type: ignore[union-attr]
     assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40])
+def test_a_line_of_the_list_that_was_cut_short_says_nothing(
+    server: RangeServer, tmp_path: Path, cut: int
+) -> None:
+    write(server.directory / "a.tif", values(), **KINDS["plain"])
+    url = f"{server.url}/a.tif"
+    read(mirror_at(tmp_path / "cache"), url)
+    copy = copy_of(url, tmp_path / "cache")
+    whole = copy.record.read_bytes()
+    copy.record.write_bytes(whole[:-cut])
+    server.forget()
+    for _ in range(2):  # what is listed behind it counts
+        haves._SEEN.clear()
+        assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+    assert server.n_requests == (cut > 1)
 
 
 def test_what_a_power_cut_took_is_fetched_again(

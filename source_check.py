@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -48,15 +49,18 @@ def against_source(root: Path, config_path: Path, count: int, seed: int) -> list
             f"{root} was built with another configuration than {config_path}; give the one it was "
             "built with"
         )
-    source, catalogue = make_source(config, config_path.parent), read_catalogue(root)
+    catalogue = read_catalogue(root)
     plan = _plan(root, catalogue)
     rows = [row for task in catalogue.tasks for row in _rows(root, task)]
     chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
-    return [
-        finding
-        for i in sorted(chosen)
-        for finding in _compare(dict(_kept(root, rows[i], catalogue)), rows[i], source, plan)
-    ]
+    # In a cache of its own: what was kept of files on servers tells nothing of what they are now.
+    with TemporaryDirectory(prefix="mmearth-") as cache:
+        source = make_source(config, config_path.parent, Path(cache))
+        return [
+            finding
+            for i in sorted(chosen)
+            for finding in _compare(dict(_kept(root, rows[i], catalogue)), rows[i], source, plan)
+        ]
 
 
 def _rows(root: Path, task: str) -> Iterator[Row]:

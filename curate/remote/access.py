@@ -39,19 +39,24 @@ class RemoteAccess:
     """Where `s3://bucket/key` is, as `<s3_url>/bucket/key`; None: at Amazon."""
 
 
-def remote_access() -> RemoteAccess:
+def remote_access(cache: Path | None = None) -> RemoteAccess:
     """Return how the environment says that servers are asked.
 
     `MMEARTH_CACHE` (a directory; `~/.cache/mmearth`), `MMEARTH_CACHE_GB` (20),
     `AWS_ENDPOINT_URL_S3`, and `MMEARTH_HTTP_IN_FLIGHT`, `_PER_SECOND`, `_TIMEOUT_S`, `_TRIES`,
     `_PAUSE_S`, `_LONGEST_PAUSE_S`, each with the default above.
 
+    Args:
+        cache: In place of what the environment says.
+
     Raises:
         ConfigError: A value is no number, or not above zero.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    if cache is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        cache = Path(os.environ.get("MMEARTH_CACHE") or Path(home, "mmearth")).absolute()
     return RemoteAccess(
-        cache=Path(os.environ.get("MMEARTH_CACHE") or Path(home, "mmearth")).absolute(),
+        cache=cache,
         cache_bytes=int(_number("MMEARTH_CACHE_GB", 20.0) * 1e9),
         in_flight=int(_number("MMEARTH_HTTP_IN_FLIGHT", IN_FLIGHT)),
         per_second=_number("MMEARTH_HTTP_PER_SECOND", PER_SECOND),

@@ -12,27 +12,32 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import zlib
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from mmearth.catalog.errors import UnavailableError, storage_errors
-from mmearth.catalog.files import write_atomic
 from mmearth.curate.remote.address import host_of, public
 from mmearth.curate.remote.client import Part
 from mmearth.curate.remote.tiff import AbsentBytes, Span
 
-HAVE, DATA = "have.json", "data"
+HAVE, DATA = "have.jsonl", "data"
 """Names in the directory; the data's has the suffix of the remote file too."""
 
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_PROVED: dict[Path, object] = {}
-"""What was compared with its checksums, by this process."""
+_MOST_SEEN = 2048
+_SEEN: OrderedDict[Path, tuple[object, Have]] = OrderedDict()
+"""The lists that this process read or wrote last, and is sure of, each with what tells it from
+others of its name."""
+_lock = threading.Lock()
 
 
 class ChangedError(UnavailableError):
@@ -80,34 +85,49 @@ class Copy:
     folder: Path
     """Where the copy is."""
 
-    @property
-    def data(self) -> Path:
-        """The file that GDAL opens."""
-        return self.folder / _name(self.url)
+    data: Path = field(init=False, compare=False)
+    """The file that GDAL opens."""
+    record: Path = field(init=False, compare=False)
+    """Tells which of its bytes are there."""
+
+    def __post_init__(self) -> None:
+        """Name the files."""
+        object.__setattr__(self, "data", self.folder / _name(self.url))
+        object.__setattr__(self, "record", self.folder / HAVE)
 
     def have(self) -> Have | None:
         """Return what is there; None where nothing is, or nothing that is sure."""
         try:
-            found = json.loads((self.folder / HAVE).read_bytes())
-            listed = tuple((int(b), int(e), int(crc)) for b, e, crc in found["listed"])
-            have = Have(int(found["length"]), str(found["version"]), listed)
-            if self.data.stat().st_size != have.length:
+            which = _which(self.record)
+            with _lock:
+                known, have = _SEEN.get(self.folder, (None, None))
+            if have is None or known != which:
+                have = self._read_list()
+            if have is None or self.data.stat().st_size != have.length:
                 return None
-            is_sure = found["boot"] is not None and found["boot"] == _boot()
-            return have if is_sure or self._is_whole(have) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        _note(self.folder, which, have)
+        return have
+
+    def _read_list(self) -> Have | None:
+        """Return what is listed; None where it is not sure that it is there."""
+        told = list(_lines(self.record.read_bytes()))
+        if not told:
+            return None
+        listed = {(int(b), int(e), int(crc)) for line in told for b, e, crc in line["listed"]}
+        boots = {line["boot"] for line in told}
+        have = Have(int(told[0]["length"]), str(told[0]["version"]), tuple(sorted(listed)))
+        is_sure = boots == {_boot()} != {None}
+        return have if is_sure or self._is_whole(have) else None
 
     def _is_whole(self, have: Have) -> bool:
         """Return whether what is listed was not lost when the machine stopped."""
-        if _PROVED.get(self.folder) == have:
-            return True
         with self.data.open("rb") as stream:
             for begin, end, crc in have.listed:
                 stream.seek(begin)
                 if zlib.crc32(stream.read(end - begin)) != crc:
                     return False
-        _PROVED[self.folder] = have
         return True
 
     def read(self, have: Have, begin: int, end: int) -> bytes:
@@ -137,12 +157,17 @@ class Copy:
             ):
                 self._forget()
                 raise ChangedError(f"{public(self.url)} changed while it was read")
+            if known is None:  # nothing that is listed counts
+                self.record.unlink(missing_ok=True)
             self._write(parts, first.length)
             new = [(p.begin, p.begin + len(p.data), zlib.crc32(p.data)) for p in parts]
+            written = {"url": public(self.url), "length": first.length, "version": first.version}
+            written |= {"boot": _boot(), "listed": new}
+            # A line more, not the list anew: file systems are slow to make files and delete them.
+            with self.record.open("ab", buffering=0) as stream:
+                stream.write(f"\n{json.dumps(written)}\n".encode())
             have = Have(*same, tuple({*(known.listed if known else ()), *new}))
-            written = {"url": public(self.url), "length": have.length, "version": have.version}
-            written |= {"boot": _boot(), "listed": sorted(have.listed)}
-            write_atomic(self.folder / HAVE, json.dumps(written).encode())
+            _note(self.folder, _which(self.record), have)
             return have
 
     def _write(self, parts: Sequence[Part], length: int) -> None:
@@ -166,7 +191,7 @@ class Copy:
 
     def _forget(self) -> None:
         # The list first: what is listed is there at any moment.
-        (self.folder / HAVE).unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
         for path in self.folder.glob(f"{DATA}*"):
             path.unlink(missing_ok=True)
 
@@ -195,13 +220,34 @@ def copy_of(url: str, cache: Path) -> Copy:
     name = public(url)
     key = hashlib.sha256(name.encode()).hexdigest()[:40]
     host = "".join(c if c.isalnum() or c in ".-" else "_" for c in host_of(url)) or "_"
-    return Copy(url, cache / host / key[:2] / key)
+    return Copy(url, cache / host / key)
 
 
 @lru_cache(maxsize=4096)
 def _name(url: str) -> str:
     suffix = Path(public(url).partition("?")[0]).suffix
     return f"{DATA}{suffix if len(suffix) <= 6 else ''}"
+
+
+def _lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield what the lines of a list say; one that a kill or a full disk cut short says nothing."""
+    for line in filter(None, data.split(b"\n")):
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def _which(path: Path) -> object:
+    """Return what tells a list from others that had its name, and from itself when it grew."""
+    told = path.stat()
+    return told.st_ino, told.st_mtime_ns, told.st_size
+
+
+def _note(folder: Path, which: object, have: Have) -> None:
+    with _lock:
+        _SEEN[folder] = which, have
+        _SEEN.move_to_end(folder)
+        while len(_SEEN) > _MOST_SEEN:
+            _SEEN.popitem(last=False)
 
 
 @cache

@@ -21,7 +21,7 @@ from mmearth.curate.remote.address import public
 from mmearth.curate.remote.client import Client, Part
 from mmearth.curate.remote.eviction import make_room
 from mmearth.curate.remote.have import ChangedError, Copy, Have, Listed, copy_of
-from mmearth.curate.remote.threads import SPANS, at_once
+from mmearth.curate.remote.threads import Threads, at_once
 from mmearth.curate.remote.tiff import AbsentBytes, Layout, Region, Span, layouts
 
 HEADER_BYTES = 8_192
@@ -69,14 +69,14 @@ class Mirror:
         """
         mine: list[Span] = []
         theirs: list[Future[None]] = []
-        for span in self._lacking(self.copy(url), regions):
+        for span in self._lacking(self.copy(url), regions):  # block by block: others want some
             claimed = _CLAIMS.claim(public(url), span)
             if claimed is None:
                 mine.append(span)
             else:
                 theirs.append(claimed)
         try:
-            n_new = self._kept(url, mine)
+            n_new = self._kept(url, _together(mine))
         finally:
             for span in mine:
                 _CLAIMS.release(public(url), span)
@@ -139,7 +139,7 @@ class Mirror:
 
     def _kept(self, url: str, wanted: Sequence[Span]) -> int:
         """Fetch bytes of a file and write them; return how many."""
-        found = at_once(wanted, lambda span: self.client.part(url, *span), SPANS)
+        found = at_once(wanted, lambda span: self.client.part(url, *span), Threads.SPANS)
         parts = [part for part in found.values() if isinstance(part, Part)]
         # Whoever changed is begun anew by `opened`, which sees that it is not here.
         with suppress(ChangedError):
@@ -162,12 +162,12 @@ class Mirror:
         return all(have.holds(*span) for span in _spans(found, regions, have.length))
 
     def _lacking(self, copy: Copy, regions: Sequence[Region]) -> list[Span]:
-        """Return what is to be fetched of a file, adjacent blocks together."""
+        """Return the blocks that are to be fetched of a file."""
         found, have = self._layouts(copy)
         spans = _spans(found, regions, have.length)
         if spans and max(end for _, end in spans) > have.length:
             raise FormatError(f"{public(copy.url)} is shorter than its directory says: cut short")
-        return _together([span for span in spans if not have.holds(*span)])
+        return [span for span in spans if not have.holds(*span)]
 
     def _layouts(self, copy: Copy) -> tuple[tuple[Layout, ...], Have]:
         """Return where a file's blocks lie; its header is fetched where it is not here."""

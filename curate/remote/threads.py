@@ -1,28 +1,39 @@
-"""Threads that wait for servers: as many questions at once as hosts let through."""
+"""Threads that wait for servers, as many as hosts let through, and the few that read pixels."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from enum import Enum
 from typing import TypeVar
+
+import rasterio
 
 from mmearth.catalog.errors import MMEarthError, RefusedError, StorageError
 
-SPANS, FILES, _SCENES = 64, 48, 24
-"""Threads that wait for one request each, for all of a file or a search, and of a scene."""
+
+class Threads(Enum):
+    """What threads wait for, or do."""
+
+    SPANS = "one request each"
+    FILES = "all of a file, or a search"
+    SCENES = "all of a scene"
+    PIXELS = "what is computed"
+
+
+_MANY = {Threads.SPANS: 64, Threads.FILES: 48, Threads.SCENES: 24}
+_MANY[Threads.PIXELS] = (os.cpu_count() or 1) + 1
 Key = TypeVar("Key")
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[tuple[int, Threads], ThreadPoolExecutor] = {}
 _lock = threading.Lock()
-_cores = threading.BoundedSemaphore((os.cpu_count() or 1) + 1)
 
 
 def at_once(
-    keys: Iterable[Key], ask: Callable[[Key], Value], threads: int = FILES
+    keys: Iterable[Key], ask: Callable[[Key], Value], threads: Threads = Threads.FILES
 ) -> dict[Key, Value | MMEarthError]:
     """Return what many questions come to, asked at once: answers, or errors of ours.
 
@@ -57,7 +68,7 @@ def read_at_once(
     groups: dict[Hashable, list[int]] = {}
     for i, item in enumerate(items):
         groups.setdefault(key(item), []).append(i)
-    found = at_once(groups, lambda k: read([items[i] for i in groups[k]]), _SCENES)
+    found = at_once(groups, lambda k: read([items[i] for i in groups[k]]), Threads.SCENES)
     outcomes: dict[int, Value | MMEarthError] = {}
     stop(found.values())
     for k, same in groups.items():
@@ -79,11 +90,12 @@ def stop(outcomes: Iterable[object]) -> None:
             raise outcome
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    """Wait until a core is free to read pixels: who waits for hosts takes none."""
-    with _cores:
-        yield
+def on_a_core(compute: Callable[[], Value]) -> Value:
+    """Return what GDAL computes, in one of as few threads as there are cores, and one more.
+
+    Who waits for hosts takes no core so, and what GDAL knows of a CRS it finds out in each thread.
+    """
+    return _pool(Threads.PIXELS).submit(compute).result()
 
 
 def _outcome(tell: Callable[[], Value]) -> Value | MMEarthError:
@@ -93,12 +105,18 @@ def _outcome(tell: Callable[[], Value]) -> Value | MMEarthError:
         return exc
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: Threads) -> ThreadPoolExecutor:
     """Return threads of this process."""
     with _lock:
         key = os.getpid(), threads
         if key not in _pools:
             for other in [each for each in _pools if each[0] != key[0]]:
                 del _pools[other]  # a parent's, whose threads are not here
-            _pools[key] = ThreadPoolExecutor(threads, "mmearth-remote")
+            begin = _with_gdal if threads is Threads.PIXELS else None
+            _pools[key] = ThreadPoolExecutor(_MANY[threads], "mmearth-remote", begin)
         return _pools[key]
+
+
+def _with_gdal() -> None:
+    """Set GDAL up once for a thread, not for each call of it."""
+    rasterio.Env().__enter__()

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from mmearth.curate.sources.earthengine.source import EarthEngine
 
 
-def _synthetic(kind: Any, config: BuildConfig, base: Path) -> Source:
+def _synthetic(kind: Any, config: BuildConfig, base: Path, cache: Path | None) -> Source:
     from mmearth.curate.sources.synthetic import Synthetic
 
     return Synthetic(kind.seed, kind.shifts, config.catalogue)
 
 
-def _files(kind: Any, config: BuildConfig, base: Path) -> Source:
+def _files(kind: Any, config: BuildConfig, base: Path, cache: Path | None) -> Source:
     from mmearth.curate.remote.access import remote_access
     from mmearth.curate.remote.address import is_remote
     from mmearth.curate.sources.files import Files
@@ -29,11 +29,11 @@ def _files(kind: Any, config: BuildConfig, base: Path) -> Source:
 
     entries = [entry for some in kind.rasters.values() for entry in some]
     if any(is_remote(entry.path) for entry in (*entries, *kind.polygons.values())):
-        return RemoteFiles(kind, base, config.catalogue, remote_access())
+        return RemoteFiles(kind, base, config.catalogue, remote_access(cache))
     return Files(kind, base, config.catalogue)
 
 
-def _earthengine(kind: Any, config: BuildConfig, base: Path) -> EarthEngine:
+def _earthengine(kind: Any, config: BuildConfig, base: Path, cache: Path | None) -> EarthEngine:
     try:
         from mmearth.curate.sources.earthengine.access import access_of_environment
         from mmearth.curate.sources.earthengine.source import EarthEngine, workload_tag
@@ -48,22 +48,22 @@ def _earthengine(kind: Any, config: BuildConfig, base: Path) -> EarthEngine:
     return EarthEngine(config.catalogue, *how, tag=tag)
 
 
-def _stac(kind: Any, config: BuildConfig, base: Path) -> Source:
+def _stac(kind: Any, config: BuildConfig, base: Path, cache: Path | None) -> Source:
     from mmearth.curate.remote.access import remote_access
     from mmearth.curate.sources.stac.source import Stac
 
-    access = remote_access()
+    access = remote_access(cache)
     limit = LocalLimit(access.in_flight, access.per_second)
     return Stac(kind, config.catalogue, config.quirks, access, limit)
 
 
-def _foreign(kind: Any, config: BuildConfig, base: Path) -> Source:
+def _foreign(kind: Any, config: BuildConfig, base: Path, cache: Path | None) -> Source:
     from mmearth.curate.sources.foreign import Foreign
 
     return Foreign(kind.place, kind.model_extra or {}, base.resolve(), config.catalogue)
 
 
-SOURCES: dict[str, Callable[[Any, BuildConfig, Path], Source]] = {
+SOURCES: dict[str, Callable[[Any, BuildConfig, Path, Path | None], Source]] = {
     "synthetic": _synthetic,
     "files": _files,
     "earthengine": _earthengine,
@@ -72,26 +72,27 @@ SOURCES: dict[str, Callable[[Any, BuildConfig, Path], Source]] = {
 """Every source that is here, by kind; other kinds are of other packages."""
 
 
-def make_source(config: BuildConfig, base: Path) -> Source:
+def make_source(config: BuildConfig, base: Path, cache: Path | None = None) -> Source:
     """Return the source that a configuration describes.
 
     Args:
         config: The build's configuration.
         base: Directory that relative paths start from.
+        cache: Directory of what is kept of files on servers; None: the user's.
 
     Raises:
         ConfigError: What it needs is missing or contradicts itself.
     """
-    first = _made(config.source, config, base)
+    first = _made(config.source, config, base, cache)
     if not config.sources:
         return first
     from mmearth.curate.sources.mixed import Part, mixed
 
     parts = [Part(first, config.source.kind, ())]
     for kind, names in config.layers_of_sources:
-        parts.append(Part(_made(kind, config, base), f"{kind.kind} {len(parts)}", names))
+        parts.append(Part(_made(kind, config, base, cache), f"{kind.kind} {len(parts)}", names))
     return mixed(parts)
 
 
-def _made(kind: Any, config: BuildConfig, base: Path) -> Source:
-    return SOURCES.get(kind.kind, _foreign)(kind, config, base)
+def _made(kind: Any, config: BuildConfig, base: Path, cache: Path | None) -> Source:
+    return SOURCES.get(kind.kind, _foreign)(kind, config, base, cache)

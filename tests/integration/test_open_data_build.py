@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pystac
 import pytest
 import rasterio
 import yaml
@@ -24,16 +19,17 @@ from mmearth.catalog.errors import QuotaError
 from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.tile import Tile
 from mmearth.curate.visits import Options
-from mmearth.source_check import against_source
 from mmearth.tests.collected import kept
+from mmearth.tests.open_data.disturbed import built_though_killed, disturbed
 from mmearth.tests.open_data.world import Scene, World, truth, world
-from mmearth.tests.range_server import Fault
 
 SCENES = (
     Scene("S2A_33_a", "2020-07-01", layout="pc"),
     Scene("S2A_33_b", "2020-07-11", cloud=0.5),
     Scene("S2A_33_c", "2020-07-21", left=512_000),
 )
+_STAND_INS = {"aster_gdem": "Copernicus DEM GLO-30", "dynamic_world": "Impact Observatory"}
+"""Layer → what its reason names."""
 PLACES = [(500_900 + 1_500 * i, 5_002_000 - 1_500 * j) for i in range(3) for j in range(2)]
 PLACES += [(512_900 + 1_500 * i, 5_002_000) for i in range(2)]
 
@@ -47,10 +43,13 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for west in (14, 15):
             path = _degrees(running.root, f"pc/dem/{west}.tif", west, "float32", 100.0 + west)
             running.add_raster("pc", "cop-dem-glo-30", f"DEM_{west}", path, "data")
+        path = _degrees(running.root, "pc/lulc/2020.tif", 15, "uint8", 11)
+        when = {"datetime": None, "start_datetime": "2020-01-01T00:00:00Z"}
+        running.add_raster("pc", "io-lulc-annual-v02", "LULC_2020", path, "data", **when)
         for year, code in ((2020, 10), (2021, 40)):
             path = _degrees(running.root, f"pc/wc/{year}.tif", 15, "uint8", code)
             name = f"ESA_WorldCover_10m_{year}"
-            when = {"datetime": None, "start_datetime": f"{year}-01-01T00:00:00Z"}
+            when["start_datetime"] = f"{year}-01-01T00:00:00Z"
             running.add_raster("pc", "esa-worldcover", name, path, "map", **when)
         yield running
 
@@ -80,7 +79,7 @@ def config(planet: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         "name": "open",
         "title": "Open data",
         "source": {"kind": "stac", "catalogs": planet.catalogs},
-        "modalities": ["sentinel2", "aster_gdem", "esa_worldcover", "geolocation", "month"],
+        "modalities": [*_STAND_INS, "sentinel2", "esa_worldcover", "geolocation", "month"],
         "tasks": {"own": {"points": {"path": "places.csv", "value": "value", "id": "id"}}},
     }
     path = tmp_path / "open.yaml"
@@ -116,65 +115,64 @@ def test_a_build_is_the_scenes_and_a_second_one_asks_nothing(
         assert set(np.unique(height)) <= {115.0}
         assert slope[slope != -9999].max() == 0.0
         assert (held["esa_worldcover"] == 0).all()
-    observed = pq.read_table(out / "observations.parquet").to_pylist()
-    why = {row["modality"]: row["stand_in"] for row in observed}
-    assert "Copernicus DEM" in why["aster_gdem"] and why["sentinel2"] is None
-    assert "Copernicus DEM GLO-30" in (out / "README.md").read_text()
     assert not any(b"secret" in path.read_bytes() for path in out.rglob("*") if path.is_file())
     planet.server.forget()
     assert _build(config, out).unchanged and planet.server.n_requests == 0
-    assert against_source(out, config, 3, seed=1) == []
-    paths = {path.split("/")[1] for path, _ in planet.server.asked}
-    assert paths <= {"api", "sas"}  # all blocks are here
+
+
+def test_every_stand_in_is_named_wherever_a_reader_looks(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _build(config, out).exit_code == 0
+    observed = pq.read_table(out / "observations.parquet").to_pylist()
+    manifest = pq.read_table(out / "manifests" / "own.parquet").to_pylist()
+    items = list(pystac.Catalog.from_file(out / "stac" / "catalog.json").get_items(recursive=True))
+    assert len(items) == len(manifest) == len(PLACES)
+    card = (out / "README.md").read_text()
+    for name, product in _STAND_INS.items():
+        (reason,) = {row["stand_in"] for row in observed if row["modality"] == name}
+        assert product in reason and f"- `{name}`: {reason}" in card
+        assert {row[name]["stand_in"] for row in manifest} == {reason}
+        assert {item.properties["mmearth:stand_in"][name] for item in items} == {reason}
+    exact = [row["stand_in"] for row in observed if row["modality"] not in _STAND_INS]
+    assert exact and not any(exact)
+    assert all(item.properties["mmearth:stand_in"].keys() == _STAND_INS.keys() for item in items)
+
+
+def test_a_dataset_against_files_that_changed_since(
+    planet: World, config: Path, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    out = tmp_path / "out"
+    assert _build(config, out).exit_code == 0
+    check = ("packaging", "verify", out, "--against-source", "3", "--config", config)
+    assert run_cli(*check)[0] == 0
+    path = _degrees(planet.root, "pc/dem/15.tif", 15, "float32", 120.0)
+    code, said, _ = run_cli(*check)
+    _degrees(planet.root, path, 15, "float32", 115.0)
+    assert code == 4 and said.count(".aster_gdem") == 3
+    assert not any(name in said for name in ("sentinel2", "dynamic_world", "esa_worldcover"))
 
 
 def test_faults_tokens_and_processes_change_no_byte(
     planet: World, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = _build(config, tmp_path / "plain").dataset_hash
-    planet.server.forget()
-    planet.life_s = 0.3
-    every = iter(range(10**9))
-    kinds = ("truncate", "reset", "status", "status", "status")
-
-    def fault(path: str) -> Fault | None:
-        i = next(every)
-        if i % 5:
-            return None
-        kind, status = kinds[i // 5 % 5], (0, 0, 503, 429, 500)[i // 5 % 5]
-        return Fault(kind, status=status, retry_after_s=0)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(planet.server, "take_fault", fault)
     monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "other"))
-    found = _build(config, tmp_path / "disturbed")
+    with disturbed(planet, life_s=0.3):
+        found = _build(config, tmp_path / "disturbed")
     assert (found.dataset_hash, found.failures) == (plain, 0)
-    monkeypatch.undo()
     monkeypatch.setenv("MMEARTH_CACHE", str(tmp_path / "third"))
     assert _build(config, tmp_path / "two", workers=2, executor="processes").dataset_hash == plain
 
 
-def test_a_killed_build_goes_on_to_the_same_bytes(
+def test_faults_and_kills_together_change_no_byte(
     planet: World, config: Path, tmp_path: Path
 ) -> None:
     plain = _build(config, tmp_path / "plain").dataset_hash
-    planet.server.latency_s = 0.05
-    environment = os.environ | {"MMEARTH_CACHE": str(tmp_path / "other")}
-    command = [sys.executable, "-m", "mmearth", "curate", "build", str(config), "-o"]
-    out = tmp_path / "killed"
-    for n_requests in (20, 25):
-        planet.server.forget()
-        begun = subprocess.Popen(
-            [*command, str(out)], env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path
-        )
-        while planet.server.n_requests < n_requests and begun.poll() is None:
-            time.sleep(0.01)
-        begun.send_signal(signal.SIGKILL)
-        begun.wait()
+    planet.server.latency_s, cache = 0.05, tmp_path / "other"
+    with disturbed(planet, life_s=1.0):
+        told = built_though_killed(config, tmp_path / "out", planet, (20, 25), cache)
     planet.server.latency_s = 0.0
-    done = subprocess.run(
-        [*command, str(out), "--json"], env=environment, capture_output=True, check=False
-    )
-    assert json.loads(done.stdout)["dataset_hash"] == plain, done.stderr
+    assert told["dataset_hash"] == plain
 
 
 def test_the_budget_stops_the_build_and_a_new_one_goes_on(config: Path, tmp_path: Path) -> None:

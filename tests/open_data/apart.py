@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ class Apart:
     items: list[dict[str, Any]]
     """Of the scenes."""
 
-    def counts(self) -> tuple[int, int]:
-        """Return requests and bytes since the last call."""
+    def counts(self) -> tuple[int, int, float]:
+        """Return requests, bytes and its seconds of CPU since the last call."""
         self.pipe.send("counts")
-        found: tuple[int, int] = self.pipe.recv()
+        found: tuple[int, int, float] = self.pipe.recv()
         return found
 
 
@@ -58,6 +59,9 @@ def _serve(pipe: Connection, root: Path, scenes: Sequence[Scene], latency_s: flo
             planet.add_again(scene, first)
         planet.server.latency_s = latency_s
         pipe.send((planet.catalogs, planet.items[CATALOG[scenes[0].layout]]))
+        spent = 0.0
         while pipe.recv() == "counts":
-            pipe.send((planet.server.n_requests, planet.server.n_bytes))
+            now = time.process_time()
+            pipe.send((planet.server.n_requests, planet.server.n_bytes, now - spent))
             planet.server.forget()
+            spent = now

@@ -134,7 +134,7 @@ class World:
 
     def add_again(self, scene: Scene, like: dict[str, Any]) -> dict[str, Any]:
         """Let the API know of a scene whose files are those of another item, under other names."""
-        folder = self.root / urlsplit(like["assets"]["scl"]["href"]).path.strip("/")
+        folder = self.root / urlsplit(like["assets"][SCL[scene.layout]]["href"]).path.strip("/")
         (folder.parent.parent / scene.id).symlink_to(folder.parent.name)
         assets = {
             key: asset | {"href": asset["href"].replace(f"/{like['id']}/", f"/{scene.id}/")}

@@ -1,8 +1,9 @@
-"""What tiles of open collections cost, 50 ms before each answer: requests, bytes, tiles a second.
+"""What tiles of open collections cost, 50 ms before each answer: requests, bytes, CPU, speed.
 
 The same tiles are loaded by `odc-stac`, with Dask threads as its documentation advises, from the
 same server in the same run; the server is a process of its own. Bands are 3660 pixels wide, in
-blocks of 1024 as at Earth Search, or of 512.
+blocks of 1024 as at Earth Search, or of 512. Seconds of CPU do not move with what else runs: the
+least that there can be are those that inflate each needed block once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -60,9 +62,13 @@ def places(n: int, scene: Scene, seed: int) -> list[Tile]:
     return [Tile(scene.epsg, scene.left + 10 * x, scene.top - 10 * y) for x, y in corners]
 
 
-def unavoidable(root: Path, visits: Visits) -> int:
-    """Return the bytes of the blocks under tiles, of all bands and of the classification."""
-    total = 0
+def unavoidable(root: Path, visits: Visits) -> tuple[int, float]:
+    """Return what the blocks under tiles, of all bands and the classification, take by themselves.
+
+    Returns:
+        Their bytes, and the seconds of CPU that inflate each of them once.
+    """
+    total, seconds = 0, 0.0
     for name in dict.fromkeys(scene.id for _, scene in visits):
         for path in (root / "es" / "s2" / name).glob("*.tif"):
             with rasterio.open(path) as dataset:
@@ -77,7 +83,11 @@ def unavoidable(root: Path, visits: Visits) -> int:
                 for span in layout.spans(Region(w.col_off, w.row_off, w.width, w.height))
             }
             total += sum(end - begin for begin, end in under)
-    return total
+            begun = time.process_time()
+            for begin, end in under:
+                zlib.decompress(data[begin:end])
+            seconds += time.process_time() - begun
+    return total, seconds
 
 
 def ours(planet: Apart, cache: Path) -> Callable[[Visits], list[Observation]]:
@@ -127,14 +137,15 @@ def _whole(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def measured(planet: Apart, build: Callable[[Visits], Any], visits: Visits) -> dict[str, float]:
-    """Return tiles a second, and requests and bytes a tile."""
+    """Return tiles a second, and requests, bytes and seconds of CPU, ours and its, a tile."""
     planet.counts()
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     build(visits)
-    seconds = time.perf_counter() - begin
-    requests, n_bytes = planet.counts()
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    requests, n_bytes, served = planet.counts()
     n = len(visits)
-    return {"speed": n / seconds, "requests": requests / n, "bytes": n_bytes / n}
+    found = {"requests": requests / n, "bytes": n_bytes / n, "cpu": cpu / n, "served": served / n}
+    return {"speed": n / seconds, **found}
 
 
 N = {"apart": (8, 1), "shared": (4, 15)}
@@ -168,21 +179,35 @@ def test_requests_bytes_and_tiles_a_second(
         rows["odc-stac"].append(measured(planet, load, visits[i : i + size]))
     near = [(tile, s) for i, s in enumerate(mine) for tile in places(1, s, 1000 + i)]
     rows["headers there"] = [measured(planet, build, near)]
-    build(visits)
-    again, _ = planet.counts()
-    least = unavoidable(root, visits) / len(visits)
-    print(f"\n{kind}, blocks of {mine[0].block}: {least / 1e6:.2f} MB a tile")
+    rows["blocks there"] = [measured(planet, build, visits)]
+    n_least, inflating = (each / len(visits) for each in unavoidable(root, visits))
+    print(f"\n{kind}, blocks of {mine[0].block}, a tile: {n_least / 1e6:.2f} MB at least,")
+    print(f"and {1000 * inflating:.0f} ms of CPU that inflate them")
     for name, row in ((name, row) for name, each in rows.items() for row in each):
-        more = f"{row['requests']:6.2f} requests {row['bytes'] / least:6.3f} × bytes"
-        print(f"{name:14}{row['speed']:7.2f} tiles/s {more} a tile")
+        more = f"{row['requests']:6.2f} requests {row['bytes'] / n_least:6.3f} × bytes"
+        cpu = f"CPU {1000 * row['cpu']:4.0f} ms, server {1000 * row['served']:3.0f}"
+        print(f"{name:14}{row['speed']:7.2f} tiles/s {more} {cpu}")
     mean = {n: {k: np.mean([r[k] for r in each]) for k in each[0]} for n, each in rows.items()}
+    missed = [each for each in aims(mean, n_least, shared) if not each[1] <= each[2]]
+    assert not missed
+
+
+def aims(
+    mean: dict[str, dict[str, float]], n_least: float, shared: bool
+) -> list[tuple[str, float, float]]:
+    """Return what is aimed at, what it came to, and the most that it may be."""
     us, them = mean["mmearth"], mean["odc-stac"]
-    assert again <= n_scenes * ROUNDS  # no block is asked for again, only what there is
-    assert us["requests"] <= (6 if shared else 27) and us["bytes"] <= 1.02 * least
-    assert shared or mean["headers there"]["requests"] <= 16
-    assert us["speed"] >= (2.0 if shared else 1.5) * them["speed"]
-    assert us["requests"] <= (0.25 if shared else 0.7) * them["requests"]
-    assert not shared or us["bytes"] <= 0.35 * them["bytes"]
+    found = [
+        # No block is asked for again, only what scenes there are: a question a region and season.
+        ("requests, all there", mean["blocks there"]["requests"], 0.1),
+        ("requests", us["requests"], 6 if shared else 27),
+        ("requests of odc-stac's", us["requests"] / them["requests"], 0.25 if shared else 0.7),
+        ("bytes of the unavoidable", us["bytes"] / n_least, 1.02),
+        ("time of odc-stac's", them["speed"] / us["speed"], 1 / (2.0 if shared else 1.5)),
+    ]
+    if shared:
+        return [*found, ("bytes of odc-stac's", us["bytes"] / them["bytes"], 0.35)]
+    return [*found, ("requests, headers there", mean["headers there"]["requests"], 16)]
 
 
 def test_pixels_are_those_of_the_whole_files(tmp_path: Path) -> None:

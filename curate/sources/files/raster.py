@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +160,7 @@ def kept_open() -> Iterator[None]:
     """Keep what this thread opens open until the block ends: many tiles of one scene are read."""
     _opened.datasets = {}
     try:
-        with rasterio.Env():  # else each call makes one of its own
-            yield
+        yield
     finally:
         datasets, _opened.datasets = _opened.datasets, None
         for dataset in datasets.values():
@@ -266,6 +266,7 @@ def _extent_px(whole: PixelGrid, tile: Tile, turn: float) -> tuple[int, int, int
     return column, row, last - column, bottom - row
 
 
+@lru_cache(maxsize=4096)  # the bands of a scene share two or three grids
 def _window(whole: PixelGrid, tile: Tile, turn: float) -> Window | None:
     """Return the part of a raster under a tile, or None where they do not meet."""
     column, row, width, height = _extent_px(whole, tile, turn)

@@ -136,9 +136,8 @@ class RemoteFiles(Files):
                     wanted.append(shelf.regions(rasters.values(), tile))
         shelf.fetch(wanted)
         try:
-            with shelf.opened(wanted):
-                index = Index(tuple(products), here.broken)
-                return observation(layer, index, tile, date, self.name)
+            index = Index(tuple(products), here.broken)
+            return shelf.read(wanted, lambda: observation(layer, index, tile, date, self.name))
         except MMEarthError as exc:
             raise shelf.told(exc, [url for some in wanted for url in some]) from exc
 

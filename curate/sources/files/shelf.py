@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.tile import Tile
 from mmearth.curate.remote.address import public
 from mmearth.curate.remote.mirror import Mirror
-from mmearth.curate.remote.threads import at_once, stop
+from mmearth.curate.remote.threads import at_once, on_a_core, stop
 from mmearth.curate.remote.tiff import Region
 from mmearth.curate.sources.files.config import Rasters
 from mmearth.curate.sources.files.header import Header, read_header
@@ -20,6 +20,7 @@ AS_IT_SAYS = Rasters(path="any")
 """An entry that says nothing: a raster's own words count."""
 Regions = dict[str, list[Region]]
 """Address → the pixels that are read."""
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -78,15 +79,21 @@ class Shelf:
         stop(found.values())
         return found
 
-    @contextmanager
-    def opened(self, wanted: Iterable[Regions]) -> Iterator[Mapping[str, object]]:
-        """Hold rasters, whose blocks under some tiles are here, and keep open what is opened.
+    def read(self, wanted: Iterable[Regions], compute: Callable[[], Value]) -> Value:
+        """Return what is computed of rasters while they are held: blocks under some tiles are here.
+
+        Each is opened once.
 
         Raises:
-            MMEarthError: See `Mirror.opened`.
+            MMEarthError: See `Mirror.opened`; and what computing raises.
         """
-        with self.mirror.opened(_joined(wanted)) as paths, kept_open():
-            yield paths
+
+        def computed() -> Value:
+            with kept_open():
+                return compute()
+
+        with self.mirror.opened(_joined(wanted)):
+            return on_a_core(computed)
 
     def told(self, exc: MMEarthError, urls: Iterable[str]) -> MMEarthError:
         """Return an error whose sentence names addresses: what is published is no local path."""
@@ -96,7 +103,7 @@ class Shelf:
         self.mirror.header(url)
         with self.mirror.opened({url: []}) as paths:
             try:
-                return read_header(paths[url], entry)
+                return on_a_core(lambda: read_header(paths[url], entry))
             except MMEarthError as exc:
                 raise self._named(exc, paths) from exc
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.tile import Tile
-from mmearth.curate.remote.threads import read_at_once, reading
+from mmearth.curate.remote.threads import read_at_once
 from mmearth.curate.sources.stac.assets import Assets, asset_url
 from mmearth.curate.sources.stac.choose import Candidate
 from mmearth.curate.sources.stac.config import CloudConfig, CollectionEntry
@@ -73,8 +73,7 @@ def _of_one(
     if rule.by == "probability" and key is not None and all(key in i.assets for i in items):
         likely = [asset_url(item, key, entry) for item in items]
     regions = shelf.fetched([*classes, *likely], tiles)
-    with shelf.opened(regions), reading():
-        return [_verdict(shelf, classes, likely, tile) for tile in tiles]
+    return shelf.read(regions, lambda: [_verdict(shelf, classes, likely, t) for t in tiles])
 
 
 def _verdict(shelf: Assets, classes: Sequence[str], likely: Sequence[str], tile: Tile) -> Verdict:

@@ -11,7 +11,7 @@ from mmearth.catalog.errors import MMEarthError, NoDataError, RefusedError, Stor
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.remote.threads import read_at_once, reading
+from mmearth.curate.remote.threads import read_at_once
 from mmearth.curate.source import Outcome
 from mmearth.curate.sources.files.choose import of_timing
 from mmearth.curate.sources.files.index import Product
@@ -61,8 +61,7 @@ def _of_one(shelf: Assets, layer: Layer, picks: Sequence[Pick], source: str) -> 
     """Fetch the blocks of one scene's files under some tiles, and read them, opened once."""
     urls = _urls(picks[0])
     regions = shelf.fetched(urls, [pick.tile for pick in picks])
-    with shelf.opened(regions), reading():
-        return [_outcome(shelf, layer, pick, source) for pick in picks]
+    return shelf.read(regions, lambda: [_outcome(shelf, layer, pick, source) for pick in picks])
 
 
 def _urls(pick: Pick) -> list[str]:

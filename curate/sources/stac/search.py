@@ -22,6 +22,9 @@ MOST_TILES = 50
 PAGE = 100
 """Items a page: 250 have met with status 502 (stac-utils/pystac-client#659)."""
 _MOST_PAGES = 200
+_MOST_DAYS_BETWEEN = 10
+"""Days that nobody asks about are searched too where that spares a search: of so few, which the
+same satellite passes once or twice, there are fewer items than a page holds."""
 _TRIES = 2
 """Before the time is split."""
 Interval = tuple[str, str]
@@ -59,10 +62,10 @@ def search(
 
 
 def merged(intervals: Sequence[Interval]) -> list[Interval]:
-    """Return intervals sorted, those that overlap or touch made one."""
+    """Return intervals sorted, those that overlap or lie a few days apart made one."""
     joined: list[Interval] = []
     for first, after in sorted(intervals):
-        if joined and first <= joined[-1][1]:
+        if joined and _days(joined[-1][1], first) <= _MOST_DAYS_BETWEEN:
             joined[-1] = joined[-1][0], max(after, joined[-1][1])
         else:
             joined.append((first, after))
@@ -134,12 +137,15 @@ def _text(interval: Interval) -> str:
 
 
 def _halves(interval: Interval) -> tuple[Interval, Interval] | None:
-    first, after = map(datetime.date.fromisoformat, interval)
-    n_days = (after - first).days
+    n_days = _days(*interval)
     if n_days < 2:
         return None
     middle = _moved(interval[0], n_days // 2)
     return (interval[0], middle), (middle, interval[1])
+
+
+def _days(first: str, last: str) -> int:
+    return (datetime.date.fromisoformat(last) - datetime.date.fromisoformat(first)).days
 
 
 def _moved(day: str, days: int) -> str:

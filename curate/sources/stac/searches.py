@@ -1,7 +1,8 @@
-"""What APIs have near some visits: a question a collection, cell and season, none a tile."""
+"""What APIs have near some visits: a question a collection, region and season, none a tile."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from mmearth.curate.sources.stac.search import MOST_TILES, merged, search
 
 Times = tuple[Interval, ...]
 """When items may be of; none for any time."""
+_NEAR_DEG = 1.5
+"""Tiles so near to one of them, in degrees of a great circle, are asked for together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class _Question:
     place: tuple[str, str]
-    cell: str
+    tiles: tuple[Tile, ...]
     span: Interval | None
-    part: int
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class Searches:
     """Asks."""
     sas: MutableMapping[str, str]
     """The client's containers and who signs them; those of what is found are added."""
-    _found: dict[tuple[tuple[str, str], str], list[tuple[Times, list[Item] | MMEarthError]]] = (
+    _found: dict[tuple[tuple[str, str], Tile], list[tuple[Times, list[Item] | MMEarthError]]] = (
         field(default_factory=dict)
     )
 
@@ -62,14 +64,14 @@ class Searches:
             RefusedError: The budget is spent.
         """
         keys = dict.fromkeys(place.key for place in places)
-        asked = dict(pair for key in keys for pair in _questions(key, tiles))
-        found = at_once(asked, lambda q: search(self.client, *q.place, asked[q], q.span))
+        asked = [question for key in keys for question in _questions(key, tiles)]
+        found = at_once(asked, lambda q: search(self.client, *q.place, q.tiles, q.span))
         for question, answer in found.items():
             if isinstance(answer, RefusedError | StorageError):
                 raise answer
             times = () if question.span is None else (question.span,)
-            known = self._found.setdefault((question.place, question.cell), [])
-            known.append((times, answer))
+            for tile in question.tiles:
+                self._found.setdefault((question.place, tile), []).append((times, answer))
         self._sign(places)
 
     def near(self, place: Place, tile: Tile, times: Times) -> list[Item]:
@@ -79,7 +81,7 @@ class Searches:
             MMEarthError: The search failed.
         """
         items: dict[str, Item] = {}
-        for spans, answer in self._found.get((place.key, tile.cell), ()):
+        for spans, answer in self._found.get((place.key, tile), ()):
             if _within(times, spans[0]) if spans else not times:
                 if isinstance(answer, MMEarthError):
                     raise answer
@@ -97,20 +99,36 @@ class Searches:
                             self.sas[prefix] = place.catalog.sas
 
 
-def _questions(
-    key: tuple[str, str], tiles: Mapping[Tile, Times]
-) -> Iterable[tuple[_Question, list[Tile]]]:
-    """Yield what is asked of a collection, with the tiles that it is asked for."""
-    cells: dict[str, dict[Tile, Times]] = {}
-    for tile, times in tiles.items():
-        cells.setdefault(tile.cell, {})[tile] = times
-    for cell, here in cells.items():
+def _questions(key: tuple[str, str], tiles: Mapping[Tile, Times]) -> Iterable[_Question]:
+    """Yield what is asked of a collection."""
+    for here in _regions(tiles):
         spans: list[Interval | None] = []
-        spans += merged([span for times in here.values() for span in times])
+        spans += merged([span for tile in here for span in tiles[tile]])
         for span in spans or [None]:
-            some = [t for t, times in here.items() if span is None or _within(times, span)]
+            some = [tile for tile in here if span is None or _within(tiles[tile], span)]
             for i in range(0, len(some), MOST_TILES):
-                yield _Question(key, cell, span, i), some[i : i + MOST_TILES]
+                yield _Question(key, tuple(some[i : i + MOST_TILES]), span)
+
+
+def _regions(tiles: Iterable[Tile]) -> list[list[Tile]]:
+    """Return tiles by region: each goes to the first whose first tile is near."""
+    found: list[list[Tile]] = []
+    for tile in tiles:
+        near = (some for some in found if _degrees(tile, some[0]) <= _NEAR_DEG)
+        region = next(near, None)
+        if region is None:
+            found.append([tile])
+        else:
+            region.append(tile)
+    return found
+
+
+def _degrees(one: Tile, other: Tile) -> float:
+    """Return how far apart two tiles are."""
+    here, there = math.radians(one.lat), math.radians(other.lat)
+    turn = math.cos(math.radians(one.lon - other.lon))
+    cosine = math.sin(here) * math.sin(there) + math.cos(here) * math.cos(there) * turn
+    return math.degrees(math.acos(min(cosine, 1.0)))
 
 
 def _within(times: Times, span: Interval) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from mmearth.curate.remote import have as haves
 from mmearth.curate.remote import mirror as mirrors
 from mmearth.curate.remote.access import RemoteAccess
 from mmearth.curate.remote.client import Client
-from mmearth.curate.remote.have import HAVE, copy_of
+from mmearth.curate.remote.have import copy_of
 from mmearth.curate.remote.mirror import Mirror
 from mmearth.curate.remote.tiff import Region
 from mmearth.tests.range_server import Fault, RangeServer, serving
@@ -191,6 +190,20 @@ def test_many_threads_fetch_each_block_once(server: RangeServer, mirror: Mirror)
     assert server.n_requests == 2
 
 
+def test_threads_that_want_some_of_the_same_blocks_fetch_each_once(
+    server: RangeServer, mirror: Mirror
+) -> None:
+    write(server.directory / "a.tif", values(), **KINDS["plain"])
+    url = f"{server.url}/a.tif"
+    mirror.header(url)
+    server.forget()
+    server.latency_s = 0.05
+    regions = [Region(column, 0, 300, 256) for column in (0, 256, 512)]  # two blocks each
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda region: mirror.fetch(url, [region]), regions))
+    assert server.n_bytes <= 4 * 256 * 256 * 2 + 3 * 8
+
+
 def test_names_and_lists_hold_no_signature(server: RangeServer, tmp_path: Path) -> None:
     write(server.directory / "a.tif", values(), **KINDS["cog"])
     mirror = mirror_at(tmp_path / "cache")
@@ -260,9 +273,26 @@ def test_a_kill_within_a_block_lists_no_half_of_it(server: RangeServer, tmp_path
     url = f"{server.url}/a.tif"
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "cache"), url]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    folder = copy_of(url, tmp_path / "cache").folder
-    assert max(end for _, end, _ in json.loads((folder / HAVE).read_text())["listed"]) <= 16_384
+    copy = copy_of(url, tmp_path / "cache")
+    assert max(end for _, end, _ in copy.have().listed) <= 16_384  # type: ignore[union-attr]
     assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40])
+def test_a_line_of_the_list_that_was_cut_short_says_nothing(
+    server: RangeServer, tmp_path: Path, cut: int
+) -> None:
+    write(server.directory / "a.tif", values(), **KINDS["plain"])
+    url = f"{server.url}/a.tif"
+    read(mirror_at(tmp_path / "cache"), url)
+    copy = copy_of(url, tmp_path / "cache")
+    whole = copy.record.read_bytes()
+    copy.record.write_bytes(whole[:-cut])
+    server.forget()
+    for _ in range(2):  # what is listed behind it counts
+        haves._SEEN.clear()
+        assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
+    assert server.n_requests == (cut > 1)
 
 
 def test_what_a_power_cut_took_is_fetched_again(
@@ -274,12 +304,13 @@ def test_what_a_power_cut_took_is_fetched_again(
     read(mirror_at(tmp_path / "cache"), url)
     copy, n_asked = copy_of(url, tmp_path / "cache"), server.n_requests
     monkeypatch.setattr(haves, "_boot", lambda: "another start")
+    haves._SEEN.clear()
     assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
     assert server.n_requests == n_asked  # all of it is there, and so it counts
     with copy.data.open("r+b") as stream:
         stream.seek(max(begin for begin, _, _ in copy.have().listed))  # type: ignore[union-attr]
         stream.write(bytes(4_096))
-    haves._PROVED.clear()
+    haves._SEEN.clear()
     assert copy.have() is None
     assert (read(mirror_at(tmp_path / "cache"), url) == values()[:, *BOX]).all()
     assert server.n_requests > n_asked

@@ -266,6 +266,30 @@ def test_tiles_of_a_scene_share_search_headers_and_blocks(
     assert source.answers == {}
 
 
+@pytest.mark.parametrize(
+    ("days", "lefts", "n_searches"),
+    [
+        (("2020-06-01", "2020-07-10"), (500_300, 560_300), 1),  # 9 days between their seasons
+        (("2020-06-01", "2020-08-10"), (500_300, 500_300), 2),
+        (("2020-06-01", "2020-06-01"), (500_300, 760_300), 2),
+    ],
+)
+def test_a_region_and_season_is_one_search(
+    planet: World,
+    made: Callable[..., Stac],
+    days: Sequence[str],
+    lefts: Sequence[int],
+    n_searches: int,
+) -> None:
+    tiles = [Tile(32633, left, 5_002_700 - i * 10_000) for i, left in enumerate(lefts)]
+    visits = [Visit(tile, ("sentinel2",), day) for tile, day in zip(tiles, days, strict=True)]
+    source = made(catalogs=planet.catalogs[1:])
+    source.look_ahead(visits)
+    outcomes = [source.answers[visit]["sentinel2"] for visit in visits]
+    assert all(isinstance(outcome, NoDataError) for outcome in outcomes)
+    assert len(planet.searches) == n_searches
+
+
 def test_a_source_travels_to_workers(planet: World, made: Callable[..., Stac]) -> None:
     planet.add(LAYOUTS["pc"])
     source = made()

@@ -158,10 +158,23 @@ def power(out: str, reference: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("dataset")
-@click.option("--encoder", default="convnextv2_atto_multimodal", show_default=True)
+@click.option(
+    "--encoder",
+    default="convnextv2_atto_multimodal",
+    show_default=True,
+    help="As in a configuration.",
+)
 @click.option("--task", help="Which of the dataset's.  [default: its first]")
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed"]), default="32-true")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Samples of a step."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["32-true", "bf16-mixed"]),
+    default="32-true",
+    show_default=True,
+    help="Of training.",
+)
 @click.option(
     "--seconds", type=click.FloatRange(0.1), default=20, show_default=True, help="Of each row."
 )

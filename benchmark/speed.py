@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, repeat
 from pathlib import Path
 
 import torch
@@ -17,7 +17,8 @@ from mmearth.benchmark.matrix import Cell
 from mmearth.benchmark.methods.adaptation import ttt_of
 from mmearth.benchmark.methods.supervised import batches_of, loss_of
 from mmearth.benchmark.run import fabric_of
-from mmearth.benchmark.task_data import TaskData
+from mmearth.benchmark.task_data import TaskData, splits_of
+from mmearth.catalog.errors import ConfigError
 from mmearth.loaders.dataset import Dataset
 from mmearth.loaders.loader import Loader
 
@@ -34,18 +35,15 @@ class Speed:
     method: str
     """FT, JT, or TTT-MMR and its way to the gradients: one step of adaptation to one batch."""
     batch_size: int
-    """Samples of a step."""
+    """Samples of a step; where train has fewer, those that it has."""
     steps_s: float
     """Steps a second."""
+    tiles_s: float
+    """Samples a second."""
     waits: float
     """Share of the time that waits for a batch, 0 to 1."""
     memory_bytes: int | None
     """Peak memory of the device; None on a CPU, where it is the process's."""
-
-    @property
-    def tiles_s(self) -> float:
-        """Samples a second."""
-        return self.steps_s * self.batch_size
 
 
 def speeds(dataset: Dataset, config: BenchmarkConfig, seconds: float) -> Iterator[Speed]:
@@ -55,9 +53,18 @@ def speeds(dataset: Dataset, config: BenchmarkConfig, seconds: float) -> Iterato
         dataset: Whose train split is read.
         config: Its `training.batch_size` is that of all rows.
         seconds: How long each is measured, after a step that does not count.
+
+    Raises:
+        ConfigError: The dataset has no such task, the task has no train split or no target in it,
+            or the encoder does not fit the dataset.
     """
-    fabric = fabric_of(config)
     config = config.for_dataset(dataset.catalogue)
+    if "train" not in splits_of(dataset, config.tasks[0]):
+        raise ConfigError(
+            f"{config.dataset}: {config.tasks[0]} has no sample in train, which is what is read; "
+            "choose another task"
+        )
+    fabric = fabric_of(config)
     cell = Cell(config.tasks[0], config.encoders[0], "JT", 100, config.seeds[0])
     data = TaskData(dataset, dataset.catalogue.task(cell.task), cell.fraction)
     job = Job(config, cell, data, fabric, Path())
@@ -93,7 +100,7 @@ def _training(job: Job, reconstructs: bool) -> tuple[Loader, Step]:
 
 
 def _adapting(job: Job, products: str) -> tuple[Loader, Step]:
-    how = job.config.adaptation.model_copy(update={"products": products, "parameters": "all"})
+    how = job.config.adaptation.model_copy(update={"products": products})
     config = job.config.model_copy(update={"adaptation": how})
     job = replace(job, config=config, cell=replace(job.cell, method="TTT-MMR"))
     model = job.model(reconstructs=True)
@@ -116,20 +123,16 @@ def _measured(job: Job, method: str, batches: Loader, step: Step, seconds: float
     if on_gpu:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-    begin, waited, n = time.perf_counter(), 0.0, 0
-    stream = (batch for epoch in count() for batch in _epoch(batches, epoch))
-    while (asked := time.perf_counter()) - begin < seconds or not n:
+    sizes: list[int] = []
+    begin, waited = time.perf_counter(), 0.0
+    stream = chain.from_iterable(repeat(batches))  # which goes on to the next epoch by itself
+    while (asked := time.perf_counter()) - begin < seconds or not sizes:
         batch = next(stream)
         waited += time.perf_counter() - asked
         step(job.fabric.to_device(batch))
         if on_gpu:
             torch.cuda.synchronize()
-        n += 1
+        sizes.append(len(batch["key"]))
     took = time.perf_counter() - begin
     peak = torch.cuda.max_memory_allocated() if on_gpu else None
-    return Speed(method, job.batch_size, n / took, waited / took, peak)
-
-
-def _epoch(batches: Loader, epoch: int) -> Loader:
-    batches.set_epoch(epoch)
-    return batches
+    return Speed(method, max(sizes), len(sizes) / took, sum(sizes) / took, waited / took, peak)

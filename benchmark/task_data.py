@@ -74,8 +74,8 @@ class TaskData:
         found = [bands.get(name, {}) for name in self.task.outputs]
         if any(numbers.get("mean") is None for numbers in found):
             raise ConfigError(
-                f"{self.task.name}: {self.fraction} % of the train split hold no target; choose a "
-                "larger fraction"
+                f"{self.task.name}: {self.fraction} % of the train split hold no target; choose "
+                + ("a larger fraction" if self.fraction < 100 else "a task that has labels there")
             )
         means, deviations = ([numbers[each] for numbers in found] for each in ("mean", "std"))
         return TargetScale(tuple(means), tuple(std or 1.0 for std in deviations))

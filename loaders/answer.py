@@ -77,9 +77,8 @@ def cells(answer: pa.Table) -> list[list[object]]:
 
 
 def _rows(answer: pa.Table) -> list[dict[str, Any]]:
-    columns = [_values(column) for column in answer.columns]
-    names = answer.column_names
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = {name: _values(answer[name]) for name in answer.column_names}
+    return [{name: each[i] for name, each in columns.items()} for i in range(answer.num_rows)]
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -119,11 +118,13 @@ def _is_foreign(kind: pa.DataType) -> bool:
 def _geojson(answer: pa.Table) -> bytes:
     """Return a feature a row, a line each."""
     shapes = shapely.to_geojson(shapely.from_wkb(answer[GEOMETRY].to_numpy()))
-    rows = _rows(answer.drop_columns([GEOMETRY]))
-    features = [
-        f'{{"type": "Feature", "geometry": {shape or "null"}, "properties": {_text(_plain(row))}}}'
-        for shape, row in zip(shapes, rows, strict=True)
-    ]
+    rows = _rows(answer)
+    features = []
+    for shape, row in zip(shapes, rows, strict=True):
+        told = _text(_plain({name: row[name] for name in row if name != GEOMETRY}))
+        features.append(
+            f'{{"type": "Feature", "geometry": {shape or "null"}, "properties": {told}}}'
+        )
     head = '{"type": "FeatureCollection", "features": [\n'
     return (head + ",\n".join(features) + "\n]}\n").encode()
 

@@ -41,7 +41,8 @@ class Batch(dict[str, Any]):
 
         Args:
             device: Where to.
-            non_blocking: Whether pinned memory is copied while the program goes on.
+            non_blocking: Whether pinned memory is copied while the program goes on. What comes to
+                a CPU is waited for.
         """
         sent = partial(_sent, device=device, non_blocking=non_blocking)
         moved: Batch = tree_map_only(torch.Tensor, sent, self)
@@ -66,7 +67,10 @@ def _shown(value: object) -> str:
 
 def _sent(tensor: torch.Tensor, device: torch.device | str, non_blocking: bool) -> torch.Tensor:
     once = tuple(slice(1) if stride == 0 else slice(None) for stride in tensor.stride())
-    return tensor[once].to(device, non_blocking=non_blocking).expand(tensor.shape)
+    there = torch.device(device)
+    # Nobody would know when what comes to the CPU is there.
+    goes_on = non_blocking and there.type not in ("cpu", "mps")
+    return tensor[once].to(there, non_blocking=goes_on).expand(tensor.shape)
 
 
 def _flatten(batch: Batch) -> tuple[list[Any], list[str]]:

@@ -1,1 +1,1 @@
-"""Open collections behind STAC APIs: no account, one search a cell and season, blocks not files."""
+"""Open collections behind STAC APIs: no account, a search a region and season, blocks not files."""

@@ -30,7 +30,9 @@ def cost(config: StacConfig, visits: Sequence[Visit]) -> Price:
     for name in config.layers:
         tiles = [visit.tile for visit in visits if name in visit.wanted]
         entry = next(c.collections[name] for c in config.catalogs if name in c.collections)[0]
-        n_cells = len({tile.cell for tile in tiles})
+        n_cells = len(
+            {tile.cell for tile in tiles}
+        )  # rather more than searches: regions are larger
         n_granules = len({square for tile in tiles for square in _squares(tile, _GRANULE_M)})
         n_blocks = len({square for tile in tiles for square in _squares(tile, _BLOCK_M)})
         n_files = len(entry.keys)

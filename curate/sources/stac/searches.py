@@ -114,7 +114,7 @@ def _regions(tiles: Iterable[Tile]) -> list[list[Tile]]:
     """Return tiles by region: each goes to the first whose first tile is near."""
     found: list[list[Tile]] = []
     for tile in tiles:
-        near = (some for some in found if _degrees(tile, some[0]) <= _NEAR_DEG)
+        near = (some for some in found if degrees_between(tile, some[0]) <= _NEAR_DEG)
         region = next(near, None)
         if region is None:
             found.append([tile])
@@ -123,12 +123,12 @@ def _regions(tiles: Iterable[Tile]) -> list[list[Tile]]:
     return found
 
 
-def _degrees(one: Tile, other: Tile) -> float:
-    """Return how far apart two tiles are."""
+def degrees_between(one: Tile, other: Tile) -> float:
+    """Return how far apart two tiles are, in degrees of a great circle."""
     here, there = math.radians(one.lat), math.radians(other.lat)
     turn = math.cos(math.radians(one.lon - other.lon))
     cosine = math.sin(here) * math.sin(there) + math.cos(here) * math.cos(there) * turn
-    return math.degrees(math.acos(min(cosine, 1.0)))
+    return math.degrees(math.acos(max(-1.0, min(cosine, 1.0))))
 
 
 def _within(times: Times, span: Interval) -> bool:

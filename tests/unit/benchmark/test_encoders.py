@@ -65,7 +65,7 @@ def test_it_keeps_its_promises_and_feeds_its_model_as_documented(name: str) -> N
     there = Batch(batch_for(encoder)).to("meta")
     try:  # the meta device has no values, and takes no tensor of another device
         assert encoder.to("meta")(there).is_meta
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         assert name in ASK_FOR_VALUES
     else:
         assert name not in ASK_FOR_VALUES

@@ -33,7 +33,9 @@ from mmearth.benchmark.methods.supervised import batches_of, loss_of
 from mmearth.benchmark.methods.ttt_mmr import TTTMMR
 from mmearth.benchmark.results import read_results
 from mmearth.benchmark.run import run
+from mmearth.benchmark.speed import speeds
 from mmearth.benchmark.task_data import TaskData
+from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.loaders.collate import Batch
 from mmearth.loaders.dataset import open_dataset
@@ -172,11 +174,21 @@ def test_a_batch_is_sent_with_each_value_of_a_mask_once(job: Job) -> None:
 
 
 def test_speed_is_measured_for_each_method(dataset: str) -> None:
-    arguments = [dataset, "--encoder", ENCODER, "--task", TASK, "--batch-size", "2"]
-    found = CliRunner().invoke(cli, ["speed", *arguments, "--seconds", "0.1", "--json"])
+    arguments = [dataset, "--encoder", ENCODER, "--task", TASK, "--seconds", "0.1", "--json"]
+    found = CliRunner().invoke(cli, ["speed", *arguments, "--batch-size", "2"])
     rows = json.loads(found.stdout)
     assert [row["method"] for row in rows] == ["FT", "JT", "TTT-MMR, stream", "TTT-MMR, batched"]
     for row in rows:
         assert row["steps_s"] > 0.1
         assert 0 < row["waits"] < 1
         assert row["batch_size"] == 2
+        assert row["tiles_s"] <= 2 * row["steps_s"] * 1.001
+
+
+def test_what_has_no_train_split_has_no_speed(
+    dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmearth.benchmark.speed.splits_of", lambda *_: {"val"})
+    config = BenchmarkConfig(dataset=dataset, tasks=(TASK,), encoders=(ENCODER,))
+    with pytest.raises(ConfigError, match="soil_pH has no sample in train"):
+        next(speeds(open_dataset(dataset), config, 0.1))

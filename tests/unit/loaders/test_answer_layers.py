@@ -162,6 +162,16 @@ def test_every_type_of_an_answer_is_written(small_dataset: Path, form: str) -> N
         assert row["s"] == sum(query(small_dataset, "FROM soil_pH")["epsg"].to_pylist())
 
 
+def test_places_alone_are_an_answer(small_dataset: Path, tmp_path: Path) -> None:
+    answer = query(small_dataset, "SELECT geometry FROM soil_pH LIMIT 2")
+    for form in ("geojson", "gpkg", "fgb", "parquet"):
+        path = tmp_path / f"answer.{form}"
+        write(answer, form, path)
+        read = gpd.read_parquet if form == "parquet" else gpd.read_file
+        assert list(read(path).columns) == ["geometry"]
+        assert len(read(path)) == 2
+
+
 @pytest.mark.parametrize("form", ["table", "csv", "json", "geojson"])
 def test_days_that_python_has_not_are_text(small_dataset: Path, form: str) -> None:
     day = "DATE 'infinity'"

@@ -16,6 +16,7 @@ from mmearth.catalog.errors import MMEarthError, NoDataError, SourceError, Unava
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Visit
+from mmearth.curate.sources.stac.searches import degrees_between
 from mmearth.curate.sources.stac.source import Stac
 from mmearth.tests.open_data.world import SIDE, Scene, World, truth
 from mmearth.tests.range_server import Fault
@@ -297,3 +298,11 @@ def test_a_source_travels_to_workers(planet: World, made: Callable[..., Stac]) -
     there = pickle.loads(pickle.dumps(replace(source, limit=None)))  # type: ignore[arg-type]
     assert there.fingerprint("sentinel2") == source.fingerprint("sentinel2")
     assert "secret" not in json.dumps(source.sas) and "secret" not in repr(source)
+
+
+def test_tiles_on_both_sides_of_the_earth_are_half_a_turn_apart() -> None:
+    for i in range(400):
+        lon, lat = -179.0 + i * 0.44, -60.0 + i * 0.3
+        here, there = Tile.at(lon, lat), Tile.at(lon + 180.0, -lat)
+        assert degrees_between(here, there) == pytest.approx(180.0, abs=0.01)
+        assert degrees_between(here, here) == pytest.approx(0.0, abs=1e-5)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from mmearth.tests.earthengine.planet.places import SEED, planet_of, write_place
 from mmearth.tests.earthengine.server import TOKEN, Server
 
 _N = 12
+_KILLED_AFTER = 4, 1, 7
+"""Requests of each build that is killed."""
 _CONFIG = """
 name: ee
 title: Through the loopback
@@ -227,26 +229,25 @@ def test_killed_builds_end_in_the_same_bytes(base: Path, server: Server, tmp_pat
     kinds = tuple(kind for kind in PASSING if kind != "429-wait")
     assert _build(base, tmp_path / "calm", server, None) == 0
     server.faults = Faults(kinds, share=0.2, seed=2)
-    luck, kills = random.Random(4), 0
-    while (code := _build(base, tmp_path / "wild", server, luck.uniform(1.5, 4.0), kills)) != 0:
-        assert code == -signal.SIGKILL
-        kills += 1
-    assert kills >= 2
+    for n_requests in _KILLED_AFTER:
+        assert _build(base, tmp_path / "wild", server, n_requests) == -signal.SIGKILL
+    assert _build(base, tmp_path / "wild", server, None) == 0
     calm, wild = (json.loads((tmp_path / n / "dataset.json").read_text()) for n in ("calm", "wild"))
     assert calm["dataset_hash"] == wild["dataset_hash"]
     rows = pq.read_table(tmp_path / "wild" / "observations.parquet").select(["tile", "modality"])
     assert rows.num_rows == len({tuple(row.values()) for row in rows.to_pylist()}) == 12 * _N
 
 
-def _build(base: Path, out: Path, server: Server, seconds: float | None, kills: int = 0) -> int:
-    """Build in another process, killed after some seconds unless it was killed twice before."""
+def _build(base: Path, out: Path, server: Server, killed_after: int | None) -> int:
+    """Build in another process; kill it after some requests, if it is to be killed."""
     command = [sys.executable, "-c", "from mmearth.cli import main; main()", "-q"]
     command += ["curate", "build", str(base / "ee.yaml"), "-o", str(out)]
+    before = server.counters.total
     with subprocess.Popen(
         command, env={**os.environ, **_environment(server)}, stderr=subprocess.DEVNULL
     ) as process:
-        try:
-            return process.wait(seconds if kills < 2 else None)
-        except subprocess.TimeoutExpired:
+        if killed_after is not None:
+            while server.counters.total < before + killed_after and process.poll() is None:
+                time.sleep(0.002)
             process.kill()
-            return process.wait()
+        return process.wait()

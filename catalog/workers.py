@@ -5,26 +5,29 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-_LOOK_EVERY_S = 0.2
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def open_pool(n_workers: int) -> ProcessPoolExecutor:
     """Return a pool of processes.
 
-    They are spawned, since GDAL and SQLite do not survive a fork and the driver has threads. They
-    leave Ctrl-C and SIGTERM, which a terminal or a batch system sends to all processes of a job, to
-    the driver. When the driver is killed they end too: a worker that went on would write into a
-    directory that the next run believes to be its own.
+    They are not forked from the driver: GDAL and SQLite do not survive that, and it has threads.
+    On Linux they are forked from a process that has done nothing but import what the driver had
+    imported when it opened its first pool; elsewhere each begins anew. They leave Ctrl-C and
+    SIGTERM, which a terminal or a batch system sends to all processes of a job, to the driver. When
+    the driver is killed they end too: a worker that went on would write into a directory that the
+    next run believes to be its own.
     """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n_workers, context, _begin, (os.getpid(),))
+    method = "forkserver" if sys.platform == "linux" else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith("mmearth.")])
+    pool = ProcessPoolExecutor(n_workers, context, _begin, (dict(os.environ),))
     with _stops_held() as held:
         for _ in range(n_workers):
             pool.submit(os.getpid)  # each starts a process while none is idle yet
@@ -61,11 +64,15 @@ def _stops_held() -> Iterator[list[signal.Signals]]:
             signal.signal(stop, handler)
 
 
-def _begin(driver: int) -> None:
-    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+def _begin(environment: dict[str, str]) -> None:
+    """Begin a worker with the driver's environment of now, and watch the driver."""
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_driver, daemon=True).start()
 
 
-def _end_with(driver: int) -> None:
-    while os.getppid() == driver:
-        time.sleep(_LOOK_EVERY_S)
+def _end_with_driver() -> None:
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    driver.join()
     os._exit(1)

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from mmearth.catalog.errors import FormatError, storage_errors
 from mmearth.catalog.observed_sql import (
+    CHECKED,
     DAMAGED,
     INSERT,
     LEDGER,
@@ -171,7 +172,11 @@ class Ledger:
         Raises:
             StorageError: The disk is full.
         """
-        rows = [{**asdict(r), "source_ids": json.dumps(r.source_ids)} for r in records]
+        rows = [
+            {name: getattr(record, name) for name in CHECKED}
+            | {"source_ids": json.dumps(record.source_ids)}
+            for record in records
+        ]
         with self._transaction():
             self._db.executemany(INSERT, rows)
 

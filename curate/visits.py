@@ -26,6 +26,7 @@ from mmearth.curate.sources.mixed import asked_of, parts_of
 CALIBRATED = 4
 """Tiles, spread over the plan, that tell the price before the build begins to follow it."""
 _HERE = "127.0.0.1"
+_QUEUED = 32  # visits a worker: enough that none waits while the disk syncs
 
 Jobs = tuple[Job, ...]
 Item = TypeVar("Item")
@@ -104,7 +105,7 @@ def visit_all(
     ):
         work = partial(_visit, source=ready, packs=packs)
         for some in rounds(jobs):
-            run(_together(some, ahead), work, pool, n_at_once, keep, give_up)
+            run(_together(some, ahead), work, pool, n_at_once, keep, give_up, _QUEUED)
 
 
 def patient(source: Source, wait_s: float) -> Source:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,90 +77,125 @@ def build(
         DataError: An array breaks its contract.
         StorageError: The disk is full.
     """
-    built, catalogue = Built({}, {}, {}, 0), read_catalogue(root)
+    catalogue = read_catalogue(root)
     planned = read_table(root / "tiles.parquet", ["task"], root)["task"]
     progress("package", pc.sum(pc.is_in(planned, pa.array(list(catalogue.tasks)))).as_py() or 0)
     check_version(root / "observations.parquet", root)
     set_aside(root)
     remove_unfinished(root)
+    loads = {name: partial(load_sample, catalogue, task) for name, task in catalogue.tasks.items()}
     with open_observed(root, catalogue) as observed, (workers or Workers()).open() as pool:
-        for task in catalogue.tasks.values():
-            load = partial(load_sample, catalogue, task)
-            built = built.plus(
-                build_task(root, card, catalogue, task, observed, load, pool, progress)
-            )
+        built = build_tasks(root, card, catalogue, loads, observed, pool, progress)
     remove_stale(root, catalogue, built.sums)
     return built
 
 
-def build_task(
+def build_tasks(
     root: Path,
     card: DatasetCard,
     catalogue: Catalogue,
-    task: Task,
+    loads: Mapping[str, Load],
     observed: Observations,
-    load: Load,
     pool: Pool,
     progress: Progress = silent,
 ) -> Built:
-    """Pack one task; memory holds its rows of tiles.parquet, and a few shards' observations.
+    """Pack some tasks; memory holds one's rows of tiles.parquet, and a few shards' observations.
 
     Args:
         root: Holds tiles.parquet and observations.parquet.
         card: Names the required modalities and the size of a shard.
         catalogue: Of the dataset.
-        task: One of its tasks.
-        observed: What is known of its tiles.
-        load: Reads a sample; picklable where the pool crosses processes.
+        loads: By task, what reads a sample; picklable where the pool crosses processes.
+        observed: What is known of the tasks' tiles.
         pool: Of `Workers.open`.
         progress: Told about every sample, and every tile that makes none.
 
     Raises:
         FormatError, IntegrityError, DataError, StorageError: As `build` says.
     """
-    inputs = read_inputs(root, catalogue, task, card.require)
-    made = _Made(TaskStatistics(task, tuple(catalogue.layers.values())))
-    for _ in range(sum(inputs.dropped.values())):
-        progress("package", None)
+    root = root.resolve()  # workers may be elsewhere
+    shutil.rmtree(root / PARTS, ignore_errors=True)
+    made = {
+        name: _Made(root, catalogue, catalogue.tasks[name], card, load)
+        for name, load in loads.items()
+    }
+
+    def jobs() -> Iterator[Callable[[], Packed]]:
+        for each in made.values():
+            yield from each.jobs(observed, progress)
+            each.finish()
 
     def keep(packed: Packed) -> None:
-        made.add(packed)
+        each = made[packed.task]
+        each.add(packed)
+        each.finish()
         for _ in range(packed.shard.n_samples):
             progress("package", None)
 
-    root = root.resolve()  # workers may be elsewhere
-    parts = root / PARTS
-    shutil.rmtree(parts, ignore_errors=True)
-    work = partial(pack, root, parts, Expected.of(catalogue, task), load)
-    shards = cut(task, inputs.samples, card.shard_bytes)
-    jobs = (
-        Job(name, samples, observed.of_tiles(samples["tile"].to_pylist()))
-        for name, samples in shards
-    )
-    run(jobs, work, *pool, keep, ahead=_AHEAD)
-    write_manifest(root, task, catalogue, parts, sorted(made.sums, key=shard_rank), made.outlines)
-    shutil.rmtree(parts, ignore_errors=True)
-    text = json.dumps(made.statistics.to_json(), indent=1, ensure_ascii=False)
-    write_atomic(root / "statistics" / f"{task.name}.json", (text + "\n").encode())
-    n_samples = inputs.samples.num_rows
-    return Built({task.name: n_samples}, {task.name: inputs.dropped}, made.sums, made.nbytes)
+    run(jobs(), _call, *pool, keep, ahead=_AHEAD)
+    shutil.rmtree(root / PARTS, ignore_errors=True)
+    return reduce(Built.plus, (each.built for each in made.values()), Built({}, {}, {}, 0))
 
 
-@dataclass(slots=True)
+def _call(job: Callable[[], Packed]) -> Packed:
+    return job()
+
+
 class _Made:
-    """What came of a task's shards so far, in whatever order they are made."""
+    """What came of a task's shards so far, in whatever order they are made.
 
-    statistics: TaskStatistics
-    outlines: Outlines = field(default_factory=Outlines)
-    sums: dict[str, str] = field(default_factory=dict)
-    nbytes: int = 0
+    The next task's are packed while the manifest of this one is written.
+    """
+
+    def __init__(
+        self, root: Path, catalogue: Catalogue, task: Task, card: DatasetCard, load: Load
+    ) -> None:
+        """Begin with no shard."""
+        self._root, self._catalogue, self._task, self._card = root, catalogue, task, card
+        self._parts = root / PARTS / task.name
+        self._work = partial(pack, root, self._parts, Expected.of(catalogue, task), load)
+        self._statistics = TaskStatistics(task, tuple(catalogue.layers.values()))
+        self._outlines = Outlines()
+        self._sums: dict[str, str] = {}
+        self._nbytes = 0
+        self._n_shards: int | None = None  # not known before all are cut
+        self._n_samples, self._dropped = 0, dict[str, int]()
+
+    @property
+    def built(self) -> Built:
+        """What there is of it."""
+        name = self._task.name
+        return Built({name: self._n_samples}, {name: self._dropped}, self._sums, self._nbytes)
+
+    def jobs(self, observed: Observations, progress: Progress) -> Iterator[Callable[[], Packed]]:
+        """Yield what makes each shard."""
+        inputs = read_inputs(self._root, self._catalogue, self._task, self._card.require)
+        self._n_samples, self._dropped, n_shards = inputs.samples.num_rows, inputs.dropped, 0
+        for _ in range(sum(inputs.dropped.values())):
+            progress("package", None)
+        for shard, samples in cut(self._task, inputs.samples, self._card.shard_bytes):
+            seen = observed.of_tiles(samples["tile"].to_pylist())
+            yield partial(self._work, Job(shard, samples, seen))
+            n_shards += 1
+        self._n_shards = n_shards
 
     def add(self, packed: Packed) -> None:
         """Add one shard."""
-        self.statistics.merge(packed.statistics)
-        self.outlines = self.outlines.plus(packed.outlines)
-        self.sums[packed.shard.name] = packed.shard.sha256
-        self.nbytes += packed.shard.nbytes
+        self._statistics.merge(packed.statistics)
+        self._outlines = self._outlines.plus(packed.outlines)
+        self._sums[packed.shard.name] = packed.shard.sha256
+        self._nbytes += packed.shard.nbytes
+
+    def finish(self) -> None:
+        """Write manifest and statistics once all shards are there."""
+        if self._n_shards != len(self._sums):
+            return
+        names = sorted(self._sums, key=shard_rank)
+        write_manifest(self._root, self._task, self._catalogue, self._parts, names, self._outlines)
+        shutil.rmtree(self._parts, ignore_errors=True)
+        text = json.dumps(self._statistics.to_json(), indent=1, ensure_ascii=False)
+        path = self._root / "statistics" / f"{self._task.name}.json"
+        write_atomic(path, (text + "\n").encode())
 
 
 def remove_stale(root: Path, catalogue: Catalogue, sums: dict[str, str]) -> None:

@@ -29,6 +29,8 @@ from mmearth.packaging.verify_values import Expected
 class Packed:
     """What came of it."""
 
+    task: str
+    """Whose it is."""
     shard: Shard
     """The file."""
     statistics: TaskStatistics
@@ -65,7 +67,7 @@ def pack(root: Path, parts: Path, expected: Expected, load: Load, job: Job) -> P
                     made.append(_add(writer, job.name, expected, loaded, planned, statistics))
                 rows.append(part_of(made, expected.catalogue))
         outlines = write_part(parts, job.name, pa.concat_tables(rows))
-        return Packed(writer.close(), statistics, outlines)
+        return Packed(expected.task.name, writer.close(), statistics, outlines)
     except BaseException:
         writer.abandon()
         raise

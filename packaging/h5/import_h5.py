@@ -32,7 +32,7 @@ from mmearth.catalog.store import StoreReader
 from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
-from mmearth.packaging.build import Built, build_task
+from mmearth.packaging.build import Built, build_tasks
 from mmearth.packaging.h5.convert import ours
 from mmearth.packaging.h5.file import check, opened
 from mmearth.packaging.h5.layout import FORMAT, KEY_OF, TaskFiles, find_tasks, side_folder
@@ -196,7 +196,7 @@ def _pack(
     scratch = out / _ARRAYS / name
     load = partial(load_row, scratch, tuple(catalogue.layers.values()), files.task)
     with open_observed(out, catalogue, list(_columns(scratch)["row"])) as observed:
-        built = build_task(out, card, catalogue, files.task, observed, load, pool)
+        built = build_tasks(out, card, catalogue, {name: load}, observed, pool)
     for reason, n in built.dropped[name].items():
         raise FormatError(f"{files.h5}: {n} rows make no sample: {reason}; take them out")
     for key, found in pixels.items():

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from mmearth.build import Options, build
 from mmearth.catalog.checksums import published_files
 
@@ -21,8 +23,9 @@ STEPS |= {"seal": "seal", "verify shards": "verify"}
 
 
 def cpu_s() -> float:
-    """Return CPU seconds of this process and of those it started that are over."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (0, -1))
+    """Return CPU seconds of this process and of all below it, of those that are over, too."""
+    me = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in [me, *me.children(recursive=True)])
 
 
 class Clock:

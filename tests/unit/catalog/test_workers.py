@@ -36,6 +36,16 @@ def test_workers_are_other_processes_and_are_gone_afterwards() -> None:
     assert not _is_alive(pid)
 
 
+def test_workers_have_the_environment_of_their_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("first", None, "last"):
+        if value is None:
+            monkeypatch.delenv("MMEARTH_TRIED", raising=False)
+        else:
+            monkeypatch.setenv("MMEARTH_TRIED", value)
+        with open_pool(1) as pool:
+            assert pool.submit(os.getenv, "MMEARTH_TRIED").result() == value
+
+
 def test_a_worker_does_not_outlive_a_killed_driver() -> None:
     driver = subprocess.run([sys.executable, "-c", _DIES], capture_output=True, check=False)
     assert driver.returncode == -9

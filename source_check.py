@@ -20,7 +20,7 @@ from mmearth.catalog.layer import Layer
 from mmearth.catalog.schema import manifest_path, member_column, read_table
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
-from mmearth.curate.source import Source
+from mmearth.curate.source import Source, Visit
 from mmearth.curate.sources import make_source
 from mmearth.packaging.codec import decode_tile_level
 from mmearth.packaging.findings import Finding
@@ -83,7 +83,7 @@ def _compare(
 ) -> Iterator[Finding]:
     """Yield what the source says otherwise about one sample, whose arrays were kept."""
     tile, date, targets = plan[row["tile"]]
-    outcomes = source.observe(tile, tuple(kept), date, str(row["date"]), targets)
+    outcomes = source.observe(Visit(tile, tuple(kept), date, str(row["date"]), targets))
     for name, array in kept.items():
         now = outcomes[name]
         where = f"{row['shard']}#{row['key']}.{name}"

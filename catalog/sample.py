@@ -40,12 +40,6 @@ class Observation:
         valid = self.layer.valid(self.array)
         return int(np.count_nonzero(valid)) / valid.size
 
-    @property
-    def band_valid_fraction(self) -> tuple[float, ...]:
-        """Share of each band's values that are not no-data, 0 to 1."""
-        bands = self.layer.valid(self.array).reshape(len(self.array), -1)
-        return tuple((np.count_nonzero(bands, axis=1) / bands.shape[1]).tolist())
-
     def check(self) -> None:
         """Refuse an array that breaks the contract of its layer.
 

@@ -121,8 +121,8 @@ class BandStatistics:
             "n": self.n,
             "mean": self.mean,
             "std": self.std,
-            "min": self.low if self.n else None,
-            "max": self.high if self.n else None,
+            "min": self.low + 0.0 if self.n else None,  # -0.0 is 0.0: which came first is luck
+            "max": self.high + 0.0 if self.n else None,
             "missing_share": self.n_missing / seen if (seen := self.n + self.n_missing) else None,
         }
         if self.classes:

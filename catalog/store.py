@@ -184,11 +184,5 @@ class StoreReader:
         return self._files[path]
 
 
-def read_location(root: Path, at: Location, what: str) -> bytes:
-    """Return the bytes of one member, as `StoreReader.read` does."""
-    with StoreReader(root) as reader:
-        return reader.read(at, what)
-
-
 def _lost(what: str, path: Path, why: str) -> FormatError:
     return FormatError(f"{what} cannot be read back from {path}: {why}; run the build again")

@@ -83,7 +83,7 @@ def _records(job: Job, outcomes: dict[str, Outcome], packs: Packs) -> list[Recor
 def _observe(job: Job, source: Source) -> dict[str, Outcome]:
     """Ask the source; an error of the whole visit is that of each modality."""
     try:
-        return source.observe(job.tile, job.wanted, job.date, job.anchor, job.settled)
+        return source.observe(job.visit)
     except RefusedError:
         raise
     except MMEarthError as exc:

@@ -185,8 +185,7 @@ def _tried(source: Source, visits: Sequence[Visit], codec: Codec) -> _Cost:
     tried = spread(visits, _TRIED)
     nbytes, begin = 0, time.perf_counter()
     for visit in tried:
-        rest = visit.date, visit.anchor, visit.settled
-        outcomes = source.observe(visit.tile, visit.wanted, *rest)
+        outcomes = source.observe(visit)
         seen = [o for o in outcomes.values() if isinstance(o, Observation)]
         nbytes += sum(len(codec.encode(o.array)) for o in seen if o.layer.is_pixel)
     seconds = (time.perf_counter() - begin) / max(len(tried), 1)

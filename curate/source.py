@@ -70,11 +70,12 @@ class Visit:
     wanted: tuple[str, ...]
     """Layers, and tasks with pixel-level targets, by name."""
     date: str | None
-    """What the label asks for: a date, intervals, or None."""
+    """What the label asks for, a day or intervals, as in `Label.date`; None lets the source choose
+    the anchor date."""
     anchor: str | None = None
     """The anchor date, where an earlier visit settled it."""
     settled: tuple[str, ...] = ()
-    """What earlier visits found out about the tile."""
+    """What earlier visits found out about: not wanted again, but part of the tile."""
 
 
 class Source(Protocol):
@@ -92,26 +93,11 @@ class Source(Protocol):
         under another one are collected again.
         """
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
-        """Observe modalities, and pixel-level targets, over one tile.
-
-        Args:
-            tile: The place.
-            wanted: Layers, and tasks with pixel-level targets, by name.
-            date: What the label asks for, a day or intervals, as in `Label.date`; None lets the
-                source choose the anchor date.
-            anchor: The anchor date, where an earlier visit settled it.
-            settled: What earlier visits found out about: not wanted again, but part of the tile.
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
+        """Observe layers, and pixel-level targets, over one tile.
 
         Returns:
-            One outcome for every name in `wanted`; NoDataError where all would be no-data.
+            One outcome for every name in `visit.wanted`; NoDataError where all would be no-data.
 
         Raises:
             RefusedError: A person must act before anything can be fetched.

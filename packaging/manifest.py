@@ -137,7 +137,7 @@ def write_manifest(
         StorageError: The disk is full.
     """
     schema = _schema(catalogue)
-    box = [round(value, 7) for value in outlines.bounds] if outlines.kinds else []
+    box = [round(value, 7) + 0.0 for value in outlines.bounds] if outlines.kinds else []
     geo = {
         "version": "1.1.0",
         "primary_column": "geometry",

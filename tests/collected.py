@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from mmearth.catalog.catalogue import Catalogue, read_catalogue, write_catalogue
 from mmearth.catalog.observed import open_observed
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, write_parts
-from mmearth.catalog.store import StoreReader
+from mmearth.catalog.store import Location, StoreReader
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Ledger
 from mmearth.curate.packs import Packs
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Seen:
         """Return the same for every layer."""
         return f"seen {name}"
 
-    def observe(self, tile: Tile, wanted: Sequence[str], *_: object) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Return what it was given."""
-        return {name: self.outcomes[name] for name in wanted}
+        return {name: self.outcomes[name] for name in visit.wanted}
 
     def labels(self, *_: object) -> Iterable[object]:
         """Return no place."""
@@ -62,3 +62,9 @@ def kept(root: Path, tile: str) -> dict[str, Observation]:
     with open_observed(root, catalogue, [tile]) as observed, StoreReader(root) as reader:
         rows = observed.of_tile(tile).values()
         return {row.modality: row.read(reader, catalogue) for row in rows if row.is_here}
+
+
+def read_location(root: Path, at: Location, what: str) -> bytes:
+    """Return the bytes of one member, as `StoreReader.read` does."""
+    with StoreReader(root) as reader:
+        return reader.read(at, what)

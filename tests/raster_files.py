@@ -17,7 +17,7 @@ from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig, check_files
 
@@ -107,7 +107,7 @@ def outcome(
 ) -> Outcome:
     """Return what a tile has of a modality by one entry, of the modality's own product."""
     document = {"path": "a.tif", "product": MMEARTH_BENCH.layers[name].product, **entry}
-    return files_of(root, rasters={name: [document]}).observe(tile, [name], anchor)[name]
+    return files_of(root, rasters={name: [document]}).observe(Visit(tile, (name,), anchor))[name]
 
 
 def seen(root: Path, name: str, **entry: Any) -> Observation:

@@ -92,25 +92,15 @@ class WithTargets:
             return ""
         return self.inner.otherwise(name)
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe layers, and pixel-level targets, over one tile; see `Source.observe`."""
-        visit = self._others(Visit(tile, tuple(wanted), date, anchor, tuple(settled)))
-        outcomes: dict[str, Outcome] = {}
-        if visit.wanted:
-            rest = visit.anchor, visit.settled
-            outcomes = self.inner.observe(tile, visit.wanted, visit.date, *rest)
+        others = self._others(visit)
+        outcomes = self.inner.observe(others) if others.wanted else {}
         scene = outcomes.get(SCENE)
-        day = scene.acquired if isinstance(scene, Observation) else anchor
+        day = scene.acquired if isinstance(scene, Observation) else visit.anchor
         for painter in self.painters:
-            if painter.layer.name in wanted:
-                outcomes[painter.layer.name] = _painted(painter, tile, day)
+            if painter.layer.name in visit.wanted:
+                outcomes[painter.layer.name] = _painted(painter, visit.tile, day)
         return outcomes
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:

@@ -9,7 +9,7 @@ from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.layer import Layer
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig, RasterTargets
 
@@ -54,7 +54,8 @@ class RasterTarget:
 
     def paint(self, tile: Tile, date: str | None) -> Outcome:
         """Return the raster on a tile."""
-        return self.files.observe(tile, (self.layer.name,), None, date)[self.layer.name]
+        visit = Visit(tile, (self.layer.name,), None, date)
+        return self.files.observe(visit)[self.layer.name]
 
 
 def raster_target(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import getattr_static, signature
@@ -20,9 +20,8 @@ from mmearth.catalog.plugins import SOURCES, load, place_of, plugins
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.targets import target_array
 from mmearth.catalog.task import Task
-from mmearth.catalog.tile import Tile
 from mmearth.catalog.wording import first_line, nearest, one_of
-from mmearth.curate.source import Label, Outcome, Source, label_target
+from mmearth.curate.source import Label, Outcome, Source, Visit, label_target
 
 OURS = ("synthetic", "files", "earthengine", "stac")
 """Kinds of the sources that are here."""
@@ -113,18 +112,10 @@ class Foreign:
         said = str(self._asked("fingerprint", lambda: self._made.fingerprint(name)))
         return f"{said} {json.dumps(self.keys, sort_keys=True, default=str)}"
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe layers, and pixel-level targets, over one tile; see `Source.observe`."""
-        visit = tile, wanted, date, anchor, settled
-        found = self._asked("observe", lambda: dict(self._made.observe(*visit)))
-        return {name: self._outcome(name, found.get(name)) for name in wanted}
+        found = self._asked("observe", lambda: dict(self._made.observe(visit)))
+        return {name: self._outcome(name, found.get(name)) for name in visit.wanted}
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield its labels of a task; see `Source.labels`."""

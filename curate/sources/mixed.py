@@ -88,16 +88,8 @@ class Mixed:
         """Answer several visits together; see `Farsighted`."""
         self.answers.update(self._answers(visits))
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe layers, each of its source, over one tile; see `Source.observe`."""
-        visit = Visit(tile, tuple(wanted), date, anchor, tuple(settled))
         return self.answers.pop(visit, None) or self._answers([visit])[visit]
 
     def visits_of(self, part: Part, visits: Sequence[Visit]) -> dict[Visit, Visit]:
@@ -230,9 +222,7 @@ def _asked(source: Source, asked: Mapping[Visit, Visit]) -> dict[Visit, dict[str
         if isinstance(source, Farsighted) and len(some) > 1:
             source.look_ahead([asked[visit] for visit in some])
         for visit in some:
-            each = asked[visit]
-            rest = each.wanted, each.date, each.anchor, each.settled
-            found[visit] = source.observe(each.tile, *rest)
+            found[visit] = source.observe(asked[visit])
     return found
 
 

@@ -22,7 +22,7 @@ from mmearth.catalog.errors import ConfigError, UnavailableError
 from mmearth.catalog.executor import Workers, open_executor, run
 from mmearth.catalog.observed_sql import LEDGER
 from mmearth.catalog.published import MMEARTH_BENCH
-from mmearth.catalog.store import Location, read_location
+from mmearth.catalog.store import Location
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.packs import Packs
@@ -31,6 +31,7 @@ from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.packaging.rebuild import rebuild
 from mmearth.packaging.verify import verify
 from mmearth.tests.clusters import three_processes
+from mmearth.tests.collected import read_location
 from mmearth.tests.make_tiny import OWN, make_sealed
 
 _CONFIG = """

@@ -19,6 +19,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import member_column
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import load_config
+from mmearth.curate.source import Visit
 from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import granules, session, sign_in
 from mmearth.curate.sources.earthengine.source import AHEAD
@@ -117,7 +118,7 @@ def _agrees_with_the_synthetic_source(out: Path) -> None:
     planet = Synthetic(SEED)
     for row in rows:
         tile, date = Tile.parse(row["tile"], DEFAULT_GRID), row["date"].isoformat()
-        truth = planet.observe(tile, [*MMEARTH_BENCH.layers, "biomass"], date)
+        truth = planet.observe(Visit(tile, (*MMEARTH_BENCH.layers, "biomass"), date))
         found = kept(out, tile.id)
         [painted] = found["biomass"].array
         np.testing.assert_array_equal(painted[_NEAR], truth["biomass"].array[0][_NEAR])
@@ -195,7 +196,7 @@ def test_biomass_places_are_footprints(
     assert labels == list(source.labels(MMEARTH_BENCH.tasks["biomass"], 40, 1))
     for label in labels[:3]:
         [tile] = tiles_at([label.lon], [label.lat], DEFAULT_GRID)
-        painted = source.observe(tile, ["biomass"], None)["biomass"]
+        painted = source.observe(Visit(tile, ("biomass",), None))["biomass"]
         assert isinstance(painted, Observation) and painted.valid_fraction > 0
 
 

@@ -153,7 +153,7 @@ def test_too_many_aggregations_are_asked_for_one_by_one(base: Path, server: Serv
     source.look_ahead(visits)
     assert (server.counters.total, source.answers) == (1, {})
     for visit in visits:
-        source.observe(visit.tile, visit.wanted, None)
+        source.observe(Visit(visit.tile, tuple(visit.wanted), None))
     assert server.counters.requests["value:compute"] == 1 + 2 * _N
     assert sorted(server.counters.bodies.values())[0] == 1
 

@@ -13,6 +13,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
 from mmearth.curate.estimate import estimate
 from mmearth.curate.plan_text import costs
+from mmearth.curate.source import Visit
 from mmearth.curate.sources import make_source
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.source import AHEAD
@@ -93,7 +94,7 @@ def test_each_layer_comes_from_its_source_at_one_date(config: Path, tmp_path: Pa
     for name, date in dates.items():
         tile = Tile.parse(name, loaded.catalogue.grid)
         held = kept(out, tile.id)["temperature"].array
-        alone = files.observe(tile, ["temperature"], None, date)["temperature"]
+        alone = files.observe(Visit(tile, ("temperature",), None, date))["temperature"]
         assert held.tolist() == alone.array.tolist()  # type: ignore[union-attr]
 
 

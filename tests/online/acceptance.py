@@ -31,6 +31,7 @@ from mmearth.curate.collectors import biomass, climate, eth_gch, sentinel2
 from mmearth.curate.estimate import estimate
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.earthengine.absent import AbsentError
 from mmearth.curate.sources.earthengine.access import access_of_environment
 from mmearth.curate.sources.earthengine.doctor import diagnose
@@ -154,7 +155,9 @@ def _sign_in(run: Run) -> tuple[str, bool]:
 
 def _tile(recipe: str) -> Step:
     def observe(run: Run) -> tuple[str, bool]:
-        outcomes = run.source(recipe).observe(TILES[recipe], tuple(MMEARTH_BENCH.layers), None)
+        outcomes = run.source(recipe).observe(
+            Visit(TILES[recipe], tuple(MMEARTH_BENCH.layers), None)
+        )
         lacking = [f"{n}: {o}" for n, o in outcomes.items() if isinstance(o, MMEarthError)]
         for outcome in outcomes.values():
             if isinstance(outcome, Observation):
@@ -168,7 +171,7 @@ def _tile(recipe: str) -> Step:
 
 def _again(run: Run) -> tuple[str, bool]:
     source, tile = run.source("default"), TILES["default"]
-    one, two = (source.observe(tile, ("sentinel2", "eth_gch"), None) for _ in range(2))
+    one, two = (source.observe(Visit(tile, ("sentinel2", "eth_gch"), None)) for _ in range(2))
     same = all(
         isinstance(one[name], Observation)
         and isinstance(two[name], Observation)
@@ -187,7 +190,7 @@ def _draw(run: Run) -> tuple[str, bool]:
 
 
 def _biomass(run: Run) -> tuple[str, bool]:
-    outcomes = run.source("default").observe(FOREST, ("sentinel2", "biomass"), None)
+    outcomes = run.source("default").observe(Visit(FOREST, ("sentinel2", "biomass"), None))
     painted = outcomes["biomass"]
     if isinstance(painted, Observation):
         n_tables, share = len(painted.source_ids), painted.valid_fraction

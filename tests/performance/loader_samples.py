@@ -24,6 +24,7 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation, Sample
 from mmearth.catalog.schema import tiles_schema, write_table
 from mmearth.catalog.tile import Tile
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.packaging.build import build
 from mmearth.tests.collected import keep_collected
@@ -120,7 +121,7 @@ def _observe(n: int) -> list[Sample]:
     found: dict[str, Sample] = {}
     for label in source.labels(task, 6 * n, 0):
         tile = Tile.at(label.lon, label.lat)
-        outcomes = source.observe(tile, tuple(MMEARTH_BENCH.layers), None)
+        outcomes = source.observe(Visit(tile, tuple(tuple(MMEARTH_BENCH.layers)), None))
         observations = {k: o for k, o in outcomes.items() if isinstance(o, Observation)}
         if len(observations) < len(MMEARTH_BENCH.layers):
             continue

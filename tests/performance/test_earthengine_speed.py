@@ -28,6 +28,7 @@ from mmearth.curate.ledger import Record
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.packs import Packs
 from mmearth.curate.recipes import RECIPES
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.earthengine import session, sign_in
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
@@ -106,7 +107,7 @@ def _reference(source: EarthEngine, tiles: list[Tile]) -> tuple[float, int]:
 
 
 def _is_clear(source: EarthEngine, tile: Tile) -> bool:
-    return not isinstance(source.observe(tile, ["sentinel2"], None)["sentinel2"], Exception)
+    return not isinstance(source.observe(Visit(tile, ("sentinel2",), None))["sentinel2"], Exception)
 
 
 @contextmanager

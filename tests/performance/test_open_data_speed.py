@@ -99,7 +99,7 @@ def ours(planet: Apart, cache: Path) -> Callable[[Visits], list[Observation]]:
     def build(visits: Visits) -> list[Observation]:
         def some(part: Visits) -> list[Observation]:
             source.look_ahead([Visit(tile, ("sentinel2",), scene.day) for tile, scene in part])
-            found = [source.observe(t, ("sentinel2",), s.day)["sentinel2"] for t, s in part]
+            found = [source.observe(Visit(t, ("sentinel2",), s.day))["sentinel2"] for t, s in part]
             assert all(isinstance(each, Observation) for each in found), found
             return found  # type: ignore[return-value]
 

@@ -7,8 +7,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +18,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmearth.catalog.executor import open_executor, run
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, write_parts, write_table
 from mmearth.catalog.store import PACKS
-from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.identity import Identities
 from mmearth.curate.jobs import Difference, Pending, pending, wanted
 from mmearth.curate.ledger import Ledger, Record
 from mmearth.curate.plan import make_plan
-from mmearth.curate.source import Label, Outcome
+from mmearth.curate.source import Label, Outcome, Visit
 
 _PLACES = int(os.environ.get("MMEARTH_SCALE", "1000000"))
 _LIMIT_MB = 4000
@@ -43,19 +43,13 @@ class Instant:
     def fingerprint(self, name: str) -> str:
         return name
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
-        del tile, date
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         june = np.array([-1.0, 0.0])  # cosine and sine of half a year
         return {
-            name: Observation(name, june, "2020-06-01", self.name, ("everywhere",))
-            for name in wanted
+            name: Observation(
+                MMEARTH_BENCH.layers[name], june, "2020-06-01", self.name, ("everywhere",)
+            )
+            for name in visit.wanted
         }
 
     def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
@@ -66,11 +60,14 @@ class Instant:
 def _visit(job: Job, source: Instant) -> list[Record]:
     """Ask the source, and say what `collect` would; the disk is not what is measured."""
     records = []
-    for name, seen in source.observe(job.tile, job.wanted, job.date).items():
+    for identity, (name, seen) in zip(
+        job.identities, source.observe(job.visit).items(), strict=True
+    ):
         assert isinstance(seen, Observation)
         place = (f"{PACKS}/a.pack", 0, 1, "0" * 64, None)
         known = (seen.acquired, seen.valid_fraction, seen.source, seen.source_ids)
-        records.append(Record(job.tile.id, name, "done", True, None, None, *place, *known))
+        record = Record(job.tile.id, name, "done", True, None, None, *place, *known)
+        records.append(replace(record, identity=identity))
     return records
 
 

@@ -18,6 +18,7 @@ from mmearth.catalog.errors import MMEarthError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.files import Files
 from mmearth.curate.sources.files.config import FilesConfig
 
@@ -149,7 +150,7 @@ def test_a_plane_comes_back(case: dict[str, Any], tmp_path_factory: pytest.TempP
         **{"resampling": case["resampling"], **told},
     }
     config = FilesConfig.model_validate({"kind": "files", "rasters": {"eth_gch": [entry]}})
-    found = Files(config, root, MMEARTH_BENCH).observe(tile, ["eth_gch"], None)["eth_gch"]
+    found = Files(config, root, MMEARTH_BENCH).observe(Visit(tile, ("eth_gch",), None))["eth_gch"]
     if isinstance(found, MMEarthError):
         raise AssertionError(f"{case}: {found}")
     assert isinstance(found, Observation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from fractions import Fraction
 from typing import Any
@@ -60,6 +61,20 @@ def test_parts_merged_in_any_order_are_the_whole(values: NDArray[Any], data: st.
     whole = BandStatistics()
     whole.update(values, None)
     assert merged == whole == one_by_one
+    # As text: 0.0 and -0.0 are equal, and are not the same bytes.
+    assert len({json.dumps(seen.to_json()) for seen in (merged, whole, one_by_one)}) == 1
+
+
+def test_zeros_of_both_signs_are_one() -> None:
+    texts = set()
+    for order in ([0.0, -0.0], [-0.0, 0.0]):
+        merged = BandStatistics()
+        for value in order:
+            seen = BandStatistics()
+            seen.update(np.full(3, value, dtype=np.float32), None)
+            merged.merge(seen)
+        texts.add(json.dumps(merged.to_json()))
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def calibrate(source: EarthEngine, visits: Sequence[Visit], ahead: int) -> Calib
         together = visits[first : first + ahead]
         if len(together) > 1:
             profiled.look_ahead(together)
-        for v in together:
-            outcomes = profiled.observe(v.tile, v.wanted, v.date, v.anchor, v.settled).values()
+        for visit in together:
+            outcomes = profiled.observe(visit).values()
             nbytes += sum(o.array.nbytes for o in outcomes if isinstance(o, Observation))
             failed = (o for o in outcomes if isinstance(o, UnavailableError))
             unasked = next(failed, unasked)

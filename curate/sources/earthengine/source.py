@@ -189,25 +189,18 @@ class EarthEngine:
         for (visit, question), answer in zip(asked.items(), answers, strict=True):
             self.answers[visit] = replace(question, answer=answer)
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe modalities, and biomass, over one tile; see `Source.observe`."""
         outcomes: dict[str, Outcome] = {
-            name: NoDataError(f"{self.name} has no {name}") for name in wanted
+            name: NoDataError(f"{self.name} has no {name}") for name in visit.wanted
         }
-        visit = Visit(tile, self._known(wanted), date, anchor, tuple(settled))
+        known = replace(visit, wanted=self._known(visit.wanted))
         try:
-            outcomes.update(self._see(visit))
+            outcomes.update(self._see(known))
         except RefusedError:
             raise
         except MMEarthError as exc:
-            outcomes.update(dict.fromkeys(visit.wanted, exc))
+            outcomes.update(dict.fromkeys(known.wanted, exc))
         return outcomes
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:

@@ -26,7 +26,7 @@ from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.identity import SCENE, scene_of
 from mmearth.curate.remote.address import is_remote
-from mmearth.curate.source import Label, Outcome
+from mmearth.curate.source import Label, Outcome, Visit
 from mmearth.curate.sources.files.config import FilesConfig, Polygons, Rasters
 from mmearth.curate.sources.files.dates import told
 from mmearth.curate.sources.files.index import Index, build_index, content_key
@@ -144,22 +144,16 @@ class Files:
             f"tasks.{task.name}: the source `files` has no labels; give points: or grid:"
         )
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe modalities, and pixel-level targets, over one tile; see `Source.observe`."""
         outcomes: dict[str, Outcome] = {}
+        tile, anchor = visit.tile, visit.anchor
         # Sentinel-2 fixes the date that the others follow.
-        if "sentinel2" in wanted:
-            found = outcomes["sentinel2"] = self._outcome("sentinel2", tile, anchor or date)
+        if "sentinel2" in visit.wanted:
+            found = outcomes["sentinel2"] = self._outcome("sentinel2", tile, anchor or visit.date)
             anchor = found.acquired if isinstance(found, Observation) else anchor
-        day = anchor or anchor_date(date, tile.lat)
-        for name in wanted:
+        day = anchor or anchor_date(visit.date, tile.lat)
+        for name in visit.wanted:
             if name != "sentinel2":
                 outcomes[name] = self._outcome(name, tile, day)
         return outcomes

@@ -20,7 +20,6 @@ from mmearth.catalog.errors import (
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.task import Task
-from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.limit import Limit
 from mmearth.curate.recipes import Quirks
@@ -124,19 +123,11 @@ class Stac:
         """Answer several visits together; see `Farsighted`."""
         self.answers.update(self._round(visits))
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe layers over one tile; see `Source.observe`."""
-        visit = Visit(tile, tuple(wanted), date, anchor, tuple(settled))
         found = self.answers.pop(visit, None) or self._round([visit])[visit]
         nothing = NoDataError("no collection of source: has it")
-        return {name: found.get(name, nothing) for name in wanted}
+        return {name: found.get(name, nothing) for name in visit.wanted}
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Refuse: places for collections come from points or a grid; see `Source.labels`."""

@@ -10,7 +10,7 @@ canopy maps, the sea.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate import encode
 from mmearth.curate.seasons import days_of
-from mmearth.curate.source import Label, Outcome
+from mmearth.curate.source import Label, Outcome, Visit
 from mmearth.curate.sources.synthetic import labels as labelling
 from mmearth.curate.sources.synthetic import spectra
 from mmearth.curate.sources.synthetic.lattice import on_tile
@@ -78,17 +78,10 @@ class Synthetic:
         del name
         return sha256_bytes(f"{self.name} seed {self.seed}".encode())
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
         """Observe modalities, and biomass, over one tile; see `Source.observe`."""
-        scene = Scene.at(tile, anchor or date, self.seed, self.shifts)
-        return {name: self._one(scene, name) for name in wanted}
+        scene = Scene.at(visit.tile, visit.anchor or visit.date, self.seed, self.shifts)
+        return {name: self._one(scene, name) for name in visit.wanted}
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         """Yield labelled places of a task; see `Source.labels`."""

@@ -17,7 +17,7 @@ from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.grid import DEFAULT_GRID, PIXELS, RESOLUTION_M
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.sources.synthetic.planet import Places, visit
 from mmearth.tests.earthengine.model import Grid, Pixels, ServiceError
@@ -176,12 +176,12 @@ def _apart_m(tile: Tile, lon: float, lat: float) -> float:
 
 @lru_cache(maxsize=64)
 def _static(seed: int, tile: Tile) -> dict[str, Outcome]:
-    return Synthetic(seed).observe(tile, _STATIC, ANY_DATE)
+    return Synthetic(seed).observe(Visit(tile, tuple(_STATIC), ANY_DATE))
 
 
 @lru_cache(maxsize=256)
 def _dated(seed: int, tile: Tile, modality: str, date: str) -> Outcome:
-    return Synthetic(seed).observe(tile, (modality,), date)[modality]
+    return Synthetic(seed).observe(Visit(tile, (modality,), date))[modality]
 
 
 @lru_cache(maxsize=1024)

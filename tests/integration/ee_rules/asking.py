@@ -14,7 +14,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.curate.declared import LayerConfig, own_layer
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES, Quirks
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.config import check_layer
 from mmearth.curate.sources.earthengine.source import EarthEngine
@@ -58,7 +58,7 @@ class Ask:
             check_layer(layers[name], config)
         known = Catalogue(world.tile.grid, {**MMEARTH_BENCH.layers, **layers}, MMEARTH_BENCH.tasks)
         source = EarthEngine(known, quirks, days, access, LocalLimit(4, 1000.0), online)
-        return source.observe(world.tile, wanted, *((None, date) if is_later else (date,)))
+        return source.observe(Visit(world.tile, wanted, *((None, date) if is_later else (date,))))
 
 
 def seen(outcome: Outcome) -> Observation:

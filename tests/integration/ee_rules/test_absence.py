@@ -12,6 +12,7 @@ from mmearth.catalog.errors import NoDataError, RefusedError, SourceError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.earthengine import granules
 from mmearth.curate.sources.earthengine.absent import AbsentError
 from mmearth.curate.sources.earthengine.access import Access
@@ -63,7 +64,7 @@ def _observe(ask: Ask, archive: Memory, world: World, names: Sequence[str]) -> M
     ask.server.evaluate = Evaluate(archive)
     access = Access("demo", ask.server.url, tries=1)
     source = EarthEngine(MMEARTH_BENCH, RECIPES["default"], 15, access, LocalLimit(4, 1000.0))
-    return source.observe(world.tile, names, None)
+    return source.observe(Visit(world.tile, tuple(names), None))
 
 
 def test_tables_of_the_index_that_are_absent(ask: Ask) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.limit import LocalLimit
 from mmearth.curate.recipes import RECIPES
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.earthengine.access import Access
 from mmearth.curate.sources.earthengine.source import EarthEngine
 from mmearth.tests.earthengine.evaluate import Evaluate
@@ -51,7 +52,7 @@ def _observe(ask: Ask, recipe: str, integers: str) -> dict[str, Any]:
     ask.server.evaluate = Evaluate(_archive(), integers=integers)
     access = Access("demo", ask.server.url, tries=1)
     source = EarthEngine(MMEARTH_BENCH, RECIPES[recipe], 15, access, LocalLimit(4, 1000.0))
-    outcomes = source.observe(NORTH, ["sentinel2", "eth_gch", "aster_gdem"], None)
+    outcomes = source.observe(Visit(NORTH, ("sentinel2", "eth_gch", "aster_gdem"), None))
     return {name: seen(outcome).array for name, outcome in outcomes.items()}
 
 

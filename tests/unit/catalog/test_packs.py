@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mmearth.catalog.errors import FormatError, IntegrityError, StorageError
-from mmearth.catalog.store import BEFORE, PACKS, Location, PackWriter, StoreReader, read_location
+from mmearth.catalog.store import BEFORE, PACKS, Location, PackWriter, StoreReader
+from mmearth.tests.collected import read_location
 
 
 def test_members_stand_one_after_the_other(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +23,13 @@ from mmearth.catalog.errors import (
 )
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
-from mmearth.catalog.store import PACKS, Location, read_location
+from mmearth.catalog.store import PACKS, Location
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Record
 from mmearth.curate.packs import Packs
-from mmearth.curate.source import Label, Outcome
+from mmearth.curate.source import Label, Outcome, Visit
+from mmearth.tests.collected import read_location
 
 _TILE = Tile(32633, 500_000, 4_649_760)
 _SCENE = Observation(
@@ -52,17 +53,10 @@ class Told:
     def fingerprint(self, name: str) -> str:
         return f"f {name}"
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
-        assert tile == _TILE
-        self.asked.append((tuple(wanted), date))
-        found = {name: self.answers[name].pop(0) for name in wanted}
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
+        assert visit.tile == _TILE
+        self.asked.append((visit.wanted, visit.date))
+        found = {name: self.answers[name].pop(0) for name in visit.wanted}
         for outcome in found.values():
             if isinstance(outcome, RefusedError | ConfigError):
                 raise outcome

@@ -16,6 +16,7 @@ from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, lonlat_bounds
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.tests.earthengine.model import Grid, Image, ServiceError
 from mmearth.tests.earthengine.planet import Planet
@@ -60,7 +61,7 @@ def _day(image: Image) -> str:
 
 
 def _array(tile: Tile, modality: str, date: str = "2020-06-01") -> NDArray[Any]:
-    outcome = Synthetic(SEED).observe(tile, [modality], date)[modality]
+    outcome = Synthetic(SEED).observe(Visit(tile, (modality,), date))[modality]
     assert isinstance(outcome, Observation), outcome
     return outcome.array
 
@@ -129,7 +130,7 @@ def test_what_has_no_date_is_the_synthetic_one(tile: Tile) -> None:
     assert np.array_equal(np.stack([elevation, slope]), _array(tile, "aster_gdem"))
     for number, part in enumerate(("Height", "HeightSD")):
         image = planet.image(f"users/nlang/ETH_GlobalCanopy{part}_2020_10m_v1")
-        outcome = Synthetic(SEED).observe(tile, ["eth_gch"], None)["eth_gch"]
+        outcome = Synthetic(SEED).observe(Visit(tile, ("eth_gch",), None))["eth_gch"]
         nothing = np.full((2, 128, 128), 255, np.float32)
         expected = outcome.array if isinstance(outcome, Observation) else nothing
         assert np.array_equal(_drawn(image, "b1", grid, 255), expected[number])

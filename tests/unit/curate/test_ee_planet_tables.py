@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, lonlat_bounds
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.tests.earthengine.model import Feature, Grid, Image
 from mmearth.tests.earthengine.planet import Planet
@@ -37,7 +38,7 @@ def _region(tile: Tile, margin_m: float = 0.0) -> BaseGeometry:
 
 
 def _array(tile: Tile, modality: str, date: str = "2020-06-01") -> NDArray[Any]:
-    outcome = Synthetic(SEED).observe(tile, [modality], date)[modality]
+    outcome = Synthetic(SEED).observe(Visit(tile, (modality,), date))[modality]
     assert isinstance(outcome, Observation), outcome
     return outcome.array
 

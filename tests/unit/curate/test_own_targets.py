@@ -43,16 +43,9 @@ class Service:
 
     in_flight, per_second, pauses_s = 7, 3.5, (1.0, 60.0)
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
-        self.asked.append((tuple(wanted), date, anchor, tuple(settled)))
-        return {name: NoDataError("nothing") for name in wanted}
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
+        self.asked.append((visit.wanted, visit.date, visit.anchor, visit.settled))
+        return {name: NoDataError("nothing") for name in visit.wanted}
 
     def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         return iter([Label(8.0, 50.0, float(count + seed))])
@@ -80,13 +73,13 @@ def _over(source: Any, base: Path, **polygons: Any) -> WithTargets:
 def test_the_source_is_asked_for_all_else(tmp_path: Path) -> None:
     service = Service()
     over = _over(service, tmp_path)
-    found = over.observe(TILE, ("own", "month"), "2020-07-01", None, ("own", "biome"))
+    found = over.observe(Visit(TILE, ("own", "month"), "2020-07-01", None, ("own", "biome")))
     assert service.asked == [(("month",), "2020-07-01", None, ("biome",))]
     painted = found["own"]
     assert isinstance(painted, Observation)
     assert np.array_equal(painted.array[0, :, 0], [255] * 16 + [4] * 16)
     assert isinstance(found["month"], NoDataError)
-    assert list(over.observe(TILE, ("own",), None)) == ["own"]
+    assert list(over.observe(Visit(TILE, ("own",), None))) == ["own"]
     assert len(service.asked) == 1  # of nothing else it is not asked at all
     over.look_ahead([Visit(TILE, ("own", "month"), None)])
     assert service.asked[1] == [(("month",), ())]
@@ -118,7 +111,7 @@ def test_what_is_painted_is_in_the_fingerprint(tmp_path: Path) -> None:
 def test_a_field_that_is_wrong_is_the_outcome_and_a_file_that_is_missing_stops(
     tmp_path: Path,
 ) -> None:
-    found = _over(Synthetic(), tmp_path, field="klass").observe(TILE, ("own",), None)["own"]
+    found = _over(Synthetic(), tmp_path, field="klass").observe(Visit(TILE, ("own",), None))["own"]
     assert isinstance(found, ConfigError)
     (tmp_path / "a.geojson").rename(tmp_path / "b.geojson")
     task = {"target": LAND, "polygons": {"path": "a.geojson", "field": "kind"}}
@@ -139,7 +132,9 @@ def test_places_are_where_polygons_are(tmp_path: Path) -> None:
     assert any(x <= 500_060 for x in lefts) and any(x >= 504_000 - 320 for x in lefts)
     for row in table.to_pylist():
         tile = Tile.parse(row["tile"], GRID)
-        assert isinstance(source.observe(tile, ("own",), None)["own"], (Observation, NoDataError))
+        assert isinstance(
+            source.observe(Visit(tile, ("own",), None))["own"], (Observation, NoDataError)
+        )
 
 
 def test_a_raster_below_another_root(tmp_path: Path) -> None:
@@ -156,6 +151,6 @@ def test_a_raster_below_another_root(tmp_path: Path) -> None:
     table = make_plan(config, source, tmp_path).table
     # 2 km hold five centres 370 m apart each way, or six.
     assert 1 <= len(table) <= 9
-    found = source.observe(Tile(32633, 500_840, 4_999_160, GRID), ("own",), None)["own"]
+    found = source.observe(Visit(Tile(32633, 500_840, 4_999_160, GRID), ("own",), None))["own"]
     assert isinstance(found, Observation), found
     assert np.array_equal(found.array[0, :, 5], [255] * 16 + [4] * 16)

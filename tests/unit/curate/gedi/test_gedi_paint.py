@@ -23,6 +23,7 @@ from mmearth.curate.labels.gedi.paint import paint, seasons
 from mmearth.curate.labels.gedi.painted import Painted
 from mmearth.curate.labels.local import WithTargets
 from mmearth.curate.places import GediPlaces
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.synthetic import Synthetic
 
 WriteGranule = Callable[..., Path]
@@ -149,9 +150,9 @@ def test_painted_answers_biomass_alone(write_granule: WriteGranule, tmp_path: Pa
     write_granule("c.h5", lon_lowestmode=[99.0], lat_lowestmode=[9.0], shot_number=[3])
     source, plain = _painted(tmp_path), Synthetic(1)
     wanted = ("biome", "biomass", "month")
-    found = source.observe(TILE, wanted, "2020-06-01")
+    found = source.observe(Visit(TILE, tuple(wanted), "2020-06-01"))
     assert set(found) == set(wanted)
-    expected = plain.observe(TILE, ("biome", "month"), "2020-06-01")
+    expected = plain.observe(Visit(TILE, ("biome", "month"), "2020-06-01"))
     for name in ("biome", "month"):
         assert isinstance(found[name], type(expected[name]))
     biomass = found["biomass"]
@@ -164,7 +165,7 @@ def test_painted_answers_biomass_alone(write_granule: WriteGranule, tmp_path: Pa
     assert list(source.labels(MMEARTH_BENCH.tasks["soil_pH"], 2, 1)) == list(
         plain.labels(MMEARTH_BENCH.tasks["soil_pH"], 2, 1)
     )
-    nothing = source.observe(Tile.at(50.0, 1.0), ("biomass",), None)["biomass"]
+    nothing = source.observe(Visit(Tile.at(50.0, 1.0), ("biomass",), None))["biomass"]
     assert isinstance(nothing, NoDataError)
 
 
@@ -173,7 +174,7 @@ def test_painted_with_published_quirks(write_granule: WriteGranule, tmp_path: Pa
     ours, published = _painted(tmp_path), _painted(tmp_path, labels_in_circle=True)
     counts = []
     for source in (ours, published):
-        found = source.observe(TILE, ("biomass",), None)["biomass"]
+        found = source.observe(Visit(TILE, ("biomass",), None))["biomass"]
         assert isinstance(found, Observation)
         counts.append(int((found.array > 0).sum()))
     assert counts == [2, 1]
@@ -198,7 +199,7 @@ def test_painted_travels_light(write_granule: WriteGranule, tmp_path: Path) -> N
     assert len(sent) < 20_000  # most of it the catalogue, and none of the footprints
     arrived = pickle.loads(sent)
     assert arrived.fingerprint("biomass") == source.fingerprint("biomass")
-    found = [s.observe(TILE, ("biomass",), None)["biomass"].array for s in (source, arrived)]
+    found = [s.observe(Visit(TILE, ("biomass",), None))["biomass"].array for s in (source, arrived)]
     np.testing.assert_array_equal(*found)
 
 

@@ -18,7 +18,7 @@ from mmearth.catalog.errors import DataError, NoDataError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files import Files
 from mmearth.tests.raster_files import files_of
 
@@ -61,7 +61,7 @@ def source(root: Path, name: str, **entry: Any) -> Files:
 
 def outcome(root: Path, name: str, anchor: str | None = "2020-07-01", **entry: Any) -> Outcome:
     """Return what the tile has of a modality by one entry."""
-    return source(root, name, **entry).observe(TILE, [name], anchor)[name]
+    return source(root, name, **entry).observe(Visit(TILE, (name,), anchor))[name]
 
 
 def seen(found: Outcome) -> Observation:
@@ -204,7 +204,7 @@ def test_rock_and_ice_has_neither_biome_nor_ecoregion(tmp_path: Path) -> None:
         name: {"path": "a.gpkg", "field": field, "product": "RESOLVE/ECOREGIONS/2017"}
         for name, field in (("biome", "BIOME_NAME"), ("ecoregion", "ECO_NAME"))
     }
-    found = files_of(tmp_path, polygons=polygons).observe(TILE, ["biome", "ecoregion"], None)
+    found = files_of(tmp_path, polygons=polygons).observe(Visit(TILE, ("biome", "ecoregion"), None))
     assert {name: type(error) for name, error in found.items()} == {
         "biome": NoDataError,
         "ecoregion": NoDataError,

@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.tests.raster_files import files_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
@@ -49,7 +49,7 @@ def sentinel2(root: Path, date: dict[str, Any] | None) -> Outcome:
     """Return Sentinel-2 of the scene with a date."""
     entry = {"path": "*/image.tif", "product": "COPERNICUS/S2_SR_HARMONIZED", "date": date}
     files = files_of(root, rasters={"sentinel2": [entry]})
-    return files.observe(TILE, ["sentinel2"], "2019-01-01")["sentinel2"]
+    return files.observe(Visit(TILE, ("sentinel2",), "2019-01-01"))["sentinel2"]
 
 
 PATTERN = r"_(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})T"

@@ -22,7 +22,7 @@ from mmearth.curate.config import BuildConfig
 from mmearth.curate.declared import LayerConfig, TargetConfig, own_layer, own_task
 from mmearth.curate.identity import Identities, why_other
 from mmearth.curate.labels.raster_target import raster_target
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files.config import RasterTargets
 from mmearth.tests.raster_files import TILE, files_of, layers, write_tif
 
@@ -51,7 +51,7 @@ def outcome(
     files = files_of(
         root, catalogue(tile.grid, own=declared), rasters={"own": [{"path": "a.tif"} | entry]}
     )
-    return files.observe(tile, ["own"], anchor)["own"]
+    return files.observe(Visit(tile, ("own",), anchor))["own"]
 
 
 def seen(found: Outcome) -> Observation:
@@ -213,7 +213,7 @@ def test_an_elevation_of_another_grid_has_its_slope(tmp_path: Path) -> None:
     entry |= {"product": MMEARTH_BENCH.layers["aster_gdem"].product}
     files = files_of(tmp_path, published, rasters={"aster_gdem": [entry]})
     tile = Tile(TILE.epsg, TILE.left, TILE.top, Grid(32, 40))
-    found = seen(files.observe(tile, ["aster_gdem"], None)["aster_gdem"]).array
+    found = seen(files.observe(Visit(tile, ("aster_gdem",), None))["aster_gdem"]).array
     assert found.shape == (2, 32, 32)
     assert np.allclose(found[1], np.degrees(np.arctan(0.5)), atol=1e-3)
 
@@ -257,10 +257,10 @@ def test_other_timings(tmp_path: Path) -> None:
         ("anchor", "2020-08-15", ("2020-08-15", 8.0)),
     ):
         files = files_of(tmp_path, catalogue(own={"timing": timing}), rasters={"own": days})
-        one = seen(files.observe(TILE, ["own"], anchor)["own"])
+        one = seen(files.observe(Visit(TILE, ("own",), anchor))["own"])
         assert (one.acquired, one.array[0, 0, 0]) == expected
     files = files_of(tmp_path, catalogue(own={"timing": "anchor"}), rasters={"own": days})
-    none = files.observe(TILE, ["own"], "2020-08-16")["own"]
+    none = files.observe(Visit(TILE, ("own",), "2020-08-16"))["own"]
     assert "no file of 2020-08-16 covers" in refused(none, NoDataError)
 
 
@@ -279,7 +279,7 @@ def test_polygons_tell_a_class_by_name_or_code(tmp_path: Path) -> None:
     declared = {"level": "tile", "classes": {10: "forest", 20: "farm_land", 80: "water"}}
     entry = {"path": "use.gpkg", "field": "use"}
     files = files_of(tmp_path, catalogue(own=declared), polygons={"own": entry})
-    found = [files.observe(Tile.at(x + i, y), ["own"], None)["own"] for i in range(5)]
+    found = [files.observe(Visit(Tile.at(x + i, y), ("own",), None))["own"] for i in range(5)]
     assert [seen(one).array.tolist() for one in found[:3]] == [[20], [80], [80]]
     assert seen(found[0]).source_ids == ("use.gpkg#Farm Land",)
     expected = "use.gpkg: 'meadow' is no class of own; expected one of forest, farm_land, water"

@@ -14,7 +14,7 @@ from mmearth.catalog.ecoregions import BIOMES, ECOREGIONS
 from mmearth.catalog.errors import ConfigError, DataError, MMEarthError, NoDataError
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files import Files
 from mmearth.tests.raster_files import files_of
 
@@ -74,17 +74,21 @@ POLYGONS = {
 
 
 def test_the_polygon_that_holds_the_centre_gives_the_class(regions: Path) -> None:
-    found = source(regions, POLYGONS).observe(TILE, ["biome", "ecoregion"], None)
+    found = source(regions, POLYGONS).observe(Visit(TILE, ("biome", "ecoregion"), None))
     assert seen(found["ecoregion"]).array.tolist() == [500]
     assert seen(found["biome"]).array.tolist() == [ECOREGIONS[500].biome]
     assert seen(found["biome"]).array.dtype == np.int16
     assert seen(found["ecoregion"]).source_ids == (f"regions.gpkg#{ECOREGIONS[500].name}",)
-    there = source(regions, POLYGONS).observe(Tile.at(TILE.lon - 1, TILE.lat), ["ecoregion"], None)
+    there = source(regions, POLYGONS).observe(
+        Visit(Tile.at(TILE.lon - 1, TILE.lat), ("ecoregion",), None)
+    )
     assert seen(there["ecoregion"]).array.tolist() == [7]
 
 
 def test_no_polygon_is_no_class(regions: Path) -> None:
-    found = source(regions, POLYGONS).observe(Tile.at(-30.0, 0.0), ["biome", "ecoregion"], None)
+    found = source(regions, POLYGONS).observe(
+        Visit(Tile.at(-30.0, 0.0), ("biome", "ecoregion"), None)
+    )
     assert "holds the tile's centre" in failed(found["biome"], NoDataError)
     assert "holds the tile's centre" in failed(found["ecoregion"], NoDataError)
 
@@ -93,12 +97,12 @@ def test_neither_case_nor_blanks_of_a_name_matter(regions: Path) -> None:
     frame = gpd.read_file(regions / "regions.gpkg")
     frame["ECO_NAME"] = frame["ECO_NAME"].str.upper().str.replace(" ", "  ")
     frame.to_file(regions / "regions.gpkg")
-    found = source(regions, POLYGONS).observe(TILE, ["ecoregion"], None)
+    found = source(regions, POLYGONS).observe(Visit(TILE, ("ecoregion",), None))
     assert seen(found["ecoregion"]).array.tolist() == [500]
     frame["ECO_NAME"] = "Central Congolian lowland forest"
     frame.to_file(regions / "misspelt.gpkg")
     entry = {**POLYGONS["ecoregion"], "path": "misspelt.gpkg"}
-    found = source(regions, {"ecoregion": entry}).observe(TILE, ["ecoregion"], None)
+    found = source(regions, {"ecoregion": entry}).observe(Visit(TILE, ("ecoregion",), None))
     said = failed(found["ecoregion"], DataError)
     assert "(did you mean 'Central Congolian lowland forests'?)" in said
     assert "expected one of its 846 names" in said
@@ -111,23 +115,23 @@ def test_a_layer_is_chosen_and_polygons_reach_across_180(tmp_path: Path) -> None
         frame = gpd.GeoDataFrame(names, geometry=[box], crs=4326)
         frame.to_file(tmp_path / "regions.gpkg", layer=layer)
     entry = POLYGONS["ecoregion"]
-    unsaid = source(tmp_path, {"ecoregion": entry}).observe(TILE, ["ecoregion"], None)
+    unsaid = source(tmp_path, {"ecoregion": entry}).observe(Visit(TILE, ("ecoregion",), None))
     assert "has 2 layers; say layer: with one of" in failed(unsaid["ecoregion"], ConfigError)
     chosen = source(tmp_path, {"ecoregion": {**entry, "layer": "eco"}})
     for lon in (179.0, -178.0):
-        found = chosen.observe(Tile.at(lon, -15.0), ["ecoregion"], None)
+        found = chosen.observe(Visit(Tile.at(lon, -15.0), ("ecoregion",), None))
         assert seen(found["ecoregion"]).array.tolist() == [7]
 
 
 def test_rock_and_ice_has_no_biome(regions: Path) -> None:
     ice = Tile.at(TILE.lon, TILE.lat + 5)
-    found = source(regions, POLYGONS).observe(ice, ["biome"], None)
+    found = source(regions, POLYGONS).observe(Visit(ice, ("biome",), None))
     assert "holds the tile's centre" in failed(found["biome"], NoDataError)
 
 
 def test_a_name_that_is_no_class(regions: Path) -> None:
     sea = Tile.at(TILE.lon, TILE.lat - 5)
-    found = source(regions, POLYGONS).observe(sea, ["biome", "ecoregion"], None)
+    found = source(regions, POLYGONS).observe(Visit(sea, ("biome", "ecoregion"), None))
     assert "regions.gpkg: 'Seabed' is no class of biome" in failed(found["biome"], DataError)
     assert "'Atlantis' is no class of ecoregion" in failed(found["ecoregion"], DataError)
 
@@ -143,7 +147,7 @@ def test_a_name_that_is_no_class(regions: Path) -> None:
 def test_polygons_that_cannot_be_used(regions: Path, change: dict[str, str], sentence: str) -> None:
     (regions / "bad.gpkg").write_bytes(b"x" * 100)
     files = source(regions, {"biome": {**POLYGONS["biome"], **change}})
-    found = files.observe(TILE, ["biome", "geolocation"], None)
+    found = files.observe(Visit(TILE, ("biome", "geolocation"), None))
     with pytest.raises(ConfigError, match=sentence):
         raise found["biome"]  # type: ignore[misc]
     assert seen(found["geolocation"])

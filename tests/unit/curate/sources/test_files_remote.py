@@ -74,14 +74,16 @@ def test_a_template_is_as_the_files_are_here(
     local = FilesConfig(
         kind="files", root="served", rasters={"aster_gdem": [{"path": "DEM_*.tif", **DEM}]}
     )
-    here = Files(local, tmp_path, MMEARTH_BENCH).observe(tile, ["aster_gdem"], None)["aster_gdem"]
-    there = found.observe(tile, ["aster_gdem"], None)["aster_gdem"]
+    here = Files(local, tmp_path, MMEARTH_BENCH).observe(Visit(tile, ("aster_gdem",), None))[
+        "aster_gdem"
+    ]
+    there = found.observe(Visit(tile, ("aster_gdem",), None))["aster_gdem"]
     assert not isinstance(here, MMEarthError) and not isinstance(there, MMEarthError)
     assert np.array_equal(here.array, there.array)
     assert there.source_ids == tuple(f"{server.url}/{name}" for name in here.source_ids)
     assert len(there.source_ids) == (2 if tile is SEAM else 1)
     server.forget()
-    found.observe(tile, ["aster_gdem"], None)
+    found.observe(Visit(tile, ("aster_gdem",), None))
     assert server.n_requests == 0
 
 
@@ -90,10 +92,10 @@ def test_where_a_template_names_no_file_there_is_nothing(
 ) -> None:
     sea = Tile.at(17.5, 45.5)
     rasters = {"aster_gdem": [{"path": f"{server.url}/DEM_{{lat1}}_{{lon1}}.tif", **DEM}]}
-    found = source(tmp_path, **rasters).observe(sea, ["aster_gdem"], None)["aster_gdem"]
+    found = source(tmp_path, **rasters).observe(Visit(sea, ("aster_gdem",), None))["aster_gdem"]
     assert isinstance(found, NoDataError) and "no file covers the tile" in str(found)
     wrong = source(tmp_path, aster_gdem=[{"path": f"{server.url}/none.tif", **DEM}])
-    answer = wrong.observe(sea, ["aster_gdem"], None)["aster_gdem"]
+    answer = wrong.observe(Visit(sea, ("aster_gdem",), None))["aster_gdem"]
     assert isinstance(answer, SourceError) and "none.tif is not there" in str(answer)
 
 
@@ -106,7 +108,9 @@ def test_tiles_are_fetched_together_under_a_limit(server: RangeServer, tmp_path:
     n_requests = server.n_requests
     assert n_requests <= 8
     for tile in tiles:
-        assert not isinstance(found.observe(tile, ["aster_gdem"], None)["aster_gdem"], MMEarthError)
+        assert not isinstance(
+            found.observe(Visit(tile, ("aster_gdem",), None))["aster_gdem"], MMEarthError
+        )
     assert server.n_requests == n_requests
 
 
@@ -170,7 +174,7 @@ def test_a_climatology_of_a_file_a_month(server: RangeServer, tmp_path: Path) ->
     entry = {"path": f"{server.url}/tas_{{month}}_1981-2010.tif", "months": True, "unit": "K"}
     about = {"product": "CHELSA 2.1", "stand_in": "a climatology"}
     found = source(tmp_path, temperature=[entry | about])
-    seen = found.observe(INLAND, ["temperature"], "2020-01-05")["temperature"]
+    seen = found.observe(Visit(INLAND, ("temperature",), "2020-01-05"))["temperature"]
     assert not isinstance(seen, MMEarthError)
     told = dict(zip(seen.layer.band_names, seen.array.tolist(), strict=True))
     assert told["month_mean"] == pytest.approx(271.0) and told["month_max"] == seen.layer.nodata
@@ -180,7 +184,7 @@ def test_a_climatology_of_a_file_a_month(server: RangeServer, tmp_path: Path) ->
     (server.directory / "tas_07_1981-2010.tif").unlink()
     (tmp_path / "other").mkdir()
     again = source(tmp_path / "other", temperature=[entry | about])
-    answer = again.observe(INLAND, ["temperature"], "2020-01-05")["temperature"]
+    answer = again.observe(Visit(INLAND, ("temperature",), "2020-01-05"))["temperature"]
     assert isinstance(answer, SourceError) and "tas_07_1981-2010.tif is not there" in str(answer)
 
 
@@ -206,12 +210,12 @@ def test_polygons_in_a_zip_are_fetched_once(
     server.faults += [Fault("truncate", times=1), Fault("status", times=1, status=503)]
     names = {}
     for tile in (INLAND, SEAM):
-        seen = found.observe(tile, ["biome"], None)["biome"]
+        seen = found.observe(Visit(tile, ("biome",), None))["biome"]
         assert not isinstance(seen, MMEarthError)
         names[seen.source_ids] = seen.array.tolist()
     assert set(names) == {(f"{server.url}/eco.zip#{name}",) for name in ("Tundra", "Mangroves")}
     ranges = [asked for _, asked in server.asked]
     assert len(set(ranges)) > 3 and len(ranges) == len(set(ranges)) + 2  # two were tried again
-    at_sea = found.observe(Tile.at(19.5, 45.5), ["biome"], None)["biome"]
+    at_sea = found.observe(Visit(Tile.at(19.5, 45.5), ("biome",), None))["biome"]
     assert isinstance(at_sea, NoDataError) and str(tmp_path) not in str(at_sea)
     assert found.price([Visit(INLAND, ("biome",), None)]).n_bytes > 0

@@ -16,6 +16,7 @@ from rasterio.transform import Affine
 
 from mmearth.catalog.errors import ConfigError, DataError, FormatError, MMEarthError, NoDataError
 from mmearth.catalog.published import MMEARTH_BENCH
+from mmearth.curate.source import Visit
 from mmearth.tests.raster_files import (
     TILE,
     files_of,
@@ -170,7 +171,7 @@ def test_of_two_entries_the_date_decides_not_the_order(tmp_path: Path) -> None:
         ("2019-05-01/2019-07-01", "2019-06-15"),
         (None, "2023-06-15"),  # the first entry where nothing is asked for
     ):
-        found = files.observe(TILE, ["sentinel2"], anchor)["sentinel2"]
+        found = files.observe(Visit(TILE, ("sentinel2",), anchor))["sentinel2"]
         assert not isinstance(found, MMEarthError)
         assert (found.acquired, found.array[0, 64, 64]) == (expected, 700)
 

@@ -26,7 +26,7 @@ from mmearth.catalog.errors import (
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome, is_metered
+from mmearth.curate.source import Outcome, Visit, is_metered
 from mmearth.curate.sources.files import Files
 from mmearth.tests.raster_files import files_of
 
@@ -93,7 +93,7 @@ def test_the_first_entry_with_data_is_used(tmp_path: Path) -> None:
     files = source(
         tmp_path, esa_worldcover=[{"path": "empty.tif"}, {"path": "b.tif"}, {"path": "a.tif"}]
     )
-    found = seen(files.observe(TILE, ["esa_worldcover"], None)["esa_worldcover"])
+    found = seen(files.observe(Visit(TILE, ("esa_worldcover",), None))["esa_worldcover"])
     assert np.all(found.array == 5)
     assert (found.source, found.source_ids, found.stand_in) == ("files", ("b.tif",), None)
 
@@ -101,8 +101,8 @@ def test_the_first_entry_with_data_is_used(tmp_path: Path) -> None:
 def test_what_no_file_covers_is_missing(tmp_path: Path) -> None:
     cover(tmp_path / "a.tif", 3)
     files = source(tmp_path, esa_worldcover=[{"path": "a.tif"}])
-    here = files.observe(TILE, ["esa_worldcover", "eth_gch"], None)
-    there = files.observe(FAR, ["esa_worldcover", "eth_gch"], None)
+    here = files.observe(Visit(TILE, ("esa_worldcover", "eth_gch"), None))
+    there = files.observe(Visit(FAR, ("esa_worldcover", "eth_gch"), None))
     assert list(here) == ["esa_worldcover", "eth_gch"]
     assert seen(here["esa_worldcover"]).valid_fraction == 1.0
     assert "names no file for eth_gch" in failed(here["eth_gch"], NoDataError)
@@ -125,7 +125,9 @@ def test_a_world_that_begins_anywhere_covers_both_halves(tmp_path: Path, first: 
         dataset.write(np.full((1, 180, 360), 50, np.uint8))
     files = source(tmp_path, esa_worldcover=[{"path": "world.tif"}])
     for lon in (-179.9999, -72.5, 0.0, 34.1, 179.9999):
-        found = files.observe(Tile.at(lon, 10.5), ["esa_worldcover"], None)["esa_worldcover"]
+        found = files.observe(Visit(Tile.at(lon, 10.5), ("esa_worldcover",), None))[
+            "esa_worldcover"
+        ]
         assert np.all(seen(found).array == 4)
 
 
@@ -133,7 +135,7 @@ def test_a_tile_half_covered_keeps_its_gap(tmp_path: Path) -> None:
     cover(tmp_path / "a.tif", 3, columns=32)
     found = seen(
         source(tmp_path, esa_worldcover=[{"path": "a.tif"}]).observe(
-            TILE, ["esa_worldcover"], None
+            Visit(TILE, ("esa_worldcover",), None)
         )["esa_worldcover"]
     )
     assert found.valid_fraction == 0.25
@@ -145,7 +147,10 @@ def test_a_stand_in_stays_with_the_observation(tmp_path: Path) -> None:
     why = "no WorldCover of 2020 at hand"
     entry = {"path": "a.tif", "product": "ESA/WorldCover/v200", "stand_in": why}
     files = source(tmp_path, esa_worldcover=[entry])
-    assert seen(files.observe(TILE, ["esa_worldcover"], None)["esa_worldcover"]).stand_in == why
+    assert (
+        seen(files.observe(Visit(TILE, ("esa_worldcover",), None))["esa_worldcover"]).stand_in
+        == why
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,27 +198,27 @@ def test_a_pattern_without_files_is_a_problem_where_nothing_else_covers(tmp_path
     files = source(tmp_path, esa_worldcover=[{"path": "2020/*.tif"}, {"path": "a.tif"}])
     reasons = [str(broken.reason) for broken in files.index("esa_worldcover").broken]
     assert [text.split(" matches")[1] for text in reasons] == [" no file; correct path: or root:"]
-    assert seen(files.observe(TILE, ["esa_worldcover"], None)["esa_worldcover"])
-    there = files.observe(FAR, ["esa_worldcover"], None)["esa_worldcover"]
+    assert seen(files.observe(Visit(TILE, ("esa_worldcover",), None))["esa_worldcover"])
+    there = files.observe(Visit(FAR, ("esa_worldcover",), None))["esa_worldcover"]
     assert "2020/*.tif matches no file" in failed(there, FormatError)
 
 
 def test_a_raster_without_a_crs(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", np.full((128, 128), 40, np.uint8), crs=None)
     found = source(tmp_path, esa_worldcover=[{"path": "a.tif"}]).observe(
-        TILE, ["esa_worldcover"], None
+        Visit(TILE, ("esa_worldcover",), None)
     )["esa_worldcover"]
     expected = "a.tif has no CRS; expected one in the file, or crs: in its entry"
     assert expected in failed(found, FormatError)
     files = source(tmp_path, esa_worldcover=[{"path": "a.tif", "crs": "EPSG:32633"}])
-    assert seen(files.observe(TILE, ["esa_worldcover"], None)["esa_worldcover"])
+    assert seen(files.observe(Visit(TILE, ("esa_worldcover",), None))["esa_worldcover"])
 
 
 def test_what_is_no_raster_fails_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("not a raster")
     write(tmp_path / "canopy.tif", np.full((2, 128, 128), 12.0, np.float32))
     files = source(tmp_path, esa_worldcover=[{"path": "a.tif"}], eth_gch=[{"path": "canopy.tif"}])
-    found = files.observe(TILE, ["esa_worldcover", "eth_gch"], None)
+    found = files.observe(Visit(TILE, ("esa_worldcover", "eth_gch"), None))
     assert "a.tif cannot be opened as a raster" in failed(found["esa_worldcover"], FormatError)
     assert np.all(seen(found["eth_gch"]).array == 12.0)
 
@@ -224,7 +229,7 @@ def test_a_damaged_raster_fails_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(data[: len(data) // 2])
     write(tmp_path / "canopy.tif", np.full((2, 128, 128), 12.0, np.float32))
     files = source(tmp_path, esa_worldcover=[{"path": "a.tif"}], eth_gch=[{"path": "canopy.tif"}])
-    found = files.observe(TILE, ["esa_worldcover", "eth_gch"], None)
+    found = files.observe(Visit(TILE, ("esa_worldcover", "eth_gch"), None))
     assert "a.tif cannot be read" in failed(found["esa_worldcover"], DataError)
     assert np.all(seen(found["eth_gch"]).array == 12.0)
 
@@ -233,7 +238,7 @@ def test_a_band_without_its_file(tmp_path: Path) -> None:
     (tmp_path / "scene").mkdir()
     write(tmp_path / "scene" / "height.tif", np.full((128, 128), 12.0, np.float32))
     entry = {"path": "scene", "files": {"height": "height.tif", "uncertainty": "sd*.tif"}}
-    found = source(tmp_path, eth_gch=[entry]).observe(TILE, ["eth_gch"], None)["eth_gch"]
+    found = source(tmp_path, eth_gch=[entry]).observe(Visit(TILE, ("eth_gch",), None))["eth_gch"]
     assert "has 0 files sd*.tif for uncertainty; expected one" in failed(found, FormatError)
 
 
@@ -244,7 +249,9 @@ def test_sentinel2_gives_the_others_their_month(tmp_path: Path) -> None:
         "product": "COPERNICUS/S2_SR_HARMONIZED",
         "date": {"value": "2020-06-01"},
     }
-    found = source(tmp_path, sentinel2=[entry]).observe(TILE, ["month", "sentinel2"], "2020-01-01")
+    found = source(tmp_path, sentinel2=[entry]).observe(
+        Visit(TILE, ("month", "sentinel2"), "2020-01-01")
+    )
     # June: cos(π) and sin(π).
     assert seen(found["month"]).array.tolist() == [pytest.approx(-1.0), pytest.approx(0.0)]
     assert seen(found["month"]).acquired == "2020-06-01"
@@ -253,11 +260,11 @@ def test_sentinel2_gives_the_others_their_month(tmp_path: Path) -> None:
 def test_without_any_date_the_leaf_season_decides(tmp_path: Path) -> None:
     south = Tile(32733, 500_000, 5_000_000)
     for tile, day in ((TILE, "2020-07-16"), (south, "2020-02-15")):
-        found = source(tmp_path).observe(tile, ["month"], None)["month"]
+        found = source(tmp_path).observe(Visit(tile, ("month",), None))["month"]
         assert (seen(found).acquired, seen(found).source_ids) == (day, (day,))
-    asked = source(tmp_path).observe(TILE, ["month"], "2019-03-01/2019-03-31")["month"]
+    asked = source(tmp_path).observe(Visit(TILE, ("month",), "2019-03-01/2019-03-31"))["month"]
     assert seen(asked).acquired == "2019-03-16"
-    found = source(tmp_path).observe(TILE, ["geolocation"], None)
+    found = source(tmp_path).observe(Visit(TILE, ("geolocation",), None))
     assert seen(found["geolocation"]).array[2] == pytest.approx(np.cos(np.deg2rad(TILE.lat)))
 
 
@@ -296,9 +303,9 @@ def test_the_fingerprint_follows_contents_and_configuration_only(
 
 
 def test_a_pickled_source_answers_the_same(mixed: Files) -> None:
-    first = mixed.observe(TILE, ["biome", "esa_worldcover"], None)
+    first = mixed.observe(Visit(TILE, ("biome", "esa_worldcover"), None))
     again = pickle.loads(pickle.dumps(mixed))
-    second = again.observe(TILE, ["biome", "esa_worldcover"], None)
+    second = again.observe(Visit(TILE, ("biome", "esa_worldcover"), None))
     assert again.under(TILE, "esa_worldcover") == mixed.under(TILE, "esa_worldcover")
     assert seen(first["biome"]).array.tolist() == seen(second["biome"]).array.tolist() == [9]
     assert np.all(seen(second["esa_worldcover"]).array == 3)

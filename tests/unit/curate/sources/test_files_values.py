@@ -17,7 +17,7 @@ from mmearth.catalog.errors import ConfigError, DataError, MMEarthError
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.tests.raster_files import files_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
@@ -54,7 +54,7 @@ def outcome(root: Path, name: str, month: int = 4, **entry: Any) -> Outcome:
     product = MMEARTH_BENCH.layers[name].product if name in MMEARTH_BENCH.layers else "field plots"
     entry = {"path": "a.tif", "product": product, **entry}
     files = files_of(root, rasters={name: [entry]})
-    return files.observe(TILE, [name], f"2020-{month:02d}-08")[name]
+    return files.observe(Visit(TILE, (name,), f"2020-{month:02d}-08"))[name]
 
 
 def seen(root: Path, name: str, month: int = 4, **entry: Any) -> NDArray[Any]:

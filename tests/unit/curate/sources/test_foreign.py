@@ -15,7 +15,7 @@ from mmearth.catalog.plugins import SOURCES
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.config import load_config
-from mmearth.curate.source import Source
+from mmearth.curate.source import Source, Visit
 from mmearth.curate.sources import make_source
 from mmearth.tests.installed import install
 
@@ -46,7 +46,7 @@ class Wet:
         self.layer, self.share, self.answer = catalogue.layers["moisture"], share, answer
         self.unpicklable = unpicklable
 
-    def observe(self, tile, wanted, date, anchor=None, settled=()):
+    def observe(self, visit):
         array = np.full(self.layer.shape, self.share, self.layer.dtype)
         answers = {
             "values": {"moisture": Observation(self.layer, array, None, self.name)},
@@ -87,7 +87,7 @@ def _source(tmp_path: Path, **keys: Any) -> Source:
 
 
 def _moisture(source: Source) -> Observation | MMEarthError:
-    return source.observe(TILE, ("moisture",), None)["moisture"]
+    return source.observe(Visit(TILE, ("moisture",), None))["moisture"]
 
 
 def test_it_answers_as_any_other(tmp_path: Path) -> None:

@@ -36,19 +36,12 @@ class Asked:
     def fingerprint(self, name: str) -> str:
         return f"{self.name} {name}"
 
-    def observe(
-        self,
-        tile: Tile,
-        wanted: Sequence[str],
-        date: str | None,
-        anchor: str | None = None,
-        settled: Sequence[str] = (),
-    ) -> dict[str, Outcome]:
-        self.asked.append((tuple(wanted), date, anchor, tuple(settled)))
+    def observe(self, visit: Visit) -> dict[str, Outcome]:
+        self.asked.append((visit.wanted, visit.date, visit.anchor, visit.settled))
         found = self.outcome or NoDataError("nothing")
         if isinstance(found, Observation):
-            return {n: replace(found, layer=MMEARTH_BENCH.layers[n]) for n in wanted}
-        return dict.fromkeys(wanted, found)
+            return {n: replace(found, layer=MMEARTH_BENCH.layers[n]) for n in visit.wanted}
+        return dict.fromkeys(visit.wanted, found)
 
     labels = Synthetic().labels
 
@@ -78,7 +71,7 @@ def scene(day: str) -> Observation:
 def test_the_scene_of_one_fixes_the_date_of_the_others() -> None:
     first, second = Asked(), Asked(outcome=scene("2020-08-03"))
     source = mixed([Part(first, "a", ()), Part(second, "b", ("sentinel2",))])
-    found = source.observe(TILE, ["biome", "sentinel2", "month"], None, None, ("sentinel1",))
+    found = source.observe(Visit(TILE, ("biome", "sentinel2", "month"), None, None, ("sentinel1",)))
     assert set(found) == {"biome", "sentinel2", "month"}
     assert second.asked == [(("sentinel2",), None, None, ())]
     assert first.asked == [(("biome", "month"), None, "2020-08-03", ("sentinel1",))]
@@ -98,7 +91,7 @@ def test_without_a_scene_the_label_or_the_season_gives_the_date(
 ) -> None:
     first, second = Asked(), Asked()
     source = mixed([Part(first, "a", ()), Part(second, "b", ("biome",))])
-    source.observe(TILE, ["sentinel2", "biome"], date, anchor)
+    source.observe(Visit(TILE, ("sentinel2", "biome"), date, anchor))
     assert second.asked == [(("biome",), date, expected, ())]
 
 
@@ -106,7 +99,7 @@ def test_while_the_date_is_not_known_nothing_is_kept() -> None:
     first = Asked(outcome=scene("2020-08-03"))
     second = Asked(outcome=UnavailableError("later"))
     source = mixed([Part(first, "a", ()), Part(second, "b", ("sentinel2",))])
-    found = source.observe(TILE, ["biome", "sentinel2"], None)
+    found = source.observe(Visit(TILE, ("biome", "sentinel2"), None))
     assert all(isinstance(each, UnavailableError) for each in found.values())
 
 
@@ -122,7 +115,7 @@ def test_each_service_has_a_limit_of_its_own_and_as_many_visits_as_suit_it() -> 
     source.look_ahead(visits)  # type: ignore[attr-defined]
     assert [each for each in second.asked if isinstance(each, int)] == [2, 2]
     n_asked = len(second.asked)
-    source.observe(visits[0].tile, visits[0].wanted, None)
+    source.observe(Visit(visits[0].tile, tuple(visits[0].wanted), None))
     assert len(second.asked) == n_asked
     again = pickle.loads(pickle.dumps(source))
     assert again.fingerprint("biome") == source.fingerprint("biome")

@@ -17,7 +17,7 @@ from mmearth.catalog.grid import DEFAULT_GRID
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.synthetic import Synthetic
 
 WANTED = (*MMEARTH_BENCH.layers, "biomass")
@@ -51,7 +51,9 @@ def digest(outcomes: dict[str, Outcome]) -> str:
 def digests() -> dict[str, str]:
     """Return the digest of each place's tile on the planet of seed 0."""
     tiles = [Tile.at(lon, lat) for lon, lat in PLACES]
-    return {tile.id: digest(Synthetic(0).observe(tile, WANTED, None)) for tile in tiles}
+    return {
+        tile.id: digest(Synthetic(0).observe(Visit(tile, tuple(WANTED), None))) for tile in tiles
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def seen() -> list[tuple[Tile, dict[str, Outcome]]]:
     source = Synthetic(0)
     labels = list(source.labels(MMEARTH_BENCH.tasks["soil_pH"], 240, 3))
     tiles = tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
-    return [(tile, source.observe(tile, WANTED, None)) for tile in tiles]
+    return [(tile, source.observe(Visit(tile, tuple(WANTED), None))) for tile in tiles]
 
 
 def _observed(seen: list[tuple[Tile, dict[str, Outcome]]], name: str) -> list[Observation]:
@@ -131,7 +133,7 @@ def test_some_scenes_end_inside_the_tile(seen: list[tuple[Tile, dict[str, Outcom
 
 
 def test_the_open_sea_has_water_and_no_land() -> None:
-    outcomes = Synthetic(0).observe(SEA, WANTED, None)
+    outcomes = Synthetic(0).observe(Visit(SEA, tuple(WANTED), None))
     for name in ("biome", "ecoregion", "aster_gdem", "eth_gch", "biomass"):
         assert isinstance(outcomes[name], NoDataError), name
     cover = outcomes["esa_worldcover"]
@@ -140,7 +142,7 @@ def test_the_open_sea_has_water_and_no_land() -> None:
 
 
 def test_the_ice_sheet_is_snow_of_no_biome() -> None:
-    outcomes = Synthetic(0).observe(ICE, ["biome", "esa_worldcover"], None)
+    outcomes = Synthetic(0).observe(Visit(ICE, ("biome", "esa_worldcover"), None))
     assert isinstance(outcomes["biome"], NoDataError)
     cover = outcomes["esa_worldcover"]
     assert isinstance(cover, Observation)
@@ -164,7 +166,7 @@ def test_the_anchor_date_is_of_the_published_season(
 def test_a_date_that_is_given_is_kept() -> None:
     tile = Tile.at(10.5, 46.6)
     wanted = ("sentinel2", "month", "temperature", "dynamic_world", "esa_worldcover", "aster_gdem")
-    outcomes = Synthetic(0).observe(tile, wanted, "2019-02-03")
+    outcomes = Synthetic(0).observe(Visit(tile, tuple(wanted), "2019-02-03"))
     acquired = [o.acquired for o in outcomes.values() if isinstance(o, Observation)]
     assert acquired == ["2019-02-03", "2019-02-03", "2019-02", "2019", "2020", None]
 
@@ -185,7 +187,7 @@ def test_the_tropics_are_warmer_than_the_arctic() -> None:
     source = Synthetic(0)
     year = []
     for lon, lat in ((24.6, -1.0), (100.0, 68.0)):
-        outcome = source.observe(Tile.at(lon, lat), ["temperature"], None)["temperature"]
+        outcome = source.observe(Visit(Tile.at(lon, lat), ("temperature",), None))["temperature"]
         assert isinstance(outcome, Observation)
         year.append(outcome.array[7])
     assert year[0] > year[1] + 20
@@ -197,7 +199,10 @@ def test_neighbours_fit_together() -> None:
     for lon, lat in PLACES:
         west = Tile.at(lon, lat)
         east = Tile(west.epsg, west.left + 1280, west.top)
-        pair = [source.observe(t, ["esa_worldcover"], None)["esa_worldcover"] for t in (west, east)]
+        pair = [
+            source.observe(Visit(t, ("esa_worldcover",), None))["esa_worldcover"]
+            for t in (west, east)
+        ]
         left, right = (o.array[0] for o in pair if isinstance(o, Observation))
         across.append((left[:, -1] == right[:, 0]).mean())
         within.append((left[:, -2] == left[:, -1]).mean())
@@ -206,23 +211,23 @@ def test_neighbours_fit_together() -> None:
 
 def test_order_and_company_of_what_is_wanted_change_nothing() -> None:
     source, tile = Synthetic(0), Tile.at(10.5, 46.6)
-    whole = source.observe(tile, WANTED, None)
+    whole = source.observe(Visit(tile, tuple(WANTED), None))
     for name in reversed(WANTED):
-        alone = source.observe(tile, [name], None)
+        alone = source.observe(Visit(tile, (name,), None))
         assert digest(alone) == digest({name: whole[name]})
 
 
 def test_an_answer_may_be_changed_without_harm() -> None:
     source, tile = Synthetic(0), Tile.at(10.5, 46.6)
-    before = digest(source.observe(tile, WANTED, None))
-    for outcome in source.observe(tile, WANTED, None).values():
+    before = digest(source.observe(Visit(tile, tuple(WANTED), None)))
+    for outcome in source.observe(Visit(tile, tuple(WANTED), None)).values():
         if isinstance(outcome, Observation):
             outcome.array[...] = 0
-    assert digest(source.observe(tile, WANTED, None)) == before
+    assert digest(source.observe(Visit(tile, tuple(WANTED), None))) == before
 
 
 def test_what_it_does_not_have_is_no_data() -> None:
-    outcome = Synthetic(0).observe(Tile.at(10.5, 46.6), ["soil_pH"], None)["soil_pH"]
+    outcome = Synthetic(0).observe(Visit(Tile.at(10.5, 46.6), ("soil_pH",), None))["soil_pH"]
     assert isinstance(outcome, NoDataError)
     assert "soil_pH" in str(outcome)
 
@@ -237,9 +242,11 @@ def test_it_travels_to_workers_and_another_seed_is_another_planet() -> None:
         == source.fingerprint("biome")
         != Synthetic(6).fingerprint("biome")
     )
-    assert digest(copy.observe(tile, WANTED, None)) == digest(source.observe(tile, WANTED, None))
-    other = Synthetic(6).observe(tile, ["aster_gdem"], None)
-    assert digest(other) != digest(source.observe(tile, ["aster_gdem"], None))
+    assert digest(copy.observe(Visit(tile, tuple(WANTED), None))) == digest(
+        source.observe(Visit(tile, tuple(WANTED), None))
+    )
+    other = Synthetic(6).observe(Visit(tile, ("aster_gdem",), None))
+    assert digest(other) != digest(source.observe(Visit(tile, ("aster_gdem",), None)))
 
 
 if __name__ == "__main__":

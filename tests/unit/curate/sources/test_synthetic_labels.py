@@ -15,7 +15,7 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.declared import TargetConfig, own_task
-from mmearth.curate.source import Label, Outcome
+from mmearth.curate.source import Label, Outcome, Visit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.sources.synthetic.planet import ANTARCTICA, Places, visit
 
@@ -105,7 +105,7 @@ def test_biomass_labels_have_footprints_in_range() -> None:
     found = []
     tiles = _tiles(labels := _labels("biomass", 150))
     for tile in tiles:
-        outcome = source.observe(tile, ["biomass"], None)["biomass"]
+        outcome = source.observe(Visit(tile, ("biomass",), None))["biomass"]
         if isinstance(outcome, Observation):
             found.append(outcome.array[outcome.array != -9999])
     values = np.concatenate(found)
@@ -120,7 +120,7 @@ def test_biomass_labels_have_footprints_in_range() -> None:
 def test_there_is_no_biomass_where_gedi_did_not_fly() -> None:
     assert max(abs(label.lat) for label in _labels("biomass")) < 51.6
     assert max(abs(label.lat) for label in _labels("soil_pH")) > 60
-    outcome = Synthetic(0).observe(Tile.at(25.0, 62.0), ["biomass"], None)["biomass"]
+    outcome = Synthetic(0).observe(Visit(Tile.at(25.0, 62.0), ("biomass",), None))["biomass"]
     assert not isinstance(outcome, Observation)
 
 
@@ -169,7 +169,7 @@ def test_a_linear_fit_beats_the_mean_and_loses_in_africa(task: str) -> None:
     rows, targets, tiles = [], [], []
     for label, tile in zip(labels, _tiles(labels), strict=True):
         wanted = (*INPUTS, task) if task == "biomass" else INPUTS
-        outcomes = source.observe(tile, wanted, None)
+        outcomes = source.observe(Visit(tile, tuple(wanted), None))
         target = label.value
         if task == "biomass":
             wood = outcomes["biomass"]
@@ -194,7 +194,7 @@ def test_canopy_predicts_biomass_within_tiles() -> None:
     source = Synthetic(0)
     heights, woods = [], []
     for tile in _tiles(_labels("biomass", 60)):
-        outcomes = source.observe(tile, ["eth_gch", "biomass"], None)
+        outcomes = source.observe(Visit(tile, ("eth_gch", "biomass"), None))
         canopy, wood = outcomes["eth_gch"], outcomes["biomass"]
         if isinstance(canopy, Observation) and isinstance(wood, Observation):
             both = (wood.array[0] != -9999) & (canopy.array[0] != 255)
@@ -212,7 +212,7 @@ def test_land_cover_shows_in_the_spectra_and_in_the_radar() -> None:
         names = ["esa_worldcover", "dynamic_world", "sentinel2", "sentinel1"]
         seen = {
             name: outcome.array
-            for name, outcome in source.observe(tile, names, None).items()
+            for name, outcome in source.observe(Visit(tile, tuple(names), None)).items()
             if isinstance(outcome, Observation)
         }
         cover = seen["esa_worldcover"][0]

@@ -21,6 +21,7 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile, tiles_at
 from mmearth.curate.config import BuildConfig
+from mmearth.curate.source import Visit
 from mmearth.curate.sources.synthetic import Synthetic
 from mmearth.curate.sources.synthetic.config import SyntheticConfig
 from mmearth.curate.sources.synthetic.planet import AFRICA, visit
@@ -43,7 +44,7 @@ GOLDEN = [
 
 
 def _seen(tile: Tile, name: str, shifts: Shifts, date: str = DAY) -> NDArray[Any]:
-    outcome = Synthetic(0, shifts).observe(tile, [name], date)[name]
+    outcome = Synthetic(0, shifts).observe(Visit(tile, (name,), date))[name]
     assert isinstance(outcome, Observation)
     outcome.check()
     return outcome.array
@@ -104,7 +105,9 @@ def test_the_oracle_undoes_what_was_done(name: str) -> None:
     places = np.random.default_rng(0).uniform((-15, -30), (45, 30), (40, 2))
     changed = 0.0
     for tile in tiles_at(*places.T, DEFAULT_GRID):
-        outcomes = [Synthetic(0, s).observe(tile, [name], None)[name] for s in (Shifts(), shifts)]
+        outcomes = [
+            Synthetic(0, s).observe(Visit(tile, (name,), None))[name] for s in (Shifts(), shifts)
+        ]
         if not all(isinstance(outcome, Observation) for outcome in outcomes):
             continue
         before, after = (o for o in outcomes if isinstance(o, Observation))
@@ -229,7 +232,7 @@ def test_provenance_says_what_was_shifted() -> None:
     source = Synthetic(7, Shifts(atmosphere=0.5, label_shift=0.0))
     assert source.name == "synthetic 2 atmosphere 0.5 label_shift 0.0"
     assert source.fingerprint("biome") != Synthetic(7).fingerprint("biome")
-    outcome = source.observe(CONGO, ["aster_gdem"], DAY)["aster_gdem"]
+    outcome = source.observe(Visit(CONGO, ("aster_gdem",), DAY))["aster_gdem"]
     assert isinstance(outcome, Observation)
     assert outcome.source == source.name
     assert outcome.source_ids[0].startswith("synthetic/7 atmosphere 0.5 label_shift 0.0/aster")

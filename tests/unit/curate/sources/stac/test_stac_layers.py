@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from mmearth.catalog.errors import MMEarthError, NoDataError
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
-from mmearth.curate.source import Outcome
+from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.stac.source import Stac
 from mmearth.tests.open_data.world import World
 from mmearth.tests.unit.curate.sources.stac.test_stac_source import CLEAR, TILE
@@ -38,7 +38,7 @@ def degrees(west: float, north: float, columns: int, rows: int, side: float = 1.
 
 
 def asked(source: Stac, name: str, tile: Tile = TILE, anchor: str | None = None) -> Outcome:
-    return source.observe(tile, [name], None, anchor)[name]
+    return source.observe(Visit(tile, (name,), None, anchor))[name]
 
 
 def seen(source: Stac, name: str, tile: Tile = TILE, anchor: str | None = None) -> Observation:

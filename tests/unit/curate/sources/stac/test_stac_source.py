@@ -26,7 +26,7 @@ CLEAR = Scene("S2A_33T_20200701_0_L2A", "2020-07-01")
 
 
 def seen(source: Stac, tile: Tile = TILE, date: str | None = None) -> Observation:
-    found = source.observe(tile, ["sentinel2"], date)["sentinel2"]
+    found = source.observe(Visit(tile, ("sentinel2",), date))["sentinel2"]
     if isinstance(found, MMEarthError):
         raise found
     return found
@@ -257,7 +257,7 @@ def test_tiles_of_a_scene_share_search_headers_and_blocks(
     source.look_ahead(visits)
     n_requests = planet.server.n_requests
     for visit in visits:
-        found = source.observe(visit.tile, visit.wanted, None)["sentinel2"]
+        found = source.observe(Visit(visit.tile, tuple(visit.wanted), None))["sentinel2"]
         assert isinstance(found, Observation)
         assert_same(found, visit.tile, CLEAR)
     assert planet.server.n_requests == n_requests  # nothing more is asked

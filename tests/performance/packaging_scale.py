@@ -33,6 +33,7 @@ from mmearth.catalog.tile import cells_at, centres, tiles_at
 from mmearth.curate.ledger import Ledger
 from mmearth.packaging.build import build
 from mmearth.tests.make_tiny import CARD, OWN
+from mmearth.tests.performance.build_steps import cpu_s
 
 _MEMBERS = 1_000
 CATALOGUE = Catalogue(
@@ -106,11 +107,10 @@ def _records(ids: list[str], members: list[Location]) -> Iterator[dict[str, obje
 
 
 def _tell(step: str, n: int, begin: float, cpu: float) -> None:
-    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (0, -1)]
-    took = sum(sum(resource.getrusage(who)[:2]) for who in (0, -1)) - cpu
+    peak, took = resource.getrusage(0).ru_maxrss / 1024, cpu_s() - cpu
     print(
         f"{step:<12}{time.perf_counter() - begin:8.1f} s  {took:8.1f} CPU s  "
-        f"{took / n * 1e3:6.2f} ms a sample  peak {peaks[0]:6.0f} MB, of a worker {peaks[1]:6.0f}",
+        f"{took / n * 1e3:6.2f} ms a sample  peak {peak:6.0f} MB",
         flush=True,
     )
 
@@ -122,11 +122,11 @@ def main(n: int, root: Path, workers: int) -> None:
         (root / "card").write_text(json.dumps(card.to_json()))
         return
     card = DatasetCard.from_json(json.loads((root / "card").read_text()))
-    begin, cpu = time.perf_counter(), time.process_time()
+    begin, cpu = time.perf_counter(), cpu_s()
     built = build(root, card, Workers(workers))
     _tell("package", n, begin, cpu)
     assert sum(built.n_samples.values()) == n
-    begin, cpu = time.perf_counter(), time.process_time()
+    begin, cpu = time.perf_counter(), cpu_s()
     adopt(root, CATALOGUE)
     _tell("adopt", n, begin, cpu)
 

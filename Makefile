@@ -40,7 +40,7 @@ fuzz: install-all
 
 types: install-all
 	@mkdir -p .types && ln -sfn .. .types/mmearth
-	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -m mmearth.cli -m mmearth.build -m mmearth.build_command -m mmearth.doctor_command -m mmearth.export_command -m mmearth.merge_command -m mmearth.predict_command -m mmearth.verify_command $(foreach f,$(FOLDERS),-p mmearth.$(f))
+	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -m mmearth.cli -m mmearth.build -m mmearth.build_command -m mmearth.doctor_command -m mmearth.export_command -m mmearth.merge_command -m mmearth.predict_command -m mmearth.verify_command $(foreach f,$(FOLDERS) tests.performance,-p mmearth.$(f))
 
 perf: $(PERF)/installed
 	$(PERF)/bin/python -m pytest -m performance -s tests/performance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from mmearth.catalog.observed import open_observed
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, write_parts
 from mmearth.catalog.store import Location, StoreReader
+from mmearth.catalog.task import Task
 from mmearth.catalog.tile import Tile
 from mmearth.curate.collect import Job, collect
 from mmearth.curate.ledger import Ledger
 from mmearth.curate.packs import Packs
-from mmearth.curate.source import Outcome, Visit
+from mmearth.curate.source import Label, Outcome, Visit
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Seen:
         """Return what it was given."""
         return {name: self.outcomes[name] for name in visit.wanted}
 
-    def labels(self, *_: object) -> Iterable[object]:
-        """Return no place."""
-        return iter(())
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
+        """Yield no place."""
+        del task, count, seed
+        yield from ()
 
 
 def keep_collected(

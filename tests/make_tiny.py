@@ -127,8 +127,10 @@ def make_tiny(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOG
     schema = tiles_schema(catalogue.tasks.values())
     write_table(pa.Table.from_pylist(tiles, schema), root / "tiles.parquet", schema)
     keep_collected(root, catalogue, seen)
-    names = {"tasks": tuple(catalogue.tasks), "modalities": tuple(catalogue.layers)}
-    return CARD if catalogue is CATALOGUE else replace(CARD, **names, require=())
+    if catalogue is CATALOGUE:
+        return CARD
+    layers = tuple(catalogue.layers)
+    return replace(CARD, tasks=tuple(catalogue.tasks), modalities=layers, require=())
 
 
 def make_sealed(root: Path, n_tiles: int = N_TILES, catalogue: Catalogue = CATALOGUE) -> Path:

@@ -12,7 +12,12 @@ import ee
 
 from mmearth.tests.earthengine.model import ServiceError
 
-_PLAIN = {"String": str, "Number": (int, float), "Integer": int, "Float": (int, float)}
+_PLAIN: dict[str, type | tuple[type, ...]] = {
+    "String": str,
+    "Number": (int, float),
+    "Integer": int,
+    "Float": (int, float),
+}
 # What the service takes where it asks for another type: it promotes these itself.
 _TAKES: dict[str, set[str]] = {
     "Element": {"Image", "Feature", "FeatureCollection", "ImageCollection", "Collection"},

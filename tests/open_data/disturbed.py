@@ -50,7 +50,7 @@ def disturbed(planet: World, life_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        del planet.server.take_fault  # type: ignore[method-assign]
+        del planet.server.take_fault
         planet.life_s = before
 
 

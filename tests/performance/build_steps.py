@@ -15,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from mmearth.build import Options, build
+from mmearth.build import build
 from mmearth.catalog.checksums import published_files
+from mmearth.curate.visits import Options
 
 STEPS = {"plan": "plan", "collect": "collect", "package": "package", "catalogue": "catalogue"}
 STEPS |= {"seal": "seal", "verify shards": "verify"}

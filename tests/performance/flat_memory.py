@@ -281,8 +281,8 @@ def make(root: Path, n: int, with_shards: bool) -> None:
     (root / "statistics").mkdir()
     document = times(template.statistics, counts).to_json()
     (root / f"statistics/{_TASK.name}.json").write_text(json.dumps(document))
-    names = {"tasks": tuple(CATALOGUE.tasks), "modalities": tuple(CATALOGUE.layers)}
-    seal(root, replace(CARD, **names, require=()))
+    tasks, layers = tuple(CATALOGUE.tasks), tuple(CATALOGUE.layers)
+    seal(root, replace(CARD, tasks=tasks, modalities=layers, require=()))
 
 
 def make_stac(root: Path) -> str:

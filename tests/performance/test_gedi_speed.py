@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmearth.catalog.grid import DEFAULT_GRID
+from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.tile import tiles_at
 from mmearth.curate.labels.gedi.balance import Regions, choose, locate, read_regions
 from mmearth.curate.labels.gedi.files import find_granules
@@ -105,12 +106,12 @@ def test_20_000_places_among_2_million_footprints(real_data: Path, balanced: boo
     lon, lat = (np.concatenate(column) for column in zip(*tracks, strict=True))
     footprints = _gathered(lon, lat)
     begin = time.perf_counter()
-    chosen = choose(footprints, 20_000, regions if balanced else None, 42)
+    chosen = choose(footprints, 20_000, regions if balanced else None, 42, DEFAULT_GRID)
     took = time.perf_counter() - begin
     tiles = tiles_at(footprints.lon[chosen[:2000]], footprints.lat[chosen[:2000]], DEFAULT_GRID)
     begin = time.perf_counter()
     for tile in tiles:
-        paint(footprints, tile)
+        paint(footprints, MMEARTH_BENCH.observed("biomass"), tile)
     painted = time.perf_counter() - begin
     print(
         f"\n{len(chosen)} places of {len(footprints)} footprints, balanced {balanced}: {took:.1f} "

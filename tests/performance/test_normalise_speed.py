@@ -91,7 +91,9 @@ def test_masking_sentinel1_is_a_small_part_of_reading_a_tile(tmp_path: Path) -> 
     with path.open("rb", buffering=0) as stream:
         took = medians(
             {
-                "read a tile from the page cache": lambda: os.preadv(stream.fileno(), [tiles], 0),
+                "read a tile from the page cache": lambda: os.preadv(
+                    stream.fileno(), [tiles.data], 0
+                ),
                 "mask sentinel1": lambda: finish(
                     Masking.of(-9999, stored, Masks.of(mask, bands, look))
                 ),

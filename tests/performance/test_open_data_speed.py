@@ -93,7 +93,7 @@ def unavoidable(root: Path, visits: Visits) -> tuple[int, float]:
 def ours(planet: Apart, cache: Path) -> Callable[[Visits], list[Observation]]:
     """Return what builds tiles as `curate build` does, of a cache that is kept."""
     access = RemoteAccess(cache, 10**11)
-    config = StacConfig(kind="stac", catalogs=planet.catalogs[:1])
+    config = StacConfig.model_validate({"kind": "stac", "catalogs": planet.catalogs[:1]})
     source = Stac(config, MMEARTH_BENCH, quirks_of("default", {}), access, LocalLimit(40, 500.0))
 
     def build(visits: Visits) -> list[Observation]:
@@ -187,7 +187,9 @@ def test_requests_bytes_and_tiles_a_second(
         more = f"{row['requests']:6.2f} requests {row['bytes'] / n_least:6.3f} × bytes"
         cpu = f"CPU {1000 * row['cpu']:4.0f} ms, server {1000 * row['served']:3.0f}"
         print(f"{name:14}{row['speed']:7.2f} tiles/s {more} {cpu}")
-    mean = {n: {k: np.mean([r[k] for r in each]) for k in each[0]} for n, each in rows.items()}
+    mean = {
+        n: {k: float(np.mean([r[k] for r in each])) for k in each[0]} for n, each in rows.items()
+    }
     missed = [each for each in aims(mean, n_least, shared) if not each[1] <= each[2]]
     assert not missed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmearth.benchmark.config import BenchmarkConfig
+from mmearth.benchmark.config import BenchmarkConfig, Training
 from mmearth.benchmark.speed import speeds
 from mmearth.loaders.dataset import open_dataset
 from mmearth.tests.make_tiny import make_sealed
@@ -25,7 +25,7 @@ def test_steps_a_second(tmp_path: Path) -> None:
     place = str(make_sealed(tmp_path, N_TILES))
     size = 64 if torch.cuda.is_available() else 8
     config = BenchmarkConfig(
-        dataset=place, tasks=(TASK,), encoders=(ENCODER,), training={"batch_size": size}
+        dataset=place, tasks=(TASK,), encoders=(ENCODER,), training=Training(batch_size=size)
     )
     for each in speeds(open_dataset(place), config, seconds=20):
         sys.stdout.write(f"\n  {each}")

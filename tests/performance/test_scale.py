@@ -22,6 +22,7 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.sample import Observation
 from mmearth.catalog.schema import OBSERVATIONS, write_parts, write_table
 from mmearth.catalog.store import PACKS
+from mmearth.catalog.task import Task
 from mmearth.curate.collect import Job
 from mmearth.curate.config import BuildConfig
 from mmearth.curate.identity import Identities
@@ -52,7 +53,7 @@ class Instant:
             for name in visit.wanted
         }
 
-    def labels(self, task: str, count: int, seed: int) -> Iterator[Label]:
+    def labels(self, task: Task, count: int, seed: int) -> Iterator[Label]:
         del task, count, seed
         yield from ()
 

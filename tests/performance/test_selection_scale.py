@@ -85,7 +85,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measure(root: Path, where: str, checksums: str) -> dict[str, Any]:
     """Do it in a process of its own, whose memory is only that."""
-    command = [sys.executable, "-c", MEASURE, root, where, checksums]
+    command = [sys.executable, "-c", MEASURE, str(root), where, checksums]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -21,7 +21,7 @@ LEAST = 15.0
 @pytest.mark.performance
 def test_synthetic_tiles_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     source = Synthetic(0)
-    labels = list(source.labels("biomass", N_TILES, 0))
+    labels = list(source.labels(MMEARTH_BENCH.tasks["biomass"], N_TILES, 0))
     tiles = tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
     wanted = (*MMEARTH_BENCH.layers, "biomass")
     source.observe(Visit(tiles[0], tuple(wanted), None))  # reads the coasts once

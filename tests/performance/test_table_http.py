@@ -39,7 +39,7 @@ def test_a_row_and_a_map(tmp_path: Path, n: int, capsys: pytest.CaptureFixture[s
         ("a map", ("columns", "lon,lat,split"), str(3 * n), MAP_BYTES_A_ROW * n),
     ):
         with serving(tmp_path) as server:
-            command = ["node", _DRIVER, _MODULES, f"{server.url}/{path.name}", *asked]
+            command = ["node", str(_DRIVER), str(_MODULES), f"{server.url}/{path.name}", *asked]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected
         told.append(f"{name}: {server.n_bytes / 1e6:.2f} MB in {server.n_requests} requests")

@@ -40,7 +40,8 @@ def write_places(path: Path, count: int) -> list[Tile]:
             species = "Mus musculus;Canis lupus" if i % 2 else "Felis silvestris"
             soil = 1 + i % 5, 10 + i % 40, label.value
             writer.writerow([label.lon, label.lat, *soil, species, "2020-07-01"])
-    return tiles_at([label.lon for label in labels], [label.lat for label in labels], DEFAULT_GRID)
+    lon, lat = ([label.lon for label in labels], [label.lat for label in labels])
+    return list(tiles_at(lon, lat, DEFAULT_GRID))
 
 
 def planet_of(tiles: Sequence[Tile]) -> Planet:

@@ -13,20 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from mmearth.build import build
 from mmearth.catalog.checksums import published_files
 from mmearth.curate.visits import Options
+from mmearth.tests.performance.used import cpu_s
 
 STEPS = {"plan": "plan", "collect": "collect", "package": "package", "catalogue": "catalogue"}
 STEPS |= {"seal": "seal", "verify shards": "verify"}
-
-
-def cpu_s() -> float:
-    """Return CPU seconds of this process and of all below it, of those that are over, too."""
-    me = psutil.Process()
-    return sum(sum(process.cpu_times()[:4]) for process in [me, *me.children(recursive=True)])
 
 
 class Clock:

@@ -33,7 +33,7 @@ from mmearth.catalog.tile import cells_at, centres, tiles_at
 from mmearth.curate.ledger import Ledger
 from mmearth.packaging.build import build
 from mmearth.tests.make_tiny import CARD, OWN
-from mmearth.tests.performance.build_steps import cpu_s
+from mmearth.tests.performance.used import cpu_s
 
 _MEMBERS = 1_000
 CATALOGUE = Catalogue(

@@ -26,6 +26,8 @@ def class_at(
 ) -> tuple[NDArray[np.generic], str]:
     """Return the class of the polygon that holds a tile's centre, (1,), and its name.
 
+    Of several, as on a border, the one with the least code counts, whatever their order.
+
     Raises:
         ConfigError: The file cannot be used.
         DataError: The polygon's name is no class.
@@ -33,13 +35,15 @@ def class_at(
     """
     names, tree = named_polygons(path, entry)
     hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
-    if not hits.size or says_none(layer, names[int(hits.min())]):
+    here = sorted({names[i] for i in hits.tolist()})
+    here = [text for text in here if not says_none(layer, text)]
+    if not here:
         raise NoDataError(f"no polygon of {entry.path} with a {layer.name} holds the tile's centre")
-    found = names[int(hits.min())]
     try:
-        return np.array([class_code(layer, found)], dtype=layer.dtype), found
+        code, found = min((class_code(layer, text), text) for text in here)
     except ConfigError as exc:
         raise DataError(f"{entry.path}: {exc}") from exc
+    return np.array([code], dtype=layer.dtype), found
 
 
 def class_code(layer: Layer, text: str) -> int:

@@ -123,6 +123,19 @@ def test_a_layer_is_chosen_and_polygons_reach_across_180(tmp_path: Path) -> None
         assert seen(found["ecoregion"]).array.tolist() == [7]
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_polygons_that_share_the_centre_one_counts_in_any_order(
+    order: list[int], tmp_path: Path
+) -> None:
+    names = ["N/A", ECOREGIONS[500].name, ECOREGIONS[7].name]
+    boxes = [shapely.box(14, 44, 16, 46)] * 3
+    frame = gpd.GeoDataFrame({"ECO_NAME": names}, geometry=boxes, crs=4326)
+    frame.iloc[order].to_file(tmp_path / "regions.gpkg")
+    files = source(tmp_path, {"ecoregion": POLYGONS["ecoregion"]})
+    found = seen(files.observe(Visit(TILE, ("ecoregion",), None))["ecoregion"])
+    assert (found.array.tolist(), found.source_ids) == ([7], (f"regions.gpkg#{names[2]}",))
+
+
 def test_rock_and_ice_has_no_biome(regions: Path) -> None:
     ice = Tile.at(TILE.lon, TILE.lat + 5)
     found = source(regions, POLYGONS).observe(Visit(ice, ("biome",), None))

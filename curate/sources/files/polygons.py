@@ -18,7 +18,12 @@ from mmearth.curate.vector import read_polygons
 
 _RESOLVE = ("biome", "ecoregion")
 _SHOWN = 12
-_SHAPEFILE = (".cpg", ".dbf", ".prj", ".shp", ".shx")
+_BESIDE = {
+    ".shp": (".cpg", ".dbf", ".prj", ".shp", ".shx"),
+    ".tab": (".dat", ".id", ".map", ".tab"),
+    ".mif": (".mid", ".mif"),
+}
+"""Name of a format → the files that make up one of its layers."""
 
 
 def class_at(
@@ -89,13 +94,11 @@ def is_class(layer: Layer, text: str) -> bool:
 
 
 def parts(path: Path) -> list[Path]:
-    """Return the files that a vector file consists of: a shapefile's attributes lie beside it."""
+    """Return the files that a vector file consists of: some formats keep attributes beside it."""
     if path.is_dir():  # an Esri geodatabase
         return sorted(part for part in path.rglob("*") if part.is_file())
-    if path.suffix.lower() != ".shp":
-        return [path]
-    beside = (path.with_suffix(suffix) for suffix in _SHAPEFILE)
-    return [part for part in beside if part.is_file()]
+    beside = (path.with_suffix(suffix) for suffix in _BESIDE.get(path.suffix.lower(), ()))
+    return [part for part in beside if part.is_file()] or [path]
 
 
 # By process: a source is pickled to its workers with every visit, and reading takes seconds.

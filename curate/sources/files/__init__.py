@@ -186,6 +186,6 @@ class Files:
         )
 
     def _existing(self, path: str) -> Path:
-        if not (self._root / path).is_file():
+        if not (self._root / path).exists():
             raise ConfigError(f"{self._root / path} is not there; correct source.polygons or root:")
         return self._root / path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ _BYTES = 1 << 20
 _DEPTH = 64
 _VALUES = 100_000
 """Values with every alias written out: aliases of aliases double them, line by line."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHER = re.compile(r"[-+]?(0[0-7_]*[0-7]|[0-9_]+(:[0-9_]+)+(\.[0-9_]*)?)")
+"""`010`, which is 8 to YAML 1.1, and `1:30`, which is 90."""
 _STRANGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What PyYAML raises for a value that is not of its tag, such as the day 2020-13-45."""
 
@@ -23,8 +27,8 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         FileNotFoundError, IsADirectoryError: It is not there, or is a directory.
-        ConfigError: It cannot be read, is not YAML, has a key twice, or is larger or deeper than a
-            file of settings is.
+        ConfigError: It cannot be read, is not YAML, has a key twice or a number such as 010, or is
+            larger or deeper than a file of settings is.
     """
     try:
         with path.open("rb") as stream:
@@ -70,7 +74,19 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         if isinstance(node, yaml.MappingNode):
             _refuse_twice(node)
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS:
+            self._refuse_other(node)
         return node
+
+    def _refuse_other(self, node: yaml.ScalarNode) -> None:
+        """Refuse a number that is another one to YAML 1.1 than to its reader."""
+        if _OTHER.fullmatch(node.value):
+            line = node.start_mark.line + 1
+            base = "eights" if ":" not in node.value else "sixties"
+            raise _RefusedError(
+                f"line {line}: YAML counts {node.value} in {base}; write a number without leading "
+                "zeros and colons, or put it in quotes"
+            )
 
 
 def _refuse_twice(node: yaml.MappingNode) -> None:

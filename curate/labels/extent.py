@@ -34,6 +34,8 @@ def labels_over(
 ) -> list[Label]:
     """Return places on a lattice of each UTM zone, from west to east and north to south.
 
+    They are the same, whatever the order of boxes, and into how many parts an area is cut.
+
     Args:
         boxes: West, south, east, north in degrees; a place lies in one of them, or with polygons
             near to it.
@@ -132,6 +134,7 @@ def _within(lon: NDArray[np.float64], west: float, east: float) -> NDArray[np.bo
 
 
 def _unique(parts: list[Tiles], grid: Grid) -> Tiles:
+    """Return each tile once, by zone, then from north to south and west to east."""
     none = np.empty(0, dtype=np.int64)
     parts = [Tiles(none, none, none, grid), *parts]
     whole = Tiles(
@@ -141,4 +144,5 @@ def _unique(parts: list[Tiles], grid: Grid) -> Tiles:
         grid,
     )
     _, first = np.unique(whole.number, return_index=True)
-    return whole[np.sort(first)]
+    whole = whole[first]
+    return whole[np.lexsort((whole.left, -whole.top, whole.epsg))]

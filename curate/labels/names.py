@@ -12,7 +12,7 @@ from mmearth.catalog.wording import folded, nearest
 from mmearth.curate.labels.table import ABSENT, Table
 
 _SEPARATORS = re.compile(r"[;,|\n]")
-_YES, _NO = {"1", "true", "t", "yes", "y", "x", "1.0"}, {"0", "false", "f", "no", "n", "0.0"}
+_YES, _NO = {"1", "true", "t", "yes", "y", "x"}, {"0", "false", "f", "no", "n"}
 
 
 def known_names(task: Task) -> dict[str, str]:
@@ -99,7 +99,7 @@ def _flags(table: Table, key: str) -> list[bool | None]:
     """Return what each cell of a column says; None where it is empty."""
     found = list[bool | None]()
     for row, text in enumerate(table.text[key].to_pylist()):
-        word = text and text.lower()
+        word = text and _whole(text.lower())
         if word not in _YES | _NO | {None}:
             raise ConfigError(
                 f"{table.cell(key, row)}, expected 1 or 0, true or false, or an empty cell; "
@@ -150,5 +150,5 @@ def _unknown(table: Table, key: str, row: int, text: str, task: Task) -> ConfigE
 
 
 def _whole(text: str) -> str:
-    """Return `2` for `2.0`: a column of codes with a gap is one of floats."""
-    return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
+    """Return `2` for `2.0` and `2,0`: a column of codes with a gap is one of floats."""
+    return text[:-2] if re.fullmatch(r"-?\d+[.,]0", text) else text

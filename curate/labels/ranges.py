@@ -133,7 +133,8 @@ def _with_codes(frame: pd.DataFrame, config: RangesConfig, path: Path) -> pd.Dat
             continue
         if key not in fields:
             raise ConfigError(f"{path} has no field {key!r}; leave {key}: out")
-        column = frame[fields[key]].str.strip()
+        # A column of codes with a gap is one of floats to the program that wrote it.
+        column = frame[fields[key]].str.strip().str.removesuffix(".0")
         counts = column.isin([str(code) for code in codes]) | (column.isna() & (not asked))
         others = sorted(column[~counts].fillna("none").unique())
         if others:

@@ -133,8 +133,8 @@ class Files:
         for name, index in self._indices.items():
             of_name = found.setdefault(name, {})
             for product in index.products:
-                files = " ".join(content_key(path) for path in product.rasters.values())
-                said = f"{product.name} {told(product)} {files} {product.entry.model_dump_json()}"
+                entry = product.entry.model_dump_json()
+                said = f"{product.name} {told(product)} {product.key} {entry}"
                 of_name.setdefault(product.name, []).append(sha256_bytes(said.encode()))
         return found
 
@@ -186,6 +186,6 @@ class Files:
         )
 
     def _existing(self, path: str) -> Path:
-        if not (self._root / path).is_file():
+        if not (self._root / path).exists():
             raise ConfigError(f"{self._root / path} is not there; correct source.polygons or root:")
         return self._root / path

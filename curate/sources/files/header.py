@@ -94,6 +94,8 @@ class Header:
     """The `crs:` of the entry, where the file declares another."""
     grid: PixelGrid
     """Where its pixels lie, by the CRS that counts."""
+    beside: tuple[Path, ...]
+    """Other files that decide what it holds: a mask, no-data values, what a VRT points to."""
 
 
 def read_header(path: Path, entry: Rasters) -> Header:
@@ -129,6 +131,7 @@ def read_header(path: Path, entry: Rasters) -> Header:
             dataset.count > 1 and of_times(dataset),
             told,
             PixelGrid(crs, dataset.transform, dataset.height, dataset.width),
+            _beside(dataset, path),
         )
 
 
@@ -269,6 +272,12 @@ def _bounds(dataset: rasterio.DatasetReader, crs: CRS, path: Path) -> Bounds:
     if not all(math.isfinite(number) for number in (west, south, east, north)):
         raise FormatError(f"{path} lies outside what its CRS can show; correct crs:")
     return west, south, east + (360.0 if east < west else 0.0), north
+
+
+def _beside(dataset: rasterio.DatasetReader, path: Path) -> tuple[Path, ...]:
+    """Return the files that GDAL reads besides a raster; overviews are not looked at."""
+    found = {Path(name) for name in dataset.files if not name.endswith(".ovr")} - {path}
+    return tuple(sorted(file for file in found if file.is_file() and path not in file.parents))
 
 
 def _data_bands(dataset: rasterio.DatasetReader) -> list[int]:

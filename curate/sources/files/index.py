@@ -38,6 +38,13 @@ class Product:
     """How its bands are read."""
     crs_told: bool
     """The entry's CRS is used in place of the file's own."""
+    beside: tuple[Path, ...] = ()
+    """See `Header`."""
+
+    @property
+    def key(self) -> str:
+        """A hash of all its files; see `content_key`."""
+        return " ".join(content_key(path) for path in (*self.rasters.values(), *self.beside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +106,13 @@ def build_index(layer: Layer, entries: Sequence[Rasters], root: Path) -> Index:
 def content_key(path: Path) -> str:
     """Return a hash of a file: of all of it, or of the length, head and tail of a large one.
 
-    Hashing the whole of a continent's mosaics would take hours. What a VRT points to is not seen.
+    Hashing the whole of a continent's mosaics would take hours. Of a directory, as Zarr is, all
+    files count, with their names.
     """
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        keys = [f"{each.relative_to(path).as_posix()} {content_key(each)}" for each in files]
+        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
     n_bytes = path.stat().st_size
     digest = hashlib.sha256(str(n_bytes).encode())
     with path.open("rb") as stream:
@@ -152,6 +164,7 @@ def _product(layer: Layer, entry: Rasters, path: Path, root: Path) -> Product:
         bounds=_common(list(headers.values()), path),
         readings=readings_of(layer, entry, headers, relative),
         crs_told=any(header.crs_told for header in headers.values()),
+        beside=tuple(file for header in headers.values() for file in header.beside),
     )
 
 

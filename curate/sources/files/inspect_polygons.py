@@ -74,7 +74,7 @@ def inspect_polygons(
     footprint: Bounds | None = None
     found: tuple[str, str, int] | None = None
     try:
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(f"{entry.path} is not there; correct path: or root:")
         names, tree = named_polygons(path, entry)
         bounds = np.array([shape.bounds for shape in tree.geometries])

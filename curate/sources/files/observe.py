@@ -52,7 +52,7 @@ def read(
     shown: list[Product] = []
     result: NDArray[np.float64] | None = None
     for product in products:
-        values = _read_one(layer, product, tile, when)
+        values = _read_one(layer, product, tile, when, products)
         result = np.full_like(values, np.nan) if result is None else result
         new = np.isnan(result) & ~np.isnan(values)
         if new.any():
@@ -102,14 +102,24 @@ def stored(
         ) from exc
 
 
-def _read_one(layer: Layer, product: Product, tile: Tile, when: str | None) -> NDArray[np.float64]:
-    """Return one product's bands in our units, (band, row, column), or its twelve months."""
+def _read_one(
+    layer: Layer, product: Product, tile: Tile, when: str | None, beside: Sequence[Product]
+) -> NDArray[np.float64]:
+    """Return one product's bands in our units, (band, row, column), or its twelve months.
+
+    What it has at its edges is interpolated across them, into products that are read alike.
+    """
     entry, resampling, size = product.entry, _resampling(layer, product), tile.grid.pixels
     found = np.full((len(product.readings), size, size), np.nan)
     at: dict[str, list[int]] = {}
     for i, reading in enumerate(product.readings):
         at.setdefault(reading.raster, []).append(i)
-    files = [(product.rasters[raster], [product.readings[i] for i in at[raster]]) for raster in at]
+    alike = [p for p in beside if (p.entry, p.readings) == (product.entry, product.readings)]
+    alike = [product, *(p for p in alike if p is not product)]
+    files = [
+        ([p.rasters[raster] for p in alike], [product.readings[i] for i in at[raster]])
+        for raster in at
+    ]
     for where, values in zip(at.values(), read_files(files, entry, tile, resampling), strict=True):
         found[where] = values
     if layer.classes:

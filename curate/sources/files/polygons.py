@@ -18,13 +18,20 @@ from mmearth.curate.vector import read_polygons
 
 _RESOLVE = ("biome", "ecoregion")
 _SHOWN = 12
-_SHAPEFILE = (".cpg", ".dbf", ".prj", ".shp", ".shx")
+_BESIDE = {
+    ".shp": (".cpg", ".dbf", ".prj", ".shp", ".shx"),
+    ".tab": (".dat", ".id", ".map", ".tab"),
+    ".mif": (".mid", ".mif"),
+}
+"""Name of a format → the files that make up one of its layers."""
 
 
 def class_at(
     layer: Layer, entry: Polygons, path: Path, tile: Tile
 ) -> tuple[NDArray[np.generic], str]:
     """Return the class of the polygon that holds a tile's centre, (1,), and its name.
+
+    Of several, as on a border, the one with the least code counts, whatever their order.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -33,13 +40,15 @@ def class_at(
     """
     names, tree = named_polygons(path, entry)
     hits = tree.query(shapely.Point(tile.lon, tile.lat), predicate="intersects")
-    if not hits.size or says_none(layer, names[int(hits.min())]):
+    here = sorted({names[i] for i in hits.tolist()})
+    here = [text for text in here if not says_none(layer, text)]
+    if not here:
         raise NoDataError(f"no polygon of {entry.path} with a {layer.name} holds the tile's centre")
-    found = names[int(hits.min())]
     try:
-        return np.array([class_code(layer, found)], dtype=layer.dtype), found
+        code, found = min((class_code(layer, text), text) for text in here)
     except ConfigError as exc:
         raise DataError(f"{entry.path}: {exc}") from exc
+    return np.array([code], dtype=layer.dtype), found
 
 
 def class_code(layer: Layer, text: str) -> int:
@@ -85,13 +94,11 @@ def is_class(layer: Layer, text: str) -> bool:
 
 
 def parts(path: Path) -> list[Path]:
-    """Return the files that a vector file consists of: a shapefile's attributes lie beside it."""
+    """Return the files that a vector file consists of: some formats keep attributes beside it."""
     if path.is_dir():  # an Esri geodatabase
         return sorted(part for part in path.rglob("*") if part.is_file())
-    if path.suffix.lower() != ".shp":
-        return [path]
-    beside = (path.with_suffix(suffix) for suffix in _SHAPEFILE)
-    return [part for part in beside if part.is_file()]
+    beside = (path.with_suffix(suffix) for suffix in _BESIDE.get(path.suffix.lower(), ()))
+    return [part for part in beside if part.is_file()] or [path]
 
 
 # By process: a source is pickled to its workers with every visit, and reading takes seconds.

@@ -34,6 +34,12 @@ _MARGIN_PX = 3
 """Source pixels read beyond the tile: bilinear looks one pixel further."""
 _SAME_PX = 1e-9
 """Grids that are so close have the same pixels."""
+_ONE_MAP_PX = 1e-3
+"""Files whose grids are so close are cuts of one map: their corners are rounded each by itself."""
+_MOST_PX = 1 << 24
+"""Pixels under a tile, beyond which a CRS has torn it apart, as Web Mercator does at 180°."""
+Part = tuple[CRS, Affine, NDArray[np.float64]]
+"""Where pixels lie, and their values, (band, row, column)."""
 _METHODS = {"nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
 
 
@@ -67,12 +73,12 @@ def read_bands(
     Raises:
         DataError: The raster's pixels cannot be read.
     """
-    [found] = read_files([(path, bands)], entry, tile, resampling, grid)
+    [found] = read_files([([path], bands)], entry, tile, resampling, grid)
     return found
 
 
 def read_files(
-    files: Sequence[tuple[Path, Sequence[Reading]]],
+    files: Sequence[tuple[Sequence[Path], Sequence[Reading]]],
     entry: Rasters,
     tile: Tile,
     resampling: str,
@@ -81,7 +87,8 @@ def read_files(
     """Return bands of several rasters, each as `read_bands`; those of one grid go there together.
 
     Args:
-        files: Rasters, each with its bands.
+        files: Rasters, each with its bands. Behind each stand others that are read in the same way:
+            where they go on beyond its edge, pixels at the edge are interpolated across it.
         entry: As of `read_bands`, as are the others.
         tile: See there.
         resampling: See there.
@@ -92,23 +99,36 @@ def read_files(
     """
     onto = grid or tile_grid(tile)
     found = [np.full((len(bands), onto.height, onto.width), np.nan) for _, bands in files]
-    alike: dict[tuple[object, ...], tuple[CRS, Affine, list[tuple[int, NDArray[np.float64]]]]] = {}
-    for i, (path, bands) in enumerate(files):
-        for crs, transform, values in _windows_of(path, entry, bands, tile):
-            key = transform, crs.to_wkt(), values.shape[1:]
-            alike.setdefault(key, (crs, transform, []))[2].append((i, values))
-    for crs, transform, some in alike.values():
-        every = warp(np.concatenate([v for _, v in some]), transform, crs, onto, resampling)
-        ends = np.cumsum([len(v) for _, v in some])
-        for (i, _), part in zip(some, np.split(every, ends[:-1]), strict=True):
-            found[i] = np.where(np.isnan(found[i]), part, found[i])
+    alike: dict[tuple[object, ...], list[tuple[int, Part, Part]]] = {}
+    for i, (paths, bands) in enumerate(files):
+        for part in _parts_of(paths[0], entry, bands, tile):
+            smooth = resampling != "nearest" and bool(np.isnan(part[2]).any())
+            whole = _continued(part, paths, entry, bands, tile) if smooth else part
+            key = part[1], part[0].to_wkt(), part[2].shape[1:]
+            alike.setdefault(key, []).append((i, part, whole))
+    for some in alike.values():
+        every = _warped([part for _, part, _ in some], onto, resampling)
+        if any(whole is not part for _, part, whole in some):
+            across = _warped([whole for _, _, whole in some], onto, resampling)
+            every = np.where(np.isnan(every), np.nan, across)
+        ends = np.cumsum([len(values) for _, (_, _, values), _ in some])
+        for (i, _, _), band in zip(some, np.split(every, ends[:-1]), strict=True):
+            found[i] = np.where(np.isnan(found[i]), band, found[i])
     return found
 
 
-def _windows_of(
-    path: Path, entry: Rasters, bands: Sequence[Reading], tile: Tile
-) -> list[tuple[CRS, Affine, NDArray[np.float64]]]:
-    """Return the parts of a raster under a tile: where they lie, and (band, row, column) values."""
+def _warped(parts: Sequence[Part], onto: PixelGrid, resampling: str) -> NDArray[np.float64]:
+    """Return all bands of parts of one grid on another grid."""
+    crs, transform, _ = parts[0]
+    return warp(np.concatenate([v for _, _, v in parts]), transform, crs, onto, resampling)
+
+
+def _parts_of(path: Path, entry: Rasters, bands: Sequence[Reading], tile: Tile) -> list[Part]:
+    """Return the parts of a raster under a tile, NaN where the tile reaches beyond the raster.
+
+    GDAL tells by the size of a part how many of its pixels lie under one of the tile's, so that a
+    part that ends with its raster would be weighed otherwise than one that goes on.
+    """
     parts = []
     try:
         with _open(dataset_name(path, entry.variable)) as dataset:
@@ -116,12 +136,41 @@ def _windows_of(
             for turn in _turns(whole.crs):
                 window = _window(whole, tile, turn)
                 if window is not None:
+                    column, row, width, height = _extent_px(whole, tile, turn)
+                    if width * height > _MOST_PX:
+                        column, row, width, height = window.flatten()
+                    values = np.full((len(bands), height, width), np.nan)
+                    _lay(_values(dataset, bands, window), values, *_offset(window, column, row))
                     # Files from 0° to 360° are read one turn to the east, and laid back.
-                    at = Affine.translation(-turn, 0.0) @ dataset.window_transform(window)
-                    parts.append((whole.crs, at, _values(dataset, bands, window)))
+                    at = whole.transform @ Affine.translation(column, row)
+                    parts.append((whole.crs, Affine.translation(-turn, 0.0) @ at, values))
     except RASTER_ERRORS as exc:
         raise _damaged(path, exc) from exc
     return parts
+
+
+def _offset(window: Window, column: int, row: int) -> tuple[int, int]:
+    """Return where a grid that begins at a column and row begins in a window, in its pixels."""
+    return column - window.col_off, row - window.row_off
+
+
+def _continued(
+    part: Part, paths: Sequence[Path], entry: Rasters, bands: Sequence[Reading], tile: Tile
+) -> Part:
+    """Return a part of a raster with what rasters of its grid have where it has nothing.
+
+    Its own raster is among them: one round the globe goes on at its other end.
+    """
+    crs, transform, values = part
+    grid = PixelGrid(crs, transform, *values.shape[1:])
+    for path in paths:
+        for other_crs, at, others in _parts_of(path, entry, bands, tile):
+            shift = _shift(at, other_crs, grid, _ONE_MAP_PX)
+            if shift is not None:
+                onto = np.full_like(values, np.nan)
+                _lay(others, onto, *shift)
+                values = np.where(np.isnan(values), onto, values)
+    return crs, transform, values
 
 
 def native_grid(path: Path, entry: Rasters, tile: Tile) -> PixelGrid | None:
@@ -214,12 +263,14 @@ def warp(
     return result
 
 
-def _shift(transform: Affine, crs: CRS, onto: PixelGrid) -> tuple[int, int] | None:
+def _shift(
+    transform: Affine, crs: CRS, onto: PixelGrid, within_px: float = _SAME_PX
+) -> tuple[int, int] | None:
     """Return the column and row of a grid's first pixel where it is another's pixel; else None."""
     a, b, column, d, e, row = (~transform @ onto.transform)[:6]
     steps = abs(a - 1.0), abs(b), abs(d), abs(e - 1.0)
     between = abs(column - round(column)), abs(row - round(row))
-    if max(steps) * max(onto.width, onto.height) > _SAME_PX or max(between) > _SAME_PX:
+    if max(steps) * max(onto.width, onto.height) > within_px or max(between) > within_px:
         return None
     return (round(column), round(row)) if crs == onto.crs else None
 
@@ -248,6 +299,7 @@ def _turns(crs: CRS) -> tuple[float, ...]:
     return (0.0, 360.0, -360.0) if in_degrees(crs) else (0.0,)
 
 
+@lru_cache(maxsize=4096)  # the bands of a scene share two or three grids
 def _extent_px(whole: PixelGrid, tile: Tile, turn: float) -> tuple[int, int, int, int]:
     """Return first column, first row, columns and rows of a raster's pixels that a tile needs."""
     crs = CRS.from_epsg(tile.epsg)
@@ -266,7 +318,6 @@ def _extent_px(whole: PixelGrid, tile: Tile, turn: float) -> tuple[int, int, int
     return column, row, last - column, bottom - row
 
 
-@lru_cache(maxsize=4096)  # the bands of a scene share two or three grids
 def _window(whole: PixelGrid, tile: Tile, turn: float) -> Window | None:
     """Return the part of a raster under a tile, or None where they do not meet."""
     column, row, width, height = _extent_px(whole, tile, turn)

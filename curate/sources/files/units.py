@@ -155,8 +155,9 @@ def expected(unit: str, of_period: bool) -> str:
         unit: Of the modality.
         of_period: It is a sum over a period, which rates can become too.
     """
-    known = _OF[unit][0] if unit in _OF else unit
-    return known + (", each of them a second, hour, day, month or year" if of_period else "")
+    return _known(unit)[0] + (
+        ", each of them a second, hour, day, month or year" if of_period else ""
+    )
 
 
 def conversion(text: str, unit: str, of_period: bool) -> Conversion | None:
@@ -169,13 +170,31 @@ def conversion(text: str, unit: str, of_period: bool) -> Conversion | None:
     """
     if unit == _UNKNOWN:
         return Conversion()
-    plain = _plain(text)
-    known = _OF[unit][1] if unit in _OF else {_plain(unit): Conversion()}
+    plain, (_, known) = _plain(text), _known(unit)
     if of_period:
         known = known | _WATER
     if plain in known:
         return known[plain]
     return _rate(plain, known) if of_period else None
+
+
+def _known(unit: str) -> tuple[str, dict[str, Conversion]]:
+    """Return the units that can become one of ours, for a sentence, and the way by spelling.
+
+    A layer of the user's own may be in a unit that has the same base as others: °C, cm, kg/ha.
+    """
+    if unit in _OF:
+        return _OF[unit]
+    for base in ("m", "K", "deg", "Mg/ha"):
+        told, ways = _OF[base]
+        if (ours := ways.get(_plain(unit))) is not None:
+            return told, {
+                word: Conversion(
+                    way.factor / ours.factor, (way.summand - ours.summand) / ours.factor
+                )
+                for word, way in ways.items()
+            }
+    return unit, {_plain(unit): Conversion()}
 
 
 def _rate(plain: str, known: dict[str, Conversion]) -> Conversion | None:

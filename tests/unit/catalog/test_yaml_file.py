@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_what_is_refused_at_once(tmp_path: Path, text: str | bytes, sentence: st
         _read(tmp_path, text)
     assert time.process_time() - before < 5
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("number", ["010", "-012", "1:30", "190:20:30.5", "00"])
+def test_a_number_that_yaml_reads_otherwise_is_refused(number: str, tmp_path: Path) -> None:
+    for text in (f"a: 1\nb: {number}\n", f"a: 1\n{number}: b\n"):
+        with pytest.raises(ConfigError, match=f"line 2: YAML counts {number} in"):
+            _read(tmp_path, text)
+    assert _read(tmp_path, f"b: '{number}'\n") == {"b": number}
+
+
+def test_plain_numbers_stay(tmp_path: Path) -> None:
+    text = "[0, -0.0, 0.010, 10, 1_000, 0x10, 2020-01-02, 00:00 h]"
+    assert _read(tmp_path, text) == [
+        *(0, -0.0, 0.01, 10, 1000, 16),
+        *(datetime.date(2020, 1, 2), "00:00 h"),
+    ]
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_codes_and_empty_cells(tmp_path: Path) -> None:
     assert read_ranges(RangesConfig(path="r.tsv"), tmp_path).names == ("Mus musculus",)
 
 
+def test_codes_of_a_column_with_a_gap_are_floats_to_pandas(tmp_path: Path) -> None:
+    rows = [f"{_NAMES[0]}\t{code}\t{_BOXES[0].wkt}" for code in ("1.0", "", "4.0")]
+    (tmp_path / "r.tsv").write_text("\n".join(["sci_name\tpresence\tWKT", *rows, ""]))
+    assert len(read_ranges(RangesConfig(path="r.tsv"), tmp_path).names) == 2
+
+
 _HEAD = "sci_name\tWKT\n"
 _WOLVES = f"{_HEAD}Canis lupus\t"
 _TRIANGLE = "POLYGON ((9 44, 11 44, 11 46, 9 44))"

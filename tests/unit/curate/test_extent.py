@@ -53,6 +53,15 @@ def test_places_lie_on_one_lattice_whatever_the_box() -> None:
     assert len(every) == 100  # each once
 
 
+@pytest.mark.parametrize("limit", [None, 7])
+def test_no_order_or_cut_of_areas_decides_the_places(limit: int | None) -> None:
+    whole = [(8.0, 50.0, 8.1, 50.2), (11.9, 50.0, 12.1, 50.1)]
+    parts = [(8.05, 50.0, 8.1, 50.2), (11.9, 50.0, 12.1, 50.1), (8.0, 50.0, 8.05, 50.2)]
+    expected = labels_over(whole, GRID, None, limit)
+    assert labels_over(whole[::-1], GRID, None, limit) == expected
+    assert labels_over(parts, GRID, None, limit) == expected
+
+
 def test_spacing_and_limit() -> None:
     extent = _degrees(500_500, 5_000_500, 510_500, 5_010_500)
     tiles = _tiles(labels_over([extent], GRID, 995.0, None))

@@ -25,6 +25,8 @@ from mmearth.curate.sources.synthetic import Synthetic
         ("2020-06-01 00:00:00", "2020-06-01"),
         ("2020-06-01T10:20:30.123456", "2020-06-01"),
         ("2020-06-01 10:20:30+02:00", "2020-06-01"),
+        ("2020/06/01", "2020-06-01"),
+        ("2020/06/01 23:59:59+02", "2020-06-01"),
         ("2020-05-01/2020-06-30", "2020-05-01/2020-06-30"),
         ("2020-05-01T00:00:00Z/2020-06-30T23:59:59Z", "2020-05-01/2020-06-30"),
         ("2020-05-01/2020-05-31,2020-08-01/2020-08-31",) * 2,
@@ -34,7 +36,9 @@ def test_what_a_cell_asks_for(cell: str, asked: str) -> None:
     assert asked_date(cell) == asked
 
 
-@pytest.mark.parametrize("cell", ["June", "2020-06", "01/06/2020", "2020-06-01garbage", "2020"])
+@pytest.mark.parametrize(
+    "cell", ["June", "2020-06", "01/06/2020", "2020-06-01garbage", "2020", "2020/6/1"]
+)
 def test_another_cell_is_refused(cell: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"lon,lat,day\n10,50,{cell}\n")
     points = PointsPlaces(path="t.csv", date="day")

@@ -119,6 +119,19 @@ def test_a_column_per_label(tmp_path: Path) -> None:
     assert found == [("jay", "tit"), ("Owl",), (), ("tit",), None, None]
 
 
+def test_codes_and_marks_of_a_table_with_decimal_commas(tmp_path: Path) -> None:
+    """As pandas writes whole numbers of a column with a gap."""
+    text = "lon;lat;crop;owl;jay;tit\n8,5;50;2,0;1,0;0,0;0,0\n9,5;50;;;;\n"
+    (tmp_path / "p.csv").write_text(text)
+    for task, keys, expected in (
+        (CROP, {"value": "crop"}, "maize"),
+        (BIRDS, {"labels": ["owl", "jay", "tit"]}, "Owl"),
+    ):
+        config = PointsPlaces.model_validate({"path": "p.csv", **keys})
+        found = point_labels(task, config, tmp_path, GRID)
+        assert [label.labels for label in found] == [(expected,), None]
+
+
 def test_columns_where_only_presence_is_marked(tmp_path: Path) -> None:
     found = _names(tmp_path, BIRDS, "jay,owl\nx,\n,X\n,\nx,x", labels=["jay", "owl"])
     assert found == [("jay",), ("Owl",), None, ("Owl", "jay")]

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.shutil import copy
 from rasterio.transform import Affine
 
 from mmearth.catalog.errors import DataError, NoDataError
@@ -20,6 +21,7 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files import Files
+from mmearth.curate.sources.files.polygons import parts
 from mmearth.tests.raster_files import files_of
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 is about to deprecate.
@@ -229,6 +231,49 @@ def test_the_fingerprint_sees_pixels_dates_and_attributes(tmp_path: Path, write:
     data[len(data) // 2] = 1
     path.write_bytes(bytes(data))
     assert fingerprint() != before
+
+
+def test_the_fingerprint_sees_what_lies_beside_a_raster(tmp_path: Path, write: Write) -> None:
+    path = write("a.tif", np.zeros((400, 400), np.uint8))
+    copy(path, tmp_path / "a.vrt", driver="VRT")
+    copy(path, tmp_path / "a.zarr", driver="Zarr")  # a directory
+
+    def fingerprints() -> dict[str, str]:
+        names = ("a.tif", "a.vrt", "a.zarr")
+        return {
+            name: source(tmp_path, "esa_worldcover", path=name).under(TILE, "esa_worldcover")
+            for name in names
+        }
+
+    def changed() -> list[str]:
+        nonlocal before
+        now = fingerprints()
+        found, before = [name for name in now if now[name] != before[name]], now
+        return found
+
+    before = fingerprints()
+    write("half.tif", np.zeros((200, 200), np.uint8)).rename(tmp_path / "a.tif.ovr")
+    (tmp_path / "a.txt").write_text("notes")
+    assert changed() == []
+    said = "<PAMRasterBand band='1'><NoDataValue>7</NoDataValue></PAMRasterBand>"
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{said}</PAMDataset>")
+    assert changed() == ["a.tif"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] = 1
+    path.write_bytes(bytes(data))
+    assert changed() == ["a.tif", "a.vrt"]
+    within = sorted((tmp_path / "a.zarr").rglob("*"))
+    chunk = next(each for each in within if each.is_file() and each.name[0] != ".")
+    chunk.write_bytes(chunk.read_bytes() + b"x")
+    assert changed() == ["a.zarr"]
+
+
+def test_a_layer_of_several_files_is_all_of_them(tmp_path: Path) -> None:
+    for name in ("a.tab", "a.dat", "a.map", "a.id", "a.txt", "a.mif", "a.mid", "a.gpkg"):
+        (tmp_path / name).touch()
+    found = {name: [p.suffix for p in parts(tmp_path / name)] for name in ("a.tab", "a.mif")}
+    assert found == {"a.tab": [".dat", ".id", ".map", ".tab"], "a.mif": [".mid", ".mif"]}
+    assert parts(tmp_path / "a.gpkg") == [tmp_path / "a.gpkg"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from mmearth.catalog.sample import Observation
 from mmearth.catalog.tile import Tile
 from mmearth.curate.source import Outcome, Visit
 from mmearth.curate.sources.files import Files
+from mmearth.curate.sources.files.config import Polygons
+from mmearth.curate.sources.files.inspect_polygons import inspect_polygons
 from mmearth.tests.raster_files import files_of
 
 TILE = Tile(32633, 500_000, 5_000_000)
@@ -121,6 +123,30 @@ def test_a_layer_is_chosen_and_polygons_reach_across_180(tmp_path: Path) -> None
     for lon in (179.0, -178.0):
         found = chosen.observe(Visit(Tile.at(lon, -15.0), ("ecoregion",), None))
         assert seen(found["ecoregion"]).array.tolist() == [7]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_polygons_that_share_the_centre_one_counts_in_any_order(
+    order: list[int], tmp_path: Path
+) -> None:
+    names = ["N/A", ECOREGIONS[500].name, ECOREGIONS[7].name]
+    boxes = [shapely.box(14, 44, 16, 46)] * 3
+    frame = gpd.GeoDataFrame({"ECO_NAME": names}, geometry=boxes, crs=4326)
+    frame.iloc[order].to_file(tmp_path / "regions.gpkg")
+    files = source(tmp_path, {"ecoregion": POLYGONS["ecoregion"]})
+    found = seen(files.observe(Visit(TILE, ("ecoregion",), None))["ecoregion"])
+    assert (found.array.tolist(), found.source_ids) == ([7], (f"regions.gpkg#{names[2]}",))
+
+
+def test_a_geodatabase_is_a_directory(regions: Path) -> None:
+    frame = gpd.read_file(regions / "regions.gpkg")
+    frame.to_file(regions / "regions.gdb", driver="OpenFileGDB", layer="eco")
+    entry = {**POLYGONS["ecoregion"], "path": "regions.gdb", "layer": "eco"}
+    files = source(regions, {"ecoregion": entry})
+    found = files.observe(Visit(TILE, ("ecoregion",), None))
+    assert seen(found["ecoregion"]).array.tolist() == [500]
+    facts = inspect_polygons(files, "ecoregion", Polygons.model_validate(entry), [TILE])
+    assert (facts.code, facts.problems) == (500, ())
 
 
 def test_rock_and_ice_has_no_biome(regions: Path) -> None:

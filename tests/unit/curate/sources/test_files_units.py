@@ -43,6 +43,14 @@ YEAR = (366.0, 12)
         ("%", "DN", 25, 2500),
         ("t/ha", "Mg/ha", 12, 12),
         ("kg m-2", "Mg/ha", 12, 120),
+        ("K", "degC", 273.15, 0),  # from here on of layers of one's own
+        ("degF", "°C", 212, 100),
+        ("degC", "celsius", 20, 20),
+        ("m", "cm", 5, 500),
+        ("inch", "mm", 1, 25.4),
+        ("centimetres", "cm", 5, 5),
+        ("rad", "degrees", np.pi, 180),
+        ("t/ha", "kg/m2", 12, 1.2),
     ],
 )
 def test_spellings(spelling: str, unit: str, value: float, result: float) -> None:

@@ -162,6 +162,30 @@ def test_every_type_of_an_answer_is_written(small_dataset: Path, form: str) -> N
         assert row["s"] == sum(query(small_dataset, "FROM soil_pH")["epsg"].to_pylist())
 
 
+STRANGE = (
+    "NULL",
+    "[INTERVAL 3 DAY]",
+    "{'a': [INTERVAL 3 DAY]}",
+    "MAP {}",
+    "1::BIGNUM",
+    "DATE '10000-01-01'",
+    "TIMESTAMP '-infinity'",
+    "TIMESTAMP_NS '2020-01-01 00:00:00.123456789'",
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "geojson", "gpkg", "fgb"])
+def test_what_a_format_has_not_is_text(small_dataset: Path, tmp_path: Path, form: str) -> None:
+    columns = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(STRANGE))
+    answer = query(small_dataset, f"SELECT {columns}, geometry FROM soil_pH LIMIT 1")
+    path = tmp_path / f"answer.{form}"
+    write(answer, form, path)
+    if form in ("gpkg", "fgb"):
+        read = pyogrio.read_dataframe(path).iloc[0]
+        assert (read["c0"], read["c5"], read["c7"].year) == (None, "10000-01-01", 2020)
+        assert read["c6"].startswith("<value out of range")
+
+
 def test_places_alone_are_an_answer(small_dataset: Path, tmp_path: Path) -> None:
     answer = query(small_dataset, "SELECT geometry FROM soil_pH LIMIT 2")
     for form in ("geojson", "gpkg", "fgb", "parquet"):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, StorageError
 from mmearth.catalog.extras import needing
 from mmearth.catalog.files import write_atomic
 
@@ -92,15 +92,21 @@ def write_layer(layer: pa.Table, form: str, path: Path) -> None:
     # A layer is named as its file, so the temporary one has that name in a folder of its own.
     with TemporaryDirectory() as folder:
         made = Path(folder, f"{_named(path.stem)}.{form}")
-        pyogrio.write_arrow(
-            layer,
-            made,
-            driver=LAYERS[form],
-            geometry_name=GEOMETRY,
-            geometry_type="Unknown",
-            crs="OGC:CRS84",
-            layer_options=_options(layer, form),
-        )
+        try:
+            pyogrio.write_arrow(
+                layer,
+                made,
+                driver=LAYERS[form],
+                geometry_name=GEOMETRY,
+                geometry_type="Unknown",
+                crs="OGC:CRS84",
+                layer_options=_options(layer, form),
+            )
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as exc:
+            raise StorageError(
+                f"{folder}: {LAYERS[form]} cannot be written there before it goes to {path} "
+                f"({' '.join(str(exc).split())}); is that disk full? TMPDIR names another place"
+            ) from exc
         write_atomic(path, made.read_bytes())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyogrio
 import pytest
 import shapely
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, StorageError
 from mmearth.loaders.answer import cells, render, write
 from mmearth.tests.unit.loaders.test_query import query
 
@@ -184,6 +185,19 @@ def test_what_a_format_has_not_is_text(small_dataset: Path, tmp_path: Path, form
         read = pyogrio.read_dataframe(path).iloc[0]
         assert (read["c0"], read["c5"], read["c7"].year) == (None, "10000-01-01", 2020)
         assert read["c6"].startswith("<value out of range")
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+def test_a_full_disk_is_one_sentence(small_dataset: Path, tmp_path: Path, form: str) -> None:
+    answer, path = query(small_dataset, ASKED), tmp_path / f"answer.{form}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"cannot be written there .* TMPDIR names another"):
+            write(answer, form, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not path.exists()
 
 
 def test_places_alone_are_an_answer(small_dataset: Path, tmp_path: Path) -> None:

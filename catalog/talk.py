@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 
-import click
+from tqdm import tqdm
 
 _LOG = logging.getLogger("mmearth")
 
@@ -17,4 +18,4 @@ def is_wanted() -> bool:
 def say(sentence: object) -> None:
     """Say a sentence on standard error, if it is wanted."""
     if is_wanted():
-        click.echo(sentence, err=True)
+        tqdm.write(str(sentence), file=sys.stderr)

@@ -14,6 +14,7 @@ import click
 from mmearth.catalog import options
 from mmearth.catalog.errors import storage_errors
 from mmearth.catalog.progress import shown
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     from mmearth.build import Summary
@@ -145,10 +146,10 @@ def _tell_difference(found: Difference, price: Price | None) -> None:
     if not (found.tiles["kept"] or found.tiles["gone"]) or not (found.why or found.unwanted):
         return
     for line in differing(found):
-        click.echo(line, err=True)
+        say(line)
     if price is not None:
         sent = "" if price.n_bytes is None else f" and {price.n_bytes / 1e9:.1f} GB"
-        click.echo(f"about {price.requests} requests{sent} of services", err=True)
+        say(f"about {price.requests} requests{sent} of services")
 
 
 def _tell(summary: Summary) -> None:
@@ -156,13 +157,13 @@ def _tell(summary: Summary) -> None:
     from mmearth.curate.plan_text import wrapped
 
     for note in summary.notes:
-        click.echo(wrapped(note), err=True)
+        say(wrapped(note))
     for task, count in summary.samples.items():
         splits = ", ".join(f"{name} {n}" for name, n in summary.splits[task].items())
         n_tiles = sum(summary.tiles[task].values())
-        click.echo(f"{task}: {count} samples of {n_tiles} tiles ({splits})", err=True)
+        say(f"{task}: {count} samples of {n_tiles} tiles ({splits})")
         for reason, n in summary.dropped[task].items():
-            click.echo(f"  {n} without a sample: {reason}", err=True)
+            say(f"  {n} without a sample: {reason}")
     if summary.failures:
         mend = "" if summary.unsealed else ", then `mmearth curate retry` and build again"
         seen = f"see `mmearth curate failures {summary.out}`{mend}"
@@ -173,4 +174,4 @@ def _tell(summary: Summary) -> None:
         click.echo(f"{summary.out} is not sealed. {summary.unsealed}", err=True)
         return
     state = "was complete, nothing to do" if summary.unchanged else "is complete"
-    click.echo(f"{summary.out} {state}: dataset hash {summary.dataset_hash}", err=True)
+    say(f"{summary.out} {state}: dataset hash {summary.dataset_hash}")

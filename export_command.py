@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmearth.catalog import options
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     from mmearth.catalog.catalogue import Catalogue
@@ -54,7 +55,7 @@ def command(directory: str, geotiff: str, where: str | None, as_json: bool) -> N
     if as_json:
         options.echo_json({"out": out, "tiles": n_tiles, "geotiffs": len(paths)})
     else:
-        click.echo(f"{len(paths)} GeoTIFFs of {n_tiles} tiles in {out}", err=True)
+        say(f"{len(paths)} GeoTIFFs of {n_tiles} tiles in {out}")
 
 
 def _rows(root: Path, catalogue: Catalogue, where: str | None) -> Iterator[Observed]:

@@ -8,6 +8,7 @@ import click
 
 from mmearth.catalog import options
 from mmearth.catalog.progress import shown
+from mmearth.catalog.talk import say
 
 
 @click.command("merge")
@@ -46,4 +47,4 @@ def command(
         options.echo_json({"dataset_hash": dataset_hash, "samples": built.n_samples})
         return
     options.echo_table(["task", "samples"], [[*each] for each in built.n_samples.items()])
-    click.echo(f"dataset hash {dataset_hash}", err=True)
+    say(f"dataset hash {dataset_hash}")

@@ -11,6 +11,7 @@ from mmearth.benchmark.adapted import PREDICTING
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.extras import needing
 from mmearth.catalog.progress import shown
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     from mmearth.benchmark.predict import Asked
@@ -65,7 +66,7 @@ def command(runs: str, dataset: str, out: str, **options: Any) -> None:
         columns = tile_columns(task, made)
     n = write_predictions(asked, columns, into, _about(asked))
     drop_parts(into)
-    click.echo(f"{n} predictions of {task.name} in {into / FILE}", err=True)
+    say(f"{n} predictions of {task.name} in {into / FILE}")
 
 
 def _asked(

@@ -10,6 +10,7 @@ from mmearth.catalog import options
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.executor import Workers
 from mmearth.catalog.progress import shown
+from mmearth.catalog.talk import say
 
 _PROBLEMS = 4
 
@@ -66,7 +67,7 @@ def command(
             ["file", "problem", "found"], [[f.path, f.problem, f.sentence] for f in findings]
         )
     else:
-        click.echo(f"{directory} is whole: everything in it is as it was published", err=True)
+        say(f"{directory} is whole: everything in it is as it was published")
         if against_source is not None:
-            click.echo("the samples fetched again are the same", err=True)
+            say("the samples fetched again are the same")
     return _PROBLEMS if findings else 0

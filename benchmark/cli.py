@@ -15,6 +15,7 @@ from mmearth.catalog.extras import needing
 from mmearth.catalog.plugins import ENCODERS as GROUP
 from mmearth.catalog.plugins import plugins
 from mmearth.catalog.progress import duration
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,11 +112,11 @@ def run(config: str, out: str, shard: str, dry_run: bool) -> None:
     if dry_run:
         todo = plan(wanted, Path(out), part)
         click.echo("\n".join(map(str, todo)))
-        click.echo(f"{len(todo)} runs are missing", err=True)
+        say(f"{len(todo)} runs are missing")
         return
     for sentence in make(wanted, Path(out), _tell, part):
-        click.echo(f"look at this: {sentence}", err=True)
-    click.echo(f"{Path(out) / 'results.parquet'}; mmearth benchmark report {out}", err=True)
+        say(f"look at this: {sentence}")
+    say(f"{Path(out) / 'results.parquet'}; mmearth benchmark report {out}")
 
 
 @cli.command()
@@ -227,9 +228,9 @@ def _results(out: str) -> tuple[pa.Table, Catalogue]:
 
 def _tell(step: Step) -> None:
     if step.cell is None:
-        click.echo(f"{step.total} runs are missing", err=True)
+        say(f"{step.total} runs are missing")
         return
     left = f", about {duration(step.left_s)} left" if step.done < step.total else ""
     steps = {None: "", 0: ", K = 0: not adapted"}.get(step.steps, f", K = {step.steps}")
     took = f"took {duration(step.seconds)}"
-    click.echo(f"{step.done} of {step.total}: {step.cell} {took}{steps}{left}", err=True)
+    say(f"{step.done} of {step.total}: {step.cell} {took}{steps}{left}")

@@ -80,7 +80,7 @@ def setting(config: BenchmarkConfig, dataset_hash: str, cell: Cell) -> Setting:
 def _all(config: BenchmarkConfig) -> Iterator[Cell]:
     asked = {f for method in config.methods for f in _fractions(config, method)}
     for task, name, fraction in product(config.tasks, config.baselines, sorted(asked)):
-        yield from (Cell(task, BASELINE, name, fraction, seed) for seed in config.seeds[:1])
+        yield from (Cell(task, BASELINE, name, fraction, seed) for seed in sorted(config.seeds)[:1])
     for task, encoder, seed in product(config.tasks, config.encoders, config.seeds):
         for method in config.methods:
             for fraction in _fractions(config, method):

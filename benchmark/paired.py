@@ -25,7 +25,7 @@ from mmearth.benchmark.intervals import (
 )
 from mmearth.benchmark.metrics import METRICS
 from mmearth.benchmark.predictions import Predictions
-from mmearth.benchmark.scales import difference_bounds
+from mmearth.benchmark.scales import Bounds, difference_bounds
 from mmearth.benchmark.sums import Weights
 from mmearth.catalog.errors import DataError
 
@@ -107,7 +107,7 @@ def paired(
     return Paired(
         value,
         interval(value, means, first, difference_bounds(METRICS[metric].bounds)),
-        _by_both(found, drawn, first, seed),
+        _by_both(found, drawn, first, seed, difference_bounds(METRICS[metric].bounds)),
         len(key),
         len(one),
         spread_of(found, drawn, len(key)),
@@ -115,7 +115,11 @@ def paired(
 
 
 def _by_both(
-    found: NDArray[np.float64], drawn: NDArray[np.float64], first: Weights, seed: int
+    found: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    first: Weights,
+    seed: int,
+    bounds: Bounds,
 ) -> tuple[float, float]:
     """Return the 95 % interval when seeds are drawn too.
 
@@ -124,6 +128,7 @@ def _by_both(
         drawn: (resamples, seeds) the same of resamples of the samples.
         first: Weights of the first resamples.
         seed: Of the draws of seeds.
+        bounds: Of a difference, beyond which the t of few seeds would reach.
     """
     kept = drawn[np.isfinite(drawn).all(axis=1)]
     n, n_seeds = first.shape[1], len(found)
@@ -137,7 +142,7 @@ def _by_both(
     # seen without samples. So the interval errs on the wide side.
     moved = stretch_of(n) * heavier(freedom) * by_samples
     moved += stretch_of(n_seeds) * heavier(n_seeds - 1) * by_seeds
-    low, high = found.mean() + np.percentile(moved, PERCENT)
+    low, high = np.clip(found.mean() + np.percentile(moved, PERCENT), *bounds)
     return float(low), float(high)
 
 

@@ -34,6 +34,8 @@ HEADER = (
     *("difference", "needs samples", "or seeds", "or samples × seeds"),
 )
 """Of the table for people."""
+ALIKE = "no difference found"
+"""Said of a method that scores as its reference does, under every seed and in every draw."""
 MOST_SAMPLES, MOST_SEEDS = 10_000_000, 1000
 """Beyond these a number is none."""
 
@@ -76,10 +78,12 @@ class Power:
     """Mean difference over seeds."""
     detectable: float
     """The least difference that as many samples and seeds find; NaN with one seed, or where nothing
-    was adapted."""
+    was adapted or differs."""
     needs: tuple[Need, ...]
-    """One a difference of DIFFERENCES; empty where K = 0 in all runs, so that there is nothing to
-    learn of the variance."""
+    """One a difference of DIFFERENCES; empty where K = 0 in all runs or no score ever differs, so
+    that there is nothing to learn of the variance."""
+    is_adapted: bool
+    """Whether a run took a step, or the method does not adapt by steps."""
 
 
 def power_of(scores: Scores, reference: str = "JT") -> list[Power]:
@@ -120,12 +124,14 @@ def _row(scores: Scores, reference: str, found: Sequence[Delta]) -> Power | None
     pairs = scores.paired(found, reference)
     if pairs is None:
         return None
-    first, moved = found[0], was_adapted(found)
+    first, is_adapted = found[0], was_adapted(found)
+    is_told = is_adapted and pairs.spread != Spread(0, 0, 0)
     return Power(
         *(first.task, first.encoder, first.split, first.mode, reference, first.metric),
         *(pairs.n, pairs.n_seeds, pairs.value),
-        detectable(pairs.spread, pairs.n, pairs.n_seeds) if moved else math.nan,
-        tuple(need(pairs.spread, pairs.n, pairs.n_seeds, d) for d in DIFFERENCES if moved),
+        detectable(pairs.spread, pairs.n, pairs.n_seeds) if is_told else math.nan,
+        tuple(need(pairs.spread, pairs.n, pairs.n_seeds, d) for d in DIFFERENCES if is_told),
+        is_adapted,
     )
 
 
@@ -135,7 +141,8 @@ def table_of(found: Sequence[Power]) -> list[tuple[object, ...]]:
     for each in found:
         labels = (each.task, each.encoder, SPLITS[each.split], each.method, each.n, each.n_seeds)
         if not each.needs:
-            rows.append((*labels, NOT_ADAPTED, *("",) * 4))
+            why = ALIKE if each.is_adapted else NOT_ADAPTED
+            rows.append((*labels, why, *("",) * 4))
         unknown = "?" if each.n_seeds < 2 else "none"
         for wanted in each.needs:
             both = "{:,} × {:,}".format(*wanted.both) if wanted.both else unknown

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mmearth.catalog.errors import printable
+from mmearth.catalog.talk import say
 
 _LEAST = 30
 """Characters that a column of text keeps at least, when a table is cut to fit a terminal."""
@@ -74,7 +75,7 @@ def echo_table(
     if fitted != widths:
         lacking = len(widths) - len(fitted)
         columns = f", {lacking} columns left out" if lacking else ""
-        click.echo(f"cut to fit the terminal{columns}; {whole}", err=True)
+        say(f"cut to fit the terminal{columns}; {whole}")
 
 
 def _fit(widths: list[int], right: list[bool], room: int) -> list[int]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from mmearth.catalog.talk import is_wanted, say
+
 Progress = Callable[[str, int | None], None]
 """Called with a step's name and its size when it begins, then with the name and None per unit."""
 _UNITS = {
@@ -19,6 +21,7 @@ _UNITS = {
     "verify shards": "sample",
     "verify files": "file",
     "send files": "file",
+    "predict batches": "batch",
 }
 """What the larger steps are counted in."""
 _EVERY_S = 30.0
@@ -57,8 +60,8 @@ def shown(every_s: float = _EVERY_S) -> Iterator[Progress]:
             step_now.close()
         step_now = None
         if step not in _UNITS or not total:
-            tqdm.write(f"{step} …", file=sys.stderr)
-        elif sys.stderr.isatty():
+            say(f"{step} …")
+        elif sys.stderr.isatty() and is_wanted():
             step_now = _Bar(step, total)
         else:
             step_now = _Lines(step, total, every_s)
@@ -79,7 +82,7 @@ class _Bar:
         self._bar = tqdm(
             total=total,
             desc=step,
-            unit=f" {_UNITS[step]}s",
+            unit=f" {_many(_UNITS[step])}",
             file=sys.stderr,
             ncols=size.columns or 80,
             nrows=size.lines or 24,
@@ -101,7 +104,7 @@ class _Lines:
         self._step, self._total, self._every_s = step, total, every_s
         self._done, self._begin = 0, time.monotonic()
         self._said = self._begin
-        tqdm.write(f"{step}: {_counted(total, _UNITS[step])}", file=sys.stderr)
+        say(f"{step}: {_counted(total, _UNITS[step])}")
 
     def tick(self) -> None:
         """Count one more; say so where the last line is long ago."""
@@ -112,19 +115,19 @@ class _Lines:
         self._said = now
         rate = self._done / (now - self._begin)
         left = duration((self._total - self._done) / rate)
-        unit = _UNITS[self._step]
-        tqdm.write(
-            f"{self._step}: {self._done} of {self._total}, {rate:.3g} {unit}s/s, about {left} left",
-            file=sys.stderr,
-        )
+        speed = f"{rate:.3g} {_many(_UNITS[self._step])}/s"
+        say(f"{self._step}: {self._done} of {self._total}, {speed}, about {left} left")
 
     def close(self) -> None:
         """Say how long it took, if one had to wait for it."""
         took = time.monotonic() - self._begin
         if took >= _WAITED_S:
-            sentence = f"{self._step}: {self._done} of {self._total} in {duration(took)}"
-            tqdm.write(sentence, file=sys.stderr)
+            say(f"{self._step}: {self._done} of {self._total} in {duration(took)}")
 
 
 def _counted(n: int, unit: str) -> str:
-    return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
+    return f"{n} {unit}" if n == 1 else f"{n} {_many(unit)}"
+
+
+def _many(unit: str) -> str:
+    return f"{unit}es" if unit.endswith("ch") else f"{unit}s"

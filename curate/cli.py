@@ -10,6 +10,7 @@ import click
 
 from mmearth.catalog import options
 from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     from mmearth.curate.look import Looks
@@ -119,7 +120,7 @@ def status(directory: str, as_json: bool) -> None:
     if n_damaged:
         click.echo(f"{n_damaged} rows are damaged; the next build collects them again", err=True)
     if n_kept:
-        click.echo(f"{n_kept} observations more are kept: see `mmearth curate prune`", err=True)
+        say(f"{n_kept} observations more are kept: see `mmearth curate prune`")
     table: dict[str, dict[str, int]] = {}
     for modality, state, permanent, count in counts:
         name = "failed for now" if state == "failed" and not permanent else state

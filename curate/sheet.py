@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmearth.catalog.errors import ConfigError, storage_errors
 from mmearth.catalog.layer import ClassCode
+from mmearth.curate.lettering import cut, drawable, font_for, lines
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
 """Suffix of a sheet's file → what it is written as."""
@@ -82,11 +83,10 @@ def compose(panels: Sequence[Panel], title: str) -> Image.Image:
     cell_w, cell_h = _SIDE + _PAD, _HEAD + _SIDE + _FOOT
     sheet = Image.new("RGB", (n_columns * cell_w + _PAD, n_rows * cell_h + 56), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_PAD, 14), title, _INK, _font(draw, title, sheet.width - 2 * _PAD, 20, 16, 13, 10))
+    _head(draw, (_PAD, 14), title, sheet.width - 2 * _PAD, 20, 16, 13, 10)
     for i, panel in enumerate(panels):
         left, top = _PAD + i % n_columns * cell_w, 50 + i // n_columns * cell_h
-        font = _font(draw, panel.title, _SIDE + _PAD // 2, 14, 12, 10)
-        draw.text((left, top + 4), panel.title, _INK, font)
+        _head(draw, (left, top + 4), panel.title, _SIDE + _PAD // 2, 14, 12, 10)
         _draw_panel(sheet, draw, panel, left, top + _HEAD)
     return sheet
 
@@ -115,13 +115,13 @@ def check_format(path: Path) -> None:
         raise ConfigError(f"{path} has {found}; expected one of {', '.join(FORMATS)}")
 
 
-def _font(
-    draw: ImageDraw.ImageDraw, text: str, width: int, *sizes: int
-) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the largest font in which a text is no wider than so many pixels; else a tiny one."""
-    fonts = map(ImageFont.load_default, sizes)
-    fits = (font for font in fonts if draw.textlength(text, font) <= width)
-    return next(fits, ImageFont.load_default(8))
+def _head(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, *sizes: int
+) -> None:
+    """Draw a title in the largest font that has room for it."""
+    text = drawable(text)
+    font = font_for(draw, text, width, *sizes)
+    draw.text(place, cut(draw, text, font, width), _INK, font)
 
 
 def _draw_panel(
@@ -131,23 +131,27 @@ def _draw_panel(
     if isinstance(panel.picture, list):
         draw.rectangle((left, top, left + _SIDE - 1, top + _SIDE - 1), EMPTY)
         for i, line in enumerate(_shortened(panel.picture, LINES)):
-            label, _, value = line.partition("\t")
-            draw.text((left + 10, top + 8 + 16 * i), label, _INK, small)
+            label, _, value = drawable(line).partition("\t")
+            value = cut(draw, value, small, _SIDE - 20)
+            room = _SIDE - 20 - draw.textlength(f"  {value}" if value else "", small)
+            draw.text((left + 10, top + 8 + 16 * i), cut(draw, label, small, room), _INK, small)
             draw.text((left + _SIDE - 10, top + 8 + 16 * i), value, _INK, small, anchor="ra")
     else:
         picture = Image.fromarray(panel.picture).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
         sheet.paste(picture, (left, top))
-    for i, note in enumerate(panel.notes):
+    notes = [line for note in panel.notes for line in lines(draw, drawable(note), small, _SIDE)]
+    for i, note in enumerate(notes[: _FOOT // 15]):
         draw.text((left, top + _SIDE + 4 + 15 * i), note, _PALE, small)
     x, y = left, top + _SIDE + 4
     for entry in panel.legend:  # the most frequent first, as many as there is room for
-        width = 28 + draw.textlength(entry.name, small)
+        name = cut(draw, drawable(entry.name), small, _SIDE - 16)
+        width = 28 + draw.textlength(name, small)
         if x > left and x + width > left + _SIDE + _PAD:
             x, y = left, y + 17
         if y > top + _SIDE + _FOOT - 17:
             return
         draw.rectangle((x, y + 2, x + 11, y + 12), colour(entry), _PALE)
-        draw.text((x + 16, y), entry.name, _PALE, small)
+        draw.text((x + 16, y), name, _PALE, small)
         x += int(width)
 
 

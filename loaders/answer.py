@@ -22,7 +22,7 @@ from mmearth.loaders.layers import (
     LAYERS,
     outlines,
     placed,
-    plain_numbers,
+    plain_values,
     write_layer,
 )
 
@@ -44,7 +44,7 @@ def write(answer: pa.Table, form: str, path: Path) -> None:
     """
     if form in LAYERS:
         named = placed(answer)
-        write_layer(_flat(plain_numbers(named), {*named.column_names} - {GEOMETRY}), form, path)
+        write_layer(_flat(plain_values(named), {*named.column_names} - {GEOMETRY}), form, path)
     else:
         write_atomic(path, render(answer, "csv" if form == "table" else form))
 
@@ -62,7 +62,7 @@ def render(answer: pa.Table, form: str) -> bytes:
         rows = [_plain(row) for row in _rows(answer)]
         return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
     if form == "geojson":
-        return _geojson(plain_numbers(placed(answer)))
+        return _geojson(plain_values(placed(answer)))
     sink = io.BytesIO()
     if form == "parquet":
         pyarrow.parquet.write_table(_storable(answer), sink, compression="zstd")
@@ -111,8 +111,11 @@ def _storable(answer: pa.Table) -> pa.Table:
 
 
 def _is_foreign(kind: pa.DataType) -> bool:
-    """Say whether Parquet has no such type."""
-    return bool(pa.types.is_interval(kind) or pa.types.is_union(kind))
+    """Say whether Parquet has no such type, or none of a type inside."""
+    is_map_of_nothing = pa.types.is_map(kind) and pa.types.is_null(kind.key_type)
+    if pa.types.is_interval(kind) or pa.types.is_union(kind) or is_map_of_nothing:
+        return True
+    return any(_is_foreign(kind.field(i).type) for i in range(kind.num_fields))
 
 
 def _geojson(answer: pa.Table) -> bytes:
@@ -130,7 +133,7 @@ def _geojson(answer: pa.Table) -> bytes:
 
 
 def _flat(answer: pa.Table, names: set[str]) -> pa.Table:
-    """Return a table of which those columns are text that are nested, binary or intervals."""
+    """Return a table of which those columns are text that no plain cell can hold."""
     columns = []
     for name, column in zip(answer.column_names, answer.columns, strict=True):
         if name in names and _is_no_cell(column.type):
@@ -142,8 +145,8 @@ def _flat(answer: pa.Table, names: set[str]) -> pa.Table:
 
 
 def _is_no_cell(kind: pa.DataType) -> bool:
-    is_interval = pa.types.is_interval(kind)
-    return bool(is_interval or pa.types.is_nested(kind) or pa.types.is_binary(kind))
+    is_foreign = pa.types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType)
+    return bool(is_foreign or pa.types.is_nested(kind) or pa.types.is_binary(kind))
 
 
 def _plain(value: Any) -> Any:

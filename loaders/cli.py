@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmearth.catalog import options
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     from mmearth.loaders.fetch.digests import Verify
@@ -81,14 +82,14 @@ def query(place: str, sql: str, form: str | None, out: str | None, as_json: bool
     answer = open_dataset(place).sql(sys.stdin.read() if sql == "-" else sql)
     if out is not None:
         write(answer, form, Path(out))
-        click.echo(f"{answer.num_rows} rows in {out}", err=True)
+        say(f"{answer.num_rows} rows in {out}")
     elif form != "table":
         click.echo(render(answer, form).decode(), nl=False)
     else:
         rows = cells(answer.slice(0, MAX_ROWS))
         options.echo_table(answer.column_names, rows, "--json or -o FILE shows all")
         if answer.num_rows > MAX_ROWS:
-            click.echo(f"{answer.num_rows - MAX_ROWS} more rows; -o FILE writes all", err=True)
+            say(f"{answer.num_rows - MAX_ROWS} more rows; -o FILE writes all")
 
 
 @cli.command()

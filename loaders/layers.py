@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, StorageError
 from mmearth.catalog.extras import needing
 from mmearth.catalog.files import write_atomic
 
@@ -59,18 +60,14 @@ def outlines(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return found
 
 
-def plain_numbers(answer: pa.Table) -> pa.Table:
-    """Return an answer without numbers that GDAL rounds or refuses.
+def plain_values(answer: pa.Table) -> pa.Table:
+    """Return an answer without values that GDAL rounds, misreads or refuses.
 
     Whole numbers without a sign or beyond 64 bits (`hilbert`, a sum) are of 64 bits if all fit,
-    else text; other decimals are doubles.
+    else text; other decimals are doubles. A column of NULL alone that has no type, and days
+    before the year 1 or after 9999, which GDAL's formats lose, are text.
     """
-    columns = [
-        _plain_number(column)
-        if pa.types.is_uint64(column.type) or pa.types.is_decimal(column.type)
-        else column
-        for column in answer.columns
-    ]
+    columns = [_plain_column(column) for column in answer.columns]
     return pa.table(columns, names=answer.column_names)
 
 
@@ -95,16 +92,44 @@ def write_layer(layer: pa.Table, form: str, path: Path) -> None:
     # A layer is named as its file, so the temporary one has that name in a folder of its own.
     with TemporaryDirectory() as folder:
         made = Path(folder, f"{_named(path.stem)}.{form}")
-        pyogrio.write_arrow(
-            layer,
-            made,
-            driver=LAYERS[form],
-            geometry_name=GEOMETRY,
-            geometry_type="Unknown",
-            crs="OGC:CRS84",
-            layer_options=_options(layer, form),
-        )
+        try:
+            pyogrio.write_arrow(
+                layer,
+                made,
+                driver=LAYERS[form],
+                geometry_name=GEOMETRY,
+                geometry_type="Unknown",
+                crs="OGC:CRS84",
+                layer_options=_options(layer, form),
+            )
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as exc:
+            raise StorageError(
+                f"{folder}: {LAYERS[form]} cannot be written there before it goes to {path} "
+                f"({' '.join(str(exc).split())}); is that disk full? TMPDIR names another place"
+            ) from exc
         write_atomic(path, made.read_bytes())
+
+
+def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_uint64(kind) or pa.types.is_decimal(kind):
+        return _plain_number(column)
+    is_day = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
+    if pa.types.is_null(kind) or (is_day and _is_beyond_the_calendar(column)):
+        return column.cast(pa.string())
+    return column
+
+
+def _is_beyond_the_calendar(column: pa.ChunkedArray) -> bool:
+    """Say whether there is a day whose year has not four digits, as infinity has none."""
+    ends = pc.min_max(column)
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        return False  # they end in 2262, and Python has no nanoseconds
+    try:
+        ends.as_py()
+    except (OverflowError, ValueError):
+        return True
+    return False
 
 
 def _plain_number(column: pa.ChunkedArray) -> pa.ChunkedArray:

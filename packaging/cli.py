@@ -9,6 +9,7 @@ import click
 
 from mmearth.catalog import options
 from mmearth.catalog.progress import shown
+from mmearth.catalog.talk import say
 
 if TYPE_CHECKING:
     from mmearth.catalog.codec import CodecName
@@ -51,7 +52,7 @@ def build(
         return
     rows = [[task, n, sum(built.dropped[task].values())] for task, n in built.n_samples.items()]
     options.echo_table(["task", "samples", "tiles that make none"], rows)
-    click.echo(f"{built.nbytes / 1e6:.1f} MB of shards; dataset hash {dataset_hash}", err=True)
+    say(f"{built.nbytes / 1e6:.1f} MB of shards; dataset hash {dataset_hash}")
 
 
 @cli.command()
@@ -89,7 +90,7 @@ def recode(
         dataset_hash = run(Path(directory), Path(out), Codec(codec), how, progress)
     if as_json:
         options.echo_json({"dataset_hash": dataset_hash})
-    click.echo(f"dataset hash {dataset_hash}", err=True)
+    say(f"dataset hash {dataset_hash}")
 
 
 @cli.command()
@@ -139,7 +140,7 @@ def compare(first: str, second: str, as_json: bool) -> int:
         header = ["what", "name", "change", "why", "n", "first"]
         options.echo_table(header, [[*asdict(each).values()] for each in found])
     else:
-        click.echo(f"{first} and {second} are equal", err=True)
+        say(f"{first} and {second} are equal")
     return _DIFFERENT if found else 0
 
 
@@ -163,7 +164,7 @@ def import_h5(source: str, out: str, workers: int | None, as_json: bool) -> None
         options.echo_json({"dataset_hash": dataset_hash, "samples": built.n_samples})
         return
     options.echo_table(["task", "samples"], [[*each] for each in built.n_samples.items()])
-    click.echo(f"prove it: mmearth packaging verify {out}", err=True)
+    say(f"prove it: mmearth packaging verify {out}")
 
 
 @cli.command("export-h5")
@@ -185,13 +186,12 @@ def export_h5(directory: str, out: str, tasks: tuple[str, ...], published_chunks
         click.echo(path)
     beside = [path.with_name(f"{path.stem}_mmearth.parquet") for path in paths]
     if found := ", ".join(str(path) for path in beside if path.is_file()):
-        click.echo(
+        say(
             "the published layout has no field for the labels' ids and dates, sources, images, "
             f"acquisition dates, stand-ins, expressions and reasons: {found} keeps them, and "
             "`import-h5` reads it; other readers do not",
-            err=True,
         )
 
 
 def _tell(step: str, _: int | None) -> None:
-    click.echo(step, err=True)
+    say(step)

@@ -190,6 +190,13 @@ def test_shards_are_all_and_families_stay_together(dataset: Path) -> None:
             assert not cell.method.startswith("TTT") or cell.jt in part
 
 
+def test_the_order_of_seeds_decides_nothing(dataset: Path) -> None:
+    one, other = (
+        cells(BenchmarkConfig(**_config(dataset, seeds=seeds))) for seeds in ([1, 2], [2, 1])
+    )
+    assert sorted(map(str, one)) == sorted(map(str, other))
+
+
 def test_a_dry_run_shows_what_is_missing(dataset: Path, tmp_path: Path) -> None:
     config = tmp_path / "matrix.yaml"
     config.write_text(yaml.safe_dump(_config(dataset, methods=["TTT-MMR"], tasks=["species"])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -151,6 +152,37 @@ def test_a_full_disk_is_one_sentence(
         assert "Traceback" not in done.stderr
         left = [each for each in Path(out).rglob("*") if each.is_file()]
         assert not [each for each in left if each.suffix in {".h5", ".npy", ".tmp"}]
+
+
+STOPPED = """
+import signal, sys
+stop = int(sys.argv.pop(1))
+from mmearth.cli import main
+from mmearth.packaging.h5.file import _Stream
+plain = _Stream.write
+def write(stream, data):
+    signal.raise_signal(stop)  # while HDF5 waits for the answer
+    return plain(stream, data)
+_Stream.write = write
+main()
+"""
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_export_that_is_stopped_while_it_writes_leaves_nothing(
+    tmp_path: Path, whole: tuple[Path, str], stop: signal.Signals, code: int
+) -> None:
+    command = ["packaging", "export-h5", str(whole[0]), "-o", str(tmp_path / "to")]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(int(stop)), *command],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("what was done is kept")
+    assert "Traceback" not in done.stderr
+    assert not [*tmp_path.rglob("*.tmp"), *tmp_path.rglob("*.h5")]
 
 
 def test_two_tasks_that_saw_a_tile_on_two_days(tmp_path: Path) -> None:

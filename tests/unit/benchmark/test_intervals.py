@@ -134,6 +134,13 @@ def test_seeds_that_differ_widen_the_interval_of_both() -> None:
     assert mixed.by_samples[1] - mixed.by_samples[0] < 0.6 * wide
 
 
+def test_no_interval_of_a_difference_is_beyond_what_can_be() -> None:
+    one, other = [multilabel(8, seed) for seed in (1, 2)], [multilabel(8, seed) for seed in (1, 2)]
+    other[0].prediction[:] = 1 - other[0].prediction
+    low, high = paired("recall", one, other, resamples=100).by_both
+    assert -1 <= low < high <= 1
+
+
 def test_no_difference_has_no_width() -> None:
     plain = [regression(30, seed) for seed in (1, 1)]
     found = paired("r2", plain, plain, resamples=50)

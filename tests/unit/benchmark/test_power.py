@@ -98,3 +98,15 @@ def test_what_was_not_adapted_has_no_variance_to_learn_from(matrix: Path, tmp_pa
     write_catalogue(tmp_path, MMEARTH_BENCH)
     text = CliRunner().invoke(cli, ["power", str(tmp_path)]).stdout
     assert text.count("K = 0: not adapted") == 2
+
+
+def test_what_never_differs_has_no_variance_to_learn_from(matrix: Path, tmp_path: Path) -> None:
+    shutil.copytree(matrix, tmp_path, dirs_exist_ok=True)
+    rows = read_results(matrix / "results.parquet").to_pylist()
+    runs = {(r["method"], r["seed"]): tmp_path / "runs" / r["config_hash"] for r in rows}
+    for (method, seed), run in runs.items():
+        if method == "TTT-MMR":
+            plain = runs["JT", seed] / "predictions"
+            shutil.copytree(plain, run / "predictions", dirs_exist_ok=True)
+    text = CliRunner().invoke(cli, ["power", str(tmp_path)]).stdout
+    assert text.count("no difference found") == 2  # splits

@@ -7,7 +7,9 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,24 @@ def test_a_file_gets_a_line_now_and_then(
         "seal …",
         "verify shards: 2 samples",
     ]
+
+
+def test_a_unit_has_its_plural(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown() as progress:
+        progress("predict batches", 2)
+    assert capsys.readouterr().err == "predict batches: 2 batches\n"
+
+
+def test_quiet_is_quiet(
+    small_dataset: Path, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert "is whole" in run_cli("packaging", "verify", small_dataset)[2]
+    assert run_cli("-q", "packaging", "verify", small_dataset) == (0, "", "")
+    out = tmp_path / "a.csv"
+    asked = ("-q", "loaders", "query", small_dataset, "SELECT 1 AS one", "-o", out)
+    assert run_cli(*asked) == (0, "", "")
+    code, _, err = run_cli("-q", "packaging", "verify", tmp_path)
+    assert code == 2 and "holds no complete dataset" in err
 
 
 def test_what_was_interrupted_says_how_far_it_came(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyogrio
 import pytest
 import shapely
 
-from mmearth.catalog.errors import ConfigError
+from mmearth.catalog.errors import ConfigError, StorageError
 from mmearth.loaders.answer import cells, render, write
 from mmearth.tests.unit.loaders.test_query import query
 
@@ -160,6 +161,43 @@ def test_every_type_of_an_answer_is_written(small_dataset: Path, form: str) -> N
         row = json.loads(data)[0]
         assert (row["x"], row["span"], row["one"]) == (1.5, [0, 3, 0], 1)
         assert row["s"] == sum(query(small_dataset, "FROM soil_pH")["epsg"].to_pylist())
+
+
+STRANGE = (
+    "NULL",
+    "[INTERVAL 3 DAY]",
+    "{'a': [INTERVAL 3 DAY]}",
+    "MAP {}",
+    "1::BIGNUM",
+    "DATE '10000-01-01'",
+    "TIMESTAMP '-infinity'",
+    "TIMESTAMP_NS '2020-01-01 00:00:00.123456789'",
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "geojson", "gpkg", "fgb"])
+def test_what_a_format_has_not_is_text(small_dataset: Path, tmp_path: Path, form: str) -> None:
+    columns = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(STRANGE))
+    answer = query(small_dataset, f"SELECT {columns}, geometry FROM soil_pH LIMIT 1")
+    path = tmp_path / f"answer.{form}"
+    write(answer, form, path)
+    if form in ("gpkg", "fgb"):
+        read = pyogrio.read_dataframe(path).iloc[0]
+        assert (read["c0"], read["c5"], read["c7"].year) == (None, "10000-01-01", 2020)
+        assert read["c6"].startswith("<value out of range")
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+def test_a_full_disk_is_one_sentence(small_dataset: Path, tmp_path: Path, form: str) -> None:
+    answer, path = query(small_dataset, ASKED), tmp_path / f"answer.{form}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"cannot be written there .* TMPDIR names another"):
+            write(answer, form, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not path.exists()
 
 
 def test_places_alone_are_an_answer(small_dataset: Path, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmearth.benchmark.adapted import ADAPTED, choice_of
 from mmearth.benchmark.metrics import check_metrics
 from mmearth.catalog.catalogue import Catalogue
-from mmearth.catalog.configuration import read_config
+from mmearth.catalog.configuration import Strict, read_config
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.plugins import METHODS as GROUP
 from mmearth.catalog.plugins import place_of, plugins
@@ -26,10 +26,6 @@ Tracker = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Baseline = Literal["mean", "neighbours", "boosting"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 Rates = float | tuple[float, ...]
 
 
@@ -40,7 +36,7 @@ def _is_rate(value: Any) -> bool:
         return False
 
 
-class Training(_Strict):
+class Training(Strict):
     """How weights are trained. Source of the defaults: MMEarth-Bench §5.4."""
 
     epochs: int = Field(default=100, ge=1)
@@ -59,7 +55,7 @@ class Training(_Strict):
     """Whether torch.compile makes the steps faster, after a minute or more of compiling."""
 
 
-class Adaptation(_Strict):
+class Adaptation(Strict):
     """How a batch is adapted to. Source of the defaults: MMEarth-Bench §6."""
 
     lr: Rates | dict[str, Rates] = 0.01
@@ -105,7 +101,7 @@ class Adaptation(_Strict):
         return parameters
 
 
-class BenchmarkConfig(_Strict):
+class BenchmarkConfig(Strict):
     """The whole matrix."""
 
     dataset: str

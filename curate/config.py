@@ -16,7 +16,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 from mmearth.catalog.anchor import normalised
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.codec import Codec, CodecName
-from mmearth.catalog.configuration import read_config
+from mmearth.catalog.configuration import Strict, read_config
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.files import sha256_bytes
 from mmearth.catalog.grid import DEFAULT_GRID, Grid
@@ -25,7 +25,6 @@ from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.task import Task
 from mmearth.catalog.wording import nearest
 from mmearth.curate.declared import GridConfig, LayerConfig, TargetConfig, own_layer, own_task
-from mmearth.curate.places import Strict
 from mmearth.curate.recipes import Quirks, quirks_of
 from mmearth.curate.sources.earthengine.config import (
     EarthEngineConfig,

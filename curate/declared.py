@@ -10,12 +10,12 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from mmearth.catalog.classes import ABSENT_PRESENT
+from mmearth.catalog.configuration import AnyNumber, Strict
 from mmearth.catalog.grid import PIXELS, RESOLUTION_M
 from mmearth.catalog.layer import Band, ClassCode, Kind, Layer, Level, Resampling, Timing
 from mmearth.catalog.layer_rules import DTYPES, MOST_BANDS, impossible
 from mmearth.catalog.task import METRICS, Task, TaskKind
 from mmearth.catalog.wording import folded
-from mmearth.curate.places import Strict
 from mmearth.curate.sources.earthengine.config import EarthEngineLayer
 
 _FLOAT32_MAX = 3.4028234663852886e38  # the greatest finite float32: any loader can hold it
@@ -95,7 +95,7 @@ class _Declared(Strict):
     """Lowest and highest valid stored value of all bands that do not say it."""
     dtype: str | None = None
     """NumPy's name of the stored type: float32, of classes the smallest that holds the codes."""
-    nodata: float | None = None
+    nodata: AnyNumber | None = None
     """The stored value that means absent."""
     classes: dict[int, str | ClassConfig] | tuple[str, ...] | None = None
     """Class codes with names, or names alone, whose codes are 0, 1 …"""

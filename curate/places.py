@@ -5,15 +5,11 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-
-class Strict(BaseModel):
-    """A part of the configuration: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from mmearth.catalog.configuration import Strict
 
 
 def _known_crs(crs: str) -> str:
@@ -191,7 +187,7 @@ class SoilPlaces(TableConfig):
     """Column of the layer's lower depth, cm; None when every row counts."""
     value: str = "value_avg"
     """Column of the property."""
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    scale: float = Field(default=1.0, gt=0)
     """Factor from the table's unit to the task's (per cent to g/kg: 10)."""
     uncertainty: str | None = "positional_uncertainty"
     """Column of the positional uncertainty; None when every row counts."""

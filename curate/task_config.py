@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
+from mmearth.catalog.configuration import Strict
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.catalog.splits import BUFFER_M, RULES
 from mmearth.catalog.task import Task
@@ -16,7 +17,6 @@ from mmearth.curate.places import (
     PolygonTargets,
     RangePlaces,
     SoilPlaces,
-    Strict,
 )
 from mmearth.curate.sources.files.config import RasterTargets
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import ConfigDict, field_validator
 
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.configuration import Strict
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, SourceError
 from mmearth.catalog.plugins import SOURCES, load, place_of, plugins
 from mmearth.catalog.sample import Observation
@@ -31,10 +32,10 @@ _PROMISED = ("name", "fingerprint", "observe", "labels")
 _Answer = TypeVar("_Answer")
 
 
-class ForeignConfig(BaseModel):
+class ForeignConfig(Strict):
     """A source of another package: all keys but `kind` are its own."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     kind: str
     """Name of an entry point of `mmearth.sources`, `module:Class` or `file.py:Class`."""

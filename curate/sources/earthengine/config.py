@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mmearth.catalog.configuration import Strict
 from mmearth.catalog.layer import Layer, Timing
 from mmearth.curate.recipes import QUIRKS
 
@@ -19,10 +20,8 @@ TIMINGS: dict[Choice, Timing] = {
 """Which moment what is chosen shows."""
 
 
-class EarthEngineConfig(BaseModel):
+class EarthEngineConfig(Strict):
     """Collections of Google Earth Engine, by the published rules."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["earthengine"]
     """Names this source."""
@@ -40,10 +39,8 @@ class EarthEngineConfig(BaseModel):
         return quirks
 
 
-class EarthEngineLayer(BaseModel):
+class EarthEngineLayer(Strict):
     """Where Earth Engine has a layer of the user's own: one image, or one of a collection's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: str | None = None
     """Identifier of an image."""

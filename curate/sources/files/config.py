@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmearth.catalog.catalogue import Catalogue
 from mmearth.catalog.classes import product_codes
+from mmearth.catalog.configuration import AnyNumber, Strict
 from mmearth.catalog.layer import Layer, Resampling
 from mmearth.catalog.published import MMEARTH_BENCH
 from mmearth.curate.remote.address import is_remote
@@ -28,11 +28,7 @@ _DATED_BY = {"year": ("year",), "month": ("year", "month")}
 """Timing → groups that a pattern of dates must have; of other timings all three."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DateConfig(_Strict):
+class DateConfig(Strict):
     """Where a file's date is: exactly one of value, tag, name, json."""
 
     value: datetime.date | None = None
@@ -59,7 +55,7 @@ class DateConfig(_Strict):
         return self
 
 
-class Rasters(_Strict):
+class Rasters(Strict):
     """Rasters that hold one modality, or a pixel-level target."""
 
     path: str
@@ -89,7 +85,7 @@ class Rasters(_Strict):
     """See `scale`; `auto`: Sentinel-2 by its processing baseline."""
     unit: str | dict[str, str] | None = None
     """Of the scaled values, of all bands or by band; the bands' own unless given."""
-    nodata: float | tuple[float, ...] | None = None
+    nodata: AnyNumber | tuple[AnyNumber, ...] | None = None
     """Stored values that mean no data, besides those that the file declares."""
     crs: str | None = None
     """In place of the file's own."""
@@ -121,9 +117,6 @@ class Rasters(_Strict):
     def _consistent(self) -> Rasters:
         if is_remote(self.path):
             _check_remote(self)
-        for key in ("scale", "offset"):
-            if isinstance(number := getattr(self, key), float) and not math.isfinite(number):
-                raise ValueError(f"{key}: {number} is no number to reckon with; correct it")
         for key in ("files", "bands"):
             if getattr(self, key) == {}:
                 raise ValueError(f"{key}: names no band; name one, or leave it out")
@@ -149,7 +142,7 @@ class RasterTargets(Rasters):
     """At most so many places, every n-th of them."""
 
 
-class Polygons(_Strict):
+class Polygons(Strict):
     """Polygons that hold a class: the one that contains a tile's centre counts."""
 
     path: str
@@ -173,7 +166,7 @@ class Polygons(_Strict):
         return path if is_remote(path) else _relative(path)
 
 
-class FilesConfig(_Strict):
+class FilesConfig(Strict):
     """Rasters and vectors that the user has."""
 
     kind: Literal["files"]

@@ -8,10 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmearth.catalog.anchor import normalised
 from mmearth.catalog.catalogue import Catalogue
+from mmearth.catalog.configuration import AnyNumber, Strict
 from mmearth.catalog.errors import ConfigError
 from mmearth.catalog.layer import Layer, Resampling
 from mmearth.catalog.wording import one_of
@@ -23,11 +24,7 @@ KNOWN = ("earth-search", "planetary-computer")
 _COMPUTED = ("geolocation", "month")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CollectionEntry(_Strict):
+class CollectionEntry(Strict):
     """A collection that holds a layer, or some of its bands."""
 
     collection: str
@@ -60,7 +57,7 @@ class CollectionEntry(_Strict):
     offset as each item's `raster:bands` has them."""
     unit: str | None = None
     """See `Rasters.unit`."""
-    nodata: float | tuple[float, ...] | None = None
+    nodata: AnyNumber | tuple[AnyNumber, ...] | None = None
     """See `Rasters.nodata`."""
     resampling: Resampling | None = None
     """See `Rasters.resampling`."""
@@ -127,7 +124,7 @@ class CollectionEntry(_Strict):
         )
 
 
-class CatalogConfig(_Strict):
+class CatalogConfig(Strict):
     """A STAC API."""
 
     name: str | None = None
@@ -165,7 +162,7 @@ class CatalogConfig(_Strict):
         return None if url is None else url.rstrip("/")
 
 
-class CloudConfig(_Strict):
+class CloudConfig(Strict):
     """Which scenes are clear enough, on the tile itself."""
 
     least_clear: float = Field(default=0.9, ge=0, le=1)
@@ -177,7 +174,7 @@ class CloudConfig(_Strict):
     collection has one."""
 
 
-class StacConfig(_Strict):
+class StacConfig(Strict):
     """Open collections behind STAC APIs."""
 
     kind: Literal["stac"]

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from mmearth.catalog.configuration import Strict
 from mmearth.curate.sources.synthetic.shifts import Shifts
 
 
-class SyntheticConfig(BaseModel):
+class SyntheticConfig(Strict):
     """The embedded synthetic Earth, and the shifts of what is seen and labelled in Africa."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["synthetic"]
     """Selects this source."""

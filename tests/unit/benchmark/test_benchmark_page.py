@@ -33,7 +33,7 @@ def test_every_key_is_on_the_page(key: str) -> None:
         ("baselines: [trees]", "baselines.0: found 'trees', expected 'mean', 'neighbours' or 'bo"),
         ("weights: random", "weights: found 'random', expected 'none' or 'published'"),
         ("training: {epochs: 0}", "training.epochs: found 0, expected a number of at least 1"),
-        ("training: {lr: .nan}", "training.lr: found nan, expected a number above 0"),
+        ("training: {lr: .nan}", "training.lr: found nan, expected a finite number"),
         ("adaptation: {products: all}", "found 'all', expected 'auto', 'stream' or 'batched'"),
         ("adaptation: {parameters: last}", "expected all, norm or last:<layers> .found 'last'"),
         ("1: 2", "1: unknown key, allowed here: dataset, "),

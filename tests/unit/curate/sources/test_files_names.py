@@ -239,7 +239,7 @@ def test_a_year_of_two_digits_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", [{"scale": 0}, {"scale": float("inf")}, {"offset": float("nan")}])
 def test_numbers_that_nothing_can_be_reckoned_with(tmp_path: Path, entry: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"correct it|names no band"):
+    with pytest.raises(ValidationError, match=r"correct it|finite number"):
         refused(tmp_path, "aster_gdem", ConfigError, **entry)
 
 

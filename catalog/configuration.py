@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -24,26 +25,39 @@ AnyNumber = Annotated[float, Field(allow_inf_nan=True)]
 
 
 class Strict(BaseModel):
-    """Keys of a configuration: unknown ones are refused, and yes, NaN and infinity for numbers."""
+    """Keys of a configuration: unknown ones are refused, and true, NaN and infinity as numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        parts = value if isinstance(value, list | tuple) else (value,)
         field = cls.model_fields.get(info.field_name or "")
-        is_number = field is not None and not _takes_bool(field.annotation)
-        if is_number and any(isinstance(part, bool) for part in parts):
+        takes = {bool} if field is None else _plain_types(field.annotation)
+        # Of keys with values a part of the configuration looks at its own.
+        if takes.isdisjoint({bool, Any}) and _has_bool(value, not takes & {BaseModel}):
             raise ValueError(
                 "YAML reads yes, no, on and off as true and false; write a number, or quotes"
             )
         return value
 
 
-def _takes_bool(annotation: Any) -> bool:
-    """Return whether a value of a type may be true or false, or anything."""
-    return annotation in (bool, Any) or any(map(_takes_bool, get_args(annotation)))
+def _plain_types(annotation: Any) -> set[Any]:
+    """Return the types that a type is made of; BaseModel for any part of a configuration."""
+    inner = get_args(annotation)
+    if inner:
+        return set[Any]().union(*map(_plain_types, inner))
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return {BaseModel if is_model else annotation} if isinstance(annotation, Hashable) else set()
+
+
+def _has_bool(value: Any, in_values: bool) -> bool:
+    """Return whether true or false is in a value, in lists, and as a key or its value."""
+    if isinstance(value, dict):
+        inside = [*value, *(value.values() if in_values else ())]
+    else:
+        inside = list(value) if isinstance(value, list | tuple) else []
+    return isinstance(value, bool) or any(_has_bool(part, in_values) for part in inside)
 
 
 def read_config(path: Path, model: type[Model], example: str) -> Model:

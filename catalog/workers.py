@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+from mmearth.catalog.stops import STOPS, stops_held
 
 
 def open_pool(n_workers: int) -> ProcessPoolExecutor:
@@ -28,40 +28,29 @@ def open_pool(n_workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context(method)
     context.set_forkserver_preload([name for name in sys.modules if name.startswith("mmearth.")])
     pool = ProcessPoolExecutor(n_workers, context, _begin, (dict(os.environ),))
-    with _stops_held() as held:
+    with stops_held() as carry_out, _stops_blocked():
         for _ in range(n_workers):
             pool.submit(os.getpid)  # each starts a process while none is idle yet
-    if held:
+    try:
+        carry_out()
+    except BaseException:
         pool.shutdown(wait=True)
-        signal.raise_signal(held[0])
+        raise
     return pool
 
 
 @contextmanager
-def _stops_held() -> Iterator[list[signal.Signals]]:
-    """Hold Ctrl-C and SIGTERM back while processes start, and let those processes ignore them.
+def _stops_blocked() -> Iterator[None]:
+    """Let processes that start in the block ignore Ctrl-C and SIGTERM.
 
-    A spawned process inherits which signals are blocked, from its first instruction on. An
-    interrupt in the middle of starting would leave processes that nobody knows of.
-
-    Yields:
-        The signals that came meanwhile, for the caller to raise again.
+    They inherit which signals are blocked, from their first instruction on. Stops are to be held
+    around it: one in the middle of starting would leave processes that nobody knows of.
     """
-    held: list[signal.Signals] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield held  # handlers run in the main thread alone
-        return
-    handlers = {
-        stop: signal.signal(stop, lambda number, _: held.append(signal.Signals(number)))
-        for stop in _STOPS
-    }
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        yield held
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for stop, handler in handlers.items():
-            signal.signal(stop, handler)
 
 
 def _begin(environment: dict[str, str]) -> None:

@@ -116,7 +116,7 @@ def build_tasks(
     root = root.resolve()  # workers may be elsewhere
     shutil.rmtree(root / PARTS, ignore_errors=True)
     made = {
-        name: _Made(root, catalogue, catalogue.tasks[name], card, load)
+        name: _Packing(root, catalogue, catalogue.tasks[name], card, load)
         for name, load in loads.items()
     }
 
@@ -141,10 +141,10 @@ def _call(job: Callable[[], Packed]) -> Packed:
     return job()
 
 
-class _Made:
-    """What came of a task's shards so far, in whatever order they are made.
+class _Packing:
+    """The packing of one task: its shards, in whatever order they are made, then its manifest.
 
-    The next task's are packed while the manifest of this one is written.
+    The next task's shards are packed while the manifest of this one is written.
     """
 
     def __init__(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from mmearth.catalog.errors import ConfigError, FormatError, MMEarthError, MMEarthWarning
 from mmearth.catalog.files import check_regular
 from mmearth.catalog.hdf5 import refuse_elsewhere
+from mmearth.catalog.stops import stops_held
 from mmearth.catalog.task import Task
 from mmearth.packaging.h5.layout import FORMAT, KEYS, LAYERS, PLACE, TEXTS, key_of
 
@@ -69,45 +67,20 @@ def opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """Yield a new h5py.File, and what raises the OSError or the stop that writing met, if any."""
+    """Yield a new h5py.File, and what raises the OSError or the stop that writing met, if any.
+
+    Stops are held back: raised while HDF5 writes, it could not close its file.
+    """
     h5py = import_h5py()
-    with _stops_held() as stop, _Stream(path, "w+") as stream:
+    with stops_held() as carry_out, _Stream(path, "w+") as stream:
 
         def check() -> None:
             stream.check()
-            stop()
+            carry_out()
 
         with h5py.File(stream, "w") as file:
             yield file, check
         check()
-
-
-@contextmanager
-def _stops_held() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C and SIGTERM back: raised while HDF5 writes, it could not close its file.
-
-    Yields:
-        What carries out the one that came meanwhile, if any.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None  # handlers run in the main thread alone
-        return
-    found = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {stop: handler for stop, handler in found.items() if callable(handler)}
-    held: list[tuple[int, FrameType | None]] = []
-
-    def carry_out() -> None:
-        if held:
-            number, frame = held.pop()
-            handlers[signal.Signals(number)](number, frame)
-
-    for stop in handlers:
-        signal.signal(stop, lambda number, frame: held.append((number, frame)))
-    try:
-        yield carry_out
-    finally:
-        for stop, handler in handlers.items():
-            signal.signal(stop, handler)
 
 
 class _Stream(io.FileIO):
